@@ -1,0 +1,43 @@
+# Everything a developer or a new user runs. Each target sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help install demo test check slow schema clean
+.DEFAULT_GOAL := help
+
+help:  ## Say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(READY)  ## Make .venv with sbiwb, its tools, and the exact versions of constraints.txt
+
+# torch first and by its exact version: a range would take the newest build with gigabytes of CUDA
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install  ## The main job on real data: the 1978 influenza outbreak, from simulations to a posterior
+	$(BIN)/sbiwb run configs/influenza.yaml
+
+check: install  ## Formatting, lint, types, and the floors of the architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_floors.py
+
+test: check  ## Every contract and one case of each fault, in minutes
+	$(BIN)/pytest -m "not slow"
+
+slow: install  ## The rest: all networks, statistical campaigns, calibration
+	$(BIN)/pytest -m slow -s
+
+schema: install  ## Write the JSON Schema of the YAML for editors
+	$(BIN)/sbiwb schema configs/schema.json
+
+clean:  ## Remove caches and the environment; runs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

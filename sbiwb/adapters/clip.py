@@ -1,0 +1,42 @@
+"""Limits values to a range, so that rare extremes do not dominate; not invertible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sbiwb.adapters._transform import Measured, TransformConfig
+
+
+@dataclass(frozen=True)
+class Clip:
+    """x to min(max(x, low), high)."""
+
+    low: float | None
+    high: float | None
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        return np.clip(values, self.low, self.high)
+
+
+class Config(TransformConfig):
+    """At least one bound."""
+
+    low: float | None = Field(None, description="Smaller values become this one; null for no lower bound.")
+    high: float | None = Field(None, description="Larger values become this one; null for no upper bound.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low is None and self.high is None:
+            raise PydanticCustomError("bounds", "clip needs 'low', 'high' or both")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            span = {"low": self.low, "high": self.high}
+            raise PydanticCustomError("bounds", "low = {low} is not below high = {high}: exchange them or mend one", span)
+        return self
+
+    def build(self, measured: Measured) -> Clip:
+        return Clip(self.low, self.high)

@@ -1,0 +1,74 @@
+"""One channel for each category: 1 at the category that occurred, 0 elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.errors import DataError
+
+_MANY = 1000
+Count = Annotated[int, Field(ge=2, le=_MANY)]
+Levels = Annotated[list[float], Field(min_length=2, max_length=_MANY)]
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """Each channel c of (rows, C) becomes as many channels as it has levels.
+
+    Args:
+        levels: The categories of each channel, C arrays in ascending order.
+    """
+
+    levels: tuple[np.ndarray, ...]
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        channels = zip(values.T, self.levels, strict=True)
+        return np.concatenate([self._one(column, levels) for column, levels in channels], axis=1)
+
+    def _one(self, column: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        at = np.minimum(np.searchsorted(levels, column), len(levels) - 1)
+        unknown = column[levels[at] != column]
+        if unknown.size:
+            shown = ", ".join(f"{level:g}" for level in levels[:10]) + (", ..." if len(levels) > 10 else "")
+            todo = f"Known categories: {shown}. List them all under 'categories' if more can occur."
+            raise DataError(f"unknown category {unknown[0]:g} ({unknown.size} of {column.size} values)", todo=todo)
+        return np.eye(len(levels))[at]
+
+    def inverse(self, values: np.ndarray) -> np.ndarray:
+        borders = np.cumsum([len(levels) for levels in self.levels])[:-1]
+        blocks = zip(np.split(values, borders, axis=1), self.levels, strict=True)
+        return np.stack([levels[block.argmax(1)] for block, levels in blocks], axis=1)
+
+
+class Config(TransformConfig):
+    """Which categories there are."""
+
+    categories: Count | Levels | None = Field(
+        None, description="Number k of categories 0 to k-1, or the list of all, or null to learn them from the training data."
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if isinstance(self.categories, list) and len(set(self.categories)) < len(self.categories):
+            raise PydanticCustomError("twice", "'categories' names one category twice: name each once")
+        return self
+
+    def measure(self, values: np.ndarray) -> Measured:
+        return {"levels": [self._levels(column).tolist() for column in values.T]}
+
+    def _levels(self, column: np.ndarray) -> np.ndarray:
+        if isinstance(self.categories, list):
+            return np.sort(np.asarray(self.categories, np.float64))
+        levels = np.unique(column) if self.categories is None else np.arange(self.categories, dtype=np.float64)
+        if len(levels) > _MANY:
+            raise DataError(f"{len(levels)} different values are too many for one_hot", todo="Is this a continuous variable?")
+        return levels
+
+    def build(self, measured: Measured) -> OneHot:
+        return OneHot(tuple(np.asarray(levels, np.float64) for levels in measured["levels"]))

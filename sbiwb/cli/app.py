@@ -1,0 +1,273 @@
+"""The verbs. Each imports its workflow function when it is called, so that `--help` needs no torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sbiwb import __version__
+from sbiwb.errors import SbiwbError
+
+
+class Verbs(TyperGroup):
+    """The verbs behind one door, where every failure becomes a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SbiwbError, KeyboardInterrupt, BrokenPipeError) as error:
+            code = _told(error)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            code = _bug(error)
+        raise typer.Exit(code)
+
+
+def _told(error: BaseException) -> int:
+    """Says what happened; 2 mendable, 3 gate, 75 stopped, 130 interrupted."""
+    if isinstance(error, SbiwbError):
+        from sbiwb.cli.console import show_error
+
+        if os.environ.get("SBIWB_DEBUG"):
+            traceback.print_exception(error)
+        show_error(error)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    typer.echo("Interrupted. What is finished is kept; run the same command again to continue.", err=True)
+    return 130
+
+
+def _bug(error: Exception) -> int:
+    """Our own failure: its traceback goes to a file; 1. Mistakes in the command itself are typer's to tell."""
+    if type(error).__module__.split(".")[0] in ("typer", "click"):
+        raise error
+    from sbiwb.cli.console import show_bug
+
+    if os.environ.get("SBIWB_DEBUG"):
+        traceback.print_exception(error)
+    show_bug(error, Path())
+    return 1
+
+
+app = typer.Typer(
+    name="sbiwb",
+    cls=Verbs,
+    help="Amortized simulation-based inference: from one YAML file to a posterior that can be trusted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, or a run folder (by its config.yaml).")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/influenza.")]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.batch_size=512. Repeatable.")
+]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the run folders.", envvar="SBIWB_RUNS")]
+RUNS = Path("runs")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sbiwb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Amortized simulation-based inference: from one YAML file to a posterior that can be trusted."""
+    if debug:
+        os.environ["SBIWB_DEBUG"] = "1"
+
+
+def _open(config: Path, settings: list[str], runs: Path) -> Any:
+    from sbiwb.workflow.project import open_project
+
+    return open_project(config, settings=settings, runs=runs)
+
+
+def _reporter() -> Any:
+    from sbiwb.cli.console import ConsoleReporter
+
+    return ConsoleReporter()
+
+
+@app.command()
+def init(name: Annotated[str, typer.Argument(help="Name of the project: letters, digits, underscores.")]) -> None:
+    """Write a small project that runs: simulator, YAML and data, to change into your own."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.init import init as write
+
+    show.written(write(name, Path()), f"sbiwb run {name}.yaml")
+
+
+@app.command()
+def check(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS) -> None:  # noqa: B006 (typer copies it)
+    """Try everything for a few seconds and say what the job will cost."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.check import check as try_out
+
+    show.checked(try_out(_open(config, settings, runs)), config)
+
+
+@app.command()
+def simulate(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS) -> None:  # noqa: B006
+    """Draw prior and data pairs into checksummed shards; what exists is not made again."""
+    from sbiwb.cli import show
+    from sbiwb.stopping import raised
+    from sbiwb.workflow.simulate import simulate as draw_pairs
+
+    project = _open(config, settings, runs)
+    with raised():
+        show.simulated(draw_pairs(project, _reporter()), project.run.path)
+    show.next_step(f"sbiwb train {project.run.path}")
+
+
+@app.command()
+def train(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS) -> None:  # noqa: B006
+    """Fit the network, from the newest checkpoint if there is one."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.train import describe
+    from sbiwb.workflow.train import train as fit
+
+    project = _open(config, settings, runs)
+    show.lines(describe(fit(project, _reporter())))
+    show.next_step(f"sbiwb diagnose {project.run.path}")
+
+
+@app.command()
+def diagnose(
+    config: ConfigPath,
+    settings: Settings = [],  # noqa: B006
+    runs: Runs = RUNS,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 3 when a check fails, so that a chain of jobs stops.")] = False,
+) -> None:
+    """Say with numbers and pictures how far the posterior can be trusted."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.diagnose import diagnose as judge
+
+    project = _open(config, settings, runs)
+    show.diagnosed(judge(project, _reporter(), gate=gate), project.run)
+    show.next_step(f"sbiwb sample {project.run.path}")
+
+
+@app.command()
+def sample(
+    config: ConfigPath,
+    observation: Annotated[str | None, typer.Argument(help="A name from problem.observations, or a CSV, NPZ, JSON or HDF5 file.")] = None,
+    settings: Settings = [],  # noqa: B006
+    runs: Runs = RUNS,
+    draws: Annotated[int, typer.Option(min=2, help="Posterior draws for each data set.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="Root of the draws.")] = 0,
+    group_by: Annotated[str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")] = "",
+    column: Annotated[list[str], typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable.")] = [],  # noqa: B006
+    context: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")] = [],  # noqa: B006
+) -> None:
+    """Infer real observations: draws, a table, a pair plot, and simulations from the posterior over the data."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.sample import from_file, named_observations
+    from sbiwb.workflow.sample import sample as infer
+
+    project = _open(config, settings, runs)
+    if observation is not None and observation not in project.config.problem.observations and Path(observation).suffix:
+        found = [from_file(Path(observation), group_by=group_by, columns=column, context=context)]
+    else:
+        found = named_observations(project, observation)
+    show.sampled(infer(project, found, _reporter(), draws=draws, seed=seed))
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    settings: Settings = [],  # noqa: B006
+    runs: Runs = RUNS,
+    gate: Annotated[bool, typer.Option("--gate", help="Stop with exit code 3 when a check fails.")] = False,
+) -> None:
+    """Simulate, train, diagnose and infer all observations; what is done already is not done again."""
+    from sbiwb.cli import show
+    from sbiwb.stopping import raised
+    from sbiwb.workflow.diagnose import diagnose as judge
+    from sbiwb.workflow.sample import named_observations
+    from sbiwb.workflow.sample import sample as infer
+    from sbiwb.workflow.simulate import simulate as draw_pairs
+    from sbiwb.workflow.train import describe
+    from sbiwb.workflow.train import train as fit
+
+    project, reporter = _open(config, settings, runs), _reporter()
+    show.step(1, "simulate")
+    with raised():
+        show.simulated(draw_pairs(project, reporter), project.run.path)
+    show.step(2, "train")
+    show.lines(describe(fit(project, reporter)))
+    show.step(3, "diagnose")
+    show.diagnosed(judge(project, reporter, gate=gate), project.run)
+    found = named_observations(project, None)
+    if found:
+        show.step(4, "sample")
+        show.sampled(infer(project, found, reporter, draws=4000, seed=0))
+    else:
+        show.next_step(f"sbiwb sample {project.run.path} data.csv")
+
+
+@app.command()
+def status(run: RunPath) -> None:
+    """Say how far a run is."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.status import status as look
+
+    show.status(look(run))
+
+
+@app.command()
+def parts(
+    family: Annotated[str, typer.Argument(help="priors, transforms, summary, inference, diagnostics or executors; all without it.")] = "",
+    kind: Annotated[str, typer.Argument(help="One part of it.")] = "",
+) -> None:
+    """List what can be named in the YAML, with options and defaults."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.parts import families
+    from sbiwb.workflow.parts import parts as listed
+
+    known = families()
+    if family and family not in known:
+        raise SbiwbError(f"no family '{family}'", where="sbiwb parts", todo=f"One of: {', '.join(known)}.")
+    for name in [family] if family else known:
+        found = [part for part in listed(known[name]) if kind in ("", part.kind)]
+        if not found:
+            raise SbiwbError(f"no part '{kind}' in {name}", where="sbiwb parts", todo=f"One of: {', '.join(known[name].names())}.")
+        show.parts(name, found, full=bool(family))
+
+
+@app.command()
+def schema(output: Annotated[Path | None, typer.Argument(help="File to write; standard output without it.")] = None) -> None:
+    """Write the JSON Schema of the YAML, for completion and checking in editors."""
+    import json
+
+    from sbiwb.config import schema as make
+    from sbiwb.files import put_text
+
+    text = json.dumps(make(), indent=1) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        put_text(output, text)
+
+
+def main() -> None:
+    """Runs the command line and ends with the exit code of the design."""
+    app()

@@ -1,0 +1,119 @@
+"""What the command line shows: progress, tables, errors. The only room that prints."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from sbiwb.errors import ConfigErrors, SbiwbError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+PLAIN_EVERY_S = 10.0
+
+
+class ConsoleReporter:
+    """Shows progress as bars on a terminal, and as plain lines elsewhere."""
+
+    def say(self, text: str) -> None:
+        err.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        err.print(f"[yellow]warning[/]  {escape(text)}")
+
+    @contextmanager
+    def task(self, name: str, total: int, *, unit: str, done: int = 0) -> Iterator[Bar | Lines]:
+        if not err.is_terminal:
+            lines = Lines(name, total, unit, done)
+            yield lines
+            lines.end()
+            return
+        bar = Bar(name, total, unit, done)
+        with bar.progress:
+            yield bar
+
+
+class Bar:
+    """A rich progress bar."""
+
+    def __init__(self, name: str, total: int, unit: str, done: int) -> None:
+        from rich import progress as p
+
+        columns = [p.TextColumn("{task.description:9}"), p.BarColumn(), p.MofNCompleteColumn(), p.TextColumn(unit)]
+        timing = [p.TextColumn("{task.fields[rate]}"), p.TimeElapsedColumn(), p.TextColumn("left"), p.TimeRemainingColumn()]
+        self.progress = p.Progress(*columns, *timing, p.TextColumn("{task.fields[facts]}"), console=err, refresh_per_second=5)
+        self.task = self.progress.add_task(name, total=total, completed=done, facts="", rate="")
+        self.done, self.start = 0, time.monotonic()
+
+    def advance(self, n: int = 1, **facts: object) -> None:
+        self.done += n
+        rate = f"{self.done / max(1e-9, time.monotonic() - self.start):,.0f}/s"
+        fields = {"facts": _facts(facts)} if facts else {}
+        self.progress.update(self.task, advance=n, rate=rate, **fields)  # type: ignore[arg-type]
+
+
+class Lines:
+    """A plain line every ten seconds."""
+
+    def __init__(self, name: str, total: int, unit: str, done: int) -> None:
+        self.name, self.total, self.unit, self.done, self.facts = name, total, unit, done, ""
+        self.start = self.said = time.monotonic()
+
+    def advance(self, n: int = 1, **facts: object) -> None:
+        self.done += n
+        self.facts = _facts(facts) if facts else self.facts
+        if time.monotonic() - self.said > PLAIN_EVERY_S:
+            self.said = time.monotonic()
+            self._say()
+
+    def end(self) -> None:
+        self._say()
+
+    def _say(self) -> None:
+        seconds = time.monotonic() - self.start
+        err.print(escape(f"{self.name}  {self.done:,} of {self.total:,} {self.unit}, {seconds:.0f} s  {self.facts}".rstrip()))
+
+
+def _facts(facts: dict[str, object]) -> str:
+    return "  ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def show_error(error: SbiwbError) -> None:
+    """What was wrong, where, and what to do."""
+    for one in error.problems if isinstance(error, ConfigErrors) else [error]:
+        head = f"[bold]{escape(one.where)}[/]  " if one.where else ""
+        err.print(f"[red]error[/]  {head}{escape(one.what)}")
+        if one.todo:
+            err.print(f"       [dim]{escape(one.todo)}[/]")
+
+
+def show_bug(error: BaseException, folder: Path) -> None:
+    """Our own failure: the traceback goes to a file."""
+    import traceback
+
+    path = folder / f"sbiwb-traceback-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    text = "".join([f"{' '.join(sys.argv)}\n", *traceback.format_exception(error)])
+    try:
+        path.write_text(text, encoding="utf-8")
+        err.print(
+            f"[red]bug[/]  {escape(type(error).__name__)}: {escape(str(error))}\n       The traceback is in {path}; please report it."
+        )
+    except OSError:
+        err.print(escape(text))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    if value < 90:
+        return f"{max(1, round(value))} s"
+    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"

@@ -1,0 +1,134 @@
+"""Results as tables and sentences; each function prints one kind of result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from sbiwb.cli.console import number, out, seconds
+from sbiwb.rundir import RunDir
+
+if TYPE_CHECKING:
+    from sbiwb.workflow.check import Checked
+    from sbiwb.workflow.diagnose import Diagnosis
+    from sbiwb.workflow.parts import PartInfo
+    from sbiwb.workflow.sample import Sampled
+    from sbiwb.workflow.status import Status
+
+COLOURS = {"pass": "green", "info": "default", "warn": "yellow", "fail": "red"}
+MOST_ROWS = 60
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+    return table
+
+
+def step(number_: int, name: str) -> None:
+    out.print(f"\n[bold]{number_}  {name}[/]")
+
+
+def lines(texts: Iterable[str]) -> None:
+    for text in texts:
+        out.print(escape(text))
+
+
+def next_step(command: str) -> None:
+    out.print(f"[dim]next:[/]  {escape(command)}")
+
+
+def written(paths: list[Path], command: str) -> None:
+    for path in paths:
+        out.print(f"wrote {escape(str(path))}")
+    next_step(command)
+
+
+def checked(found: Checked, config: Path) -> None:
+    """Costs of a job."""
+    for name, words in found.observables.items():
+        out.print(f"observable   {escape(name)}: {escape(words)}")
+    for name, count in found.observations.items():
+        out.print(f"observation  {escape(name)}: {count} data set{'s' * (count > 1)}")
+    out.print(f"simulate     {found.rows:,} pairs, {seconds(found.simulate_s)} with {found.workers} workers, {found.bytes / 1e6:.1f} MB")
+    out.print(f"             disk free {found.free / 1e9:.1f} GB; {found.failure_rate:.1%} of the simulations tried failed")
+    out.print(f"train        {found.weights:,} weights, at most {seconds(found.train_s)}")
+    if found.bytes > found.free:
+        out.print("[red]The disk is too small.[/]")
+    next_step(f"sbiwb run {config}")
+
+
+def simulated(manifest: dict[str, Any], run: Path) -> None:
+    """Counts of each split."""
+    table = _table("split", "pairs", "shards", "failed", "p(valid)", "MB")
+    for split, one in manifest.items():
+        valid = number(one["p_valid"], 4)
+        table.add_row(split, f"{one['rows']:,}", f"{one['shards']:,}", f"{one['failed']:,}", valid, f"{one['bytes'] / 1e6:.1f}")
+    out.print(table)
+
+
+def diagnosed(found: Diagnosis, run: RunDir) -> None:
+    """Verdict first, then every number."""
+    colour = COLOURS[found.verdict]
+    out.print(f"[bold {colour}]{found.verdict}[/]  {escape(found.summary)}")
+    table = _table("check", "parameter", "number", "value", "p (Holm)", "effect", "verdict")
+    for one in found.judgments[:MOST_ROWS]:
+        verdict = f"[{COLOURS[one.verdict]}]{one.verdict}[/]"
+        table.add_row(one.check, escape(one.parameter), one.name, number(one.value), number(one.p_adjusted), number(one.effect), verdict)
+    out.print(table)
+    for one in found.judgments:
+        if one.check == "coverage" and one.verdict != "info" and one.reason:
+            out.print(f"{escape(one.parameter)}: {escape(one.reason)}")
+    for name, share in found.leaked.items():
+        if share > 0:
+            out.print(f"[yellow]{share:.2%} of the draws of {escape(name)} lie outside the prior's support.[/]")
+    out.print(f"numbers and pictures: {escape(str(run.diagnose))}")
+
+
+def sampled(found: list[Sampled]) -> None:
+    """The summary table of each observation."""
+    for one in found:
+        out.print(f"\n[bold]{escape(one.name)}[/]")
+        many = len({row.data_set for row in one.rows}) > 1
+        table = _table(*(["data set"] if many else []), "quantity", "mean", "sd", "median", "2.5 %", "97.5 %")
+        for row in one.rows[:MOST_ROWS]:
+            numbers = [
+                number(value, 4) for value in (row.mean, row.sd, row.quantiles["median"], row.quantiles["q2.5"], row.quantiles["q97.5"])
+            ]
+            table.add_row(*([escape(row.data_set)] if many else []), escape(row.name), *numbers)
+        out.print(table)
+        if len(one.rows) > MOST_ROWS:
+            out.print(f"... {len(one.rows) - MOST_ROWS} more rows in summary.csv")
+        out.print(f"draws in {one.seconds:.2f} s; draws, table and pictures: {escape(str(one.folder))}")
+
+
+def status(found: Status) -> None:
+    """How far a run is."""
+    table = _table("split", "pairs", "wanted", "shards", "failed")
+    for split, (there, wanted, shards, failed) in found.simulated.items():
+        table.add_row(split, f"{there:,}", f"{wanted:,}", f"{shards:,}", f"{failed:,}")
+    out.print(table)
+    if found.trained:
+        out.print(f"trained      best validation loss {found.trained['best_loss']:.4f} at step {found.trained['best_step']:,}")
+    elif found.training:
+        out.print(f"training     step {found.training['step']:,}, validation loss {found.training['validation_loss']:.4f}")
+    if found.verdict:
+        out.print(f"diagnosed    [{COLOURS[found.verdict[0]]}]{found.verdict[0]}[/]  {escape(found.verdict[1])}")
+    if found.samples:
+        out.print(f"sampled      {escape(', '.join(found.samples))}")
+    if found.todo:
+        next_step(found.todo)
+
+
+def parts(name: str, found: list[PartInfo], *, full: bool) -> None:
+    """Parts of a family; with their options where one family is asked for."""
+    out.print(f"[bold]{name}[/]")
+    for part in found:
+        out.print(f"  {part.kind:20} {escape(part.sentence)}")
+        for option, default, words in part.options if full else []:
+            out.print(f"    [dim]{option:18} {escape(default):12} {escape(words)}[/]")

@@ -1,0 +1,111 @@
+"""From a YAML file to a `RunConfig` and back; every problem with its place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sbiwb.config import document
+from sbiwb.config.document import Document, Place
+from sbiwb.config.model import RunConfig
+from sbiwb.errors import ConfigError, ConfigErrors
+
+_PLAIN = {
+    "missing": "is required",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be finite",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "must be a name of letters, digits and underscores, beginning with a letter",
+}
+_SAYS_ALL = {"missing", "unknown_key", "unknown_kind", "missing_kind", "part", "value_error", "too_short"}
+
+
+def load(path: Path, settings: Sequence[str] = ()) -> RunConfig:
+    """Reads a YAML file, applies `--set` overrides, and checks every key.
+
+    Raises:
+        ConfigErrors: All problems at once, each with its place and remedy.
+    """
+    read = document.read(path)
+    read.override(list(settings))
+    return parse(read)
+
+
+def parse(read: Document) -> RunConfig:
+    """Checks a document against the model."""
+    try:
+        return RunConfig.model_validate(copy.deepcopy(read.data))
+    except ValidationError as error:
+        raise ConfigErrors(_problems(error, read)) from error
+
+
+def _problems(error: ValidationError, read: Document) -> list[ConfigError]:
+    """One problem a place: of the alternatives of a union only the one that got furthest is told."""
+    told: dict[Place, ConfigError] = {}
+    for problem in sorted(error.errors(include_url=False), key=lambda found: -len(_place(found["loc"], read.data))):
+        place = _place(problem["loc"], read.data)
+        if any(known[: len(place)] == place and known != place for known in told) and problem["type"] != "unknown_key":
+            continue
+        told.setdefault(place, _problem(problem, place, read))
+    order = list(read.places)
+    return sorted(told.values(), key=lambda found: _position(found.where, order))
+
+
+def _position(where: str, order: list[Place]) -> tuple[int, int]:
+    *_, line, column = ["0", "0", *where.rsplit(":", 2)]
+    return (int(line), int(column)) if line.isdigit() and column.isdigit() else (0, 0)
+
+
+def _place(loc: tuple[str | int, ...], data: Any) -> Place:
+    """The steps of a pydantic location that exist in the document; the names of union members are dropped."""
+    place: list[str | int] = []
+    for position, step in enumerate(loc):
+        last = position == len(loc) - 1
+        if (isinstance(data, dict) and step in data) or (isinstance(data, list) and isinstance(step, int) and step < len(data)):
+            data = data[step]  # type: ignore[index]
+            place.append(step)
+        elif last and isinstance(data, dict) and isinstance(step, str) and step.replace("_", "").isalnum():
+            place.append(step)
+    return tuple(place)
+
+
+def _problem(problem: Any, place: Place, read: Document) -> ConfigError:
+    kind, context = problem["type"], problem.get("ctx", {})
+    text = _PLAIN[kind].format(**context) if kind in _PLAIN else problem["msg"].removeprefix("Value error, ")
+    if kind not in _SAYS_ALL and not isinstance(problem["input"], dict | list):
+        text += f", not {problem['input']!r}"
+    what, _, todo = text.partition("; ")
+    return ConfigError(f"{'.'.join(map(str, place)) or 'the file'}  {what}", where=read.where(place), todo=todo or _todo(kind, place))
+
+
+def _todo(kind: str, place: Place) -> str:
+    if kind == "missing":
+        return "Add it; `sbiwb schema` lists every key."
+    return "Correct the value."
+
+
+def dump(config: RunConfig) -> str:
+    """The config as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the YAML, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema(by_alias=True)}

@@ -1,0 +1,111 @@
+"""The YAML as one typed, frozen model: seven sections, every key bounded and described, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from sbiwb import adapters, diagnostics, executors, priors
+from sbiwb.families import Count, Options, Part
+from sbiwb.networks.inference import family as inference_networks
+from sbiwb.networks.summary import family as summary_networks
+from sbiwb.simulation.options import Failures
+from sbiwb.training.options import TrainOptions
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name.")]
+Prior = Annotated[Part, priors.family]
+Constant = bool | int | float | str | list[Any]
+
+
+class Section(Options):
+    """Options whose keys may be words that Python keeps for itself (`as`, `from`)."""
+
+    model_config = ConfigDict(validate_by_alias=True, validate_by_name=False, serialize_by_alias=True)
+
+
+class Observation(Section):
+    """One file of real data."""
+
+    file: str = Field(description="CSV, NPZ, JSON or HDF5 file, relative to this config.")
+    columns: dict[str, str | list[str]] = Field({}, description="Observable or context variable: its column or array in the file.")
+    group_by: list[str] = Field([], description="Columns whose distinct values part the rows into many data sets.")
+    context: dict[str, float | Literal["rows"]] = Field({}, description="Context variables that are no column; rows: the number of rows.")
+
+
+class Problem(Section):
+    """What is simulated, and what was observed."""
+
+    simulator: str = Field(description="A Python file (relative to this config) or package.module, optionally with :function.")
+    batched: bool = Field(True, description="Whether the function takes arrays of N parameters at once, or one theta.")
+    parameters: dict[Name, Prior] = Field(min_length=1, description="The prior; its order is the order of theta's columns.")
+    context: dict[Name, Prior] = Field({}, description="Known design variables, drawn for every data set.")
+    constants: dict[Name, Constant] = Field({}, description="Passed to the simulator as they are.")
+    observations: dict[str, Observation] = Field({}, description="Real data sets by name.")
+
+
+class Simulate(Section):
+    """How many pairs, from which seed."""
+
+    train: Count = Field(20_000, ge=1, description="Pairs to train on.")
+    validation: Count = Field(2_000, ge=1, description="Pairs for early stopping.")
+    test: Count = Field(1_000, ge=1, description="Pairs that only `diagnose` reads.")
+    seed: Count = Field(0, ge=0, description="Root of all simulated pairs.")
+    block_size: Count | Literal["auto"] = Field("auto", description="Rows drawn from one seed: 256 if batched, 1 if not.")
+    shard_size: Count | Literal["auto"] = Field("auto", description="Rows of one file: 16 files a split, 5 minutes and 64 MiB at most.")
+    failures: Failures = Field(Failures(), description="What failed simulations may cost.")
+    from_: str | None = Field(None, alias="from", description="Another run's folder, whose shards are used and never written.")
+
+
+Transforms = list[Annotated[Part, adapters.family]]
+
+
+class Input(Section):
+    """One input of the network: one variable or several joined by channels."""
+
+    as_: Literal["vector", "set", "series"] = Field(alias="as", description="What it is: numbers, exchangeable members, or steps in time.")
+    from_: list[Name] | None = Field(None, alias="from", description="The variables joined here; null: the one this input is named for.")
+    transforms: Transforms | dict[Name, Transforms] = Field([], description="A chain for all channels, or one for each variable.")
+    summary: Annotated[Part, summary_networks] | None = Field(None, description="Summary network; null: identity, deepset or lstm.")
+    features: Count | None = Field(None, ge=1, description="Features this input is summarised to; null: max(2 D, 8).")
+
+
+class Model(Section):
+    """What the network sees, and what it is."""
+
+    inputs: dict[str, Input] = Field(min_length=1, description="Every observable and context variable is used here or dropped.")
+    drop: list[Name] = Field([], description="Observables and context variables the network does not see.")
+    theta: Literal["prior", "standardize", "log", "logit"] | dict[Name, Literal["prior", "standardize", "log", "logit"]] = Field(
+        "prior", description="How theta is made unbounded: through its prior's distribution function, or otherwise, by parameter."
+    )
+    inference: Annotated[Part, inference_networks] = Field({"kind": "nsf"}, validate_default=True, description="Density network.")
+
+
+class Diagnose(Section):
+    """Which checks, on how many draws."""
+
+    draws: Count = Field(999, ge=19, description="Posterior draws for each test pair; draws + 1 divisible by 20 is best.")
+    checks: list[Annotated[Part, diagnostics.family]] = Field(
+        ["sbc", "coverage", "zscore_contraction", "recovery"], validate_default=True, description="Checks, by name or with options."
+    )
+    seed: Count = Field(0, ge=0, description="Root of the draws and of random ties.")
+
+
+class Machine(Section):
+    """Where and how fast, never what: free to change on resume."""
+
+    executor: Annotated[Part, executors.family] = Field({"kind": "pool"}, validate_default=True, description="Who simulates.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
+    threads: Count | None = Field(None, ge=1, description="Threads of one process; null: torch's choice.")
+
+
+class RunConfig(Section):
+    """One run: the whole YAML."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run folder.")
+    problem: Problem
+    simulate: Simulate = Simulate()
+    model: Model
+    train: TrainOptions = TrainOptions()
+    diagnose: Diagnose = Field({}, validate_default=True)
+    machine: Machine = Field({}, validate_default=True)

@@ -1,0 +1,166 @@
+"""What each kind of part promises, with shapes. Imports torch for type checkers only, so that simulating needs none.
+
+Shapes: N simulations, B batch, D parameter columns, S draws, M members or steps, C channels, H summary features, K columns of
+one parameter.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from sbiwb.records import Draws, Value
+
+
+class Distribution(ABC):
+    """Prior of one parameter with K columns; every method takes float64 and no method draws outside the support.
+
+    `sample` is the quantile function of uniform numbers, so nothing is written twice.
+
+    Attributes:
+        event: Shape of one value: `()` for a scalar parameter (K = 1), `(K,)` for a vector-valued one.
+        discrete: Whether its values are integers; such a distribution has no map to a normal variable and serves as context only.
+        known: Whether density, quantile and variance can be computed; not so for a parameter that the simulator file draws.
+    """
+
+    event: tuple[int, ...] = ()
+    discrete: bool = False
+    known: bool = True
+
+    @property
+    def size(self) -> int:
+        """K, the number of columns."""
+        return self.event[0] if self.event else 1
+
+    @abstractmethod
+    def log_prob(self, theta: np.ndarray) -> np.ndarray:
+        """Log-density (or log-mass) of theta (N, K), shape (N,); -inf outside the support and at NaN, never NaN itself."""
+
+    @abstractmethod
+    def support(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bound of each column, (K,) each, possibly infinite."""
+
+    @abstractmethod
+    def variance(self) -> np.ndarray:
+        """Variance of each column, (K,)."""
+
+    @abstractmethod
+    def to_normal(self, theta: np.ndarray) -> np.ndarray:
+        """z = Phi^-1(F(theta)), (N, K) to (N, K), finite for every theta in the support, its closed bounds included; NaN outside."""
+
+    @abstractmethod
+    def from_normal(self, z: np.ndarray) -> np.ndarray:
+        """The inverse of `to_normal`, inside the support for every finite z."""
+
+    @abstractmethod
+    def quantile(self, u: np.ndarray) -> np.ndarray:
+        """theta (N, K) at uniform numbers u (N, K) in [0, 1), finite and inside the support also at 0."""
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """n draws, (n, K)."""
+        return self.quantile(rng.random((n, self.size)))
+
+    def inside(self, theta: np.ndarray) -> np.ndarray:
+        """Whether each entry of theta (N, K) is finite and in the support of its column, (N, K)."""
+        low, high = self.support()
+        return (theta >= low) & (theta <= high) & np.isfinite(theta)
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """What one input of the network looks like.
+
+    Args:
+        kind: `vector` (B, C), `set` or `series` (B, M, C).
+        channels: C.
+        length: Longest M of the training data; None for a vector.
+        varies: Whether M varies, so that a mask comes along.
+    """
+
+    kind: str
+    channels: int
+    length: int | None = None
+    varies: bool = False
+
+
+class SummaryNetwork(Protocol):
+    """An `nn.Module` from one input to H features."""
+
+    def __call__(self, values: Tensor, mask: Tensor | None) -> Tensor:
+        """values (B, C) or (B, M, C), mask (B, M) True at real members, or None where all are; returns (B, H)."""
+        ...
+
+
+class InferenceNetwork(Protocol):
+    """An `nn.Module` for the density of z (B, D) given features (B, H)."""
+
+    def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
+        """log q(z | features), (B,)."""
+        ...
+
+    def transport(self, noise: Tensor, features: Tensor) -> Tensor:
+        """Draws of z (B, D) made from standard normal noise (B, D) and features (B, H), row by row."""
+        ...
+
+
+class Transform(Protocol):
+    """One step of an input's chain, on float64 arrays (rows, C) to (rows, C')."""
+
+    def forward(self, values: np.ndarray) -> np.ndarray: ...
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere; resuming is not its business."""
+
+    def run(self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+        """(task, result) in order of completion; `result` is an exception where the task failed. `work` is importable, tasks JSON."""
+        ...
+
+
+class Diagnostic(Protocol):
+    """A module of the family `diagnostics`: numbers in, numbers out; and a picture of what was computed."""
+
+    Config: type
+
+    def compute(self, draws: Draws, config: Any) -> Any:
+        """A frozen dataclass with `values: tuple[Value, ...]`; pure."""
+        ...
+
+    def plot(self, result: Any) -> Figure:
+        """Draws the result and computes nothing."""
+        ...
+
+
+class DiagnosticResult(Protocol):
+    """What every diagnostic's result has beside its own fields."""
+
+    @property
+    def values(self) -> Sequence[Value]: ...
+
+
+class Ticker(Protocol):
+    """One running progress line."""
+
+    def advance(self, n: int = 1, **facts: object) -> None: ...
+
+
+class Reporter(Protocol):
+    """Where workflow functions tell how far they are; the command line shows it, tests stay silent."""
+
+    def task(self, name: str, total: int, *, unit: str, done: int = 0) -> AbstractContextManager[Ticker]: ...
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+Facts = Mapping[str, Any]

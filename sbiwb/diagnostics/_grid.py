@@ -1,0 +1,87 @@
+"""Small multiples: one cell a parameter, several cells a row, the figure growing with their number. Never pyplot."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito 2008, safe for the colour-blind.
+BLUE, SKY, ORANGE, GREEN, VERMILLION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00"
+INK, FAINT, GREY = "#222222", "#777777", "#999999"
+
+WIDTH, HEIGHT = 2.7, 2.35  # of one panel, in inches
+MOST_ACROSS = 4  # panels in a row
+HEAD = 0.75  # inches for title and note
+
+
+def panels(cells: int, *, per: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (cells, per), with `per` panels side by side for each cell."""
+    from matplotlib.figure import Figure
+
+    across = min(cells, max(1, _columns(cells, MOST_ACROSS // per)))
+    rows = -(-cells // across)
+    width = max(4.6, WIDTH * across * per)
+    figure = Figure(figsize=(width, HEIGHT * rows + HEAD), layout="constrained", dpi=120)
+    axes = figure.subplots(rows, across * per, squeeze=False).reshape(rows * across, per)
+    for spare in axes[cells:].flat:
+        spare.remove()
+    for panel in axes[:cells].flat:
+        _tidy(panel)
+    return figure, axes[:cells]
+
+
+def _columns(cells: int, most: int) -> int:
+    """Cells in a row: one row while they fit, else the number that leaves the fewest gaps."""
+    if cells <= most:
+        return cells
+    return min(range(max(1, most - 2), most + 1), key=lambda across: (-cells % across, -across))
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7, length=3, color=FAINT)
+    axes.xaxis.label.set_fontsize(8)
+    axes.yaxis.label.set_fontsize(8)
+    axes.locator_params(nbins=5)
+
+
+def title(axes: Axes, name: str, facts: str = "") -> None:
+    """The name of a panel, short enough to fit, with a few facts at its right."""
+    axes.set_title(_short(name, 20 if facts else 32), fontsize=9, loc="left", color=INK)
+    axes.set_title(facts, fontsize=7, loc="right", color=FAINT)
+
+
+def _short(name: str, most: int) -> str:
+    """The beginning and the end of a long name: columns of one parameter differ at the end."""
+    return name if len(name) <= most else f"{name[: most - 9]}…{name[-8:]}"
+
+
+def message(axes: Axes, text: str | None) -> None:
+    """Says in an empty panel why it is empty."""
+    axes.set(xticks=[], yticks=[])
+    words = textwrap.fill(f"not judged: {text}", 30)
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=FAINT)
+
+
+def keys(n: int, s: int) -> str:
+    """What the grey bands of a calibration plot are."""
+    return f"{n} test pairs, {s} draws each; grey: where an exact posterior would be"
+
+
+def finish(figure: Figure, heading: str, note: str) -> None:
+    """Title of the whole figure, and below it what the marks mean."""
+    width = int(figure.get_figwidth() * 11)
+    head = textwrap.fill(heading, width)
+    figure.suptitle(head, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
+    figure.supxlabel(textwrap.fill(note, int(figure.get_figwidth() * 17)), fontsize=7.5, color=FAINT, x=0.01, ha="left")
+
+
+def sample(n: int, most: int) -> np.ndarray:
+    """At most `most` of n rows, evenly spread: the same ones each time."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)) if n else np.arange(0)

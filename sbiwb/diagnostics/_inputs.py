@@ -1,0 +1,84 @@
+"""What every check needs of `Draws`: columns in blocks, rank statistics, and reasons why a column cannot be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sbiwb.records import Draws
+from sbiwb.seeds import generator
+
+BLOCK = 4_000_000  # numbers held at once, so that memory does not grow with N
+
+
+def blocks(draws: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of draws (N, S, D) as (rows, block (n, D, S)), each column contiguous: reductions are ten times faster so."""
+    n, s, d = draws.shape
+    step = max(1, BLOCK // max(1, s * d))
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        yield rows, np.ascontiguousarray(np.swapaxes(draws[rows], 1, 2))
+
+
+def rank_statistics(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Number of draws below the truth, ties broken at random.
+
+    Args:
+        theta: (N, D).
+        draws: (N, S, D).
+        rng: Breaks the ties, which matter for discrete parameters and draws on a bound.
+
+    Returns:
+        (N, D) in {0, ..., S}.
+
+    References:
+        Talts et al. 2018, Validating Bayesian inference algorithms with simulation-based calibration,
+        https://arxiv.org/abs/1804.06788.
+    """
+    below, ties = np.empty(theta.shape, np.int64), np.empty(theta.shape, np.int64)
+    for rows, block in blocks(draws):
+        truth = theta[rows][:, :, None]
+        below[rows] = np.count_nonzero(block < truth, axis=2)
+        ties[rows] = np.count_nonzero(block == truth, axis=2)
+    return below + rng.integers(0, ties + 1)
+
+
+def theta_ranks(draws: Draws) -> np.ndarray:
+    """Rank statistics of all columns, (N, D); the same in every check, as the ties come from the root seed."""
+    return rank_statistics(draws.theta, draws.draws, generator(draws.seed, "ranks"))
+
+
+def troubles(draws: Draws) -> tuple[str | None, ...]:
+    """Why each column cannot be judged, or None where it can, D entries."""
+    bad = bad_rows(draws.theta, draws.draws)
+    constant = np.ptp(np.where(np.isfinite(draws.theta), draws.theta, 0.0), axis=0) == 0 if draws.n else np.ones(len(draws.names))
+    return tuple(_trouble(draws.n, int(rows), bool(same)) for rows, same in zip(bad, constant, strict=True))
+
+
+def bad_rows(theta: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Test pairs with a truth or a draw that is not finite, per column, (D,)."""
+    bad = ~np.isfinite(theta)
+    for rows, block in blocks(draws):
+        bad[rows] |= ~np.isfinite(block).all(axis=2)
+    return bad.sum(axis=0)
+
+
+def _trouble(n: int, bad: int, constant: bool) -> str | None:
+    if n < 2:
+        return f"{n} test pair{'' if n == 1 else 's'}: judging needs hundreds"
+    if bad:
+        return f"the truth or some draws are not finite in {bad} of {n} test pairs"
+    return f"the parameter is the same in all {n} test pairs: nothing to compare" if constant else None
+
+
+def leak_notes(draws: Draws, *, above: float = 0.01) -> tuple[str, ...]:
+    """A clause per column where more than `above` of the draws lie outside the prior's support, else empty, D entries."""
+    leaked = np.zeros(len(draws.names)) if draws.leaked is None else draws.leaked
+    return tuple(f"; {share:.1%} of the draws lie outside the prior's support" if share > above else "" for share in leaked)
+
+
+def finite(number: object) -> float | None:
+    """A plain float, or None where it is not a finite number."""
+    plain = float(number)  # type: ignore[arg-type]
+    return plain if np.isfinite(plain) else None

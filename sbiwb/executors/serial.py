@@ -1,0 +1,35 @@
+"""One task after the other, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sbiwb.errors import SbiwbError
+from sbiwb.families import Part
+
+
+class Config(Part):
+    """No options."""
+
+    kind: Literal["serial"] = Field("serial", description="One task after the other, in this process.")
+
+    def build(self) -> SerialExecutor:
+        return SerialExecutor()
+
+
+class SerialExecutor:
+    """Runs every task here."""
+
+    workers = 1
+
+    def run(self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+        """(task, result) in order; a failure a user can mend comes back as the result."""
+        for task in tasks:
+            try:
+                result = work(task)
+            except SbiwbError as error:
+                result = error
+            yield task, result

@@ -1,0 +1,174 @@
+"""Families: folders of interchangeable parts. The file name is the `kind`; nothing is registered by hand."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+
+
+class Options(BaseModel):
+    """Typed options: unknown keys refused with the nearest known one, frozen, no silent conversion, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_near_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = [_detail(cls, problem) for problem in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(error.title, details) from None
+
+
+def _detail(model: type[BaseModel], problem: Any) -> InitErrorDetails:
+    """The problem as it was, except that an unknown key of `model` itself names the known ones."""
+    detail: InitErrorDetails = {"type": problem["type"], "loc": problem["loc"], "input": problem["input"], "ctx": problem.get("ctx", {})}
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        near = difflib.get_close_matches(str(problem["loc"][0]), known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+        detail["type"] = PydanticCustomError("unknown_key", "unknown key; {hint}", {"hint": hint})
+    elif not _is_builtin(problem["type"]):
+        detail["type"] = PydanticCustomError(problem["type"], _escaped(problem["msg"]), problem.get("ctx"))
+    return detail
+
+
+def _is_builtin(kind: str) -> bool:
+    return kind in _BUILTIN
+
+
+def _escaped(message: str) -> Any:
+    """A finished message as a template that says just that."""
+    return message.replace("{", "(").replace("}", ")")
+
+
+_BUILTIN = frozenset(get_args(core_schema.ErrorType))
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, BeforeValidator(_whole)]
+"""A whole number that may be written 1e5."""
+
+
+class Part(Options):
+    """Options of one part; a concrete `Config` adds its fields and `build`."""
+
+    kind: str = Field("", description="Name of the part: a file of its family, or a path to a Python file.")
+
+
+class Family:
+    """All parts in one package, found by file name without importing them.
+
+    Args:
+        package: Dotted name of the folder, such as `sbiwb.priors`.
+        noun: What one part is called in messages.
+        default: Kind that is meant where only options are given.
+
+    Example:
+        >>> Family("sbiwb.priors", "prior").parse({"kind": "normal", "loc": 0, "scale": 1}).kind
+        'normal'
+    """
+
+    def __init__(self, package: str, noun: str, *, default: str | None = None) -> None:
+        self.package, self.noun, self.default = package, noun, default
+
+    def names(self) -> list[str]:
+        """Kinds that ship with the package, in alphabetical order."""
+        folder = importlib.import_module(self.package).__path__
+        return sorted(found.name for found in pkgutil.iter_modules(folder) if not found.name.startswith("_"))
+
+    def module(self, kind: str) -> ModuleType:
+        """The module of a kind; a kind ending in `.py` is a path."""
+        return _load_file(Path(kind)) if kind.endswith(".py") else importlib.import_module(f"{self.package}.{kind}")
+
+    def config(self, kind: str) -> type[Part]:
+        """The `Config` class of a kind."""
+        module = self.module(kind)
+        if not hasattr(module, "Config"):
+            raise PydanticCustomError("no_config", "'{kind}' defines no class Config", {"kind": kind})
+        return module.Config
+
+    def parse(self, value: Any) -> Part:
+        """Reads `kind` or `{kind: ..., option: ...}` into the part's own `Config`."""
+        if isinstance(value, Part):
+            return value
+        options = {"kind": value} if isinstance(value, str) else value
+        if not isinstance(options, dict):
+            raise PydanticCustomError("part", "expected the name of a {noun} or a mapping with 'kind'", {"noun": self.noun})
+        kind = self._checked(options.get("kind", self.default))
+        return self.config(kind).model_validate({**options, "kind": kind})
+
+    def _checked(self, kind: Any) -> str:
+        names = self.names()
+        if kind is None:
+            raise PydanticCustomError(
+                "missing_kind", "a {noun} needs 'kind'; one of {names}", {"noun": self.noun, "names": ", ".join(names)}
+            )
+        is_file = isinstance(kind, str) and kind.endswith(".py") and Path(kind).is_file()
+        if not is_file and kind not in names:
+            near = difflib.get_close_matches(str(kind), names, 1)
+            raise PydanticCustomError(
+                "unknown_kind",
+                "unknown {noun} '{kind}'{hint}; one of {names}",
+                {
+                    "noun": self.noun,
+                    "kind": str(kind),
+                    "hint": f", did you mean '{near[0]}'?" if near else "",
+                    "names": ", ".join(names),
+                },
+            )
+        return kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.model_dump(mode="json"))
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Every kind with its options; a bare name is accepted where no option is required."""
+        choices = []
+        for name in self.names():
+            options = self.config(name).model_json_schema()
+            options["properties"]["kind"] = {"const": name, "description": (self.module(name).__doc__ or "").strip().split("\n")[0]}
+            options.pop("title", None)
+            if name != self.default:
+                options.setdefault("required", []).append("kind")
+            choices.append(options)
+        return {"anyOf": [{"type": "string", "enum": self.names()}, *choices], "description": f"A {self.noun}."}
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Imports a part outside the package once, under a name made from its content."""
+    path = path.resolve()
+    name = f"sbiwb_part_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def describe(family: Family) -> Sequence[tuple[str, str, type[Part]]]:
+    """(kind, first sentence of its file, Config) of every part, for `sbiwb parts`."""
+    return [(name, (family.module(name).__doc__ or "").strip().split("\n")[0], family.config(name)) for name in family.names()]

@@ -1,0 +1,28 @@
+"""A vector straight through: its channels are the features, and nothing is learned."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from sbiwb.contracts import InputShape
+from sbiwb.families import Part
+from sbiwb.networks.summary._layers import require
+
+
+class Identity(nn.Module):
+    """values (B, C) to themselves."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        return values
+
+
+class Config(Part):
+    """No options; the number of features is the number of channels, whatever `features` says."""
+
+    def build(self, shape: InputShape, features: int) -> Identity:
+        require(shape, ["vector"], "identity")
+        return Identity(shape.channels)

@@ -1,0 +1,41 @@
+"""Random streams: every one comes from a root seed, a name and a position, so that order and worker count change nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Append only: a number once given to a name stays its number, or old runs draw other values.
+STREAMS = {
+    "train": 0,
+    "validation": 1,
+    "test": 2,
+    "init": 3,
+    "epoch": 4,
+    "draws": 5,
+    "ranks": 6,
+    "sample": 7,
+    "predictive": 8,
+    "preflight": 9,
+    "bands": 10,
+}
+
+
+def generator(seed: int, stream: str, *position: int) -> np.random.Generator:
+    """The generator of one named stream at one position.
+
+    Args:
+        seed: Root seed from the YAML.
+        stream: A name in `STREAMS`.
+        position: Where in the stream: block and attempt, epoch, observation, ...
+
+    Example:
+        >>> generator(0, "train", 3, 0).random() == generator(0, "train", 3, 0).random()
+        True
+    """
+    key = (STREAMS[stream], *position)
+    return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def torch_seed(rng: np.random.Generator) -> int:
+    """32 bits for a `torch.Generator`: its CPU generator ignores all bits beyond them."""
+    return int(rng.integers(2**32, dtype=np.uint64))

@@ -1,0 +1,286 @@
+"""Blocks of simulated pairs: a failed row is replaced by a new pair and kept in a ledger.
+
+Rows come from `SeedSequence(seed, spawn_key=(stream, block, attempt))`, parameters before the simulator is called; so a block is the
+same bytes wherever and whenever it is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from sbiwb.contracts import Distribution
+from sbiwb.errors import FailureRateError, SimulatorError
+from sbiwb.records import Columns, Pairs, Ragged, Variable, take
+from sbiwb.seeds import generator
+from sbiwb.simulation.layout import Layout, layout_of
+from sbiwb.simulation.simulator import Simulator, SimulatorTimeout, stack
+from sbiwb.simulation.source import blame
+
+ATTEMPTS = 100  # per row, at most
+JUDGED_AFTER = 200  # simulations, before a failure rate is judged
+CONFIDENCE = 0.99
+
+
+class SamplesTheta(Protocol):
+    """What simulating needs of a prior."""
+
+    def sample(self, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One simulation that failed; `kind` is exception, timeout, not finite, or shape."""
+
+    block: int
+    attempt: int
+    row: int
+    kind: str
+    message: str
+    theta: Mapping[str, np.ndarray]
+    context: Mapping[str, np.ndarray]
+
+
+@dataclass
+class Tally:
+    """Simulations and failures so far; knows when there are too many.
+
+    Args:
+        max_rate: Largest tolerated share of failures.
+        simulated: Simulations, failed ones included.
+        failed: Failures among them.
+    """
+
+    max_rate: float
+    simulated: int = 0
+    failed: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, simulated: int, failed: int, example: str = "") -> None:
+        """Counts, and stops when the failures exceed what `max_rate` explains (one-sided, 99 %).
+
+        Raises:
+            FailureRateError: With the rate and an example.
+        """
+        self.simulated, self.failed = self.simulated + simulated, self.failed + failed
+        self.examples += [example] * bool(example)
+        if self.simulated >= JUDGED_AFTER and self.failed > largest_plausible(self.simulated, self.max_rate):
+            self.refuse()
+
+    def refuse(self) -> None:
+        raise FailureRateError(
+            f"{self.failed} of {self.simulated} simulations failed ({self.failed / self.simulated:.1%}), more than "
+            f"simulate.failures.max_rate = {self.max_rate:g}; for example: {self.examples[-1] if self.examples else 'see the shards'}",
+            where="simulate",
+            todo="Mend the simulator, narrow the prior, or raise max_rate if these failures are part of the model.",
+        )
+
+
+def largest_plausible(simulated: int, rate: float) -> int:
+    """The 99 % quantile of a binomial count: more failures than this say that the true rate is above `rate`."""
+    if rate in (0.0, 1.0):
+        return round(rate * simulated)
+    from scipy.special import bdtrik  # scipy.stats has it by name, and costs 0.7 s to import
+
+    return math.ceil(bdtrik(CONFIDENCE, simulated, rate))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a block needs.
+
+    Args:
+        prior: Draws theta.
+        context: Distributions of the design variables.
+        simulator: The user's function.
+        seed: `simulate.seed`.
+        layout: What every row must look like; None while it is being found out.
+    """
+
+    prior: SamplesTheta
+    context: Mapping[str, Distribution]
+    simulator: Simulator
+    seed: int
+    layout: Layout | None = None
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Parameters and context of n new pairs."""
+        theta = self.prior.sample(rng, n)
+        context = {name: _columns(one, one.sample(rng, n)) for name, one in self.context.items()}
+        return theta, context
+
+
+def _columns(distribution: Distribution, values: np.ndarray) -> np.ndarray:
+    """(n,) for a scalar variable, integers where it is discrete."""
+    values = values.astype(np.int64) if distribution.discrete else values
+    return values[:, 0] if distribution.event == () else values
+
+
+def simulate_block(problem: Problem, stream: str, block: int, rows: int, tally: Tally) -> tuple[Pairs, list[Failure]]:
+    """One block of valid pairs and the failures that were replaced on the way.
+
+    Args:
+        problem: What is simulated.
+        stream: Split: train, validation, test, or preflight.
+        block: Its number in that stream.
+        rows: Pairs in it.
+        tally: Counts of the shard this block belongs to.
+
+    Raises:
+        FailureRateError: Too many failures, or a row failed in every one of its 100 attempts.
+    """
+    good: list[tuple[np.ndarray, Pairs]] = []
+    failures: list[Failure] = []
+    open_rows = np.arange(rows)
+    for attempt in range(ATTEMPTS):
+        pairs, failed = _attempt(problem, stream, (block, attempt), open_rows)
+        tally.add(len(open_rows), len(failed), _example(failed))
+        failures += failed
+        bad = {failure.row for failure in failed}
+        kept = np.array([row not in bad for row in open_rows])
+        if pairs is not None:
+            good.append((open_rows[kept], pairs))
+        open_rows = open_rows[~kept]
+        if len(open_rows) == 0:
+            order = np.argsort(np.concatenate([places for places, _ in good]), kind="stable")
+            return Pairs.join([part for _, part in good]).take(order), failures
+    tally.refuse()
+    raise AssertionError("unreachable")
+
+
+def _example(failed: list[Failure]) -> str:
+    if not failed:
+        return ""
+    first = failed[0]
+    theta = ", ".join(
+        f"{name}={np.array2string(np.asarray(value), precision=4)}" for name, value in {**first.theta, **first.context}.items()
+    )
+    return f"{first.message} (at {theta})"
+
+
+def _attempt(problem: Problem, stream: str, position: tuple[int, int], rows: np.ndarray) -> tuple[Pairs | None, list[Failure]]:
+    """New pairs for `rows` from one stream: the valid ones, and the failures."""
+    rng = generator(problem.seed, stream, *position)
+    theta, context = problem.draw(rng, len(rows))
+    x, reasons = _simulate(problem, theta, context, rng, lambda row: generator(problem.seed, stream, *position, int(row)))
+    failures = [
+        Failure(*position, int(rows[i]), *reasons[i], {n: c[i] for n, c in theta.items()}, {n: c[i] for n, c in context.items()})
+        for i in sorted(reasons)
+    ]
+    kept = np.array([i for i in range(len(rows)) if i not in reasons], dtype=int)
+    if not len(kept):
+        return None, failures
+    if problem.layout is not None:
+        x = {name: problem.layout[name].cast(variable) for name, variable in x.items()}
+    return Pairs({n: c[kept] for n, c in theta.items()}, {n: c[kept] for n, c in context.items()}, x), failures
+
+
+Reasons = dict[int, tuple[str, str]]  # row: (kind, message)
+
+
+def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator) -> tuple[dict[str, Variable], int]:
+    """Observables at given parameters, for predictions; rows that fail are left out and counted.
+
+    Args:
+        problem: What is simulated.
+        theta: Parameters by name, (N,) or (N, K).
+        context: Design variables by name, (N, ...).
+        rng: For all rows; a batch that raises is done again row by row from streams spawned of it.
+    """
+    x, reasons = _simulate(problem, theta, context, rng, lambda row: rng.spawn(1)[0])
+    return x, len(reasons)
+
+
+def _simulate(
+    problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator, own_rng: Callable[[int], np.random.Generator]
+) -> tuple[dict[str, Variable], Reasons]:
+    """Observables of the valid rows, and why the others failed; a batch that raises is done again row by row."""
+    if problem.simulator.batched:
+        try:
+            x = problem.simulator(theta, context, rng)
+        except SimulatorError:
+            raise
+        except Exception:  # the user's code may raise anything: the guilty rows are found below
+            pass
+        else:
+            reasons = _invalid(problem, x)
+            kept = np.array([row for row in range(len(_first(theta))) if row not in reasons], dtype=int)
+            return {name: take(variable, kept) if reasons else variable for name, variable in x.items()}, reasons
+    return _one_by_one(problem, theta, context, own_rng)
+
+
+def _one_by_one(
+    problem: Problem, theta: Columns, context: Columns, own_rng: Callable[[int], np.random.Generator]
+) -> tuple[dict[str, Variable], Reasons]:
+    """The same, each row from its own stream."""
+    results: list[dict[str, np.ndarray]] = []
+    reasons: Reasons = {}
+    for row in range(len(_first(theta))):
+        try:
+            result = problem.simulator.one(theta, context, row, own_rng(row))
+        except SimulatorError:
+            raise
+        except SimulatorTimeout as error:
+            reasons[row] = ("timeout", str(error))
+        except Exception as error:
+            reasons[row] = ("exception", f"{type(error).__name__}: {error} ({blame(error, problem.simulator.source.path)})")
+        else:
+            reason = _row_problem(problem.layout, result)
+            if reason is None:
+                results.append(result)
+            else:
+                reasons[row] = reason
+    return (stack(results) if results else {}), reasons
+
+
+def _invalid(problem: Problem, x: dict[str, Variable]) -> Reasons:
+    """Rows of a batch that are not finite or have the wrong shape; quick where all is well."""
+    layout = problem.layout or layout_of(x)
+    _check_names(problem, layout, set(x))
+    reasons: Reasons = {}
+    for name, variable in x.items():
+        if _all_fine(variable, layout[name].shape, layout[name].ragged):
+            continue
+        for row in range(len(variable)):
+            wrong = layout[name].problem(variable[row])
+            if wrong:
+                reasons.setdefault(row, _reason(name, wrong))
+    return reasons
+
+
+def _all_fine(variable: Variable, shape: tuple[int, ...], ragged: bool) -> bool:
+    if isinstance(variable, Ragged):
+        return ragged and variable.values.shape[1:] == shape[1:] and bool(np.isfinite(variable.values).all() and variable.lengths.all())
+    return not ragged and variable.shape[1:] == shape and bool(np.isfinite(variable).all())
+
+
+def _row_problem(layout: Layout | None, result: dict[str, np.ndarray]) -> tuple[str, str] | None:
+    layout = layout or layout_of({name: value[None] for name, value in result.items()})
+    if set(result) != set(layout):
+        return "shape", f"returned {', '.join(result)}; expected {', '.join(layout)}"
+    for name, value in result.items():
+        wrong = layout[name].problem(value)
+        if wrong:
+            return _reason(name, wrong)
+    return None
+
+
+def _reason(name: str, wrong: str) -> tuple[str, str]:
+    return ("not finite" if "finite" in wrong else "shape"), f"'{name}' {wrong}"
+
+
+def _check_names(problem: Problem, layout: Layout, found: set[str]) -> None:
+    if found != set(layout):
+        raise SimulatorError(
+            f"returned {', '.join(sorted(found))} where it returned {', '.join(layout)} before",
+            where=problem.simulator.source.line(),
+            todo="Return the same observables every time.",
+        )
+
+
+def _first(columns: Columns) -> Variable:
+    return next(iter(columns.values()), np.zeros(0))

@@ -1,0 +1,140 @@
+"""The simulator as one call: columns in, checked variables out, whatever style the user's function has."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sbiwb.errors import SimulatorError
+from sbiwb.records import Columns, Ragged, Variable
+from sbiwb.seeds import torch_seed
+from sbiwb.simulation.source import Source
+
+
+class SimulatorTimeout(Exception):
+    """A call took longer than `failures.timeout_s`."""
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A user's function behind one interface.
+
+    Args:
+        source: The loaded file.
+        batched: Whether the function takes N rows at once.
+        injected: Which of `rng` and `generator` it asks for.
+        constants: Passed as they are.
+        timeout_s: Seconds per call of the user's function.
+    """
+
+    source: Source
+    batched: bool
+    injected: tuple[str, ...]
+    constants: Mapping[str, Any]
+    timeout_s: float | None = None
+
+    def __call__(self, theta: Columns, context: Columns, rng: np.random.Generator) -> dict[str, Variable]:
+        """Simulates every row of theta in one call of a batched function.
+
+        Raises:
+            SimulatorError: The result is no dict of arrays, or has the wrong number of rows.
+            Exception: Whatever the user's function raises.
+        """
+        n = len(next(iter(theta.values())))
+        return {name: self._rows(name, value, n) for name, value in self._call({**theta, **context}, rng).items()}
+
+    def one(self, theta: Columns, context: Columns, row: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Simulates one row, as arrays without a leading axis."""
+        if self.batched:
+            rows = slice(row, row + 1)
+            result = self({n: c[rows] for n, c in theta.items()}, {n: c[rows] for n, c in context.items()}, rng)  # type: ignore[index]
+            return {name: value[0] for name, value in result.items()}
+        arguments = {name: _scalar(column[row]) for name, column in {**theta, **context}.items()}
+        return {name: _numeric(name, np.asarray(value), self.source.line()) for name, value in self._call(arguments, rng).items()}
+
+    def _call(self, arguments: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        with _alarm(self.timeout_s):
+            result = self.source.simulate(**arguments, **self.constants, **self._random(rng))
+        if not isinstance(result, dict):
+            result = {"x": result}
+        if not result:
+            raise SimulatorError("returned an empty dict", where=self.source.line(), todo="Return {name: array} or one array.")
+        return result
+
+    def _random(self, rng: np.random.Generator) -> dict[str, Any]:
+        found: dict[str, Any] = {"rng": rng} if "rng" in self.injected else {}
+        if "generator" in self.injected:
+            import torch
+
+            found["generator"] = torch.Generator().manual_seed(torch_seed(rng))
+        return found
+
+    def _rows(self, name: str, value: Any, n: int) -> Variable:
+        """One observable of a batched call: (N, ...), a list of N arrays, or (padded (N, M, ...), lengths (N,))."""
+        if isinstance(value, tuple) and len(value) == 2:
+            padded, lengths = (_array(part) for part in value)
+            value = [row[: int(length)] for row, length in zip(padded, lengths, strict=True)]
+        if isinstance(value, list) and len(value) == n and not all(np.isscalar(item) for item in value):
+            return _numeric_ragged(name, Ragged.of([_array(item) for item in value]), self.source.line())
+        array = _numeric(name, _array(value), self.source.line())
+        if array.ndim == 0 or len(array) != n:
+            raise SimulatorError(
+                f"'{name}' has shape {array.shape}; for {n} parameter rows its first axis must be {n}",
+                where=self.source.line(),
+                todo="Return one row per theta, or write `batched: false` for a function of one theta.",
+            )
+        return array
+
+
+def stack(rows: list[dict[str, np.ndarray]]) -> dict[str, Variable]:
+    """Single results by name, end to end; ragged where lengths differ."""
+    return {name: _stack_one([row[name] for row in rows]) for name in rows[0]}
+
+
+def _stack_one(rows: list[np.ndarray]) -> Variable:
+    same = len({row.shape for row in rows}) == 1
+    return np.stack(rows) if same else Ragged.of(rows)
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if np.ndim(value) == 0 else value
+
+
+def _numeric(name: str, array: np.ndarray, where: str) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise SimulatorError(f"'{name}' has type {array.dtype}, not numbers", where=where, todo="Return float, integer or boolean arrays.")
+    return array
+
+
+def _numeric_ragged(name: str, ragged: Ragged, where: str) -> Ragged:
+    _numeric(name, ragged.values, where)
+    return ragged
+
+
+@contextmanager
+def _alarm(seconds: float | None) -> Iterator[None]:
+    """Raises `SimulatorTimeout` inside the user's Python code after `seconds`; needs the main thread."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: Any) -> None:
+        raise SimulatorTimeout(f"took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

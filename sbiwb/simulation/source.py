@@ -1,0 +1,148 @@
+"""The simulator file: found, loaded, its functions by name, its code hashed without what cannot change a row."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sbiwb.errors import SimulatorError
+
+NOT_HASHED = {"show", "derived", "test_quantities", "posterior"}
+INJECTED = ("rng", "generator")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded simulator file.
+
+    Args:
+        path: The Python file.
+        module: It, imported.
+        function: Name of the simulating function.
+    """
+
+    path: Path
+    module: ModuleType
+    function: str
+
+    @property
+    def simulate(self) -> Callable[..., Any]:
+        return getattr(self.module, self.function)
+
+    def optional(self, name: str) -> Callable[..., Any] | None:
+        """A function the file may have: prior, derived, show, posterior, ..."""
+        return getattr(self.module, name, None)
+
+    @property
+    def code_hash(self) -> str:
+        return code_hash(self.path.read_text(encoding="utf-8"))
+
+    def line(self) -> str:
+        """`file:line` of the simulating function."""
+        return f"{self.path}:{inspect.unwrap(self.simulate).__code__.co_firstlineno}"
+
+
+def code_hash(text: str) -> str:
+    """sha256 of the syntax tree without comments, docstrings and functions that cannot change a row."""
+    tree = ast.parse(text)
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name in NOT_HASHED)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def load_source(reference: str, folder: Path) -> Source:
+    """Loads `path.py`, `path.py:function`, `package.module` or `package.module:function`.
+
+    Args:
+        reference: What the YAML says.
+        folder: The folder that a path is relative to.
+
+    Raises:
+        SimulatorError: No such file or function, or the file cannot be imported (with its line).
+    """
+    name, _, function = reference.partition(":")
+    function = function or "simulate"
+    path, module = _from_file(folder / name) if name.endswith(".py") else _from_package(name)
+    if not callable(getattr(module, function, None)):
+        found = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        raise SimulatorError(
+            f"has no function '{function}'", where=path, todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}."
+        )
+    return Source(path, module, function)
+
+
+def _from_file(path: Path) -> tuple[Path, ModuleType]:
+    if not path.is_file():
+        near = [found.name for found in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise SimulatorError("no such simulator file", where=path, todo=f"Beside it lie: {', '.join(near) or 'no Python files'}.")
+    path = path.resolve()
+    text = path.read_bytes()
+    name = f"sbiwb_simulator_{path.stem}_{hashlib.sha256(text).hexdigest()[:12]}"
+    if name in sys.modules:
+        return path, sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SimulatorError("is not a Python file", where=path, todo="Name a file that ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise SimulatorError(f"cannot be imported: {type(error).__name__}: {error}", where=blame(error, path), todo="Mend it.") from error
+    return path, module
+
+
+def _from_package(name: str) -> tuple[Path, ModuleType]:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise SimulatorError(
+            f"cannot import '{name}': {error}", where="problem.simulator", todo="Install it, or name a file such as simulators/sir.py."
+        ) from error
+    return Path(str(module.__file__)), module
+
+
+def blame(error: BaseException, path: Path) -> str:
+    """`file:line` of the deepest frame of a traceback that lies in the simulator file."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def check_arguments(source: Source, parameters: list[str], context: list[str], constants: list[str]) -> list[str]:
+    """The injected arguments that the function asks for, after comparing all its names with the YAML's.
+
+    Raises:
+        SimulatorError: A name on one side only, with both lists.
+    """
+    signature = inspect.signature(source.simulate)
+    named = [
+        name for name, argument in signature.parameters.items() if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
+    ]
+    takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values())
+    required = [name for name in named if signature.parameters[name].default is inspect.Parameter.empty]
+    given = [*parameters, *context, *constants]
+    missing = [name for name in required if name not in (*given, *INJECTED)]
+    surplus = [] if takes_any else [name for name in given if name not in named]
+    if missing or surplus:
+        told = [f"{', '.join(missing)} not in the YAML"] * bool(missing) + [f"{', '.join(surplus)} not in the function"] * bool(surplus)
+        raise SimulatorError(
+            f"{source.function}({', '.join(named)}) does not match the YAML's ({', '.join(given)}): {'; '.join(told)}",
+            where=source.line(),
+            todo="Give arguments and parameters, context or constants the same names; `rng` or `generator` is passed in by us.",
+        )
+    return [name for name in INJECTED if name in named]

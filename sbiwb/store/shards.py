@@ -1,0 +1,142 @@
+"""Shards: a run of whole blocks in one file, with a record beside it; a shard exists when its record does and matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sbiwb.errors import CorruptFile, DiskError
+from sbiwb.files import put, put_json, read_json, sha256
+from sbiwb.records import Columns, Pairs, Ragged, Variable
+from sbiwb.store import hdf5
+
+MESSAGE_BYTES = 200
+
+
+class FailedRow(Protocol):
+    """What is kept of a failed simulation."""
+
+    @property
+    def block(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def row(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def theta(self) -> Mapping[str, np.ndarray]: ...
+    @property
+    def context(self) -> Mapping[str, np.ndarray]: ...
+
+
+def shard_path(folder: Path, first_block: int) -> Path:
+    """Shards are named by their first block, so that shards of several sizes can stand side by side."""
+    return folder / f"shard-{first_block:06d}.h5"
+
+
+def record_path(shard: Path) -> Path:
+    return shard.with_suffix(".json")
+
+
+def write_shard(shard: Path, pairs: Pairs, failures: Sequence[FailedRow], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the file, then the record that makes it count.
+
+    Args:
+        shard: Its path.
+        pairs: Its rows.
+        failures: Simulations that were replaced on the way.
+        facts: What identifies it: data_hash, first_block, blocks, ...
+
+    Returns:
+        The record.
+    """
+    identity = {name: facts[name] for name in ("data_hash", "split", "first_block", "blocks")}
+    data = hdf5.image({**_flatten(pairs), **_ledger(failures)}, identity)
+    put(shard, data)
+    record = {**facts, "rows": len(pairs), "failed": len(failures), "bytes": len(data), "sha256": sha256(data)}
+    put_json(record_path(shard), record)
+    return record
+
+
+def read_bytes(shard: Path, record: Mapping[str, Any]) -> bytes:
+    """The file's bytes, after comparing them with the record.
+
+    Raises:
+        CorruptFile: Missing, cut or altered.
+    """
+    remedy = "Run `sbiwb simulate` on the config: it sets the file aside and simulates these rows again, the same ones."
+    try:
+        data = shard.read_bytes()
+    except FileNotFoundError as error:
+        raise CorruptFile("is missing", where=shard, todo=remedy) from error
+    except OSError as error:
+        raise DiskError.of(error, shard) from error
+    if len(data) != record["bytes"]:
+        raise CorruptFile(f"has {len(data)} bytes, its record says {record['bytes']}", where=shard, todo=remedy)
+    if sha256(data) != record["sha256"]:
+        raise CorruptFile("was altered: its checksum differs from its record", where=shard, todo=remedy)
+    return data
+
+
+def read_shard(shard: Path, record: Mapping[str, Any]) -> Pairs:
+    """The pairs of a shard.
+
+    Raises:
+        CorruptFile: Missing, cut, altered, or not a shard.
+    """
+    return _unflatten(hdf5.read(read_bytes(shard, record), shard))
+
+
+def read_failures(shard: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The ledger of a shard: arrays of equal length by name, text as bytes."""
+    arrays = hdf5.read(read_bytes(shard, record), shard)
+    return {name.removeprefix("failures/"): array for name, array in arrays.items() if name.startswith("failures/")}
+
+
+def read_record(shard: Path) -> dict[str, Any] | None:
+    """The record of a shard, or None where it has none."""
+    path = record_path(shard)
+    return read_json(path) if path.is_file() else None
+
+
+def _flatten(pairs: Pairs) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for group, columns in (("theta", pairs.theta), ("context", pairs.context), ("x", pairs.x)):
+        for name, column in columns.items():
+            if isinstance(column, Ragged):
+                arrays |= {f"{group}/{name}/values": column.values, f"{group}/{name}/offsets": column.offsets}
+            else:
+                arrays[f"{group}/{name}"] = column
+    return arrays
+
+
+def _unflatten(arrays: Mapping[str, np.ndarray]) -> Pairs:
+    groups: dict[str, dict[str, Variable]] = {"theta": {}, "context": {}, "x": {}}
+    for name, array in arrays.items():
+        group, variable, *part = name.split("/")
+        if group not in groups or part == ["offsets"]:
+            continue
+        groups[group][variable] = Ragged(array, arrays[f"{group}/{variable}/offsets"]) if part else array
+    return Pairs(**groups)
+
+
+def _ledger(failures: Sequence[FailedRow]) -> dict[str, np.ndarray]:
+    """The failed simulations as columns, under the same checksum as the rows."""
+    if not failures:
+        return {}
+    text = {name: [getattr(one, name).encode()[:MESSAGE_BYTES] for one in failures] for name in ("kind", "message")}
+    columns: Columns = {
+        "block": np.array([one.block for one in failures]),
+        "attempt": np.array([one.attempt for one in failures]),
+        "row": np.array([one.row for one in failures]),
+        **{name: np.array(values, dtype=f"S{MESSAGE_BYTES}") for name, values in text.items()},
+        **{f"theta/{name}": np.stack([one.theta[name] for one in failures]) for name in failures[0].theta},
+        **{f"context/{name}": np.stack([one.context[name] for one in failures]) for name in failures[0].context},
+    }
+    return {f"failures/{name}": np.asarray(column) for name, column in columns.items()}

@@ -1,0 +1,1 @@
+"""Training: a generator of events over a resumable state; checkpoints that are whole or absent."""

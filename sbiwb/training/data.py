@@ -1,0 +1,82 @@
+"""Training pairs as tensors on the device, indexed there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sbiwb.seeds import generator
+
+Inputs = dict[str, tuple[Tensor, Tensor | None]]
+
+
+@dataclass(frozen=True)
+class TensorPairs:
+    """N pairs ready for the network.
+
+    Args:
+        z: Unconstrained parameters, (N, D) float32.
+        inputs: Values (N, C) or (N, M, C) float32 and mask (N, M), by input.
+    """
+
+    z: Tensor
+    inputs: Inputs
+
+    @classmethod
+    def of(cls, z: np.ndarray, inputs: Mapping[str, tuple[np.ndarray, np.ndarray | None]], device: str) -> TensorPairs:
+        """From the adapter's arrays."""
+        return cls(_tensor(z.astype(np.float32), device), to_tensors(inputs, device))
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def take(self, rows: Tensor) -> TensorPairs:
+        """The pairs at `rows` (B,)."""
+        return TensorPairs(
+            self.z.index_select(0, rows),
+            {
+                name: (values.index_select(0, rows), None if mask is None else mask.index_select(0, rows))
+                for name, (values, mask) in self.inputs.items()
+            },
+        )
+
+    def chunks(self, size: int) -> Iterator[TensorPairs]:
+        """All pairs in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            piece = slice(start, start + size)
+            cut = {name: (values[piece], None if mask is None else mask[piece]) for name, (values, mask) in self.inputs.items()}
+            yield TensorPairs(self.z[piece], cut)
+
+
+def to_tensors(inputs: Mapping[str, tuple[np.ndarray, np.ndarray | None]], device: str) -> Inputs:
+    return {name: (_tensor(values, device), None if mask is None else _tensor(mask, device)) for name, (values, mask) in inputs.items()}
+
+
+def _tensor(array: np.ndarray, device: str) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+class BatchOrder:
+    """Which rows a step sees: a permutation for each epoch from (seed, epoch), so that no sampler state is saved.
+
+    Args:
+        n: Pairs.
+        batch_size: Rows a step; all n where there are fewer. The rest of an epoch that fills no batch is left out, another one each time.
+        seed: `train.seed`.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed = n, min(batch_size, n), seed
+        self.steps_per_epoch = n // self.batch_size
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def rows(self, step: int) -> Tensor:
+        """Rows of the step with this number, (B,) int64."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, torch.from_numpy(generator(self.seed, "epoch", epoch).permutation(self.n))
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size]

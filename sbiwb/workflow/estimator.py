@@ -1,0 +1,139 @@
+"""From config and training pairs to the objects that learn: theta's map, input adapters, the estimator; and back from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sbiwb.adapters import InputAdapter, ThetaMap
+from sbiwb.config.model import Input, Model
+from sbiwb.contracts import InputShape
+from sbiwb.errors import ConfigError
+from sbiwb.networks import summary as summaries
+from sbiwb.networks.estimator import Estimator
+from sbiwb.priors import Prior
+from sbiwb.records import Pairs
+from sbiwb.seeds import generator, torch_seed
+
+DEFAULT_SUMMARY = {"vector": "identity", "set": "deepset", "series": "lstm"}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """All that stands between the user's variables and the network."""
+
+    theta_map: ThetaMap
+    inputs: Mapping[str, InputAdapter]
+
+    def state(self) -> dict[str, Any]:
+        """Everything learned, as plain values."""
+        return {"theta": self.theta_map.state(), "inputs": {name: one.state() for name, one in self.inputs.items()}}
+
+    def z(self, theta: np.ndarray) -> np.ndarray:
+        return self.theta_map.forward(theta)
+
+    def arrays(self, pairs: Pairs) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """Values and mask of each input."""
+        return {name: one.apply(pairs.variables) for name, one in self.inputs.items()}
+
+
+def fit_adapter(model: Model, prior: Prior, pairs: Pairs) -> Adapter:
+    """Learns all statistics on training pairs.
+
+    Raises:
+        ConfigError: An observable or context variable is neither used nor dropped, or an input names one that does not exist.
+        DataError: A transform cannot take the values.
+    """
+    check_variables(model, set(pairs.x), set(pairs.context))
+    inputs = {name: InputAdapter.fit(one.as_, *_chains(name, one), pairs.variables) for name, one in model.inputs.items()}
+    return Adapter(ThetaMap.fit(prior.columns, _kinds(model, prior), prior.stack(pairs.theta)), inputs)
+
+
+def restore_adapter(model: Model, prior: Prior, state: Mapping[str, Any]) -> Adapter:
+    """The adapter whose state is in a checkpoint."""
+    inputs = {name: InputAdapter.restore(one.as_, *_chains(name, one), state["inputs"][name]) for name, one in model.inputs.items()}
+    return Adapter(ThetaMap.restore(prior.columns, _kinds(model, prior), state["theta"]), inputs)
+
+
+def _chains(name: str, one: Input) -> tuple[tuple[str, ...], dict[str, Any], tuple[Any, ...]]:
+    """Sources, the chain of each, and the chain of the joined channels."""
+    sources = sources_of(name, one)
+    if isinstance(one.transforms, dict):
+        return sources, {source: tuple(chain) for source, chain in one.transforms.items()}, ()
+    return sources, {}, tuple(one.transforms)
+
+
+def sources_of(name: str, one: Input) -> tuple[str, ...]:
+    return tuple(one.from_ or [name])
+
+
+def _kinds(model: Model, prior: Prior) -> list[tuple[slice, Any, str]]:
+    stray = sorted(set(model.theta) - set(prior.names)) if isinstance(model.theta, dict) else []
+    if stray:
+        raise ConfigError(f"model.theta  {', '.join(stray)} is no parameter", todo=f"There are: {', '.join(prior.names)}.")
+    chosen = model.theta if isinstance(model.theta, dict) else dict.fromkeys(prior.names, model.theta)
+    return [(prior.slices[name], prior.distributions[name], chosen.get(name, "prior")) for name in prior.names]
+
+
+def check_variables(model: Model, x: set[str], context: set[str]) -> None:
+    """Every observable and context variable is used or dropped, and nothing else is named.
+
+    Raises:
+        ConfigError: With the names on either side.
+    """
+    known = x | context
+    used = {source for name, one in model.inputs.items() for source in sources_of(name, one)}
+    for name, one in model.inputs.items():
+        unknown = [source for source in sources_of(name, one) if source not in known]
+        if unknown:
+            raise ConfigError(
+                f"model.inputs.{name}  uses {', '.join(unknown)}, which the simulator does not return",
+                todo=f"There are: {', '.join(sorted(known))}. Join several with from: [a, b].",
+            )
+        if isinstance(one.transforms, dict) and set(one.transforms) - set(sources_of(name, one)):
+            stray = set(one.transforms) - set(sources_of(name, one))
+            raise ConfigError(f"model.inputs.{name}.transforms  names {', '.join(sorted(stray))}, which is not joined here")
+    forgotten = sorted(known - used - set(model.drop))
+    if forgotten:
+        raise ConfigError(
+            f"model.inputs  {', '.join(forgotten)} is neither used nor dropped",
+            todo=f"Use it as an input, or write drop: [{', '.join(forgotten)}].",
+        )
+    stray_drop = sorted(set(model.drop) - known)
+    if stray_drop:
+        raise ConfigError(f"model.drop  {', '.join(stray_drop)} does not exist", todo=f"There are: {', '.join(sorted(known))}.")
+
+
+def build_estimator(model: Model, size: int, shapes: Mapping[str, InputShape], seed: int) -> Estimator:
+    """The untrained network for D = size columns; its weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(generator(seed, "init")))
+        networks = {name: _summary(model.inputs[name], shape, size) for name, shape in shapes.items()}
+        features = sum(network.features for network in networks.values())
+        return Estimator(networks, model.inference.build(size, features))  # type: ignore[attr-defined]
+
+
+def _summary(one: Input, shape: InputShape, size: int) -> Any:
+    part = one.summary or summaries.family.parse(DEFAULT_SUMMARY[shape.kind])
+    return part.build(shape, one.features or max(2 * size, 8))  # type: ignore[attr-defined]
+
+
+def device_of(wanted: str) -> str:
+    """The device that `machine.device` means here.
+
+    Raises:
+        ConfigError: A GPU is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("machine.device  no GPU is visible to torch", todo="Use device: auto, or run where `nvidia-smi` shows one.")
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
+
+
+def set_threads(threads: int | None) -> None:
+    """Threads of torch in this process; null leaves its choice."""
+    if threads:
+        torch.set_num_threads(threads)

@@ -1,0 +1,73 @@
+"""The verb `init`: a small project that runs, to be changed into one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sbiwb.errors import RunError
+from sbiwb.files import put_text
+
+SIMULATOR = '''"""Exponential decay seen at known times with normal noise. Replace it by your own model.
+
+    y(t) = amplitude * exp(-rate * t) + noise,   t = 0.5, 1.0, ..., in hours
+"""
+
+import numpy as np
+
+
+def simulate(amplitude, rate, noise, *, rng, steps):
+    """Simulates N data sets at once.
+
+    amplitude, rate, noise: arrays (N,), one entry a data set.
+    Returns {"y": (N, steps)}.
+    """
+    time = 0.5 * np.arange(1, steps + 1)
+    clean = amplitude[:, None] * np.exp(-rate[:, None] * time)
+    return {"y": clean + noise[:, None] * rng.standard_normal(clean.shape)}
+
+
+def derived(amplitude, rate, noise):
+    """Quantities of interest made from the parameters; they appear in the tables."""
+    return {"half_life": np.log(2) / rate}
+'''
+
+CONFIG = """# {name}: what is the decay rate?
+#   sbiwb check {name}.yaml     tries everything for a few seconds and says what the job will cost
+#   sbiwb run {name}.yaml       simulates, trains, diagnoses and infers the observation below
+name: {name}
+problem:
+  simulator: {name}.py                 # function simulate(); its arguments are the names below
+  parameters:                          # the prior; `sbiwb parts priors` lists the kinds
+    amplitude: {{kind: lognormal, loc: 1, scale: 0.5}}
+    rate: {{kind: gamma, concentration: 2, rate: 4, unit: 1/h}}
+    noise: {{kind: half_normal, scale: 0.5}}
+  constants: {{steps: 12}}               # passed to simulate() as they are
+  observations:
+    measured: {{file: {name}.csv}}       # real data; a column named y
+simulate: {{train: 10_000, validation: 1_000, test: 500, seed: 1}}
+model:
+  inputs:                              # every observable that simulate() returns; `sbiwb parts` lists what can be named
+    y: {{as: vector, transforms: [standardize], summary: {{kind: mlp}}}}
+train: {{steps: 3_000}}
+"""
+
+DATA = "y\n2.31\n1.93\n1.79\n1.62\n1.20\n1.21\n0.98\n0.77\n0.87\n0.58\n0.61\n0.42\n"
+
+
+def init(name: str, folder: Path) -> list[Path]:
+    """Writes simulator, config and data.
+
+    Raises:
+        RunError: A file of that name exists; nothing is overwritten.
+    """
+    if not name.isidentifier():
+        raise RunError(
+            "is no name for files and functions", where=name, todo="Use letters, digits and underscores, beginning with a letter."
+        )
+    files = {f"{name}.yaml": CONFIG.format(name=name), f"{name}.py": SIMULATOR, f"{name}.csv": DATA}
+    present = [folder / file for file in files if (folder / file).exists()]
+    if present:
+        raise RunError("exists already", where=present[0], todo="Choose another name; nothing was written.")
+    for file, text in files.items():
+        put_text(folder / file, text)
+    return [folder / file for file in files]

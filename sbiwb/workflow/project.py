@@ -1,0 +1,201 @@
+"""A project: the YAML, its run folder, and the objects it names, opened once for every verb."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from sbiwb import config as yaml_config
+from sbiwb.config import RunConfig
+from sbiwb.contracts import Distribution
+from sbiwb.errors import ConfigError, RunError
+from sbiwb.files import put_text, read_json, stable_hash
+from sbiwb.priors import Prior
+from sbiwb.rundir import RunDir
+from sbiwb.simulation.blocks import Problem
+from sbiwb.simulation.layout import from_json
+from sbiwb.simulation.simulator import Simulator
+from sbiwb.simulation.source import Source, check_arguments, load_source
+
+Identity = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Project:
+    """One YAML with all it names.
+
+    Args:
+        config: The typed config.
+        run: Its run folder, which may not exist yet.
+        base: The folder that paths in the config are relative to.
+    """
+
+    config: RunConfig
+    run: RunDir
+    base: Path
+
+    @cached_property
+    def source(self) -> Source:
+        """The simulator file."""
+        return load_source(self.config.problem.simulator, self.base)
+
+    @cached_property
+    def prior(self) -> Prior:
+        parameters = self.config.problem.parameters
+        units = {name: getattr(part, "unit", "") for name, part in parameters.items()}
+        sampler = self.source.optional("prior") if any(part.kind == "joint" for part in parameters.values()) else None
+        return Prior(_distributions(parameters), sampler=sampler, units=units)
+
+    @cached_property
+    def context(self) -> dict[str, Distribution]:
+        return _distributions(self.config.problem.context)
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        problem = self.config.problem
+        injected = check_arguments(self.source, list(problem.parameters), list(problem.context), list(problem.constants))
+        return Simulator(self.source, problem.batched, tuple(injected), problem.constants, self.config.simulate.failures.timeout_s)
+
+    @property
+    def problem(self) -> Problem:
+        """What blocks are made from; with the layout once a plan exists."""
+        plan = self.data_run.plan
+        layout = from_json(read_json(plan)["layout"]) if plan.is_file() else None
+        return Problem(self.prior, self.context, self.simulator, self.config.simulate.seed, layout)
+
+    @property
+    def block_size(self) -> int:
+        size = self.config.simulate.block_size
+        return size if isinstance(size, int) else 256 if self.config.problem.batched else 1
+
+    @property
+    def data_run(self) -> RunDir:
+        """The run that holds the shards: another one under `simulate.from`."""
+        other = self.config.simulate.from_
+        return RunDir((self.base / other).resolve()) if other else self.run
+
+    @cached_property
+    def data_identity(self) -> Identity:
+        """All that decides a simulated row."""
+        problem, simulate = self.config.problem, self.config.simulate
+        return {
+            "problem": {
+                "parameters": [[name, _plain(part)] for name, part in problem.parameters.items()],
+                "context": [[name, _plain(part)] for name, part in problem.context.items()],
+                "constants": dict(problem.constants),
+                "batched": problem.batched,
+                "simulator code": self.source.code_hash,
+            },
+            "simulate": {"seed": simulate.seed, "block_size": self.block_size},
+        }
+
+    @property
+    def data_hash(self) -> str:
+        return stable_hash(self.data_identity)
+
+    @property
+    def model_identity(self) -> Identity:
+        """All that decides a trained network, given the data."""
+        train = self.config.train.model_dump(mode="json", exclude={"checkpoint_every_s"})
+        pairs = {name: getattr(self.config.simulate, name) for name in ("train", "validation")}
+        return {"data_hash": self.data_hash, "simulate": pairs, "model": self.config.model.model_dump(mode="json"), "train": train}
+
+    @property
+    def model_hash(self) -> str:
+        return stable_hash(self.model_identity)
+
+
+def _distributions(parts: Mapping[str, Any]) -> dict[str, Distribution]:
+    return {name: part.build() for name, part in parts.items()}
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    return part.model_dump(mode="json", exclude={"unit"})
+
+
+def open_project(path: Path, *, settings: Sequence[str] = (), runs: Path = Path("runs")) -> Project:
+    """Opens a YAML, or a run folder by its config.yaml.
+
+    Raises:
+        ConfigErrors: All problems of the YAML at once.
+        ConfigError: Context or parameters that cannot be what they are said to be.
+    """
+    file = path / "config.yaml" if path.is_dir() else path
+    if path.is_dir() and not file.is_file():
+        raise RunError("is no run folder: it holds no config.yaml", where=path, todo="Name a YAML file, or a folder under runs/.")
+    config = yaml_config.load(file, settings)
+    base = file.parent
+    run = RunDir(path) if path.is_dir() else RunDir(runs / config.name)
+    project = Project(config, run, base)
+    _check_meaning(project)
+    return project
+
+
+def _check_meaning(project: Project) -> None:
+    """What types alone cannot say."""
+    problem = project.config.problem
+    for name, distribution in _distributions(problem.parameters).items():
+        if distribution.discrete:
+            raise ConfigError(
+                f"problem.parameters.{name}  a discrete parameter cannot be inferred by a flow",
+                where=project.base,
+                todo="Move it to problem.context if it is known for each data set, or give it a continuous prior.",
+            )
+    names = [*problem.parameters, *problem.context, *problem.constants]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"problem  {', '.join(twice)} is named twice", where=project.base, todo="Give each quantity its own name.")
+
+
+def write_config(project: Project) -> None:
+    """Writes the resolved config into the run folder, its paths relative to there, every default written out."""
+    config = project.config
+    problem = config.problem
+    simulator = problem.simulator
+    if simulator.partition(":")[0].endswith(".py"):
+        simulator = _relative(project, simulator)
+    observations = {name: one.model_copy(update={"file": _relative(project, one.file)}) for name, one in problem.observations.items()}
+    moved = config.model_copy(
+        update={
+            "problem": problem.model_copy(update={"simulator": simulator, "observations": observations}),
+            "simulate": config.simulate.model_copy(update={"from_": config.simulate.from_ and _relative(project, config.simulate.from_)}),
+        }
+    )
+    text = yaml_config.dump(moved)
+    if not project.run.config.is_file() or project.run.config.read_text(encoding="utf-8") != text:
+        put_text(project.run.config, text)
+
+
+def _relative(project: Project, path: str) -> str:
+    return os.path.relpath((project.base / path).resolve(), project.run.path.resolve())
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, changed_ns: int) -> Project:
+    return open_project(Path(path))
+
+
+def open_run(path: str) -> Project:
+    """The project of a run folder, opened once a process as long as its config stays the same."""
+    return _opened(path, (Path(path) / "config.yaml").stat().st_mtime_ns)
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """Keys on which two plain values differ, as `train.steps: 100 -> 200`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))]
+    if old == new:
+        return []
+    if isinstance(old, str) and len(old) == 64:
+        return [f"{place} changed"]
+    return [f"{place}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

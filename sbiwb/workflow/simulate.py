@@ -1,0 +1,218 @@
+"""The verb `simulate`: a plan from a preflight, then whatever blocks no shard holds yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sbiwb.contracts import Reporter
+from sbiwb.errors import RunError, SbiwbError
+from sbiwb.executors.serial import SerialExecutor
+from sbiwb.files import put_json, read_json, remove_orphans
+from sbiwb.records import Pairs
+from sbiwb.rundir import SPLITS, RunDir, put_provenance, versions
+from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.simulation.layout import to_json
+from sbiwb.simulation.preflight import preflight
+from sbiwb.store import manifest
+from sbiwb.store.shards import shard_path, write_shard
+from sbiwb.workflow.project import Project, differences, open_run, write_config
+
+SHARDS_PER_SPLIT = 16
+SHARD_SECONDS, SHARD_BYTES = 300.0, 64 << 20
+NOT_WORTH_A_POOL_S = 3.0
+MACHINE_VERSIONS = ("python", "numpy", "scipy", "h5py", "sbiwb")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What simulating will take, as measured by the preflight."""
+
+    rows: int
+    seconds: float
+    bytes: int
+
+
+def simulate(project: Project, reporter: Reporter) -> dict[str, Any]:
+    """Simulates what is missing; finished shards stay as they are.
+
+    Returns:
+        The manifest: counts by split.
+
+    Raises:
+        RunError: The run folder holds another problem's shards.
+        FailureRateError: More simulations fail than allowed; finished shards are kept.
+    """
+    if project.data_run.path != project.run.path:
+        return _borrow(project, reporter)
+    start = time.perf_counter()
+    plan = _plan(project, reporter)
+    write_config(project)
+    tasks = [task for split in SPLITS for task in _missing(project, split, plan, reporter)]
+    if tasks:
+        _run(project, plan, tasks, reporter)
+        put_provenance(
+            project.run.data,
+            seconds=time.perf_counter() - start,
+            facts={"data_hash": project.data_hash, "seed": project.config.simulate.seed},
+        )
+    return write_manifest(project.run)
+
+
+def counts(project: Project) -> dict[str, int]:
+    """Pairs asked for, by split."""
+    return {split: getattr(project.config.simulate, split) for split in SPLITS}
+
+
+def blocks(project: Project, split: str) -> int:
+    return -(-counts(project)[split] // project.block_size)
+
+
+def _plan(project: Project, reporter: Reporter) -> dict[str, Any]:
+    """The plan of this run: as it stands, or made now by a preflight."""
+    path = project.run.plan
+    if path.is_file():
+        plan = read_json(path)
+        if plan["data_hash"] == project.data_hash:
+            return plan
+        if any(manifest.shards(project.run.split(split)) for split in SPLITS):
+            changed = differences(plan["identity"], project.data_identity)
+            raise RunError(
+                f"holds simulations of another problem: {'; '.join(changed)}",
+                where=project.run.data,
+                todo="Change that back, give the run another `name`, or delete the folder if its simulations are no longer wanted.",
+            )
+    reporter.say("Trying the simulator on a few parameters ...")
+    seen = preflight(project.problem, project.block_size)
+    plan = {
+        "data_hash": project.data_hash,
+        "identity": project.data_identity,
+        "layout": to_json(seen.layout),
+        "seconds_per_row": seen.seconds_per_row,
+        "bytes_per_row": seen.bytes_per_row,
+        "shard_blocks": {split: _auto_blocks(project, split, seen.seconds_per_row, seen.bytes_per_row) for split in SPLITS},
+    }
+    put_json(path, plan)
+    return plan
+
+
+def _auto_blocks(project: Project, split: str, seconds_per_row: float, bytes_per_row: float) -> int:
+    """Blocks a shard: a sixteenth of the split, 5 minutes and 64 MiB at most, rounded down to a power of two."""
+    rows = min(counts(project)[split] / SHARDS_PER_SPLIT, SHARD_SECONDS / max(seconds_per_row, 1e-9), SHARD_BYTES / bytes_per_row)
+    return 1 << max(0, int(rows / project.block_size).bit_length() - 1)
+
+
+def shard_blocks(project: Project, plan: dict[str, Any], split: str) -> int:
+    """Blocks a shard: from the YAML where it says so, else from the plan."""
+    size = project.config.simulate.shard_size
+    return max(1, size // project.block_size) if isinstance(size, int) else plan["shard_blocks"][split]
+
+
+def _missing(project: Project, split: str, plan: dict[str, Any], reporter: Reporter) -> list[dict[str, Any]]:
+    """Tasks for the blocks that no valid shard holds; damaged shards are set aside first."""
+    folder = project.run.split(split)
+    remove_orphans(folder)
+    for shard, error in manifest.check(manifest.shards(folder, project.data_hash)):
+        aside = manifest.set_aside(shard)
+        reporter.warn(f"{shard.path} {error.what}; kept as {aside.name}, its rows are simulated again.")
+    gaps = manifest.missing(manifest.shards(folder, project.data_hash), blocks(project, split))
+    return [
+        {"run": str(project.run.path), "split": split, "first_block": piece.start, "blocks": len(piece)}
+        for piece in manifest.runs(gaps, shard_blocks(project, plan, split))
+    ]
+
+
+def cost(project: Project, plan: dict[str, Any], rows: int, workers: int) -> Cost:
+    """Seconds and bytes that `rows` pairs will take."""
+    return Cost(rows, rows * plan["seconds_per_row"] / workers, round(rows * plan["bytes_per_row"]))
+
+
+def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], reporter: Reporter) -> None:
+    rows = sum(task["blocks"] for task in tasks) * project.block_size
+    executor = project.config.machine.executor.build()  # type: ignore[attr-defined]
+    if rows * plan["seconds_per_row"] < NOT_WORTH_A_POOL_S:
+        executor = SerialExecutor()  # the same rows, without the seconds that processes take to start
+    expected = cost(project, plan, rows, executor.workers)
+    reporter.say(f"{rows:,} simulations in {len(tasks)} shards: about {_duration(expected.seconds)} and {expected.bytes / 1e6:.1f} MB.")
+    tally = Tally(project.config.simulate.failures.max_rate)
+    errors: list[SbiwbError] = []
+    with reporter.task("simulate", rows, unit="simulations") as ticker:
+        for task, result in executor.run(simulate_shard, tasks):
+            if isinstance(result, SbiwbError):
+                errors.append(result)
+                break
+            tally.add(result["simulated"], result["failed"], result["example"])
+            ticker.advance(task["blocks"] * project.block_size, failed=tally.failed)
+    if errors:
+        write_manifest(project.run)
+        raise errors[0]
+    if tally.failed:
+        reporter.warn(
+            f"{tally.failed} of {tally.simulated} simulations failed (p(valid) = {1 - tally.failed / tally.simulated:.4f}) "
+            f"and were replaced by new pairs; for example: {tally.examples[-1]}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def simulate_shard(task: dict[str, Any]) -> dict[str, Any]:
+    """One shard, in any process of any machine that sees the run folder.
+
+    Args:
+        task: run, split, first_block, blocks.
+
+    Returns:
+        Its record, with an example of a failure.
+    """
+    project = open_run(task["run"])
+    problem, start = project.problem, time.perf_counter()
+    tally = Tally(project.config.simulate.failures.max_rate)
+    parts, failures = [], []
+    for block in range(task["first_block"], task["first_block"] + task["blocks"]):
+        pairs, failed = simulate_block(problem, task["split"], block, project.block_size, tally)
+        parts.append(pairs)
+        failures += failed
+    found = versions()
+    facts = {
+        **{name: task[name] for name in ("split", "first_block", "blocks")},
+        "data_hash": project.data_hash,
+        "simulated": tally.simulated,
+        "seconds": round(time.perf_counter() - start, 4),
+        "versions": {name: found[name] for name in MACHINE_VERSIONS if name in found},
+    }
+    record = write_shard(shard_path(project.run.split(task["split"]), task["first_block"]), Pairs.join(parts), failures, facts)
+    return {**record, "example": tally.examples[-1] if tally.examples else ""}
+
+
+def write_manifest(run: RunDir) -> dict[str, Any]:
+    """Gathers the records into one file for people and for `status`."""
+    splits = {split: manifest.summary(manifest.shards(run.split(split))) for split in SPLITS}
+    put_json(run.manifest, {"splits": splits})
+    return splits
+
+
+def _borrow(project: Project, reporter: Reporter) -> dict[str, Any]:
+    """Checks that the other run's shards are this problem's, and enough."""
+    other = project.data_run
+    if not other.plan.is_file():
+        raise RunError("holds no simulations", where=other.path, todo="Run `sbiwb simulate` on that run first, or leave out simulate.from.")
+    plan = read_json(other.plan)
+    if plan["data_hash"] != project.data_hash:
+        changed = differences(plan["identity"], project.data_identity)
+        raise RunError(
+            f"simulates another problem: {'; '.join(changed)}", where=other.path, todo="Make them equal, or leave out simulate.from."
+        )
+    write_config(project)
+    for split in SPLITS:
+        gaps = manifest.missing(manifest.shards(other.split(split), project.data_hash), blocks(project, split))
+        if gaps:
+            raise RunError(
+                f"lacks {len(gaps)} blocks of {split}", where=other.path, todo="Raise the counts there and run `sbiwb simulate` on it."
+            )
+    reporter.say(f"Using the simulations of {other.path}.")
+    return {split: manifest.summary(manifest.shards(other.split(split))) for split in SPLITS}

@@ -1,0 +1,51 @@
+"""Estimator: inputs in their order, names with odd characters, and the density of the whole."""
+
+import pytest
+import torch
+
+from sbiwb.contracts import InputShape
+from sbiwb.networks import inference, summary
+from sbiwb.networks.estimator import Estimator
+
+
+@pytest.fixture
+def estimator():
+    summaries = {
+        "trials.rt, choice": summary.family.parse("deepset").build(InputShape("set", 3, 7, True), 4),
+        "n": summary.family.parse("identity").build(InputShape("vector", 1), 4),
+    }
+    return Estimator(summaries, inference.family.parse({"kind": "nsf", "transforms": 2}).build(2, 5))
+
+
+INPUTS = {"n": (torch.full((6, 1), 9.0), None), "trials.rt, choice": (torch.ones(6, 7, 3), torch.ones(6, 7, dtype=torch.bool))}
+
+
+def test_features_stand_in_the_order_of_the_summaries(estimator):
+    features = estimator.summarise(INPUTS)
+    assert features.shape == (6, 5) and (features[:, 4] == 9).all()
+
+
+def test_forward_is_the_log_density_given_the_features(estimator):
+    z = torch.randn(6, 2)
+    features = estimator.summarise(INPUTS)
+    assert torch.equal(estimator(z, INPUTS), estimator.log_prob(z, features)) and estimator(z, INPUTS).shape == (6,)
+    assert torch.allclose(estimator.transport(z, features), z, atol=1e-5)
+
+
+def test_gradients_reach_summaries_once_the_flow_has_left_its_start(estimator):
+    optimizer = torch.optim.SGD(estimator.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (-estimator(torch.ones(6, 2), INPUTS).mean()).backward()
+        optimizer.step()
+    assert all(parameter.grad is not None for parameter in estimator.parameters())
+    assert any(parameter.grad.any() for parameter in estimator.summaries.parameters())
+
+
+def test_weights_survive_a_file(estimator, tmp_path):
+    torch.save(estimator.state_dict(), tmp_path / "w.pt")
+    before = estimator(torch.ones(6, 2), INPUTS)
+    for parameter in estimator.parameters():
+        torch.nn.init.normal_(parameter)
+    estimator.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True))
+    assert torch.equal(estimator(torch.ones(6, 2), INPUTS), before)

@@ -1,0 +1,149 @@
+"""Every inference network through one contract: the density is that of the draws."""
+
+import math
+
+import pytest
+import torch
+from torch.autograd.functional import jacobian
+
+from sbiwb.errors import ConfigError
+from sbiwb.networks.inference import family
+
+H = 3
+CASES = [  # (kind, options)
+    ("nsf", {"transforms": 2, "hidden": [16, 16]}),
+    ("nsf", {"transforms": 3, "hidden": [16, 16], "passes": 2, "bins": 5}),
+    ("nsf", {"transforms": 1, "hidden": [16, 16], "residual": True, "activation": "silu"}),
+]
+EVERY = [(kind, options, d) for kind, options in CASES for d in (1, 2, 3, 4)]
+
+
+def build(kind, options, d):
+    return family.parse({"kind": kind, **options}).build(d, H)
+
+
+def trained(kind, options, d):
+    """A network far from the identity, in double precision."""
+    net = build(kind, options, d).double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.25)
+    return net
+
+
+def normal_log_prob(z):
+    return -0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
+
+
+def test_every_inference_network_has_a_case():
+    assert sorted({kind for kind, _ in CASES}) == family.names()
+
+
+@pytest.mark.parametrize(("kind", "options", "d"), EVERY)
+def test_untrained_is_the_standard_normal(kind, options, d):
+    net, z, h = build(kind, options, d), torch.randn(500, d).mul(2), torch.randn(500, H)
+    assert torch.allclose(net.log_prob(z, h), normal_log_prob(z), rtol=1e-6, atol=1e-5 * d)
+    assert torch.allclose(net.double().log_prob(z.double(), h.double()), normal_log_prob(z.double()), atol=1e-6)
+    assert torch.allclose(net.transport(z.double(), h.double()), z.double(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "options", "d"), EVERY)
+def test_density_is_that_of_the_draws(kind, options, d):
+    """log q(z) = log N(noise) - log |dz/dnoise| for z = transport(noise)."""
+    net, noise, h = trained(kind, options, d), torch.randn(8, d).double(), torch.randn(8, H).double()
+    z = net.transport(noise, h)
+    assert (z - noise).abs().max() > 0.1
+    for row in range(8):
+        dz = jacobian(lambda u, row=row: net.transport(u[None], h[row : row + 1])[0], noise[row])
+        expected = normal_log_prob(noise[row]) - torch.linalg.slogdet(dz)[1]
+        assert torch.allclose(net.log_prob(z, h)[row], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "options", "d"), EVERY)
+def test_transport_is_the_inverse_in_single_precision(kind, options, d):
+    net, noise, h = trained(kind, options, d).float(), torch.randn(1000, d), torch.randn(1000, H)
+    z = net.transport(noise, h)
+    for transform in net.transforms:
+        z = transform(h)(z)
+    assert torch.allclose(z, noise, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES)
+def test_density_integrates_to_one(kind, options):
+    net, grid = trained(kind, options, 2), torch.linspace(-7, 7, 201).double()
+    z = torch.cartesian_prod(grid, grid)
+    total = net.log_prob(z, torch.ones(1, H).double().expand(len(z), -1)).exp().sum() * (grid[1] - grid[0]) ** 2
+    assert abs(total.item() - 1) < 1e-3
+
+
+@pytest.mark.parametrize(("kind", "options", "d"), EVERY)
+def test_rows_are_independent_and_far_values_finite(kind, options, d):
+    net, z, h = trained(kind, options, d), torch.randn(5, d).double(), torch.randn(5, H).double()
+    z[0], z[1] = 37.0, -37.0
+    out = net.log_prob(z, h)
+    assert out.shape == (5,) and out.isfinite().all()
+    assert torch.allclose(net.log_prob(z[2:3], h[2:3]), out[2:3])
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize(("kind", "options"), CASES[:2])
+def test_learns_a_conjugate_gaussian(kind, options, d):
+    """z ~ N(0, 1), x | z ~ N(z, 0.5^2): the posterior is N(0.8 x, 0.2) in each column."""
+    net = family.parse({"kind": kind, **options, "hidden": [32, 32]}).build(d, d)
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 250)
+    for _ in range(250):
+        z = torch.randn(512, d)
+        loss = -net.log_prob(z, z + 0.5 * torch.randn(512, d)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    x = torch.tensor([[1.0] * d]).expand(4000, -1)
+    with torch.no_grad():
+        draws = net.transport(torch.randn(4000, d), x)
+    assert (draws.mean(0) - 0.8).abs().max() < 0.08
+    assert (draws.std(0) - math.sqrt(0.2)).abs().max() < 0.06
+
+
+def test_the_weights_are_saved_and_loaded():
+    net, other, z, h = trained(*CASES[0], 3), build(*CASES[0], 3).double(), torch.randn(5, 3).double(), torch.randn(5, H).double()
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(net.log_prob(z, h), other.log_prob(z, h))
+
+
+def test_every_column_depends_on_all_before_it():
+    net = trained("nsf", {"transforms": 1, "hidden": [4, 4], "activation": "tanh"}, 4)
+    z, h = torch.randn(1, 4).double(), torch.randn(1, H).double()
+    dz = jacobian(lambda u: net.transforms[0](h)(u)[0], z)[:, 0]
+    assert (dz.tril().abs() > 0).sum() == 10 and dz.triu(1).abs().max() == 0
+
+
+def test_refused():
+    with pytest.raises(ConfigError, match=r"inference\.hidden  a hidden layer of width 3 cannot hold 4 columns of theta apart"):
+        build("nsf", {"hidden": [64, 3]}, 4)
+    with pytest.raises(ConfigError, match="at least one feature"):
+        family.parse("nsf").build(2, 0)
+
+
+@pytest.mark.parametrize("options", [{"transforms": 0}, {"bins": 1}, {"passes": 1}, {"hidden": []}, {"activation": "sine"}])
+def test_options_are_bounded_and_described(options):
+    assert all(field.description for field in family.config("nsf").model_fields.values())
+    with pytest.raises(ValueError, match=next(iter(options))):
+        family.parse({"kind": "nsf", **options})
+
+
+def test_a_new_inference_network_is_one_file(tmp_path):
+    part = tmp_path / "prior.py"
+    part.write_text(
+        "from torch import nn\n"
+        "from sbiwb.families import Part\n"
+        "class Prior(nn.Module):\n"
+        "    def log_prob(self, z, features):\n"
+        "        return -0.5 * z.square().sum(-1)\n"
+        "    def transport(self, noise, features):\n"
+        "        return noise\n"
+        "class Config(Part):\n"
+        "    def build(self, features, context):\n"
+        "        return Prior()\n"
+    )
+    assert build(str(part), {}, 2).log_prob(torch.zeros(4, 2), torch.zeros(4, H)).shape == (4,)
