@@ -136,7 +136,7 @@ class Diagnostic(Protocol):
         ...
 
     def plot(self, result: Any) -> Figure:
-        """Draws the result and computes nothing."""
+        """Draws the result and computes nothing; functions `plot_NAME(result)` beside it make further pictures."""
         ...
 
 

@@ -13,8 +13,9 @@ from rich.markup import escape
 
 from sbiwb.errors import ConfigErrors, SbiwbError
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDE = 160  # columns where there is no terminal: nothing is cut in a log file
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr and sys.stderr.isatty() else WIDE)
 PLAIN_EVERY_S = 10.0
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"pass": "green", "info": "default", "warn": "yellow", "fail": "red"}
 MOST_ROWS = 60
+MOST_SENTENCES = 12
 
 
 def _table(*columns: str) -> Table:
@@ -72,22 +73,42 @@ def simulated(manifest: dict[str, Any], run: Path) -> None:
     out.print(table)
 
 
+SHOWN = {  # check, number: heading
+    ("sbc", "sbc_log_gamma"): "SBC p",
+    ("coverage", "coverage_log_gamma"): "coverage p",
+    ("coverage", "coverage_90"): "90 % hold",
+    ("zscore_contraction", "contraction_variance_median"): "contraction",
+    ("zscore_contraction", "contraction_sd_median"): "contraction (sd)",
+    ("zscore_contraction", "z_mean"): "z mean",
+    ("zscore_contraction", "z_sd"): "z sd",
+    ("recovery", "recovery_r"): "r",
+}
+SEVERITY = ("info", "pass", "warn", "fail")
+
+
 def diagnosed(found: Diagnosis, run: RunDir) -> None:
-    """Verdict first, then every number."""
-    colour = COLOURS[found.verdict]
-    out.print(f"[bold {colour}]{found.verdict}[/]  {escape(found.summary)}")
-    table = _table("check", "parameter", "number", "value", "p (Holm)", "effect", "verdict")
-    for one in found.judgments[:MOST_ROWS]:
-        verdict = f"[{COLOURS[one.verdict]}]{one.verdict}[/]"
-        table.add_row(one.check, escape(one.parameter), one.name, number(one.value), number(one.p_adjusted), number(one.effect), verdict)
+    """Verdict first, then a line a parameter, then what is not as it should be in words."""
+    out.print(f"[bold {COLOURS[found.verdict]}]{found.verdict}[/]  {escape(found.summary)}")
+    numbers = {(one.check, one.name, one.parameter): one for one in found.judgments}
+    parameters = list(dict.fromkeys(one.parameter for one in found.judgments))
+    headings = {key: words for key, words in SHOWN.items() if any((*key, name) in numbers for name in parameters)}
+    table = _table("parameter", *headings.values(), "verdict")
+    for parameter in parameters[:MOST_ROWS]:
+        worst = max((one.verdict for one in found.judgments if one.parameter == parameter), key=SEVERITY.index)
+        cells = [_judged(numbers.get((*key, parameter))) for key in headings]
+        table.add_row(escape(parameter), *cells, f"[{COLOURS[worst]}]{worst}[/]")
     out.print(table)
     for one in found.judgments:
-        if one.check == "coverage" and one.verdict != "info" and one.reason:
-            out.print(f"{escape(one.parameter)}: {escape(one.reason)}")
-    for name, share in found.leaked.items():
-        if share > 0:
-            out.print(f"[yellow]{share:.2%} of the draws of {escape(name)} lie outside the prior's support.[/]")
-    out.print(f"numbers and pictures: {escape(str(run.diagnose))}")
+        if one.verdict in ("warn", "fail") or (one.check == "coverage" and one.verdict == "pass" and len(parameters) <= MOST_SENTENCES):
+            out.print(f"[{COLOURS[one.verdict]}]{one.check}[/]  {escape(one.parameter)}: {escape(one.reason)}")
+    out.print(f"[dim]numbers and pictures:[/]  {escape(str(run.diagnose))}")
+
+
+def _judged(one: Any) -> str:
+    """A test by its adjusted p-value, any other number by its value."""
+    if one is None:
+        return "–"
+    return number(one.p_adjusted, 2) if one.p is not None else number(one.value)
 
 
 def sampled(found: list[Sampled]) -> None:

@@ -56,7 +56,8 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
             module = family.module(config.kind)
             result = module.compute(draws, config)
             results.append((check, config, result))
-            put(project.run.diagnose / f"{check}.png", to_png(module.plot(result)))
+            for suffix, plot in _plots(module):
+                put(project.run.diagnose / f"{check}{suffix}.png", to_png(plot(result)))
         judgments = judge(results)
     leaked = {name: float(share) for name, share in zip(draws.names, draws.leaked if draws.leaked is not None else [], strict=False)}
     numbers = {**to_json(judgments), "n": draws.n, "draws": draws.s, "prior_var_source": draws.prior_var_source, "leaked": leaked}
@@ -69,6 +70,11 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
             found.summary, where=project.run.numbers, todo="Look at the pictures beside it; more simulations or steps often help."
         )
     return Diagnosis(found.verdict, found.summary, tuple(judgments), leaked)
+
+
+def _plots(module: Any) -> list[tuple[str, Any]]:
+    """`plot`, and further pictures by functions named `plot_ecdf` and the like."""
+    return [(name.removeprefix("plot"), function) for name, function in vars(module).items() if name == "plot" or name.startswith("plot_")]
 
 
 def _named(checks: list[Any]) -> list[tuple[str, Any]]:

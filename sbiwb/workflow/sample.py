@@ -237,7 +237,7 @@ def _draw_pictures(project: Project, data: DataSets, theta: np.ndarray, rows: li
 
 
 def _predictive(project: Project, data: DataSets, predicted: Columns) -> Any:
-    title = f"{data.name}: data simulated from the posterior, and the observed"
+    title = f"{data.name}: simulated from the posterior"
     show = project.source.optional("show")
     if show is None:
         observed = {name: np.asarray(values[0]) for name, values in data.x.items()}

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 from zuko.flows import NSF as ZukoNSF
+from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 
 from sbiwb.errors import ConfigError
 from sbiwb.families import Part
@@ -62,6 +63,9 @@ class Config(Part):
     passes: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Steps to draw a sample: null for one a column (autoregressive), 2 for coupling (faster, less flexible)."
     )
+    affine: bool = Field(
+        True, description="Whether an affine transform comes first: it brings a posterior much narrower than its prior to the splines' domain."
+    )
     activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field("relu", description="Function after each hidden layer.")
     residual: bool = Field(False, description="Whether hidden layers are residual blocks.")
 
@@ -79,20 +83,13 @@ class Config(Part):
             raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
         self._check_width(features)
         options: dict[str, Any] = {"residual": self.residual} if features > 1 else {}  # zuko's net for one column has none
-        flow = ZukoNSF(
-            features,
-            context,
-            bins=self.bins,
-            transforms=self.transforms,
-            passes=self.passes,
-            hidden_features=self.hidden,
-            activation=_ACTIVATIONS[self.activation],
-            **options,
-        )
-        transforms = flow.transform.transforms
+        options |= {"passes": self.passes, "hidden_features": self.hidden, "activation": _ACTIVATIONS[self.activation]}
+        splines = ZukoNSF(features, context, bins=self.bins, transforms=self.transforms, **options).transform.transforms
+        first = [MaskedAutoregressiveTransform(features, context, **options)] if self.affine else []
+        transforms = [*first, *splines]
         for transform in transforms:
             _start_at_identity(transform.hyper)
-        return NSF(transforms)
+        return NSF(nn.ModuleList(transforms))
 
     def _check_width(self, features: int) -> None:
         """A masked layer narrower than its groups of columns would drop dependences without a word."""

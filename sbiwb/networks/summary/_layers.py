@@ -19,17 +19,23 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
-class Hidden(nn.Module):
-    """One hidden layer: activation of an affine map, layer-normed first and added to its input where asked for and possible."""
+class Residual(nn.Module):
+    """x + W2 a(W1 norm(x)): a pre-normed block, which trains well at high learning rates.
 
-    def __init__(self, before: int, after: int, *, activation: str, norm: bool, residual: bool) -> None:
+    References:
+        Xiong et al. (2020), On Layer Normalization in the Transformer Architecture, https://arxiv.org/abs/2002.04745
+    """
+
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
-        layers = [nn.Linear(before, after), nn.LayerNorm(after) if norm else nn.Identity(), _ACTIVATIONS[activation]()]
-        self.layers = nn.Sequential(*layers)
-        self.skip = residual and before == after
+        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), _ACTIVATIONS[activation](), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x) if self.skip else self.layers(x)
+        return x + self.layers(x)
+
+
+def _plain(before: int, after: int, activation: str, norm: bool) -> list[nn.Module]:
+    return [nn.Linear(before, after), *([nn.LayerNorm(after)] if norm else []), _ACTIVATIONS[activation]()]
 
 
 def mlp(
@@ -41,12 +47,15 @@ def mlp(
     norm: bool = False,
     residual: bool = False,
 ) -> nn.Sequential:
-    """A multilayer perceptron on the last axis; without `features` it ends after its last hidden layer."""
-    widths = [channels, *hidden]
-    layers: list[nn.Module] = [
-        Hidden(before, after, activation=activation, norm=norm, residual=residual) for before, after in pairwise(widths)
-    ]
-    return nn.Sequential(*layers, *([] if features is None else [nn.Linear(widths[-1], features)]))
+    """A multilayer perceptron on the last axis; without `features` it ends after its last hidden layer.
+
+    With `residual` the first layer is linear, each further one as wide as the one before a residual block, and a norm comes at the end.
+    """
+    layers: list[nn.Module] = [nn.Linear(channels, hidden[0])] if residual else _plain(channels, hidden[0], activation, norm)
+    for before, after in pairwise(hidden):
+        layers += [Residual(before, activation)] if residual and before == after else _plain(before, after, activation, norm)
+    layers += [nn.LayerNorm(hidden[-1])] if residual else []
+    return nn.Sequential(*layers, *([] if features is None else [nn.Linear(hidden[-1], features)]))
 
 
 def without_padding(values: Tensor, mask: Tensor | None) -> Tensor:

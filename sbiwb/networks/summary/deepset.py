@@ -59,7 +59,7 @@ class Config(Part):
     )
     activation: Activation = Field("relu", description="Function after each hidden layer.")
     norm: bool = Field(False, description="Whether each hidden layer is layer-normed before its activation.")
-    residual: bool = Field(False, description="Whether a hidden layer as wide as its input is added to it.")
+    residual: bool = Field(False, description="Whether layers of equal width are pre-normed residual blocks.")
 
     def build(self, shape: InputShape, features: int) -> DeepSet:
         _layers.require(shape, ["set"], "deepset")

@@ -31,7 +31,7 @@ class Config(Part):
     hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field([64, 64], description="Width of each hidden layer.")
     activation: Activation = Field("relu", description="Function after each hidden layer.")
     norm: bool = Field(False, description="Whether each hidden layer is layer-normed before its activation.")
-    residual: bool = Field(False, description="Whether a hidden layer as wide as its input is added to it.")
+    residual: bool = Field(False, description="Whether layers of equal width are pre-normed residual blocks.")
 
     def build(self, shape: InputShape, features: int) -> MLP:
         if shape.varies:
