@@ -64,6 +64,7 @@ class Lines:
 
     def __init__(self, name: str, total: int, unit: str, done: int) -> None:
         self.name, self.total, self.unit, self.done, self.facts = name, total, unit, done, ""
+        self.begun = done
         self.start = self.said = time.monotonic()
 
     def advance(self, n: int = 1, **facts: object) -> None:
@@ -77,8 +78,10 @@ class Lines:
         self._say()
 
     def _say(self) -> None:
-        seconds = time.monotonic() - self.start
-        err.print(escape(f"{self.name}  {self.done:,} of {self.total:,} {self.unit}, {seconds:.0f} s  {self.facts}".rstrip()))
+        spent = time.monotonic() - self.start
+        left = spent * (self.total - self.done) / max(1, self.done - self.begun)
+        times = f"{seconds(spent)}, {seconds(left)} left" if self.done < self.total else seconds(spent)
+        err.print(escape(f"{self.name}  {self.done:,} of {self.total:,} {self.unit}, {times}  {self.facts}".rstrip()))
 
 
 def _facts(facts: dict[str, object]) -> str:

@@ -69,7 +69,14 @@ def pairs_picture(draws: np.ndarray, labels: Sequence[str], *, prior: np.ndarray
     figure = Figure(figsize=(size, size))
     span = [_span(column) for column in draws.T]
     style: dict[str, Any] = {"range": span, "bins": 30, "labels": list(labels), "max_n_ticks": 4, "label_kwargs": {"fontsize": 10}}
-    style |= {"show_titles": True, "title_fmt": ".3g", "title_kwargs": {"fontsize": 9}, "fill_contours": True, "plot_datapoints": False}
+    style |= {
+        "titles": [label.partition(" (")[0] for label in labels],
+        "show_titles": True,
+        "title_fmt": ".3g",
+        "title_kwargs": {"fontsize": 9},
+        "fill_contours": True,
+        "plot_datapoints": False,
+    }
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         import corner  # it imports an installed ArviZ, which warns

@@ -22,6 +22,7 @@ from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 
 from sbiwb.errors import ConfigError
 from sbiwb.families import Part
+from sbiwb.networks.inference._inverse import inverse
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
@@ -48,7 +49,7 @@ class NSF(nn.Module):
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (B, D) of standard normal noise (B, D): one step a transform where coupling, D steps where autoregressive."""
         for transform in reversed(self.transforms):
-            noise = transform(features).inv(noise)
+            noise = inverse(transform, noise, features)
         return noise
 
 
@@ -64,7 +65,8 @@ class Config(Part):
         None, description="Steps to draw a sample: null for one a column (autoregressive), 2 for coupling (faster, less flexible)."
     )
     affine: bool = Field(
-        True, description="Whether an affine transform comes first: it brings a posterior much narrower than its prior to the splines' domain."
+        True,
+        description="Whether an affine transform comes first: it brings a posterior much narrower than its prior to the splines' domain.",
     )
     activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field("relu", description="Function after each hidden layer.")
     residual: bool = Field(False, description="Whether hidden layers are residual blocks.")

@@ -51,11 +51,16 @@ def mlp(
 
     With `residual` the first layer is linear, each further one as wide as the one before a residual block, and a norm comes at the end.
     """
-    layers: list[nn.Module] = [nn.Linear(channels, hidden[0])] if residual else _plain(channels, hidden[0], activation, norm)
-    for before, after in pairwise(hidden):
-        layers += [Residual(before, activation)] if residual and before == after else _plain(before, after, activation, norm)
-    layers += [nn.LayerNorm(hidden[-1])] if residual else []
-    return nn.Sequential(*layers, *([] if features is None else [nn.Linear(hidden[-1], features)]))
+    widths, layers = [channels, *hidden], list[nn.Module]()
+    for depth, (before, after) in enumerate(pairwise(widths)):
+        if residual and depth == 0:
+            layers.append(nn.Linear(before, after))
+        elif residual and before == after:
+            layers.append(Residual(before, activation))
+        else:
+            layers += _plain(before, after, activation, norm)
+    layers += [nn.LayerNorm(widths[-1])] if residual and hidden else []
+    return nn.Sequential(*layers, *([] if features is None else [nn.Linear(widths[-1], features)]))
 
 
 def without_padding(values: Tensor, mask: Tensor | None) -> Tensor:
