@@ -22,7 +22,7 @@ from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 
 from sbiwb.errors import ConfigError
 from sbiwb.families import Part
-from sbiwb.networks.inference._inverse import inverse
+from sbiwb.networks.inference._masked import forward, inverse
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
@@ -42,7 +42,7 @@ class NSF(nn.Module):
         """log q(z | features), (B,)."""
         total = z.new_zeros(len(z))
         for transform in self.transforms:
-            z, log_abs_det = transform(features).call_and_ladj(z)
+            z, log_abs_det = forward(transform, z, features)
             total = total + log_abs_det
         return total - 0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
 
