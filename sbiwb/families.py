@@ -8,7 +8,8 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, get_args
@@ -103,24 +104,25 @@ class Family:
             raise PydanticCustomError("no_config", "'{kind}' defines no class Config", {"kind": kind})
         return module.Config
 
-    def parse(self, value: Any) -> Part:
-        """Reads `kind` or `{kind: ..., option: ...}` into the part's own `Config`."""
+    def parse(self, value: Any, folder: Path | None = None) -> Part:
+        """Reads `kind` or `{kind: ..., option: ...}` into the part's own `Config`; a path is relative to `folder`."""
         if isinstance(value, Part):
             return value
         options = {"kind": value} if isinstance(value, str) else value
         if not isinstance(options, dict):
             raise PydanticCustomError("part", "expected the name of a {noun} or a mapping with 'kind'", {"noun": self.noun})
-        kind = self._checked(options.get("kind", self.default))
-        return self.config(kind).model_validate({**options, "kind": kind})
+        kind = self._checked(options.get("kind", self.default), folder)
+        return self.config(kind).model_validate({**options, "kind": kind}, context={"folder": folder})
 
-    def _checked(self, kind: Any) -> str:
+    def _checked(self, kind: Any, folder: Path | None) -> str:
+        if isinstance(kind, str) and kind.endswith(".py"):
+            return _existing((folder or Path()) / kind)
         names = self.names()
         if kind is None:
             raise PydanticCustomError(
                 "missing_kind", "a {noun} needs 'kind'; one of {names}", {"noun": self.noun, "names": ", ".join(names)}
             )
-        is_file = isinstance(kind, str) and kind.endswith(".py") and Path(kind).is_file()
-        if not is_file and kind not in names:
+        if kind not in names:
             near = difflib.get_close_matches(str(kind), names, 1)
             raise PydanticCustomError(
                 "unknown_kind",
@@ -135,8 +137,9 @@ class Family:
         return kind
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.model_dump(mode="json"))
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: self.parse(value, (info.context or {}).get("folder")),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.model_dump(mode="json")),
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
@@ -152,6 +155,23 @@ class Family:
         return {"anyOf": [{"type": "string", "enum": self.names()}, *choices], "description": f"A {self.noun}."}
 
 
+def _existing(path: Path) -> str:
+    """The full path of a part's file."""
+    if not path.is_file():
+        raise PydanticCustomError("no_part_file", "no such file: {path}", {"path": str(path)})
+    return str(path.resolve())
+
+
+def map_files(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain data with `change` applied to every `kind` that is a Python file."""
+    if isinstance(value, list):
+        return [map_files(item, change) for item in value]
+    if not isinstance(value, dict):
+        return value
+    is_file = isinstance(value.get("kind"), str) and value["kind"].endswith(".py")
+    return {key: change(item) if is_file and key == "kind" else map_files(item, change) for key, item in value.items()}
+
+
 def _load_file(path: Path) -> ModuleType:
     """Imports a part outside the package once, under a name made from its content."""
     path = path.resolve()
@@ -163,10 +183,20 @@ def _load_file(path: Path) -> ModuleType:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
-            raise
+            raise PydanticCustomError(
+                "broken_part",
+                "'{path}' cannot be imported: {error}",
+                {"path": str(path), "error": f"{type(error).__name__}: {error}{_line(error, path)}"},
+            ) from error
     return sys.modules[name]
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """` (line 3)` of the part's file, where its traceback says so; a syntax error says it itself."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def describe(family: Family) -> Sequence[tuple[str, str, type[Part]]]:

@@ -45,7 +45,12 @@ class Disk:
             os.close(handle)
 
     def make_folder(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Makes a folder and those above it; each new name is synced, or a power cut would take what lies inside."""
+        if folder.is_dir():
+            return
+        self.make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        self.sync_folder(folder.parent)
 
 
 disk = Disk()

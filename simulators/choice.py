@@ -27,7 +27,7 @@ LEAST = 1e-9  # of a share that is divided by
 
 
 def simulate(v, a, w, t0, n_trials, *, rng):
-    """v (1/s^0.5), a (s^0.5), w (0 to 1), t0 (s): arrays (N,). n_trials: integers (N,).
+    """v (1/√s), a (√s), w (0 to 1), t0 (s): arrays (N,). n_trials: integers (N,).
 
     Returns {"rt": N arrays (n_trials,) in seconds, "choice": N arrays (n_trials,) of 1, the upper boundary, and 0}.
     """

@@ -32,8 +32,8 @@ def centre(theta):
 def posterior(x, n, rng):
     """Exact draws (n, 2): x - crescent is the centre, whose two preimages are equally likely; those outside the prior are refused.
 
-    The density of x at a given crescent is uniform in centre, and |d centre / d theta| is 1 everywhere, so drawing the crescent
-    from its own distribution and solving for theta is exact under the uniform prior.
+    Given the crescent, x fixes the centre, and `centre` turns and folds the plane without stretching it: drawing the crescent from its
+    own distribution and solving for theta is exact under the uniform prior.
     """
     kept = np.empty((0, 2))
     while len(kept) < n:

@@ -22,6 +22,12 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 (the base class declares it so)
 
 
+class Dumper(yaml.SafeDumper):
+    """SafeDumper that also quotes what is a number to `_Loader` alone, such as the text `1e5`."""
+
+    yaml_implicit_resolvers = {first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012
+
+
 _SCALARS = {
     "null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     "bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
@@ -33,18 +39,14 @@ _SCALARS = {
     "merge": (r"^<<$", ["<"]),
 }
 for _tag, (_pattern, _first) in _SCALARS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    for _class in (_Loader, Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value.replace("_", "")))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _float(node.value))
 
 
 def _float(text: str) -> float:
     return float(text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
-
-
-def parse_scalar(text: str) -> Any:
-    """One value as the YAML would read it, for `--set`."""
-    return yaml.load(text, Loader=_Loader)
 
 
 @dataclass
@@ -78,11 +80,11 @@ class Document:
             key, equals, text = setting.partition("=")
             if not equals or not key:
                 raise ConfigError("is not KEY=VALUE", where=f"--set {setting}", todo="For example --set train.batch_size=512")
-            steps = tuple(int(step) if step.isdigit() else step for step in key.split("."))
+            steps = tuple(int(step) if step.isdecimal() else step for step in key.split("."))
             try:
-                value = parse_scalar(text)
-            except yaml.YAMLError as error:
-                raise ConfigError("the value is not YAML", where=f"--set {setting}", todo="Quote it for the shell.") from error
+                value, _ = _parse(f"--set {key}", text)
+            except ConfigError as error:
+                raise ConfigError(f"the value: {error.what}", where=f"--set {setting}", todo="Quote it for the shell.") from error
             _assign(self.data, steps, value, f"--set {setting}")
             self.places[steps] = f"--set {key}"
 
@@ -113,23 +115,32 @@ def read(path: Path) -> Document:
     Raises:
         ConfigError: Missing, unreadable, not UTF-8, not YAML, too large, a key given twice, a recursive alias.
     """
-    text = _text(path)
+    data, places = _parse(path, _text(path))
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError("the top level is not a mapping", where=f"{path}:1:1", todo="Begin with a line such as `name: my_problem`.")
+    return Document(path, data, places)
+
+
+def _parse(path: Path | str, text: str) -> tuple[Any, dict[Place, str]]:
+    """The value of one YAML text, and its places."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         places = dict(_walk(path, node)) if node is not None else {}
-        data = loader.construct_document(node) if node is not None else {}
+        return (loader.construct_document(node) if node is not None else None), places
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
         raise ConfigError(
             f"not YAML: {error.problem or error.context}", where=where, todo="Check indentation, quotes and colons."
         ) from error
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ConfigError(f"not YAML: {str(error).splitlines()[0]}", where=path, todo="Check the characters in the file.") from error
-    if not isinstance(data, dict):
-        raise ConfigError("the top level is not a mapping", where=f"{path}:1:1", todo="Begin with a line such as `name: my_problem`.")
-    return Document(path, data, places)
+    except RecursionError as error:
+        raise ConfigError("is nested too deeply", where=path, todo="A config has a handful of levels.") from error
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:  # PyYAML's own, for odd tags and characters
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"not YAML: {what}", where=path, todo="Check the characters in the file.") from error
 
 
 def _text(path: Path) -> str:
@@ -150,7 +161,7 @@ def _text(path: Path) -> str:
         raise ConfigError(f"not UTF-8 ({error.reason})", where=f"{path}:{line}", todo="Save the file as UTF-8.") from error
 
 
-def _walk(path: Path, root: yaml.Node) -> Iterator[tuple[Place, str]]:
+def _walk(path: Path | str, root: yaml.Node) -> Iterator[tuple[Place, str]]:
     """(place, file:line:column) of every node; refuses duplicate keys and runaway aliases."""
     stack: list[tuple[yaml.Node, Place, yaml.Mark, tuple[int, ...]]] = [(root, (), root.start_mark, ())]
     count = 0
@@ -171,7 +182,7 @@ def _walk(path: Path, root: yaml.Node) -> Iterator[tuple[Place, str]]:
             stack += [(item, (*place, index), item.start_mark, inside) for index, item in enumerate(node.value)]
 
 
-def _refuse_duplicates(path: Path, node: yaml.MappingNode, place: Place) -> None:
+def _refuse_duplicates(path: Path | str, node: yaml.MappingNode, place: Place) -> None:
     seen: dict[str, yaml.Mark] = {}
     for key, _ in node.value:
         name, mark = key.value, key.start_mark

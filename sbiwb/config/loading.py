@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from sbiwb.config import document
 from sbiwb.config.document import Document, Place
 from sbiwb.config.model import RunConfig
 from sbiwb.errors import ConfigError, ConfigErrors
+from sbiwb.families import map_files
 
 _PLAIN = {
     "missing": "is required",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be {expected}",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -51,7 +53,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> RunConfig:
 def parse(read: Document) -> RunConfig:
     """Checks a document against the model."""
     try:
-        return RunConfig.model_validate(copy.deepcopy(read.data))
+        return RunConfig.model_validate(copy.deepcopy(read.data), context={"folder": read.path.parent})
     except ValidationError as error:
         raise ConfigErrors(_problems(error, read)) from error
 
@@ -101,9 +103,12 @@ def _todo(kind: str, place: Place) -> str:
     return "Correct the value."
 
 
-def dump(config: RunConfig) -> str:
-    """The config as YAML, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+def dump(config: RunConfig, folder: Path | None = None) -> str:
+    """The config as YAML, every default written out; paths of part files relative to `folder`, if given."""
+    plain = config.model_dump(mode="json")
+    if folder is not None:
+        plain = map_files(plain, lambda kind: os.path.relpath(kind, folder.resolve()))
+    return yaml.dump(plain, Dumper=document.Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def schema() -> dict[str, Any]:

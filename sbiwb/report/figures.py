@@ -221,18 +221,38 @@ def forest_picture(
         title: Of the picture.
     """
     n = len(labels)
-    figure = _figure(1.6 + 2.7 * len(summaries), 1.4 + 0.26 * min(n, 4 * LABELLED))
+    colours = _condition_colours(labels)
+    figure = _figure(1.6 + 2.7 * len(summaries), 1.6 + 0.26 * min(n, 4 * LABELLED))
     all_axes = np.atleast_1d(figure.subplots(1, len(summaries), sharey=True))
     heights = np.arange(n)[::-1]
     for axes, (name, rows) in zip(all_axes, summaries.items(), strict=True):
-        low, quarter, middle, three, high = np.asarray(rows, float).T
-        axes.hlines(heights, low, high, color=BLUE, lw=1, alpha=0.6)
-        axes.hlines(heights, quarter, three, color=BLUE, lw=3.2, alpha=0.8)
-        axes.plot(middle, heights, "o", color="white", mec=BLUE, ms=4.5)
-        axes.axvline(float(np.mean(middle)), color=GREY, lw=0.8, ls=":")
+        _forest_panel(axes, heights, np.asarray(rows, float), colours)
         axes.set_xlabel(name)
-        axes.grid(axis="y", color="#eeeeee", lw=0.6)
     all_axes[0].set_yticks(heights, labels if n <= 4 * LABELLED else [""] * n, fontsize=8)
     all_axes[0].set_ylim(-0.8, n - 0.2)
+    for text, colour in zip(all_axes[0].get_yticklabels(), colours, strict=True):
+        text.set_color(colour if len(set(colours)) > 1 else "black")
     figure.suptitle(title)
     return figure
+
+
+def _forest_panel(axes: Axes, heights: np.ndarray, rows: np.ndarray, colours: Sequence[str]) -> None:
+    """Intervals (N, 5) at their heights; dotted, the mean of the medians of each colour."""
+    low, quarter, middle, three, high = rows.T
+    axes.hlines(heights, low, high, color=colours, lw=1, alpha=0.6)
+    axes.hlines(heights, quarter, three, color=colours, lw=3.2, alpha=0.8)
+    axes.scatter(middle, heights, s=20, color="white", edgecolors=colours, zorder=3)
+    for colour in dict.fromkeys(colours):
+        mine = [one == colour for one in colours]
+        axes.axvline(float(np.mean(middle[mine])), color=colour if len(set(colours)) > 1 else GREY, lw=0.9, ls=":")
+    axes.grid(axis="y", color="#eeeeee", lw=0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _condition_colours(labels: Sequence[str]) -> list[str]:
+    """One colour for each value of the last grouping column (`subject 3, conflict LC`), where it has two or three values that recur."""
+    last = [label.rpartition(", ")[2] if ", " in label else "" for label in labels]
+    values = list(dict.fromkeys(last))
+    palette = (BLUE, ORANGE, GREEN)
+    return [palette[values.index(one)] if 1 < len(values) <= len(palette) < len(labels) else BLUE for one in last]

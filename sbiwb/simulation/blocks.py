@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
 from sbiwb.contracts import Distribution
-from sbiwb.errors import FailureRateError, SimulatorError
+from sbiwb.errors import FailureRateError, SbiwbError, SimulatorError
 from sbiwb.records import Columns, Pairs, Ragged, Variable, take
 from sbiwb.seeds import generator
-from sbiwb.simulation.layout import Layout, layout_of
+from sbiwb.simulation.layout import Layout, Observable, layout_of
 from sbiwb.simulation.simulator import Simulator, SimulatorTimeout, stack
 from sbiwb.simulation.source import blame
 
@@ -68,13 +68,17 @@ class Tally:
         """
         self.simulated, self.failed = self.simulated + simulated, self.failed + failed
         self.examples += [example] * bool(example)
-        if self.simulated >= JUDGED_AFTER and self.failed > largest_plausible(self.simulated, self.max_rate):
-            self.refuse()
+        if self.simulated < JUDGED_AFTER:
+            return
+        if self.failed > largest_plausible(self.simulated, self.max_rate):
+            self.refuse(f"more than simulate.failures.max_rate = {self.max_rate:g}")
+        if self.failed == self.simulated:
+            self.refuse("not one came out")
 
-    def refuse(self) -> None:
+    def refuse(self, why: str) -> NoReturn:
         raise FailureRateError(
-            f"{self.failed} of {self.simulated} simulations failed ({self.failed / self.simulated:.1%}), more than "
-            f"simulate.failures.max_rate = {self.max_rate:g}; for example: {self.examples[-1] if self.examples else 'see the shards'}",
+            f"{self.failed} of {self.simulated} simulations failed ({self.failed / self.simulated:.1%}), {why}; "
+            f"for example: {self.examples[-1] if self.examples else 'see the shards'}",
             where="simulate",
             todo="Mend the simulator, narrow the prior, or raise max_rate if these failures are part of the model.",
         )
@@ -148,8 +152,7 @@ def simulate_block(problem: Problem, stream: str, block: int, rows: int, tally: 
         if len(open_rows) == 0:
             order = np.argsort(np.concatenate([places for places, _ in good]), kind="stable")
             return Pairs.join([part for _, part in good]).take(order), failures
-    tally.refuse()
-    raise AssertionError("unreachable")
+    tally.refuse(f"one row in each of its {ATTEMPTS} attempts")
 
 
 def _example(failed: list[Failure]) -> str:
@@ -202,7 +205,7 @@ def _simulate(
     if problem.simulator.batched:
         try:
             x = problem.simulator(theta, context, rng)
-        except SimulatorError:
+        except SbiwbError:  # a result of the wrong form, or a signal that came meanwhile: no row is to blame
             raise
         except Exception:  # the user's code may raise anything: the guilty rows are found below
             pass
@@ -222,7 +225,7 @@ def _one_by_one(
     for row in range(len(_first(theta))):
         try:
             result = problem.simulator.one(theta, context, row, own_rng(row))
-        except SimulatorError:
+        except SbiwbError:
             raise
         except SimulatorTimeout as error:
             reasons[row] = ("timeout", str(error))
@@ -243,7 +246,7 @@ def _invalid(problem: Problem, x: dict[str, Variable]) -> Reasons:
     _check_names(problem, layout, set(x))
     reasons: Reasons = {}
     for name, variable in x.items():
-        if _all_fine(variable, layout[name].shape, layout[name].ragged):
+        if _all_fine(variable, layout[name]):
             continue
         for row in range(len(variable)):
             wrong = layout[name].problem(variable[row])
@@ -252,10 +255,13 @@ def _invalid(problem: Problem, x: dict[str, Variable]) -> Reasons:
     return reasons
 
 
-def _all_fine(variable: Variable, shape: tuple[int, ...], ragged: bool) -> bool:
+def _all_fine(variable: Variable, one: Observable) -> bool:
+    values = variable.values if isinstance(variable, Ragged) else variable
+    if isinstance(variable, Ragged) != one.ragged or not one.holds(values) or not np.isfinite(values).all():
+        return False
     if isinstance(variable, Ragged):
-        return ragged and variable.values.shape[1:] == shape[1:] and bool(np.isfinite(variable.values).all() and variable.lengths.all())
-    return not ragged and variable.shape[1:] == shape and bool(np.isfinite(variable).all())
+        return values.shape[1:] == one.shape[1:] and bool(variable.lengths.all())
+    return values.shape[1:] == one.shape
 
 
 def _row_problem(layout: Layout | None, result: dict[str, np.ndarray]) -> tuple[str, str] | None:

@@ -32,7 +32,13 @@ class Observable:
             return f"has shape {row.shape}, not {expected}".replace("'", "")
         if self.ragged and len(row) == 0:
             return "has no members"
+        if not self.holds(row) and np.isfinite(row).all():
+            return f"has type {row.dtype}, not {self.dtype} as in the first simulations"
         return None if np.isfinite(row).all() else "is not finite"
+
+    def holds(self, values: np.ndarray) -> bool:
+        """Whether these values stay what they are in this dtype: no fraction is cut off without a word."""
+        return np.can_cast(values.dtype, self.dtype, "same_kind") or bool((values == np.trunc(values)).all() and self.dtype != "bool")
 
     def cast(self, variable: Variable) -> Variable:
         """The variable in this dtype, ragged if this is."""
@@ -44,7 +50,7 @@ class Observable:
 
 
 def _dtype(values: np.ndarray) -> str:
-    """Integers and booleans are widened, so that a rare large count or a float later on fits."""
+    """Integers are widened, so that a rare large count later on fits."""
     return {"f": str(values.dtype), "b": "bool"}.get(values.dtype.kind, "int64")
 
 

@@ -49,7 +49,8 @@ class Source:
 
     def line(self) -> str:
         """`file:line` of the simulating function."""
-        return f"{self.path}:{inspect.unwrap(self.simulate).__code__.co_firstlineno}"
+        code = getattr(inspect.unwrap(self.simulate), "__code__", None)  # partials and compiled functions have none
+        return f"{self.path}:{code.co_firstlineno}" if code else str(self.path)
 
 
 def code_hash(text: str) -> str:
@@ -99,7 +100,7 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end itself
         del sys.modules[name]
         raise SimulatorError(f"cannot be imported: {type(error).__name__}: {error}", where=blame(error, path), todo="Mend it.") from error
     return path, module
@@ -108,9 +109,11 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
 def _from_package(name: str) -> tuple[Path, ModuleType]:
     try:
         module = importlib.import_module(name)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:
         raise SimulatorError(
-            f"cannot import '{name}': {error}", where="problem.simulator", todo="Install it, or name a file such as simulators/sir.py."
+            f"cannot import '{name}': {type(error).__name__}: {error}",
+            where="problem.simulator",
+            todo="Install it, or name a file such as simulators/sir.py.",
         ) from error
     return Path(str(module.__file__)), module
 

@@ -38,7 +38,7 @@ def read(data: bytes, where: object, *, foreign: bool = False) -> dict[str, np.n
         with h5py.File(io.BytesIO(data), "r") as file:
             if not foreign and file.attrs.get("format") != FORMAT:
                 raise CorruptFile(
-                    f"has format {file.attrs.get('format')!r}, not {FORMAT}", where=where, todo="Install the sbiwb that wrote it."
+                    f"has format {file.attrs.get('format')}, not {FORMAT}", where=where, todo="Install the sbiwb that wrote it."
                 )
             found: dict[str, np.ndarray] = {}
             _collect(file, where, found)

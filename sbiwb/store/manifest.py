@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sbiwb.errors import CorruptFile, RunError
+from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.records import Pairs
 from sbiwb.store.shards import read_bytes, read_record, read_shard, record_path
 
@@ -46,23 +46,27 @@ def shards(folder: Path, data_hash: str | None = None) -> list[Shard]:
     return sorted(found, key=lambda shard: shard.record["first_block"])
 
 
-def check(found: Sequence[Shard]) -> list[tuple[Shard, CorruptFile]]:
-    """The shards whose bytes differ from their records, each with what is wrong."""
+def check(folder: Path, data_hash: str | None = None) -> list[tuple[Path, CorruptFile]]:
+    """The shards whose record cannot be read or differs from their bytes, each with what is wrong; other problems' are left alone."""
     bad = []
-    for shard in found:
+    for path in sorted(folder.glob("shard-*.h5")):
         try:
-            read_bytes(shard.path, shard.record)
+            record = read_record(path)
+            if record is not None and data_hash in (None, record["data_hash"]):
+                read_bytes(path, record)
         except CorruptFile as error:
-            bad.append((shard, error))
+            bad.append((path, error))
     return bad
 
 
-def set_aside(shard: Shard) -> Path:
+def set_aside(shard: Path) -> Path:
     """Renames a damaged shard, so that it no longer counts but is not lost; drops its record."""
-    record_path(shard.path).unlink(missing_ok=True)
-    aside = shard.path.with_suffix(".h5.damaged")
-    if shard.path.exists():
-        shard.path.replace(aside)
+    aside = shard.with_suffix(".h5.damaged")
+    try:
+        record_path(shard).unlink(missing_ok=True)
+        shard.replace(aside)
+    except OSError as error:
+        raise DiskError.of(error, shard) from error
     return aside
 
 

@@ -14,6 +14,9 @@ from sbiwb.records import Columns, Pairs, Ragged, Variable
 from sbiwb.store import hdf5
 
 MESSAGE_BYTES = 200
+IDENTITY = ("data_hash", "split", "first_block", "blocks")
+FACTS = (*IDENTITY, "rows", "simulated", "failed", "bytes", "sha256", "seconds")
+REMEDY = "Run `sbiwb simulate` on the config: it sets the file aside and simulates these rows again, the same ones."
 
 
 class FailedRow(Protocol):
@@ -56,7 +59,7 @@ def write_shard(shard: Path, pairs: Pairs, failures: Sequence[FailedRow], facts:
     Returns:
         The record.
     """
-    identity = {name: facts[name] for name in ("data_hash", "split", "first_block", "blocks")}
+    identity = {name: facts[name] for name in IDENTITY}
     data = hdf5.image({**_flatten(pairs), **_ledger(failures)}, identity)
     put(shard, data)
     record = {**facts, "rows": len(pairs), "failed": len(failures), "bytes": len(data), "sha256": sha256(data)}
@@ -70,17 +73,19 @@ def read_bytes(shard: Path, record: Mapping[str, Any]) -> bytes:
     Raises:
         CorruptFile: Missing, cut or altered.
     """
-    remedy = "Run `sbiwb simulate` on the config: it sets the file aside and simulates these rows again, the same ones."
     try:
         data = shard.read_bytes()
     except FileNotFoundError as error:
-        raise CorruptFile("is missing", where=shard, todo=remedy) from error
+        raise CorruptFile("is missing", where=shard, todo=REMEDY) from error
     except OSError as error:
         raise DiskError.of(error, shard) from error
     if len(data) != record["bytes"]:
-        raise CorruptFile(f"has {len(data)} bytes, its record says {record['bytes']}", where=shard, todo=remedy)
+        raise CorruptFile(f"has {len(data)} bytes, its record says {record['bytes']}", where=shard, todo=REMEDY)
     if sha256(data) != record["sha256"]:
-        raise CorruptFile("was altered: its checksum differs from its record", where=shard, todo=remedy)
+        raise CorruptFile("was altered: its checksum differs from its record", where=shard, todo=REMEDY)
+    inside = hdf5.attributes(data, shard)
+    if any(inside.get(name) != record[name] for name in IDENTITY):
+        raise CorruptFile("is not what its record says: other blocks, or another problem", where=shard, todo=REMEDY)
     return data
 
 
@@ -100,9 +105,19 @@ def read_failures(shard: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
 
 
 def read_record(shard: Path) -> dict[str, Any] | None:
-    """The record of a shard, or None where it has none."""
+    """The record of a shard, or None where it has none.
+
+    Raises:
+        CorruptFile: It is no record.
+    """
     path = record_path(shard)
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = read_json(path)
+    lacking = [name for name in FACTS if name not in record]
+    if lacking:
+        raise CorruptFile(f"lacks {', '.join(lacking)}", where=path, todo="Delete it and run `sbiwb simulate` on the config.")
+    return record
 
 
 def _flatten(pairs: Pairs) -> dict[str, np.ndarray]:

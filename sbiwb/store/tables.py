@@ -25,11 +25,13 @@ class Table:
         path: The file.
         arrays: Columns of a CSV (all of one length), or arrays of any shape.
         rows: Whether these are columns of a table, so that rows can be grouped.
+        lines: Line of the file that each row is on.
     """
 
     path: Path
     arrays: dict[str, np.ndarray]
     rows: bool
+    lines: tuple[int, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.arrays:
@@ -49,7 +51,7 @@ class Table:
             numbers = np.array([_number(value) for value in values.ravel()]).reshape(values.shape)
         bad = np.argwhere(~np.isfinite(numbers))
         if len(bad):
-            place = f"line {bad[0][0] + 2}" if self.rows else f"index {tuple(int(i) for i in bad[0])}"
+            place = f"line {self.lines[bad[0][0]]}" if self.rows else f"index {tuple(int(i) for i in bad[0])}"
             value = values[tuple(bad[0])]
             raise DataError(
                 f"column '{name}' holds {str(value)!r} at {place}", where=self.path, todo="Give a finite number, or leave the row out."
@@ -90,14 +92,18 @@ def _csv(path: Path, data: bytes) -> Table:
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 ({error.reason} at byte {error.start})", where=path, todo="Save it as UTF-8.") from error
     reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", skipinitialspace=True)
-    lines = [(number, line) for number, line in enumerate(reader, 1) if line and not line[0].startswith("#")]
+    lines = [(reader.line_num, line) for line in reader if line and not line[0].startswith("#")]
     if not lines:
         return Table(path, {}, True)
     names = [name.strip() for name in lines[0][1]]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"has two columns named '{twice[0]}'", where=f"{path}:{lines[0][0]}", todo="Rename one of them.")
     for number, line in lines[1:]:
         if len(line) != len(names):
             raise DataError(f"line {number} has {len(line)} values for {len(names)} columns", where=path, todo="Mend that line.")
-    return Table(path, {name: _column([line[i] for _, line in lines[1:]]) for i, name in enumerate(names)}, True)
+    columns = {name: _column([line[i] for _, line in lines[1:]]) for i, name in enumerate(names)}
+    return Table(path, columns, True, tuple(number for number, _ in lines[1:]))
 
 
 def _column(values: list[str]) -> np.ndarray:

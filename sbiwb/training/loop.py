@@ -127,12 +127,20 @@ class Trainer:
         """
         progress = self.progress
         while not progress.finished:
-            yield Stepped(progress.step, self._step())
-            if progress.step % self.validate_every == 0 or progress.step == self._end:
+            if self._is_due:
                 yield self._validate()
             if progress.step >= self._end:
                 progress.finished = "patience" if progress.anneal and self._end < self.options.steps else "steps"
+            else:
+                yield Stepped(progress.step, self._step())
         yield self._finished()
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether this step is to be validated and was not: a run may resume from a checkpoint in between."""
+        step, losses = self.progress.step, self.progress.losses
+        at_border = step > 0 and (step % self.validate_every == 0 or step == self._end)
+        return at_border and (not losses or losses[-1][0] != step)
 
     @property
     def _anneal(self) -> Anneal | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family, judge, overall, to_json
-from sbiwb.errors import GateFailed
+from sbiwb.errors import CorruptFile, GateFailed
 from sbiwb.files import put, put_json
 from sbiwb.posterior import CHUNK_ROWS, Posterior
 from sbiwb.records import Draws, Pairs
@@ -79,10 +80,8 @@ def _plots(module: Any) -> list[tuple[str, Any]]:
 
 def _named(checks: list[Any]) -> list[tuple[str, Any]]:
     """Each check with a name of its own: its kind, numbered where it comes twice."""
-    names: list[str] = []
-    for check in checks:
-        kind = check.kind.rsplit("/", 1)[-1].removesuffix(".py")
-        names.append(kind if kind not in names else f"{kind}_{sum(name.split('_')[0] == kind for name in names) + 1}")
+    kinds = [Path(check.kind).stem for check in checks]
+    names = [kind if kind not in kinds[:i] else f"{kind}_{kinds[:i].count(kind) + 1}" for i, kind in enumerate(kinds)]
     return list(zip(names, checks, strict=True))
 
 
@@ -98,11 +97,20 @@ def posterior_draws(project: Project, reporter: Reporter) -> Draws:
         "n": len(pairs),
     }
     path = project.run.draws
-    arrays = hdf5.read(path.read_bytes(), path) if path.is_file() and _made_by(path) == made_by else None
+    arrays = _saved(path, made_by, reporter)
     if arrays is None:
         arrays = _draw(project, posterior, pairs, reporter)
         put(path, hdf5.image(arrays, made_by))
     return _draws(project, posterior, pairs, arrays)
+
+
+def _saved(path: Path, made_by: dict[str, Any], reporter: Reporter) -> dict[str, np.ndarray] | None:
+    """The draws on disk, unless others made them or they are damaged."""
+    try:
+        return hdf5.read(path.read_bytes(), path) if path.is_file() and _made_by(path) == made_by else None
+    except CorruptFile as error:
+        reporter.warn(f"{path} {error.what}; drawn again.")
+        return None
 
 
 def _made_by(path: Any) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from sbiwb import config as yaml_config
 from sbiwb.config import RunConfig
 from sbiwb.contracts import Distribution
 from sbiwb.errors import ConfigError, RunError
+from sbiwb.families import map_files
 from sbiwb.files import put_text, read_json, stable_hash
 from sbiwb.priors import Prior
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.blocks import Problem
 from sbiwb.simulation.layout import from_json
 from sbiwb.simulation.simulator import Simulator
-from sbiwb.simulation.source import Source, check_arguments, load_source
+from sbiwb.simulation.source import Source, check_arguments, code_hash, load_source
 
 Identity = dict[str, Any]
 
@@ -102,7 +103,8 @@ class Project:
         """All that decides a trained network, given the data."""
         train = self.config.train.model_dump(mode="json", exclude={"checkpoint_every_s"})
         pairs = {name: getattr(self.config.simulate, name) for name in ("train", "validation")}
-        return {"data_hash": self.data_hash, "simulate": pairs, "model": self.config.model.model_dump(mode="json"), "train": train}
+        model = map_files(self.config.model.model_dump(mode="json"), _content)
+        return {"data_hash": self.data_hash, "simulate": pairs, "model": model, "train": train}
 
     @property
     def model_hash(self) -> str:
@@ -114,7 +116,12 @@ def _distributions(parts: Mapping[str, Any]) -> dict[str, Distribution]:
 
 
 def _plain(part: Any) -> dict[str, Any]:
-    return part.model_dump(mode="json", exclude={"unit"})
+    return map_files(part.model_dump(mode="json", exclude={"unit"}), _content)
+
+
+def _content(kind: str) -> str:
+    """A part outside the package by name and code, wherever it lies."""
+    return f"{Path(kind).name} {code_hash(Path(kind).read_text(encoding='utf-8'))[:12]}"
 
 
 def open_project(path: Path, *, settings: Sequence[str] = (), runs: Path = Path("runs")) -> Project:
@@ -165,7 +172,7 @@ def write_config(project: Project) -> None:
             "simulate": config.simulate.model_copy(update={"from_": config.simulate.from_ and _relative(project, config.simulate.from_)}),
         }
     )
-    text = yaml_config.dump(moved)
+    text = yaml_config.dump(moved, project.run.path)
     if not project.run.config.is_file() or project.run.config.read_text(encoding="utf-8") != text:
         put_text(project.run.config, text)
 
@@ -186,6 +193,9 @@ def open_run(path: str) -> Project:
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:
     """Keys on which two plain values differ, as `train.steps: 100 -> 200`."""
+    if old != new and _is_ordered(old) and _is_ordered(new):
+        changed = differences(dict(old), dict(new), place)
+        return changed or [f"{place}: order {', '.join(dict(old))} -> {', '.join(dict(new))}"]
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))]
@@ -194,6 +204,11 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
     if isinstance(old, str) and len(old) == 64:
         return [f"{place} changed"]
     return [f"{place}: {_short(old)} -> {_short(new)}"]
+
+
+def _is_ordered(value: Any) -> bool:
+    """Whether this is a list of [name, options], a mapping whose order counts."""
+    return isinstance(value, list) and all(isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) for one in value)
 
 
 def _short(value: Any) -> str:

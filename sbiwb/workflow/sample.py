@@ -244,7 +244,7 @@ def _predictive(project: Project, data: DataSets, predicted: Columns) -> Any:
         return report.predictive_picture(
             observed, {name: [values[i] for i in range(len(values))] for name, values in predicted.items()}, title=title
         )
-    simulated = [{name: values[i] for name, values in predicted.items()} for i in range(5)]
+    simulated = [{name: values[i] for name, values in predicted.items()} for i in range(min(5, len(next(iter(predicted.values())))))]
     return report.shown_picture(show, {name: values[0] for name, values in data.x.items()}, simulated, title=title)
 
 

@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from sbiwb.contracts import Reporter
-from sbiwb.errors import RunError, SbiwbError
+from sbiwb.errors import DataError, RunError, SbiwbError
 from sbiwb.executors.serial import SerialExecutor
 from sbiwb.files import put_json, read_json, remove_orphans
 from sbiwb.records import Pairs
 from sbiwb.rundir import SPLITS, RunDir, put_provenance, versions
 from sbiwb.simulation.blocks import Tally, simulate_block
-from sbiwb.simulation.layout import to_json
+from sbiwb.simulation.layout import Layout, from_json, to_json
 from sbiwb.simulation.preflight import preflight
 from sbiwb.store import manifest
 from sbiwb.store.shards import shard_path, write_shard
+from sbiwb.workflow.estimator import check_variables
+from sbiwb.workflow.observe import observe
 from sbiwb.workflow.project import Project, differences, open_run, write_config
 
 SHARDS_PER_SPLIT = 16
 SHARD_SECONDS, SHARD_BYTES = 300.0, 64 << 20
-NOT_WORTH_A_POOL_S = 3.0
+NOT_WORTH_A_POOL_S = 10.0
 MACHINE_VERSIONS = ("python", "numpy", "scipy", "h5py", "sbiwb")
 
 
@@ -48,6 +50,7 @@ def simulate(project: Project, reporter: Reporter) -> dict[str, Any]:
         return _borrow(project, reporter)
     start = time.perf_counter()
     plan = _plan(project, reporter)
+    _check_later_steps(project, from_json(plan["layout"]), reporter)
     write_config(project)
     tasks = [task for split in SPLITS for task in _missing(project, split, plan, reporter)]
     if tasks:
@@ -97,6 +100,17 @@ def _plan(project: Project, reporter: Reporter) -> dict[str, Any]:
     return plan
 
 
+def _check_later_steps(project: Project, layout: Layout, reporter: Reporter) -> None:
+    """What training and sampling would stumble over is told before hours are spent; an observation may still be mended meanwhile."""
+    check_variables(project.config.model, set(layout), set(project.context))
+    shapes = {name: one.event for name, one in project.context.items()}
+    for name, what in project.config.problem.observations.items():
+        try:
+            observe(name, what, project.base, layout, shapes)
+        except DataError as error:
+            reporter.warn(f"observation {name} cannot be read: {error}")
+
+
 def _auto_blocks(project: Project, split: str, seconds_per_row: float, bytes_per_row: float) -> int:
     """Blocks a shard: a sixteenth of the split, 5 minutes and 64 MiB at most, rounded down to a power of two."""
     rows = min(counts(project)[split] / SHARDS_PER_SPLIT, SHARD_SECONDS / max(seconds_per_row, 1e-9), SHARD_BYTES / bytes_per_row)
@@ -113,9 +127,9 @@ def _missing(project: Project, split: str, plan: dict[str, Any], reporter: Repor
     """Tasks for the blocks that no valid shard holds; damaged shards are set aside first."""
     folder = project.run.split(split)
     remove_orphans(folder)
-    for shard, error in manifest.check(manifest.shards(folder, project.data_hash)):
-        aside = manifest.set_aside(shard)
-        reporter.warn(f"{shard.path} {error.what}; kept as {aside.name}, its rows are simulated again.")
+    for path, error in manifest.check(folder, project.data_hash):
+        aside = manifest.set_aside(path)
+        reporter.warn(f"{path} {error.what}; kept as {aside.name}, its rows are simulated again.")
     gaps = manifest.missing(manifest.shards(folder, project.data_hash), blocks(project, split))
     return [
         {"run": str(project.run.path), "split": split, "first_block": piece.start, "blocks": len(piece)}

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from sbiwb.contracts import Reporter, Ticker
-from sbiwb.errors import RunError
+from sbiwb.errors import DiskError, RunError
 from sbiwb.files import put, put_text, sha256
 from sbiwb.records import Pairs
 from sbiwb.report import loss_picture, to_png
 from sbiwb.rundir import RunDir, put_provenance
-from sbiwb.stopping import Flag, noticed
+from sbiwb.stopping import Flag, noticed, raised
 from sbiwb.store import manifest
 from sbiwb.training.checkpoint import checkpoint_path, checkpoints, keep_last, newest, put_checkpoint
 from sbiwb.training.data import TensorPairs
@@ -54,10 +54,15 @@ def train(project: Project, reporter: Reporter) -> Trained:
         TrainingError: The loss is not finite, again and again.
         Stopped: A signal came; a checkpoint is written.
     """
+    with raised():  # until the loop itself minds the signals, and after it
+        return _train(project, reporter)
+
+
+def _train(project: Project, reporter: Reporter) -> Trained:
     start = time.perf_counter()
     set_threads(project.config.machine.threads)
     state = _saved_state(project, reporter)
-    if state is not None and state["trainer"]["progress"]["finished"] and project.run.best.is_file():
+    if state is not None and state["trainer"]["progress"]["finished"] and _is_written(project.run):
         reporter.say("Training is done already.")
         return _ended(project, state)
     pairs, validation = load_split(project, "train"), load_split(project, "validation")
@@ -77,6 +82,11 @@ def train(project: Project, reporter: Reporter) -> Trained:
     )
     put(project.run.loss_picture, to_png(loss_picture(trainer.progress.losses, finished.best_step)))
     return Trained(finished, _count(trainer.module), time.perf_counter() - start)
+
+
+def _is_written(run: RunDir) -> bool:
+    """Whether what the end of training leaves is there: a kill may have come in between."""
+    return run.best.is_file() and (run.train / "provenance.json").is_file()
 
 
 def _trainer(project: Project, adapter: Adapter, pairs: Pairs, validation: Pairs) -> Trainer:
@@ -124,7 +134,7 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
 def _fit(project: Project, trainer: Trainer, about: dict[str, Any], reporter: Reporter, flag: Flag) -> Finished:
     """Consumes the trainer's events: best weights, metrics, checkpoints, progress, signals."""
     run, every_s = project.run, project.config.train.checkpoint_every_s
-    metrics = _Metrics(run.metrics, trainer.progress.step)
+    metrics = _Metrics(run.metrics, trainer.progress.losses[-1][0] if trainer.progress.losses else 0)
     saved_at = time.monotonic()
     reporter.say(
         f"{_count(trainer.module):,} weights, {len(trainer.pairs):,} pairs, "
@@ -170,17 +180,20 @@ def _count(module: torch.nn.Module) -> int:
 
 
 class _Metrics:
-    """Validations as JSON lines; lines after the step that a run resumes from are dropped, for they come again."""
+    """Validations as JSON lines; lines after the last validation that a resumed run knows are dropped, for they come again."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: float) -> None:
         self.path, self.start = path, time.monotonic()
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         put_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
 
     def write(self, event: Validated) -> None:
         facts = {**asdict(event), "seconds": round(time.monotonic() - self.start, 3)}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(facts) + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(facts) + "\n")
+        except OSError as error:
+            raise DiskError.of(error, self.path) from error
 
 
 def _step_of(line: str) -> float:

@@ -8,10 +8,11 @@ only the rows of the last layer that belong to the columns of p.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.nn import MaskedLinear
 from zuko.transforms import MonotonicRQSTransform
@@ -20,7 +21,7 @@ from zuko.utils import unpack
 from sbiwb.networks.inference import _spline
 
 
-def forward(transform: nn.Module, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+def forward(transform: Any, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     """y (B, D) and the log-determinant (B,) of one transform at x (B, D) with context features (B, H)."""
     if not _is_spline(transform):
         return transform(features).call_and_ladj(x)
@@ -29,7 +30,7 @@ def forward(transform: nn.Module, x: Tensor, features: Tensor) -> tuple[Tensor, 
     return y, log_slope.sum(-1)
 
 
-def inverse(transform: nn.Module, y: Tensor, features: Tensor) -> Tensor:
+def inverse(transform: Any, y: Tensor, features: Tensor) -> Tensor:
     """x (B, D) whose forward is y (B, D), with context features (B, H)."""
     if not isinstance(transform, MaskedAutoregressiveTransform):
         return _univariate_inverse(transform, transform.hyper(features).unflatten(-1, (-1, transform.total)), y)
@@ -46,11 +47,11 @@ def inverse(transform: nn.Module, y: Tensor, features: Tensor) -> Tensor:
     return x
 
 
-def _is_spline(transform: nn.Module) -> bool:
+def _is_spline(transform: Any) -> bool:
     return isinstance(transform.univariate, partial) and transform.univariate.func is MonotonicRQSTransform
 
 
-def _univariate_inverse(transform: nn.Module, phi: Tensor, y: Tensor) -> Tensor:
+def _univariate_inverse(transform: Any, phi: Tensor, y: Tensor) -> Tensor:
     return _spline.inverse(y, phi) if _is_spline(transform) else transform.univariate(*unpack(phi, transform.shapes)).inv(y)
 
 

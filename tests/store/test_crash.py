@@ -1,0 +1,141 @@
+"""Durable files: a crash at every operation, a power cut after it, and what the operating system refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from sbiwb import files
+from sbiwb.errors import CorruptFile, DiskError
+from sbiwb.files import put, put_json, read_json, remove_orphans, temporary
+from sbiwb.records import Pairs
+from sbiwb.store import manifest
+from sbiwb.store.shards import read_shard, shard_path, write_shard
+from tests.store.faulty import MENDABLE, Crash, CrashDisk, RefusingDisk
+
+SHARDS = 3
+
+
+def pairs(k: int) -> Pairs:
+    rng = np.random.default_rng(k)
+    return Pairs({"mu": rng.normal(size=8)}, {}, {"y": rng.normal(size=(8, 2))})
+
+
+def write(folder, k: int) -> None:
+    facts = {"data_hash": "h", "split": "train", "first_block": k, "blocks": 1, "simulated": 8, "seconds": 0.0}
+    write_shard(shard_path(folder, k), pairs(k), [], facts)
+
+
+def good(folder) -> set[int]:
+    """Shards that count and hold what they should."""
+    for path, _ in manifest.check(folder):
+        manifest.set_aside(path)
+    found = manifest.shards(folder)
+    for shard in found:
+        np.testing.assert_array_equal(read_shard(shard.path, shard.record).x["y"], pairs(shard.blocks.start).x["y"])
+    return {shard.blocks.start for shard in found}
+
+
+def campaign(folder, monkeypatch, skip: str = "") -> tuple[int, int]:
+    """(crash points tried, points after which an acknowledged shard was lost)"""
+    tried = lost = 0
+    for undo in (False, True):
+        crashed, at = True, 0
+        while crashed:
+            at += 1
+            shutil.rmtree(folder / "runs", ignore_errors=True)
+            target, disk, done = folder / "runs/a/train", CrashDisk(at, skip), []
+            monkeypatch.setattr(files, "disk", disk)
+            try:
+                for k in range(SHARDS):
+                    write(target, k)
+                    done.append(k)
+                crashed = False
+            except Crash:
+                pass
+            disk.power_cut(undo)
+            monkeypatch.setattr(files, "disk", CrashDisk(0))
+            tried += 1
+            lost += bool(set(done) - good(target))
+            for k in set(range(SHARDS)) - good(target):
+                write(target, k)
+            assert good(target) == set(range(SHARDS)), "running again did not heal"
+    return tried, lost
+
+
+def test_no_acknowledged_shard_is_lost_at_any_crash(tmp_path, monkeypatch):
+    tried, lost = campaign(tmp_path, monkeypatch)
+    assert tried > 70 and lost == 0
+
+
+@pytest.mark.parametrize("skip", ["file", "folder"])
+def test_the_campaign_notices_a_missing_sync(tmp_path, monkeypatch, skip):
+    _, lost = campaign(tmp_path, monkeypatch, skip)
+    assert lost > 0
+
+
+@pytest.mark.parametrize("operation", ["write", "replace", "sync_folder", "make_folder"])
+@pytest.mark.parametrize("number", MENDABLE, ids=lambda number: errno.errorcode[number])
+def test_what_the_disk_refuses_is_told_with_a_remedy_and_nothing_is_lost(tmp_path, monkeypatch, operation, number):
+    path = tmp_path / "a.json"
+    put_json(path, {"value": "old"})
+    monkeypatch.setattr(files, "disk", RefusingDisk(operation, number))
+    with pytest.raises(DiskError) as caught:
+        put_json(path, {"value": "new"})
+    assert caught.value.where == str(path) and caught.value.what == os.strerror(number) and caught.value.todo
+    assert read_json(path)["value"] in (("old",) if operation != "sync_folder" else ("old", "new"))
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_says_so():
+    told = DiskError.of(OSError(errno.ENOSPC, "No space left on device"), "f")
+    assert told.todo == "The disk is full: free some space and run the same command again; nothing already written is lost."
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(DiskError) as caught:
+        put(tmp_path / "runs" / "a" / "b", b"")
+    assert caught.value.todo.startswith("A file stands where a folder should be")
+
+
+def test_a_folder_where_a_file_should_be(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(DiskError) as caught:
+        put(tmp_path / "a", b"x")
+    assert caught.value.todo == "A folder stands where a file should be: move it away."
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"{", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[1]", "has format None"),
+        (b'{"format": 2}', "has format 2, this version reads"),
+    ],
+)
+def test_json_of_another_kind(tmp_path, content, what):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(CorruptFile, match=what) as caught:
+        read_json(tmp_path / "a.json")
+    assert caught.value.todo
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        put_json(tmp_path / "a.json", {"value": float("nan")})
+
+
+def test_only_old_orphans_are_removed(tmp_path):
+    young, old = temporary(tmp_path / "a"), tmp_path / ".b.host.1.tmp"
+    young.write_text("")
+    old.write_text("")
+    os.utime(old, (0, 0))
+    assert remove_orphans(tmp_path) == 1
+    assert [one.name for one in tmp_path.iterdir()] == [young.name]

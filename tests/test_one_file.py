@@ -1,0 +1,233 @@
+"""One new part is one new file: dropped into its family's folder, or named by its path; and it works in a whole run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from sbiwb.config import schema
+from sbiwb.errors import ConfigError, RunError
+from sbiwb.workflow.diagnose import diagnose
+from sbiwb.workflow.parts import families, parts
+from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.project import open_project
+from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.train import train
+from tests.tiny import Recorder
+
+SUMMARY = '''"""The mean of a vector, times a factor."""
+from pydantic import Field
+from torch import nn
+from sbiwb.families import Part
+
+
+class Mean(nn.Module):
+    features = 1
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, values, mask=None):
+        return self.factor * values.mean(-1, keepdim=True)
+
+
+class Config(Part):
+    factor: float = Field(1.0, description="What the mean is multiplied by.")
+
+    def build(self, shape, features):
+        return Mean(self.factor)
+'''
+TRANSFORM = '''"""x to x / 2."""
+from sbiwb.adapters._transform import TransformConfig
+
+
+class Half:
+    def forward(self, values):
+        return values / 2
+
+
+class Config(TransformConfig):
+    def build(self, measured):
+        return Half()
+'''
+PRIOR = '''"""A normal prior around 3."""
+from sbiwb.priors.normal import Normal
+from sbiwb.priors._univariate import UnivariateConfig
+
+
+class Config(UnivariateConfig):
+    def build(self):
+        return Normal(3.0, 1.0, event=self.event)
+'''
+EXECUTOR = '''"""Last task first."""
+from sbiwb.executors.serial import SerialExecutor
+from sbiwb.families import Part
+
+
+class Backwards(SerialExecutor):
+    def run(self, work, tasks):
+        return super().run(work, list(tasks)[::-1])
+
+
+class Config(Part):
+    def build(self):
+        return Backwards()
+'''
+DIAGNOSTIC = '''"""Mean error of the posterior mean."""
+from dataclasses import dataclass
+from matplotlib.figure import Figure
+from sbiwb.families import Part
+from sbiwb.records import Value
+
+
+class Config(Part):
+    pass
+
+
+@dataclass(frozen=True)
+class Result:
+    values: tuple
+    definitions = {"bias": "mean of posterior mean minus truth"}
+
+
+def compute(draws, config):
+    error = draws.draws.mean(1) - draws.theta
+    return Result(tuple(Value("bias", name, float(one)) for name, one in zip(draws.names, error.mean(0))))
+
+
+def plot(result):
+    return Figure()
+'''
+INFERENCE = '''"""A normal density with a linear mean."""
+import torch
+from torch import nn
+from sbiwb.families import Part
+
+
+class Linear(nn.Module):
+    def __init__(self, features, context):
+        super().__init__()
+        self.mean, self.log_sd = nn.Linear(context, features), nn.Parameter(torch.zeros(features))
+
+    def log_prob(self, z, features):
+        return torch.distributions.Normal(self.mean(features), self.log_sd.exp()).log_prob(z).sum(-1)
+
+    def transport(self, noise, features):
+        return self.mean(features) + self.log_sd.exp() * noise
+
+
+class Config(Part):
+    def build(self, features, context):
+        return Linear(features, context)
+'''
+CODE = {
+    "summary": SUMMARY,
+    "transforms": TRANSFORM,
+    "priors": PRIOR,
+    "executors": EXECUTOR,
+    "diagnostics": DIAGNOSTIC,
+    "inference": INFERENCE,
+}
+
+
+def changes(kind: dict[str, str]) -> dict:
+    """A project that uses all six."""
+    return {
+        "problem": {"parameters": {"mu": {"kind": kind["priors"]}}},
+        "simulate": {"train": 1024},
+        "model": {
+            "inputs": {"y": {"as": "vector", "transforms": [kind["transforms"]], "summary": {"kind": kind["summary"], "factor": 2.0}}},
+            "inference": {"kind": kind["inference"]},
+        },
+        "train": {"steps": 400, "batch_size": 128, "learning_rate": 0.02, "ema": 0.9, "validate_every": 50},
+        "diagnose": {"checks": [kind["diagnostics"], "sbc"]},
+        "machine": {"executor": kind["executors"]},
+    }
+
+
+@pytest.fixture(params=["in the package", "by path"])
+def project(request, tiny, tmp_path, monkeypatch):
+    """A tiny project whose six parts are files that are not ours."""
+    if request.param == "in the package":
+        for name, code in CODE.items():
+            folder, package = tmp_path / "dropped" / name, importlib.import_module(families()[name].package)
+            folder.mkdir(parents=True)
+            (folder / "brand_new.py").write_text(code)
+            monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+            monkeypatch.delitem(sys.modules, f"{package.__name__}.brand_new", raising=False)
+        kinds = dict.fromkeys(CODE, "brand_new")
+    else:
+        (tmp_path / "parts").mkdir()
+        for name, code in CODE.items():
+            (tmp_path / "parts" / f"my_{name}.py").write_text(code)
+        kinds = {name: f"parts/my_{name}.py" for name in CODE}  # relative to the YAML, wherever we stand
+    yield tiny(**changes(kinds))
+    for name in CODE:
+        sys.modules.pop(f"{families()[name].package}.brand_new", None)
+
+
+def test_it_works_in_a_whole_run(project):
+    recorder = Recorder()
+    simulate(project.open(), recorder)
+    train(project.open(), recorder)
+    told = diagnose(project.open(), recorder)
+    names = {one.name: one.value for one in told.judgments}
+    assert abs(names["bias"]) < 0.3
+    posterior = load_posterior(project.run)
+    y = np.array([[2.0, 3.0, 4.0, 2.5]])
+    draws = posterior.sample({"y": y}, 2000, 0)
+    assert draws.mean() == pytest.approx((3 + y.sum()) / 5, abs=0.1) and draws.std() == pytest.approx(0.2**0.5, rel=0.15)
+    ((one),) = sample(project.open(), named_observations(project.open(), None), recorder, draws=50, seed=0)
+    assert one.rows[0].name == "mu"
+    numbers = json.loads((project.run / "diagnose/numbers.json").read_text())
+    assert any(value["name"] == "bias" for value in numbers["values"])
+
+
+def test_the_run_folder_opens_by_itself(project):
+    simulate(project.open(), Recorder())
+    again = open_project(project.run)
+    assert again.data_hash == project.open().data_hash and again.model_hash == project.open().model_hash
+
+
+def test_a_dropped_file_is_listed_and_in_the_schema(project, request):
+    dropped = "in the package" in request.node.name  # a path is nobody's to list
+    for name in CODE:
+        assert ("brand_new" in [part.kind for part in parts(families()[name])]) == dropped
+    assert (json.dumps(schema()).count('"const": "brand_new"') >= len(CODE)) == dropped
+
+
+def test_a_part_by_path_moves_with_its_project_and_counts_by_its_code(tiny, tmp_path):
+    (tmp_path / "a/parts").mkdir(parents=True)
+    (tmp_path / "a/parts/near.py").write_text(PRIOR)
+    first = tiny(problem={"parameters": {"mu": {"kind": "parts/near.py"}}})
+    for file in ("tiny.py", "tiny.yaml", "seen.csv"):
+        shutil.copy(first.folder / file, tmp_path / "a")
+    here = open_project(tmp_path / "a/tiny.yaml", runs=tmp_path / "a/runs")
+    simulate(here, Recorder())
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    there = open_project(tmp_path / "b/tiny.yaml", runs=tmp_path / "b/runs")
+    assert there.data_hash == here.data_hash
+    assert open_project(tmp_path / "b/runs/tiny").data_hash == here.data_hash
+    (tmp_path / "b/parts/near.py").write_text(PRIOR.replace("3.0", "4.0"))
+    with pytest.raises(RunError, match=r"problem.parameters.mu.kind: near.py \w+ -> near.py \w+"):
+        simulate(open_project(tmp_path / "b/tiny.yaml", runs=tmp_path / "b/runs"), Recorder())
+
+
+def test_options_of_a_new_part_are_checked_like_ours(tiny, tmp_path):
+    (tmp_path / "mean.py").write_text(SUMMARY)
+    project = tiny(model={"inputs": {"y": {"as": "vector", "summary": {"kind": "mean.py", "facter": 2.0}}}})
+    with pytest.raises(ConfigError, match=r"model\.inputs\.y\.summary\.facter  unknown key  did you mean 'factor'\?"):
+        project.open()
+
+
+def test_a_file_without_config_is_told(tiny, tmp_path):
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ConfigError, match=r"'.*empty\.py' defines no class Config"):
+        tiny(machine={"executor": "empty.py"}).open()

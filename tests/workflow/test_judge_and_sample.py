@@ -1,0 +1,254 @@
+"""`diagnose` and `sample`: draws are made once, files open elsewhere, and strange data are told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sbiwb.errors import DataError, GateFailed, RunError
+from sbiwb.seeds import generator
+from sbiwb.workflow import diagnose as judging
+from sbiwb.workflow.diagnose import diagnose
+from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.sample import from_file, named_observations, sample
+from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.train import train
+from tests.tiny import Recorder, Tiny, digest
+from tests.workflow.test_posterior import trained
+
+SETS = '''"""Sets of n normal numbers."""
+import numpy as np
+
+
+def simulate(mu, n, *, rng):
+    return {"y": [m + rng.standard_normal(k) for m, k in zip(mu, n, strict=True)]}
+
+
+def derived(mu):
+    return {"twice": 2 * mu}
+
+
+def show(x, ax):
+    ax.plot(np.sort(x["y"]))
+'''
+GROUPED = {
+    "problem": {
+        "constants": {},
+        "parameters": {"mu": {"kind": "normal", "unit": "m"}},
+        "context": {"n": {"kind": "uniform_integer", "low": 2, "high": 4}},
+        "observations": {"people": {"file": "people.csv", "group_by": ["who"], "context": {"n": "rows"}}},
+    },
+    "model": {"inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 8}}}, "drop": ["n"]},
+    "train": {"steps": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("plain"), {"train": {"steps": 20}})
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grouped")
+    tiny = Tiny.write(folder, GROUPED, SETS)
+    problem = tiny.yaml.read_text().replace("    n: 4\n", "").replace("  constants:\n", "  constants: {}\n")
+    tiny.yaml.write_text(problem.replace("    seen:\n      file: seen.csv\n", ""))
+    (folder / "people.csv").write_text("who,y\na,1.0\nb,0.5\na,0.0\nc,2\nb,1\nc,3\nb,1\n")
+    simulate(tiny.open(), Recorder())
+    train(tiny.open(), Recorder())
+    return tiny
+
+
+def copy(tiny: Tiny, folder) -> Tiny:
+    shutil.copytree(tiny.folder, folder)
+    return Tiny(folder)
+
+
+def infer(tiny: Tiny, name=None, draws=40):
+    project, recorder = tiny.open(), Recorder()
+    return sample(project, named_observations(project, name), recorder, draws=draws, seed=5), recorder
+
+
+# diagnose
+
+
+def test_draws_are_made_once_and_again_for_new_weights(tmp_path, plain):
+    tiny = copy(plain, tmp_path / "p")
+    first, second, third, fourth = Recorder(), Recorder(), Recorder(), Recorder()
+    diagnose(tiny.open(), first)
+    before = digest(tiny.run / "diagnose/draws.h5")
+    diagnose(tiny.open(), second)
+    assert (first.advanced, second.advanced) == ({"draw": 64}, {})
+    assert digest(tiny.run / "diagnose/draws.h5") == before
+    diagnose(tiny.open("diagnose.draws=39"), third)
+    assert third.advanced == {"draw": 64}
+    shutil.rmtree(tiny.run / "train")
+    train(tiny.open("train.seed=9"), Recorder())
+    diagnose(tiny.open("train.seed=9"), fourth)
+    assert fourth.advanced == {"draw": 64}
+
+
+def test_damaged_draws_are_made_again(tmp_path, plain):
+    tiny, recorder = copy(plain, tmp_path / "p"), Recorder()
+    diagnose(tiny.open(), recorder)
+    path = tiny.run / "diagnose/draws.h5"
+    before = digest(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    diagnose(tiny.open(), recorder)
+    assert "drawn again" in recorder.warned[0] and digest(path) == before
+
+
+def test_draws_are_the_posterior_of_the_test_pairs(tmp_path, plain):
+    tiny = copy(plain, tmp_path / "p")
+    draws = judging.posterior_draws(tiny.open(), Recorder())
+    assert draws.draws.shape == (64, 19, 1) and draws.names == ("mu",)
+    assert draws.prior_var.tolist() == [1.0] and draws.leaked.tolist() == [0.0]
+    pairs = judging.load_split(tiny.open(), "test")
+    np.testing.assert_array_equal(draws.theta[:, 0], pairs.theta["mu"])
+    again = load_posterior(tiny.run).sample(pairs.variables, 19, generator(0, "draws", 0))
+    np.testing.assert_array_equal(draws.draws, again)
+
+
+def test_a_check_named_twice_has_two_names():
+    kinds = ["sbc", "zscore_contraction", "sbc", "zscore_contraction", "zscore_contraction", "parts/sbc.py"]
+    names = [name for name, _ in judging._named([type("Check", (), {"kind": kind}) for kind in kinds])]
+    assert names == ["sbc", "zscore_contraction", "sbc_2", "zscore_contraction_2", "zscore_contraction_3", "sbc_3"]
+
+
+def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeypatch):
+    tiny = copy(plain, tmp_path / "p")
+    draws = judging.posterior_draws(tiny.open(), Recorder())
+    rng = np.random.default_rng(0)
+    y = np.stack([generator(1, "test", i).normal(size=4) for i in range(400)])
+    mean, sd = y.sum(1) / 5, np.sqrt(1 / 5)
+    theta = mean + sd * rng.normal(size=400)
+
+    def made(width):
+        cloud = mean[:, None, None] + width * sd * rng.normal(size=(400, 19, 1))
+        return replace(draws, theta=theta[:, None], draws=cloud, log_prob_theta=None, context={})
+
+    monkeypatch.setattr(judging, "posterior_draws", lambda *_: made(0.4))
+    with pytest.raises(GateFailed) as caught:
+        diagnose(tiny.open(), Recorder(), gate=True)
+    assert caught.value.exit_code == 3 and "mu" in caught.value.what and caught.value.where.endswith("numbers.json")
+    assert json.loads((tiny.run / "diagnose/numbers.json").read_text())["verdict"] == "fail"
+    monkeypatch.setattr(judging, "posterior_draws", lambda *_: made(1.0))
+    assert diagnose(tiny.open(), Recorder(), gate=True).verdict != "fail"
+
+
+def test_nothing_trained_is_told(tiny, recorder):
+    project = tiny()
+    simulate(project.open(), recorder)
+    for verb in (lambda: diagnose(project.open(), recorder), lambda: infer(project)):
+        with pytest.raises(RunError, match="no trained network"):
+            verb()
+
+
+# sample
+
+
+def test_netcdf_of_one_data_set_holds_the_draws(tmp_path, plain):
+    tiny = copy(plain, tmp_path / "p")
+    ((one,), recorder) = infer(tiny)
+    y = np.array([[1.0, 0.5, 1.5, 1.0]])
+    draws = load_posterior(tiny.run).sample({"y": y}, 40, generator(5, "sample"))
+    with xr.open_dataset(one.folder / "posterior.nc", group="posterior", engine="h5netcdf") as file:
+        assert file["mu"].dims == ("chain", "draw")
+        np.testing.assert_array_equal(file["mu"].values, draws[..., 0])
+    with xr.open_dataset(one.folder / "posterior.nc", group="observed_data", engine="h5netcdf") as file:
+        np.testing.assert_array_equal(file["y"].values, y[0])
+    with xr.open_dataset(one.folder / "posterior.nc", group="posterior_predictive", engine="h5netcdf") as file:
+        assert file["y"].shape == (1, 40, 4) and np.isfinite(file["y"].values).all()
+    (row,) = one.rows
+    assert row.mean == pytest.approx(draws.mean()) and row.quantiles["median"] == pytest.approx(np.median(draws))
+    assert recorder.warned == [] and not one.warnings
+
+
+def test_arviz_opens_it(tmp_path, plain, grouped):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz
+
+        for tiny, sets in ((plain, 1), (grouped, 3)):
+            ((one,), _) = infer(copy(tiny, tmp_path / str(sets)))
+            data = arviz.from_netcdf(str(one.folder / "posterior.nc"))
+            assert set(data.groups()) == {"posterior", "posterior_predictive", "observed_data", "constant_data"}
+            table = arviz.summary(data, kind="stats")
+            assert len(table) == (1 if sets == 1 else 6)
+            np.testing.assert_allclose(table["mean"].iloc[0], one.rows[0].mean, atol=2e-3)
+
+
+def test_netcdf_of_many_data_sets(tmp_path, grouped):
+    tiny = copy(grouped, tmp_path / "p")
+    ((one,), _) = infer(tiny)
+    with xr.open_dataset(one.folder / "posterior.nc", group="posterior", engine="h5netcdf") as file:
+        assert file["mu"].dims == ("chain", "draw", "data_set") and file["data_set"].values.tolist() == ["who a", "who b", "who c"]
+        np.testing.assert_allclose(file["twice"].values, 2 * file["mu"].values)
+        means = file["mu"].values[0].mean(0)
+    np.testing.assert_allclose([row.mean for row in one.rows if row.name == "mu"], means)
+    with xr.open_dataset(one.folder / "posterior.nc", group="observed_data", engine="h5netcdf") as file:
+        np.testing.assert_array_equal(file["y"].values, [[1, 0, np.nan], [0.5, 1, 1], [2, 3, np.nan]])
+    with xr.open_dataset(one.folder / "posterior.nc", group="constant_data", engine="h5netcdf") as file:
+        assert file["n"].values.tolist() == [2, 3, 2]
+    lines = (one.folder / "summary.csv").read_text().splitlines()
+    assert lines[0].startswith("data_set,who,quantity,mean,sd") and lines[1].startswith("who a,a,mu,") and len(lines) == 7
+    assert (one.folder / "forest.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_seed_gives_the_same_summary(tmp_path, plain):
+    tiny = copy(plain, tmp_path / "p")
+    assert infer(tiny)[0][0].rows == infer(tiny)[0][0].rows
+
+
+def test_data_no_simulation_resembles_are_told(tmp_path, plain):
+    tiny = copy(plain, tmp_path / "p")
+    (tiny.folder / "seen.csv").write_text("y\n100\n0\n0\n0\n")
+    ((one,), recorder) = infer(tiny)
+    assert any("y" in warning and "100" in warning for warning in one.warnings)
+    assert recorder.warned == [f"seen: {warning}" for warning in one.warnings]
+    assert json.loads((one.folder / "summary.json").read_text())["warnings"] == list(one.warnings)
+
+
+def test_context_outside_its_simulated_range_is_told(tmp_path, grouped):
+    tiny = copy(grouped, tmp_path / "p")
+    path = tiny.folder / "long.csv"
+    path.write_text("y\n" + "0.1\n" * 9)
+    found = from_file(path, group_by="", columns=[], context=["n=rows"])
+    ((one,)) = sample(tiny.open(), [found], Recorder(), draws=10, seed=0)
+    assert "context n = 9 to 9 lies outside the simulated range [2, 4]" in one.warnings
+
+
+def test_few_draws_are_shown_with_few_predictions(tmp_path, grouped):
+    tiny = copy(grouped, tmp_path / "p")
+    path = tiny.folder / "two.csv"
+    path.write_text("y\n0.1\n0.2\n")
+    found = from_file(path, group_by="", columns=[], context=["n=2"])
+    ((one,)) = sample(tiny.open(), [found], Recorder(), draws=2, seed=0)
+    assert (one.folder / "predictive.png").read_bytes()[:4] == b"\x89PNG"
+
+
+BAD = [
+    ({"columns": ["y"]}, "--column y", "is not NAME=VALUE"),
+    ({"context": ["n"]}, "--context n", "is not NAME=VALUE"),
+    ({"context": ["n=few"]}, "--context n", "'few' is no number"),
+]
+
+
+@pytest.mark.parametrize(("options", "where", "what"), BAD)
+def test_an_option_that_is_none(tmp_path, options, where, what):
+    with pytest.raises(DataError) as caught:
+        from_file(tmp_path / "a.csv", **{"group_by": "", "columns": [], "context": [], **options})
+    assert (caught.value.where, caught.value.what) == (where, what)
+
+
+def test_no_such_observation_lists_them(plain):
+    with pytest.raises(DataError, match="no observation and no file 'sen'") as caught:
+        named_observations(plain.open(), "sen")
+    assert caught.value.todo.startswith("There are: seen")

@@ -1,0 +1,156 @@
+"""The posterior object: close to the exact one, a density, and the same from best.pt alone."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from sbiwb import posterior as module
+from sbiwb.errors import CorruptFile, DataError, RunError
+from sbiwb.training.checkpoint import checkpoints, put_checkpoint, read_checkpoint
+from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.train import train
+from tests.tiny import Recorder, Tiny
+
+LEARN = {
+    "problem": {"observations": {}},
+    "simulate": {"train": 2048, "validation": 256},
+    "train": {"steps": 500, "batch_size": 128, "learning_rate": 0.005, "ema": 0.98, "validate_every": 50},
+}
+
+
+def trained(folder, changes) -> Tiny:
+    tiny = Tiny.write(folder, changes)
+    simulate(tiny.open(), Recorder())
+    train(tiny.open(), Recorder())
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("learned"), LEARN)
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory):
+    """mu uniform on [0, 1]; hardly trained."""
+    prior = {"problem": {"parameters": {"mu": {"kind": "uniform", "low": 0.0, "high": 1.0}}, "observations": {}}}
+    return trained(tmp_path_factory.mktemp("bounded"), prior | {"train": {"steps": 10, "validate_every": 10}})
+
+
+Y = np.array([[0.0, 0.5, -0.5, 1.0], [2.0, 1.0, 1.5, 0.5], [-1.0, -1.5, 0.0, -0.5]])
+
+
+def test_it_is_close_to_the_exact_posterior(learned):
+    draws = load_posterior(learned.run).sample({"y": Y}, 4000, 1)[..., 0]
+    np.testing.assert_allclose(draws.mean(1), Y.sum(1) / 5, atol=0.15)
+    np.testing.assert_allclose(draws.std(1), math.sqrt(1 / 5), rtol=0.2)
+
+
+def test_its_density_is_close_to_the_exact_one(learned):
+    theta = np.linspace(-1, 2, 7)
+    ours = load_posterior(learned.run).log_prob(np.tile(theta[None, :, None], (3, 1, 1)), {"y": Y})
+    exact = -0.5 * (theta - Y.sum(1, keepdims=True) / 5) ** 2 * 5 + 0.5 * math.log(5 / (2 * math.pi))
+    likely = exact > -4
+    assert np.abs(ours - exact)[likely].mean() < 0.3
+
+
+@pytest.mark.parametrize(("which", "low", "high"), [("learned", -8, 8), ("bounded", 0, 1)])
+def test_its_density_integrates_to_one(which, low, high, request):
+    posterior = load_posterior(request.getfixturevalue(which).run)
+    width = (high - low) / 4000
+    grid = low + width * (np.arange(4000) + 0.5)
+    density = np.exp(posterior.log_prob(np.tile(grid[None, :, None], (3, 1, 1)), {"y": Y}))
+    np.testing.assert_allclose(density.sum(1) * width, 1, atol=2e-3)
+
+
+def test_outside_the_support_there_is_none(bounded):
+    posterior = load_posterior(bounded.run)
+    theta = np.array([-0.1, 0.5, 1.1, np.nan, np.inf])
+    density = posterior.log_prob(theta[:, None], {"y": np.zeros((5, 4))})
+    assert np.isfinite(density).tolist() == [False, True, False, False, False]
+    assert (density[[0, 2, 3, 4]] == -np.inf).all()
+    draws = posterior.sample({"y": Y}, 1000, 0)
+    assert ((draws >= 0) & (draws <= 1)).all()
+
+
+def test_draws_depend_on_the_seed_and_not_on_chunks(learned, monkeypatch):
+    posterior = load_posterior(learned.run)
+    draws, density = posterior.sample({"y": Y}, 50, 7), posterior.log_prob(np.zeros((3, 1)), {"y": Y})
+    np.testing.assert_array_equal(posterior.sample({"y": Y}, 50, 7), draws)
+    assert not np.allclose(posterior.sample({"y": Y}, 50, 8), draws)
+    monkeypatch.setattr(module, "CHUNK_DRAWS", 7)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 2)
+    np.testing.assert_allclose(posterior.sample({"y": Y}, 50, 7), draws, atol=1e-5)
+    np.testing.assert_allclose(posterior.log_prob(np.zeros((3, 1)), {"y": Y}), density, atol=1e-5)
+
+
+def test_density_of_a_data_set_does_not_depend_on_its_neighbours(learned):
+    posterior = load_posterior(learned.run)
+    theta = np.array([[0.1], [0.2], [0.3]])
+    together = posterior.log_prob(theta, {"y": Y})
+    alone = [posterior.log_prob(theta[i : i + 1], {"y": Y[i : i + 1]})[0] for i in range(3)]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_allclose(posterior.log_prob(theta[::-1], {"y": Y[::-1]})[::-1], together, atol=1e-5)
+
+
+def test_best_alone_is_enough_anywhere(tmp_path):
+    tiny = trained(tmp_path / "here", {"train": {"steps": 10}})
+    before = load_posterior(tiny.run).sample({"y": Y}, 20, 0)
+    best = tmp_path / "elsewhere.pt"
+    shutil.copy(tiny.run / "train/best.pt", best)
+    shutil.rmtree(tmp_path / "here")
+    np.testing.assert_array_equal(load_posterior(best).sample({"y": Y}, 20, 0), before)
+
+
+def test_weights_that_are_no_numbers_are_refused(learned, tmp_path):
+    state = read_checkpoint(learned.run / "train/best.pt")
+    next(iter(state["weights"].values())).view(-1)[0] = float("nan")
+    put_checkpoint(tmp_path / "nan.pt", state)
+    with pytest.raises(CorruptFile, match="weights that are not finite") as caught:
+        load_posterior(tmp_path / "nan.pt")
+    assert "train.learning_rate" in caught.value.todo
+
+
+def test_what_is_no_posterior_is_refused(learned, tmp_path):
+    with pytest.raises(RunError, match="no trained network") as caught:
+        load_posterior(tmp_path)
+    assert "sbiwb train" in caught.value.todo
+    with pytest.raises(CorruptFile, match="is a checkpoint to go on from") as caught:
+        load_posterior(checkpoints(learned.run / "train")[-1])
+    assert caught.value.todo == "Load train/best.pt."
+    put_checkpoint(tmp_path / "a.pt", {"x": 1})
+    data = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(data.replace(b"format", b"farmot"))
+    with pytest.raises(CorruptFile, match="is not a whole checkpoint"):
+        load_posterior(tmp_path / "a.pt")
+
+
+BAD = [
+    ({"z": Y}, DataError, "y"),
+    ({"y": Y[:, :3]}, DataError, "y"),
+    ({"y": np.where(Y == 1, np.nan, Y)}, DataError, "y"),
+]
+
+
+@pytest.mark.parametrize(("x", "error", "named"), BAD)
+def test_data_that_do_not_fit_are_told(learned, x, error, named):
+    with pytest.raises(error) as caught:
+        load_posterior(learned.run).sample(x, 10)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 1), (3, 2), (3, 4, 2)])
+def test_theta_of_another_shape_is_told(learned, shape):
+    with pytest.raises(DataError, match=r"expected \(N, D\) or \(N, S, D\) with N = 3, D = 1"):
+        load_posterior(learned.run).log_prob(np.zeros(shape), {"y": Y})
+
+
+def test_values_no_simulation_had_are_told(learned):
+    told = load_posterior(learned.run).strange({"y": np.full((1, 4), 100.0)})
+    assert len(told) == 4 and told[0].startswith("y[0]: 1 of 1 values lie outside the simulated range [-") and "(largest 100)" in told[0]
+    assert load_posterior(learned.run).strange({"y": Y}) == []
