@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +16,18 @@ from rich.markup import escape
 from sbiwb.errors import ConfigErrors, SbiwbError
 
 WIDE = 160  # columns where there is no terminal: nothing is cut in a log file
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDE)
+
+
+class PipeConsole(Console):
+    """A console that ends quietly when nobody reads on, as after `| head`."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE)
+
+
+out = PipeConsole(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr and sys.stderr.isatty() else WIDE)
 PLAIN_EVERY_S = 10.0
 

@@ -10,7 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,11 +29,13 @@ class Source:
         path: The Python file.
         module: It, imported.
         function: Name of the simulating function.
+        neighbours: Python files beside it that it imports, and those that they import.
     """
 
     path: Path
     module: ModuleType
     function: str
+    neighbours: tuple[Path, ...] = field(default=())
 
     @property
     def simulate(self) -> Callable[..., Any]:
@@ -45,7 +47,8 @@ class Source:
 
     @property
     def code_hash(self) -> str:
-        return code_hash(self.path.read_text(encoding="utf-8"))
+        """Of the file and of its neighbours."""
+        return code_hash("\n".join(path.read_text(encoding="utf-8") for path in (self.path, *self.neighbours)))
 
     def line(self) -> str:
         """`file:line` of the simulating function."""
@@ -60,7 +63,7 @@ def code_hash(text: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()  # `ast.dump` differs between versions of Python
 
 
 def load_source(reference: str, folder: Path) -> Source:
@@ -75,13 +78,38 @@ def load_source(reference: str, folder: Path) -> Source:
     """
     name, _, function = reference.partition(":")
     function = function or "simulate"
-    path, module = _from_file(folder / name) if name.endswith(".py") else _from_package(name)
+    is_file = name.endswith(".py")
+    path, module = _from_file(folder / name) if is_file else _from_package(name)
     if not callable(getattr(module, function, None)):
         found = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
         raise SimulatorError(
             f"has no function '{function}'", where=path, todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}."
         )
-    return Source(path, module, function)
+    return Source(path, module, function, neighbours(path) if is_file else ())
+
+
+def neighbours(path: Path) -> tuple[Path, ...]:
+    """Files beside a simulator that it imports by name, directly or through each other, in order of their names."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        for name in _imported(waiting.pop()):
+            stem = path.parent.joinpath(*name.split("."))
+            near = {file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()} - found - {path}
+            found |= near
+            waiting += near
+    return tuple(sorted(found))
+
+
+def _imported(path: Path) -> set[str]:
+    """Dotted names that a file imports, each with its parents."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
 
 
 def _from_file(path: Path) -> tuple[Path, ModuleType]:
@@ -98,6 +126,8 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
         raise SimulatorError("is not a Python file", where=path, todo="Name a file that ends in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # last, so that a neighbour hides no installed package
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a script may end itself

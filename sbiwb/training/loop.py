@@ -94,6 +94,7 @@ class Trainer:
         self.schedule = Schedule(options.learning_rate, options.steps, options.warmup)
         self.optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
         self.progress = Progress()
+        self.best: dict[str, torch.Tensor] = {}
         self._weights: list[torch.Tensor] = list(module.parameters())
         self._averages: list[torch.Tensor] = list(self.averaged.parameters())
 
@@ -106,6 +107,7 @@ class Trainer:
         return {
             "module": self.module.state_dict(),
             "averaged": self.averaged.state_dict(),
+            "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
             "torch_rng": torch.get_rng_state(),
@@ -115,6 +117,7 @@ class Trainer:
         """Goes back to a saved state."""
         self.module.load_state_dict(state["module"])
         self.averaged.load_state_dict(state["averaged"])
+        self.best = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
         torch.set_rng_state(state["torch_rng"])
@@ -206,6 +209,7 @@ class Trainer:
         improved = loss < progress.best_loss
         if improved:
             progress.best_loss, progress.best_step, progress.waited = loss, progress.step, 0
+            self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
         else:
             progress.waited += 1
         progress.losses.append([progress.step, train_loss, loss])

@@ -150,17 +150,15 @@ def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], re
     expected = cost(project, plan, rows, executor.workers)
     reporter.say(f"{rows:,} simulations in {len(tasks)} shards: about {_duration(expected.seconds)} and {expected.bytes / 1e6:.1f} MB.")
     tally = Tally(project.config.simulate.failures.max_rate)
-    errors: list[SbiwbError] = []
-    with reporter.task("simulate", rows, unit="simulations") as ticker:
-        for task, result in executor.run(simulate_shard, tasks):
-            if isinstance(result, SbiwbError):
-                errors.append(result)
-                break
-            tally.add(result["simulated"], result["failed"], result["example"])
-            ticker.advance(task["blocks"] * project.block_size, failed=tally.failed)
-    if errors:
+    try:
+        with reporter.task("simulate", rows, unit="simulations") as ticker:
+            for task, result in executor.run(simulate_shard, tasks):
+                if isinstance(result, SbiwbError):
+                    raise result
+                tally.add(result["simulated"], result["failed"], result["example"])
+                ticker.advance(task["blocks"] * project.block_size, failed=tally.failed)
+    finally:
         write_manifest(project.run)
-        raise errors[0]
     if tally.failed:
         reporter.warn(
             f"{tally.failed} of {tally.simulated} simulations failed (p(valid) = {1 - tally.failed / tally.simulated:.4f}) "

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from sbiwb.contracts import Reporter, Ticker
-from sbiwb.errors import DiskError, RunError
+from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.files import put, put_text, sha256
 from sbiwb.records import Pairs
 from sbiwb.report import loss_picture, to_png
 from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.stopping import Flag, noticed, raised
 from sbiwb.store import manifest
-from sbiwb.training.checkpoint import checkpoint_path, checkpoints, keep_last, newest, put_checkpoint
+from sbiwb.training.checkpoint import checkpoint_path, checkpoints, keep_last, newest, put_checkpoint, read_checkpoint
 from sbiwb.training.data import TensorPairs
 from sbiwb.training.loop import Finished, Stepped, Trainer, Validated
 from sbiwb.workflow.estimator import Adapter, build_estimator, device_of, fit_adapter, set_threads
@@ -62,7 +62,7 @@ def _train(project: Project, reporter: Reporter) -> Trained:
     start = time.perf_counter()
     set_threads(project.config.machine.threads)
     state = _saved_state(project, reporter)
-    if state is not None and state["trainer"]["progress"]["finished"] and _is_written(project.run):
+    if state is not None and state["trainer"]["progress"]["finished"] and (project.run.train / "provenance.json").is_file():
         reporter.say("Training is done already.")
         return _ended(project, state)
     pairs, validation = load_split(project, "train"), load_split(project, "validation")
@@ -82,11 +82,6 @@ def _train(project: Project, reporter: Reporter) -> Trained:
     )
     put(project.run.loss_picture, to_png(loss_picture(trainer.progress.losses, finished.best_step)))
     return Trained(finished, _count(trainer.module), time.perf_counter() - start)
-
-
-def _is_written(run: RunDir) -> bool:
-    """Whether what the end of training leaves is there: a kill may have come in between."""
-    return run.best.is_file() and (run.train / "provenance.json").is_file()
 
 
 def _trainer(project: Project, adapter: Adapter, pairs: Pairs, validation: Pairs) -> Trainer:
@@ -158,9 +153,13 @@ def _fit(project: Project, trainer: Trainer, about: dict[str, Any], reporter: Re
 
 def _validated(run: RunDir, trainer: Trainer, about: dict[str, Any], event: Validated, metrics: _Metrics, ticker: Ticker) -> None:
     if event.improved:
-        put_checkpoint(run.best, {"about": about, "weights": trainer.averaged.state_dict(), "step": event.step})
+        _put_best(run, trainer.best, about, event.step)
     metrics.write(event)
     ticker.advance(0, loss=f"{event.train_loss:.3f}", validation=f"{event.validation_loss:.3f}", best=f"{trainer.progress.best_loss:.3f}")
+
+
+def _put_best(run: RunDir, weights: dict[str, torch.Tensor], about: dict[str, Any], step: int) -> None:
+    put_checkpoint(run.best, {"about": about, "weights": weights, "step": step})
 
 
 def _save(run: RunDir, trainer: Trainer, about: dict[str, Any]) -> None:
@@ -169,10 +168,15 @@ def _save(run: RunDir, trainer: Trainer, about: dict[str, Any]) -> None:
 
 
 def _ended(project: Project, state: dict[str, Any]) -> Trained:
-    """The result of a training that ended before."""
+    """The result of a training that ended before; lost or damaged best weights are written again."""
+    trainer = state["trainer"]
+    try:
+        read_checkpoint(project.run.best)
+    except (CorruptFile, DiskError):
+        _put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
     provenance = json.loads((project.run.train / "provenance.json").read_bytes())
     finished = Finished(**{name: provenance[name] for name in Finished.__dataclass_fields__})
-    return Trained(finished, sum(value.numel() for value in state["trainer"]["module"].values()), provenance["seconds"])
+    return Trained(finished, sum(value.numel() for value in trainer["module"].values()), provenance["seconds"])
 
 
 def _count(module: torch.nn.Module) -> int:

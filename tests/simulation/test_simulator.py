@@ -191,3 +191,15 @@ def test_code_hash_ignores_what_cannot_change_a_row(code):
 @pytest.mark.parametrize("change", [("mu * 2", "mu * 3"), ("import math", "import cmath"), ("(mu)", "(mu, k=1)")])
 def test_code_hash_changes_with_the_code(change):
     assert code_hash(CODE.replace(*change)) != code_hash(CODE)
+
+
+def test_a_simulator_may_import_its_neighbours_and_their_code_counts(tmp_path):
+    (tmp_path / "physics_of_mine.py").write_text("import helper_of_mine\nrate = helper_of_mine.rate\n")
+    (tmp_path / "helper_of_mine.py").write_text("rate = 2.0\n")
+    (tmp_path / "model.py").write_text("import numpy as np\nfrom physics_of_mine import rate\ndef simulate(a):\n    return rate * a\n")
+    source = load_source("model.py", tmp_path)
+    assert [path.name for path in source.neighbours] == ["helper_of_mine.py", "physics_of_mine.py"]
+    assert source.simulate(3.0) == 6.0
+    before = source.code_hash
+    (tmp_path / "helper_of_mine.py").write_text("rate = 2.5\n")
+    assert source.code_hash != before

@@ -288,3 +288,11 @@ def test_a_shard_that_was_altered_is_told(tmp_path, simulated):
     with pytest.raises(CorruptFile, match="was altered") as caught:
         train(tiny.open(), Recorder())
     assert caught.value.where == str(path) and "sbiwb simulate" in caught.value.todo
+
+
+def test_damaged_best_weights_come_back_from_the_checkpoint(undisturbed, tmp_path):
+    tiny = copy(undisturbed, tmp_path / "p")
+    best = tiny.run / "train/best.pt"
+    best.write_bytes(best.read_bytes()[:-100])
+    train(tiny.open(), Recorder())
+    assert_same(tiny, undisturbed)
