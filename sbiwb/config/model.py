@@ -96,7 +96,9 @@ class Machine(Section):
 
     executor: Annotated[Part, executors.family] = Field({"kind": "pool"}, validate_default=True, description="Who simulates.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
-    threads: Count | None = Field(None, ge=1, description="Threads of one process; null: torch's choice.")
+    threads: Annotated[Count, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Threads of training and sampling; auto: one, or every core where a batch holds thousands of members."
+    )
 
 
 class RunConfig(Section):

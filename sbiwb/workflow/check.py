@@ -55,7 +55,6 @@ def check(project: Project) -> Checked:
     Raises:
         SbiwbError: Whatever would stop the job later.
     """
-    set_threads(project.config.machine.threads)
     with raised():
         seen = preflight(project.problem, project.block_size)
         weights, step_s = _try_training(project, seen.example)
@@ -90,6 +89,7 @@ def _try_training(project: Project, pairs: Pairs) -> tuple[int, float]:
     batch = pairs.take(rows)
     adapter = fit_adapter(project.config.model, project.prior, batch)
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
+    set_threads(project.config.machine.threads, batch_size=project.config.train.batch_size, shapes=shapes.values())
     module = build_estimator(project.config.model, project.prior.size, shapes, seed=0)
     tensors = TensorPairs.of(adapter.z(project.prior.stack(batch.theta)), adapter.arrays(batch), "cpu")
     trainer = Trainer(

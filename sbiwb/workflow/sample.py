@@ -25,6 +25,7 @@ from sbiwb.seeds import generator
 from sbiwb.simulation.blocks import simulate_at
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
+from sbiwb.workflow.estimator import set_threads
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.posterior import load_posterior
 from sbiwb.workflow.project import Project
@@ -75,6 +76,7 @@ def sample(
             "names no observation", where="problem.observations", todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv"
         )
     with raised():
+        set_threads(project.config.machine.threads)
         posterior = load_posterior(project.run.path, project.config.machine.device)
         layout = from_json(_plan(project)["layout"])
         shapes = {name: one.event for name, one in project.context.items()}

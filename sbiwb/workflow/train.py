@@ -60,7 +60,6 @@ def train(project: Project, reporter: Reporter) -> Trained:
 
 def _train(project: Project, reporter: Reporter) -> Trained:
     start = time.perf_counter()
-    set_threads(project.config.machine.threads)
     state = _saved_state(project, reporter)
     if state is not None and state["trainer"]["progress"]["finished"] and (project.run.train / "provenance.json").is_file():
         reporter.say("Training is done already.")
@@ -87,6 +86,7 @@ def _train(project: Project, reporter: Reporter) -> Trained:
 def _trainer(project: Project, adapter: Adapter, pairs: Pairs, validation: Pairs) -> Trainer:
     device = device_of(project.config.machine.device)
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
+    set_threads(project.config.machine.threads, batch_size=project.config.train.batch_size, shapes=shapes.values())
     module = build_estimator(project.config.model, project.prior.size, shapes, project.config.train.seed).to(device)
     tensors = [TensorPairs.of(adapter.z(project.prior.stack(part.theta)), adapter.arrays(part), device) for part in (pairs, validation)]
     return Trainer(module, tensors[0], tensors[1], project.config.train)
