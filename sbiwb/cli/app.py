@@ -126,7 +126,15 @@ def check(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS) -> Non
 
 
 @app.command()
-def simulate(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS) -> None:  # noqa: B006
+def simulate(
+    config: ConfigPath,
+    settings: Settings = [],  # noqa: B006
+    runs: Runs = RUNS,
+    accept_code_change: Annotated[
+        bool,
+        typer.Option("--accept-code-change", help="Keep the simulations although the simulator's code changed: it gives the same rows."),
+    ] = False,
+) -> None:
     """Draw prior and data pairs into checksummed shards; what exists is not made again."""
     from sbiwb.cli import show
     from sbiwb.stopping import raised
@@ -134,7 +142,7 @@ def simulate(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS) -> 
 
     project = _open(config, settings, runs)
     with raised():
-        show.simulated(draw_pairs(project, _reporter()), project.run.path)
+        show.simulated(draw_pairs(project, _reporter(), accept_code_change=accept_code_change), project.run.path)
     show.next_step(f"sbiwb train {project.run.path}")
 
 

@@ -10,7 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,13 +29,13 @@ class Source:
         path: The Python file.
         module: It, imported.
         function: Name of the simulating function.
-        neighbours: Python files beside it that it imports, and those that they import.
+        code_hash: Of the file and of its neighbours, as they were when it was loaded.
     """
 
     path: Path
     module: ModuleType
     function: str
-    neighbours: tuple[Path, ...] = field(default=())
+    code_hash: str
 
     @property
     def simulate(self) -> Callable[..., Any]:
@@ -44,11 +44,6 @@ class Source:
     def optional(self, name: str) -> Callable[..., Any] | None:
         """A function the file may have: prior, derived, show, posterior, ..."""
         return getattr(self.module, name, None)
-
-    @property
-    def code_hash(self) -> str:
-        """Of the file and of its neighbours."""
-        return code_hash("\n".join(path.read_text(encoding="utf-8") for path in (self.path, *self.neighbours)))
 
     def line(self) -> str:
         """`file:line` of the simulating function."""
@@ -85,7 +80,8 @@ def load_source(reference: str, folder: Path) -> Source:
         raise SimulatorError(
             f"has no function '{function}'", where=path, todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}."
         )
-    return Source(path, module, function, neighbours(path) if is_file else ())
+    files = (path, *(neighbours(path) if is_file else ()))
+    return Source(path, module, function, code_hash("\n".join(file.read_text(encoding="utf-8") for file in files)))
 
 
 def neighbours(path: Path) -> tuple[Path, ...]:

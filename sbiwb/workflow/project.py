@@ -95,8 +95,15 @@ class Project:
         }
 
     @property
-    def data_hash(self) -> str:
+    def own_hash(self) -> str:
+        """Hash of the problem as the YAML and the simulator file state it now."""
         return stable_hash(self.data_identity)
+
+    @property
+    def data_hash(self) -> str:
+        """Hash that this problem's shards carry: its own, or that of before a change of code which was accepted as changing no row."""
+        plan = read_json(self.data_run.plan) if self.data_run.plan.is_file() else {}
+        return plan["data_hash"] if self.own_hash in plan.get("accepted", ()) else self.own_hash
 
     @property
     def model_identity(self) -> Identity:

@@ -24,6 +24,7 @@ from sbiwb.workflow.project import Project, differences, open_run, write_config
 SHARDS_PER_SPLIT = 16
 SHARD_SECONDS, SHARD_BYTES = 300.0, 64 << 20
 NOT_WORTH_A_POOL_S = 10.0
+CODE_CHANGED = "problem.simulator code changed"
 MACHINE_VERSIONS = ("python", "numpy", "scipy", "h5py", "sbiwb")
 
 
@@ -36,8 +37,13 @@ class Cost:
     bytes: int
 
 
-def simulate(project: Project, reporter: Reporter) -> dict[str, Any]:
+def simulate(project: Project, reporter: Reporter, *, accept_code_change: bool = False) -> dict[str, Any]:
     """Simulates what is missing; finished shards stay as they are.
+
+    Args:
+        project: What to simulate.
+        reporter: Where progress goes.
+        accept_code_change: Whether the simulator's code, changed since the shards were made, is taken to give the same rows.
 
     Returns:
         The manifest: counts by split.
@@ -49,6 +55,8 @@ def simulate(project: Project, reporter: Reporter) -> dict[str, Any]:
     if project.data_run.path != project.run.path:
         return _borrow(project, reporter)
     start = time.perf_counter()
+    if accept_code_change:
+        _accept(project, reporter)
     plan = _plan(project, reporter)
     _check_later_steps(project, from_json(plan["layout"]), reporter)
     write_config(project)
@@ -84,7 +92,8 @@ def _plan(project: Project, reporter: Reporter) -> dict[str, Any]:
             raise RunError(
                 f"holds simulations of another problem: {'; '.join(changed)}",
                 where=project.run.data,
-                todo="Change that back, give the run another `name`, or delete the folder if its simulations are no longer wanted.",
+                todo="Change that back, give the run another `name`, or delete the folder if its simulations are no longer wanted."
+                + " If the new code gives the same rows: `sbiwb simulate --accept-code-change`." * (changed == [CODE_CHANGED]),
             )
     reporter.say("Trying the simulator on a few parameters ...")
     seen = preflight(project.problem, project.block_size)
@@ -98,6 +107,25 @@ def _plan(project: Project, reporter: Reporter) -> dict[str, Any]:
     }
     put_json(path, plan)
     return plan
+
+
+def _accept(project: Project, reporter: Reporter) -> None:
+    """Notes in the plan that the code as it is now gives the rows of before.
+
+    Raises:
+        RunError: There is nothing to accept, or more than the code has changed.
+    """
+    path = project.run.plan
+    plan = read_json(path) if path.is_file() else None
+    changed = differences(plan["identity"], project.data_identity) if plan else []
+    if plan is None or changed != [CODE_CHANGED]:
+        raise RunError(
+            f"not only the simulator's code has changed: {'; '.join(changed) or 'nothing has'}",
+            where=project.run.data,
+            todo="Run `sbiwb simulate` without --accept-code-change.",
+        )
+    put_json(path, {**plan, "accepted": [*plan.get("accepted", []), project.own_hash]})
+    reporter.say("The new code is taken to give the same rows; noted in the run's plan.")
 
 
 def _check_later_steps(project: Project, layout: Layout, reporter: Reporter) -> None:

@@ -16,7 +16,7 @@ from sbiwb.store.shards import record_path
 from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
-from sbiwb.workflow.train import load_split
+from sbiwb.workflow.train import load_split, train
 from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Tiny, digest
 
 
@@ -318,3 +318,21 @@ def test_a_polite_signal_to_a_pool_ends_with_75(tmp_path, monkeypatch):
     until(lambda: tiny.shards())
     assert child.kill_after(0.05, signal.SIGTERM) == 75, child.told
     assert 0 < len(tiny.shards()) < 6
+
+
+def test_a_change_of_code_can_be_accepted_and_nothing_else(tiny, recorder):
+    project = tiny()
+    simulate(project.open(), recorder)
+    before = project.shards()
+    project.simulator(SIMULATOR.replace("mu[:, None] +", "1.0 * mu[:, None] +"))
+    with pytest.raises(RunError) as refused:
+        simulate(project.open(), recorder)
+    assert "--accept-code-change" in refused.value.todo
+    simulate(project.open(), recorder, accept_code_change=True)
+    train(project.open(), recorder)
+    assert project.shards() == before
+    simulate(project.open("simulate.train=512"), recorder)  # grows under the old identity
+    assert before.items() <= project.shards().items()
+    project.change({"simulate": {"seed": 4}})
+    with pytest.raises(RunError, match=r"not only the simulator's code"):
+        simulate(project.open(), recorder, accept_code_change=True)
