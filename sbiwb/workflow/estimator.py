@@ -20,7 +20,7 @@ from sbiwb.priors import Prior
 from sbiwb.records import Pairs
 from sbiwb.seeds import generator, torch_seed
 
-MANY_MEMBERS = 8192  # in a batch
+MANY_MEMBERS = 4096  # in a batch
 DEFAULT_SUMMARY = {"vector": "identity", "set": "deepset", "series": "lstm"}
 
 
