@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: threads that wait by spinning stop a busy machine
 
 from sbiwb import __version__
 from sbiwb.errors import SbiwbError
@@ -76,6 +79,7 @@ Settings = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.batch_size=512. Repeatable.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the run folders.", envvar="SBIWB_RUNS")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew on the same simulations; the training before is set aside.")]
 RUNS = Path("runs")
 
 
@@ -147,14 +151,14 @@ def simulate(
 
 
 @app.command()
-def train(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS) -> None:  # noqa: B006
+def train(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS, fresh: Fresh = False) -> None:  # noqa: B006
     """Fit the network, from the newest checkpoint if there is one."""
     from sbiwb.cli import show
     from sbiwb.workflow.train import describe
     from sbiwb.workflow.train import train as fit
 
     project = _open(config, settings, runs)
-    show.lines(describe(fit(project, _reporter())))
+    show.lines(describe(fit(project, _reporter(), fresh=fresh)))
     show.next_step(f"sbiwb diagnose {project.run.path}")
 
 
@@ -170,8 +174,10 @@ def diagnose(
     from sbiwb.workflow.diagnose import diagnose as judge
 
     project = _open(config, settings, runs)
-    show.diagnosed(judge(project, _reporter(), gate=gate), project.run)
-    show.next_step(f"sbiwb sample {project.run.path}")
+    found = judge(project, _reporter(), gate=gate)
+    show.diagnosed(found, project.run)
+    if found.verdict != "fail":
+        show.next_step(f"sbiwb sample {project.run.path}")
 
 
 @app.command()
@@ -205,6 +211,7 @@ def run(
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
     gate: Annotated[bool, typer.Option("--gate", help="Stop with exit code 3 when a check fails.")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Simulate, train, diagnose and infer all observations; what is done already is not done again."""
     from sbiwb.cli import show
@@ -221,7 +228,7 @@ def run(
     with raised():
         show.simulated(draw_pairs(project, reporter), project.run.path)
     show.step(2, "train")
-    show.lines(describe(fit(project, reporter)))
+    show.lines(describe(fit(project, reporter, fresh=fresh)))
     show.step(3, "diagnose")
     show.diagnosed(judge(project, reporter, gate=gate), project.run)
     found = named_observations(project, None)
@@ -253,7 +260,9 @@ def parts(
 
     known = families()
     if family and family not in known:
-        raise SbiwbError(f"no family '{family}'", where="sbiwb parts", todo=f"One of: {', '.join(known)}.")
+        near = difflib.get_close_matches(family, known, 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise SbiwbError(f"no family '{family}'", where="sbiwb parts", todo=f"{hint}One of: {', '.join(known)}.")
     for name in [family] if family else known:
         found = [part for part in listed(known[name]) if kind in ("", part.kind)]
         if not found:

@@ -61,6 +61,9 @@ def checked(found: Checked, config: Path) -> None:
     out.print(f"train        {found.weights:,} weights, at most {seconds(found.train_s)}")
     if found.bytes > found.free:
         out.print("[red]The disk is too small.[/]")
+    if found.failure_rate > found.max_rate:
+        out.print(f"[red]Too many simulations failed:[/] `run` would stop at simulate.failures.max_rate = {found.max_rate:g}.")
+        return
     next_step(f"sbiwb run {config}")
 
 
@@ -102,6 +105,11 @@ def diagnosed(found: Diagnosis, run: RunDir) -> None:
         if one.verdict in ("warn", "fail") or (one.check == "coverage" and one.verdict == "pass" and len(parameters) <= MOST_SENTENCES):
             out.print(f"[{COLOURS[one.verdict]}]{one.check}[/]  {escape(one.parameter)}: {escape(one.reason)}")
     out.print(f"[dim]numbers and pictures:[/]  {escape(str(run.diagnose))}")
+    if found.verdict == "fail":
+        out.print(
+            "[red]Do not use this posterior yet.[/] What usually helps: more simulate.train, more train.steps, inputs that carry more of"
+        )
+        out.print(f"the data, a larger network. Then: sbiwb run {escape(str(run.path))} --fresh  (the simulations are kept)")
 
 
 def _judged(one: Any) -> str:

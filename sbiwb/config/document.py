@@ -117,7 +117,7 @@ def read(path: Path) -> Document:
     """
     data, places = _parse(path, _text(path))
     if data is None:
-        data = {}
+        raise ConfigError("the file is empty", where=path, todo="`sbiwb init NAME` makes a project to start from.")
     if not isinstance(data, dict):
         raise ConfigError("the top level is not a mapping", where=f"{path}:1:1", todo="Begin with a line such as `name: my_problem`.")
     return Document(path, data, places)
@@ -134,7 +134,9 @@ def _parse(path: Path | str, text: str) -> tuple[Any, dict[Place, str]]:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
         raise ConfigError(
-            f"not YAML: {error.problem or error.context}", where=where, todo="Check indentation, quotes and colons."
+            f"not YAML: {error.problem or error.context}",
+            where=where,
+            todo="Indent with spaces, not tabs." if "\\t" in str(error.problem) else "Check indentation, quotes and colons.",
         ) from error
     except RecursionError as error:
         raise ConfigError("is nested too deeply", where=path, todo="A config has a handful of levels.") from error

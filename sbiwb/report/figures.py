@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 DPI = 130
+LONGEST_INDEX = 200  # numbers of a vector drawn side by side
 LABELLED = 40  # data sets that a forest can name
 
 
@@ -128,12 +129,13 @@ def _span(column: np.ndarray) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def predictive_picture(observed: Mapping[str, np.ndarray], simulated: Mapping[str, Any], *, title: str) -> Figure:
+def predictive_picture(observed: Mapping[str, np.ndarray], simulated: Mapping[str, Any], kinds: Mapping[str, str], *, title: str) -> Figure:
     """Simulations from the posterior over the data, one panel an observable.
 
     Args:
         observed: Data of one data set by observable: (), (T,), (T, C) or a set.
         simulated: Simulated data by observable, a list of R arrays like the observed one.
+        kinds: What each observable is to the network: vector, set or series; those it does not see may be left out.
         title: Of the picture.
     """
     panels = [(name, channel) for name, values in observed.items() for channel in range(_channels(values))]
@@ -142,7 +144,9 @@ def predictive_picture(observed: Mapping[str, np.ndarray], simulated: Mapping[st
     figure = _figure(5.2 * columns, 3.6 * rows)
     all_axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axes, (name, channel) in zip(all_axes, panels, strict=False):
-        _panel(axes, name, _channel(observed[name], channel), [_channel(np.asarray(one), channel) for one in simulated[name]])
+        data, many = _channel(observed[name], channel), [_channel(np.asarray(one), channel) for one in simulated[name]]
+        same_length = 1 < len(data) <= LONGEST_INDEX and all(len(one) == len(data) for one in many)
+        _panel(axes, name, data, many, ordered=kinds.get(name) == "series" or (kinds.get(name) != "set" and same_length))
     for axes in all_axes[len(panels) :]:
         axes.axis("off")
     handles, names = all_axes[0].get_legend_handles_labels()
@@ -159,22 +163,27 @@ def _channel(values: np.ndarray, channel: int) -> np.ndarray:
     return values[:, channel] if values.ndim == 2 else np.atleast_1d(values)
 
 
-def _panel(axes: Axes, name: str, data: np.ndarray, simulated: Sequence[np.ndarray]) -> None:
-    """Bands over the index where all have the data's length and it is short; histograms otherwise."""
-    series = 1 < len(data) <= 200 and all(len(one) == len(data) for one in simulated)
-    if series:
-        _bands(axes, data, np.stack(simulated))
-        axes.set(xlabel="index", ylabel=name)
+def _panel(axes: Axes, name: str, data: np.ndarray, simulated: Sequence[np.ndarray], *, ordered: bool) -> None:
+    """Bands over the index where there is an order, histograms elsewhere."""
+    if ordered:
+        _bands(axes, data, simulated)
+        axes.set(xlabel="time step or position", ylabel=name)
     else:
         _histograms(axes, data, np.concatenate(simulated))
         axes.set(xlabel=name, ylabel="density")
 
 
-def _bands(axes: Axes, data: np.ndarray, simulated: np.ndarray) -> None:
+def _bands(axes: Axes, data: np.ndarray, simulated: Sequence[np.ndarray]) -> None:
+    """Quantiles at each index, of the simulations that reach it, as far as the data go."""
+    many = np.full((len(simulated), len(data)), np.nan)
+    for row, one in zip(many, simulated, strict=True):
+        row[: len(one)] = one[: len(data)]
     index = np.arange(1, len(data) + 1)
-    for low, high, alpha, label in ((2.5, 97.5, 0.18, "95 % of simulations"), (25, 75, 0.4, "50 %")):
-        axes.fill_between(index, *np.percentile(simulated, [low, high], axis=0), color=BLUE, alpha=alpha, lw=0, label=label)
-    axes.plot(index, np.median(simulated, axis=0), color=BLUE, lw=1.2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN slice")
+        for low, high, alpha, label in ((2.5, 97.5, 0.18, "95 % of simulations"), (25, 75, 0.4, "50 %")):
+            axes.fill_between(index, *np.nanpercentile(many, [low, high], axis=0), color=BLUE, alpha=alpha, lw=0, label=label)
+        axes.plot(index, np.nanmedian(many, axis=0), color=BLUE, lw=1.2)
     axes.plot(index, data, "o-", color=ORANGE, ms=4, lw=0.8, label="observed")
 
 

@@ -207,7 +207,7 @@ def _simulate(
             x = problem.simulator(theta, context, rng)
         except SbiwbError:  # a result of the wrong form, or a signal that came meanwhile: no row is to blame
             raise
-        except Exception:  # the user's code may raise anything: the guilty rows are found below
+        except (Exception, SystemExit):  # the user's code may raise anything: the guilty rows are found below
             pass
         else:
             reasons = _invalid(problem, x)
@@ -229,7 +229,7 @@ def _one_by_one(
             raise
         except SimulatorTimeout as error:
             reasons[row] = ("timeout", str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reasons[row] = ("exception", f"{type(error).__name__}: {error} ({blame(error, problem.simulator.source.path)})")
         else:
             reason = _row_problem(problem.layout, result)

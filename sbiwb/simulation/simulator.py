@@ -61,6 +61,8 @@ class Simulator:
     def _call(self, arguments: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         with _alarm(self.timeout_s):
             result = self.source.simulate(**arguments, **self.constants, **self._random(rng))
+        if result is None:
+            raise SimulatorError("returned nothing", where=self.source.line(), todo="Is `return` missing? Return {name: array}.")
         if not isinstance(result, dict):
             result = {"x": result}
         if not result:

@@ -96,6 +96,7 @@ def _csv(path: Path, data: bytes) -> Table:
     if not lines:
         return Table(path, {}, True)
     names = [name.strip() for name in lines[0][1]]
+    _refuse_odd_table(path, text, names, [number for number, _ in lines[1:]])
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise DataError(f"has two columns named '{twice[0]}'", where=f"{path}:{lines[0][0]}", todo="Rename one of them.")
@@ -104,6 +105,18 @@ def _csv(path: Path, data: bytes) -> Table:
             raise DataError(f"line {number} has {len(line)} values for {len(names)} columns", where=path, todo="Mend that line.")
     columns = {name: _column([line[i] for _, line in lines[1:]]) for i, name in enumerate(names)}
     return Table(path, columns, True, tuple(number for number, _ in lines[1:]))
+
+
+def _refuse_odd_table(path: Path, text: str, names: list[str], rows: list[int]) -> None:
+    """Another separator, no line of names, or a value left out between the rows (line numbers) of a single column."""
+    if len(names) == 1 and ";" in names[0]:
+        raise DataError("the separator seems to be ';'", where=f"{path}:1", todo="Use commas between columns, and decimal points.")
+    if all(np.isfinite(_number(name)) for name in names):
+        raise DataError("the first line holds numbers, not names of columns", where=f"{path}:1", todo="Add a line of column names.")
+    inner = range(rows[0], rows[-1]) if rows else range(0)
+    blank = [number for number, line in enumerate(text.splitlines(), 1) if number in inner and not line.strip()]
+    if len(names) == 1 and blank:
+        raise DataError(f"column '{names[0]}' is empty in line {blank[0]}", where=path, todo="Give the number, or remove the line.")
 
 
 def _column(values: list[str]) -> np.ndarray:

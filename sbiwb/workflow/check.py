@@ -12,6 +12,7 @@ from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight, preflight
 from sbiwb.stopping import raised
+from sbiwb.workflow.derived import check_derived
 from sbiwb.workflow.estimator import build_estimator, fit_adapter, set_threads
 from sbiwb.workflow.observe import observe
 from sbiwb.workflow.project import Project
@@ -33,6 +34,7 @@ class Checked:
         free: Disk free.
         weights: Of the network.
         failure_rate: Among the few simulations tried.
+        max_rate: Largest tolerated.
         observables: Shape of each, in words.
         observations: Data sets in each observation.
     """
@@ -45,6 +47,7 @@ class Checked:
     free: int
     weights: int
     failure_rate: float
+    max_rate: float
     observables: dict[str, str]
     observations: dict[str, int]
 
@@ -58,6 +61,7 @@ def check(project: Project) -> Checked:
     with raised():
         seen = preflight(project.problem, project.block_size)
         weights, step_s = _try_training(project, seen.example)
+        check_derived(project)
         shapes = {name: one.event for name, one in project.context.items()}
         observations = {
             name: len(observe(name, what, project.base, seen.layout, shapes)) for name, what in project.config.problem.observations.items()
@@ -73,6 +77,7 @@ def check(project: Project) -> Checked:
         free=shutil.disk_usage(_existing(project.run.path)).free,
         weights=weights,
         failure_rate=seen.failure_rate,
+        max_rate=project.config.simulate.failures.max_rate,
         observables=_words(seen),
         observations=observations,
     )

@@ -21,7 +21,7 @@ from sbiwb.seeds import generator
 from sbiwb.stopping import raised
 from sbiwb.store import hdf5
 from sbiwb.workflow.estimator import set_threads
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.train import load_split, weights_hash
 
@@ -89,7 +89,7 @@ def _named(checks: list[Any]) -> list[tuple[str, Any]]:
 def posterior_draws(project: Project, reporter: Reporter) -> Draws:
     """Draws for the test pairs: read where these weights made them before, else made now and saved."""
     set_threads(project.config.machine.threads)
-    posterior = load_posterior(project.run.path, project.config.machine.device)
+    posterior = posterior_of(project, reporter)
     pairs = load_split(project, "test")
     made_by = {
         "weights": weights_hash(project.run),

@@ -94,7 +94,8 @@ def check_variables(model: Model, x: set[str], context: set[str]) -> None:
         if unknown:
             raise ConfigError(
                 f"model.inputs.{name}  uses {', '.join(unknown)}, which the simulator does not return",
-                todo=f"There are: {', '.join(sorted(known))}. Join several with from: [a, b].",
+                todo=f"There are: {', '.join(sorted(known))}. Join several with from: [a, b]."
+                + f" An array without a name is called x: return {{'{unknown[0]}': array}}." * (x == {"x"}),
             )
         if isinstance(one.transforms, dict) and set(one.transforms) - set(sources_of(name, one)):
             stray = set(one.transforms) - set(sources_of(name, one))

@@ -32,6 +32,7 @@ class DataSets:
     x: dict[str, Variable]
     context: dict[str, np.ndarray]
     keys: dict[str, list[str]]
+    unused: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,6 +55,7 @@ def observe(name: str, what: Observation, base: Path, layout: Layout, context: M
     Raises:
         DataError: Missing columns, wrong lengths, values that are no numbers: with file and place.
     """
+    _refuse_unknown(what, base, set(layout), set(context))
     table = read_table(base / what.file)
     groups = _groups(table, what.group_by)
     x = {key: _observable(key, one, table, what, [rows for _, rows in groups]) for key, one in layout.items()}
@@ -64,7 +66,21 @@ def observe(name: str, what: Observation, base: Path, layout: Layout, context: M
     if n != len(labels):
         labels = [f"{name} {i}" for i in range(n)]
     keys = {key: [values[i] for values, _ in groups] for i, key in enumerate(what.group_by)}
-    return DataSets(name, tuple(label or name for label in labels), x, known, keys)
+    read = {column for key in (*layout, *context) for column in _columns(key, what)} | set(what.group_by)
+    unused = tuple(sorted(set(table.arrays) - read)) if table.rows else ()
+    return DataSets(name, tuple(label or name for label in labels), x, known, keys, unused)
+
+
+def _refuse_unknown(what: Observation, base: Path, x: set[str], context: set[str]) -> None:
+    """Names that nothing here has."""
+    for option, named, known in (("columns", what.columns, x | context), ("context", what.context, context)):
+        unknown = sorted(set(named) - known)
+        if unknown:
+            raise DataError(
+                f"{option} names {', '.join(unknown)}, which does not exist",
+                where=base / what.file,
+                todo=f"There are: {', '.join(sorted(known)) or 'none'}.",
+            )
 
 
 Group = tuple[tuple[str, ...], np.ndarray | None]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sbiwb.config import RunConfig
+from sbiwb.contracts import Reporter
 from sbiwb.errors import CorruptFile, RunError
+from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.training.checkpoint import read_checkpoint
 from sbiwb.workflow.estimator import build_estimator, device_of, restore_adapter
+from sbiwb.workflow.project import Project, differences
 
 
 def load_posterior(run: Path | str, device: str = "auto") -> Posterior:
@@ -29,7 +33,32 @@ def load_posterior(run: Path | str, device: str = "auto") -> Posterior:
         >>> posterior.sample({"in_bed": counts[None]}, 1000).shape  # doctest: +SKIP
         (1, 1000, 3)
     """
-    path = Path(run)
+    return _load(Path(run), device)[0]
+
+
+def posterior_of(project: Project, reporter: Reporter) -> Posterior:
+    """The posterior that a project has trained, after comparing what it was trained on with what the YAML says now.
+
+    Raises:
+        RunError: Nothing is trained, or the prior, the simulator or a seed has changed since.
+    """
+    posterior, about = _load(project.run.path, project.config.machine.device)
+    if about["data_hash"] != project.data_hash:
+        plan = read_json(project.data_run.plan) if project.data_run.plan.is_file() else {"identity": {}}
+        changed = differences(plan["identity"], project.data_identity)
+        raise RunError(
+            f"is trained on another problem: {'; '.join(changed)}",
+            where=project.run.train,
+            todo="Change that back, or give the changed problem its own `name` and `sbiwb run` it.",
+        )
+    if about["model_hash"] != project.model_hash:
+        changed = differences(json.loads(about["identity"]), project.model_identity)
+        reporter.warn(f"the network was trained before these changes: {'; '.join(changed)}. It is used as it is.")
+    return posterior
+
+
+def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
+    """The posterior, and what its checkpoint says about it."""
     path = path / "train" / "best.pt" if path.is_dir() else path
     if not path.is_file():
         raise RunError("no trained network", where=path, todo="Run `sbiwb train` on the config first.")
@@ -46,4 +75,4 @@ def load_posterior(run: Path | str, device: str = "auto") -> Posterior:
     network.load_state_dict(state["weights"])
     if not all(value.isfinite().all() for value in state["weights"].values() if value.is_floating_point()):
         raise CorruptFile("holds weights that are not finite", where=path, todo="Train again with a lower train.learning_rate.")
-    return Posterior(prior.columns, adapter.theta_map, adapter.inputs, network, place)
+    return Posterior(prior.columns, adapter.theta_map, adapter.inputs, network, place), about

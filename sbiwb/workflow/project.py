@@ -16,7 +16,7 @@ from sbiwb.errors import ConfigError, RunError
 from sbiwb.families import map_files
 from sbiwb.files import put_text, read_json, stable_hash
 from sbiwb.priors import Prior
-from sbiwb.rundir import RunDir
+from sbiwb.rundir import SPLITS, RunDir
 from sbiwb.simulation.blocks import Problem
 from sbiwb.simulation.layout import from_json
 from sbiwb.simulation.simulator import Simulator
@@ -141,12 +141,30 @@ def open_project(path: Path, *, settings: Sequence[str] = (), runs: Path = Path(
     file = path / "config.yaml" if path.is_dir() else path
     if path.is_dir() and not file.is_file():
         raise RunError("is no run folder: it holds no config.yaml", where=path, todo="Name a YAML file, or a folder under runs/.")
-    config = yaml_config.load(file, settings)
+    _check_exists(path, runs)
     base = file.parent
+    config = _with_borrowed_counts(yaml_config.load(file, settings), base)
     run = RunDir(path) if path.is_dir() else RunDir(runs / config.name)
     project = Project(config, run, base)
     _check_meaning(project)
     return project
+
+
+def _check_exists(path: Path, runs: Path) -> None:
+    """A path without a suffix is meant as a run folder."""
+    if not path.exists() and not path.suffix:
+        known = sorted(one.parent.name for one in runs.glob("*/config.yaml"))
+        raise RunError("no such run", where=path, todo=f"There are: {', '.join(known) or 'none'} in {runs}; or name a YAML file.")
+
+
+def _with_borrowed_counts(config: RunConfig, base: Path) -> RunConfig:
+    """Under `simulate.from`, what the YAML leaves out is what the other run has: seed, block size and counts."""
+    simulate = config.simulate
+    if simulate.from_ is None or not (other := RunDir((base / simulate.from_).resolve())).config.is_file():
+        return config
+    theirs = yaml_config.load(other.config).simulate
+    silent = {"seed", "block_size", *SPLITS} - simulate.model_fields_set
+    return config.model_copy(update={"simulate": simulate.model_copy(update={name: getattr(theirs, name) for name in silent})})
 
 
 def _check_meaning(project: Project) -> None:

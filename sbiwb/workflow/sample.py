@@ -16,7 +16,7 @@ import numpy as np
 from sbiwb import report
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reporter
-from sbiwb.errors import DataError, RunError, SbiwbError
+from sbiwb.errors import DataError, RunError
 from sbiwb.files import put, put_json, put_text, read_json
 from sbiwb.posterior import Posterior
 from sbiwb.records import Columns
@@ -25,15 +25,17 @@ from sbiwb.seeds import generator
 from sbiwb.simulation.blocks import simulate_at
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
-from sbiwb.workflow.estimator import set_threads
+from sbiwb.workflow.derived import quantities
+from sbiwb.workflow.estimator import set_threads, sources_of
 from sbiwb.workflow.observe import DataSets, observe
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.train import weights_hash
 
 PREDICTED = 200  # simulations from the posterior for each data set
 PREDICTED_MANY = 20
 PRIOR_DRAWS = 20_000
+MOST_WARNINGS = 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def sample(
         )
     with raised():
         set_threads(project.config.machine.threads)
-        posterior = load_posterior(project.run.path, project.config.machine.device)
+        posterior = posterior_of(project, reporter)
         layout = from_json(_plan(project)["layout"])
         shapes = {name: one.event for name, one in project.context.items()}
         found = [observe(name, what, base, layout, shapes) for name, what, base in observations]
@@ -111,20 +113,27 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     start = time.perf_counter()
     theta = posterior.sample(data.variables, draws, generator(seed, "sample"))
     seconds = time.perf_counter() - start
-    warnings = [*posterior.strange(data.variables), *_outside_context(project, data), *_leaked(project, theta)]
-    quantities = _quantities(project, theta)
-    rows = [
-        row for i, label in enumerate(data.labels) for row in report.summarise(label, {name: v[i] for name, v in _flat(quantities).items()})
-    ]
+    warnings = [*_few(posterior.strange(data.variables)), *_outside_context(project, data), *_leaked(project, theta)]
+    found = quantities(project, theta)
+    rows = [row for i, label in enumerate(data.labels) for row in report.summarise(label, {name: v[i] for name, v in _flat(found).items()})]
     predicted = _predict(project, data, theta, seed, warnings)
     folder = project.run.sample(data.name)
-    _write(folder, data, rows, warnings, _netcdf(project, data, quantities, predicted, seed))
+    _write(folder, data, rows, warnings, _netcdf(project, data, found, predicted, seed))
     _draw_pictures(project, data, theta, rows, predicted, folder)
     facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": seed, "draws": draws, "draw_seconds": seconds}
     put_provenance(folder, seconds=time.perf_counter() - start, facts=facts)
     for warning in warnings:
         reporter.warn(f"{data.name}: {warning}")
+    if data.unused:
+        reporter.say(f"{data.name}: columns {', '.join(data.unused)} are not used.")
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
+
+
+def _few(sentences: list[str]) -> list[str]:
+    """One sentence where there are many: a vector far outside has one for each of its numbers."""
+    if len(sentences) <= MOST_WARNINGS:
+        return sentences
+    return [f"{len(sentences)} warnings of values that no simulation had: do not trust this posterior; the first: {sentences[0]}"]
 
 
 def _outside_context(project: Project, data: DataSets) -> list[str]:
@@ -147,28 +156,6 @@ def _leaked(project: Project, theta: np.ndarray) -> list[str]:
         for name, share in zip(project.prior.columns, outside, strict=True)
         if share > 0
     ]
-
-
-def _quantities(project: Project, theta: np.ndarray) -> dict[str, np.ndarray]:
-    """Parameters and derived quantities, (N, S) or (N, S, K) by name.
-
-    Raises:
-        SbiwbError: `derived` of the simulator file fails.
-    """
-    found = project.prior.unstack(theta)
-    derived = project.source.optional("derived")
-    if derived is None:
-        return found
-    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in found.items()}
-    try:
-        extra = {name: np.asarray(values, float).reshape(theta.shape[:2]) for name, values in derived(**flat).items()}
-    except Exception as error:
-        raise SbiwbError(
-            f"derived() failed: {type(error).__name__}: {error}",
-            where=project.source.path,
-            todo="Return {name: (N,) array} of arrays (N,).",
-        ) from error
-    return {**found, **extra}
 
 
 def _flat(quantities: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -200,11 +187,11 @@ def _write(folder: Path, data: DataSets, rows: list[report.Row], warnings: list[
     put_text(folder / "summary.csv", _table(data, rows))
 
 
-def _netcdf(project: Project, data: DataSets, quantities: dict[str, np.ndarray], predicted: Columns, seed: int) -> bytes:
+def _netcdf(project: Project, data: DataSets, found: dict[str, np.ndarray], predicted: Columns, seed: int) -> bytes:
     attributes = {"created_by": "sbiwb", "run": project.run.name, "data_hash": project.data_hash, "seed": str(seed)}
     numbers = {name: value for name, value in project.config.problem.constants.items() if isinstance(value, int | float)}
     return report.netcdf(
-        quantities,
+        found,
         predicted,
         data.x,
         {**data.context, **numbers},
@@ -226,6 +213,8 @@ def _table(data: DataSets, rows: list[report.Row]) -> str:
 
 
 def _draw_pictures(project: Project, data: DataSets, theta: np.ndarray, rows: list[report.Row], predicted: Columns, folder: Path) -> None:
+    for picture in ("forest.png", "pairs.png", "predictive.png"):
+        (folder / picture).unlink(missing_ok=True)  # of an earlier sample with other groups
     if len(data) > 1:
         put(folder / "forest.png", report.to_png(_forest(project, data, rows)))
         return
@@ -243,9 +232,9 @@ def _predictive(project: Project, data: DataSets, predicted: Columns) -> Any:
     show = project.source.optional("show")
     if show is None:
         observed = {name: np.asarray(values[0]) for name, values in data.x.items()}
-        return report.predictive_picture(
-            observed, {name: [values[i] for i in range(len(values))] for name, values in predicted.items()}, title=title
-        )
+        many = {name: [values[i] for i in range(len(values))] for name, values in predicted.items()}
+        kinds = {source: one.as_ for name, one in project.config.model.inputs.items() for source in sources_of(name, one)}
+        return report.predictive_picture(observed, many, kinds, title=title)
     simulated = [{name: values[i] for name, values in predicted.items()} for i in range(min(5, len(next(iter(predicted.values())))))]
     return report.shown_picture(show, {name: values[0] for name, values in data.x.items()}, simulated, title=title)
 

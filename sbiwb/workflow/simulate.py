@@ -17,7 +17,8 @@ from sbiwb.simulation.layout import Layout, from_json, to_json
 from sbiwb.simulation.preflight import preflight
 from sbiwb.store import manifest
 from sbiwb.store.shards import shard_path, write_shard
-from sbiwb.workflow.estimator import check_variables
+from sbiwb.workflow.derived import check_derived
+from sbiwb.workflow.estimator import check_variables, fit_adapter
 from sbiwb.workflow.observe import observe
 from sbiwb.workflow.project import Project, differences, open_run, write_config
 
@@ -97,6 +98,7 @@ def _plan(project: Project, reporter: Reporter) -> dict[str, Any]:
             )
     reporter.say("Trying the simulator on a few parameters ...")
     seen = preflight(project.problem, project.block_size)
+    fit_adapter(project.config.model, project.prior, seen.example)  # transforms and kinds of inputs, before hours are spent
     plan = {
         "data_hash": project.data_hash,
         "identity": project.data_identity,
@@ -131,6 +133,7 @@ def _accept(project: Project, reporter: Reporter) -> None:
 def _check_later_steps(project: Project, layout: Layout, reporter: Reporter) -> None:
     """What training and sampling would stumble over is told before hours are spent; an observation may still be mended meanwhile."""
     check_variables(project.config.model, set(layout), set(project.context))
+    check_derived(project)
     shapes = {name: one.event for name, one in project.context.items()}
     for name, what in project.config.problem.observations.items():
         try:
@@ -252,7 +255,9 @@ def _borrow(project: Project, reporter: Reporter) -> dict[str, Any]:
         gaps = manifest.missing(manifest.shards(other.split(split), project.data_hash), blocks(project, split))
         if gaps:
             raise RunError(
-                f"lacks {len(gaps)} blocks of {split}", where=other.path, todo="Raise the counts there and run `sbiwb simulate` on it."
+                f"has fewer than {counts(project)[split]:,} pairs of {split}",
+                where=other.path,
+                todo=f"Leave out simulate.{split} to take what is there, or raise it there and run `sbiwb simulate` on that run.",
             )
     reporter.say(f"Using the simulations of {other.path}.")
     return {split: manifest.summary(manifest.shards(other.split(split))) for split in SPLITS}

@@ -46,8 +46,9 @@ def status(path: Path) -> Status:
         raise RunError("is no run folder: it holds no config.yaml", where=path, todo="Name a folder under runs/.")
     simulate, data = _simulate_section(run)
     simulated = {split: _split(data, split, simulate[split]) for split in SPLITS}
-    trained = read_json(run.train / "provenance.json") if (run.train / "provenance.json").is_file() else None
-    numbers = read_json(run.numbers) if run.numbers.is_file() else None
+    is_trained = (run.train / "provenance.json").is_file() and run.best.is_file()
+    trained = read_json(run.train / "provenance.json") if is_trained else None
+    numbers = read_json(run.numbers) if run.numbers.is_file() and is_trained else None
     samples = sorted(one.parent.name for one in (path / "sample").glob("*/posterior.nc"))
     verdict = (numbers["verdict"], numbers["summary"]) if numbers else None
     return Status(path, simulated, _last_metrics(run), trained, verdict, samples, _todo(path, simulated, trained, verdict, samples))
@@ -57,7 +58,13 @@ def _simulate_section(run: RunDir) -> tuple[dict[str, Any], RunDir]:
     """The section `simulate`, and the run that holds the shards."""
     import yaml
 
-    section = yaml.safe_load(run.config.read_text(encoding="utf-8"))["simulate"]
+    try:
+        section = yaml.safe_load(run.config.read_text(encoding="utf-8"))["simulate"]
+        assert set(SPLITS) <= set(section)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AssertionError) as error:
+        raise RunError(
+            "is not the config of a run", where=run.config, todo="Run `sbiwb simulate` on your own YAML: it writes it anew."
+        ) from error
     return section, RunDir((run.path / section["from"]).resolve()) if section.get("from") else run
 
 

@@ -46,8 +46,13 @@ def load_split(project: Project, split: str) -> Pairs:
     return manifest.load(manifest.shards(folder, project.data_hash), getattr(project.config.simulate, split), folder)
 
 
-def train(project: Project, reporter: Reporter) -> Trained:
+def train(project: Project, reporter: Reporter, *, fresh: bool = False) -> Trained:
     """Fits the network, or goes on fitting it.
+
+    Args:
+        project: What to fit.
+        reporter: Where progress goes.
+        fresh: Whether to begin again; an earlier training is set aside, not deleted.
 
     Raises:
         RunError: The checkpoints belong to another model, or simulations are missing.
@@ -55,7 +60,18 @@ def train(project: Project, reporter: Reporter) -> Trained:
         Stopped: A signal came; a checkpoint is written.
     """
     with raised():  # until the loop itself minds the signals, and after it
+        if fresh:
+            _set_aside(project.run, reporter)
         return _train(project, reporter)
+
+
+def _set_aside(run: RunDir, reporter: Reporter) -> None:
+    """Renames an earlier training."""
+    if run.train.is_dir():
+        number = 1 + len(list(run.path.glob("train.before-*")))
+        aside = run.path / f"train.before-{number}"
+        run.train.rename(aside)
+        reporter.say(f"The training before is kept as {aside}.")
 
 
 def _train(project: Project, reporter: Reporter) -> Trained:
@@ -119,9 +135,10 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
         raise RunError(
             f"holds the training of another model: {'; '.join(changed)}",
             where=project.run.train,
-            todo="Change that back, or give the new one its own `name` with simulate: {from: "
+            todo="`--fresh` sets it aside and trains anew on the same simulations; or change that back; or give the new one its own `name` "
+            + "with simulate: {from: "
             + str(project.run.path)
-            + "}, or delete the folder.",
+            + "}.",
         )
     return state
 
@@ -221,7 +238,7 @@ def describe(trained: Trained) -> Iterator[str]:
     )
     yield f"Stopped at step {finished.step:,}: {reason}. Best validation loss {finished.best_loss:.4f} at step {finished.best_step:,}."
     if finished.still_falling:
-        yield "Validation was still falling in the last fifth: more train.steps would help."
+        yield "Validation was still falling in the last fifth: more train.steps would help (then --fresh)."
     if finished.gap > 0.2:
         yield f"Validation lies {finished.gap:.2f} nats above training at the best step: more simulations (simulate.train) would help most."
 

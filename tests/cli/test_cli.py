@@ -78,7 +78,7 @@ def test_no_verb_shows_the_help(sbiwb):
 MENDABLE = [
     (("check", "none.yaml"), "none.yaml", "no such file", "`sbiwb init NAME` makes a project"),
     (("status", "nowhere"), "nowhere", "is no run folder: it holds no config.yaml", "Name a folder under runs/."),
-    (("parts", "priers"), "sbiwb parts", "no family 'priers'", "One of: priors,"),
+    (("parts", "priers"), "sbiwb parts", "no family 'priers'", "Did you mean priors? One of: priors,"),
     (("parts", "priors", "norml"), "sbiwb parts", "no part 'norml' in priors", "One of:"),
     (("init", "a-b"), "a-b", "is no name for files and functions", "Use letters"),
 ]

@@ -236,8 +236,8 @@ def test_aliases_that_do_not_are_fine(config):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"", "is required"),
-        (b"# nothing\n", "is required"),
+        (b"", "the file is empty"),
+        (b"# nothing\n", "the file is empty"),
         (b"- a\n- b\n", "the top level is not a mapping"),
         (b"word", "the top level is not a mapping"),
         (b"name: a\nproblem: \xff\n", "not UTF-8"),

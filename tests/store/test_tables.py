@@ -101,7 +101,12 @@ def test_context_from_an_array(read):
 
 BAD = [
     ("a.csv", "z\n1\n", {}, DataError, "has no column 'y'", "It has: z. Map them with `columns`."),
-    ("a.csv", "# note\n\ny\n1\n# more\n\nnan\n3\n", {}, DataError, "column 'y' holds 'nan' at line 7", "Give a finite number"),
+    ("a.csv", "# note\n\ny\n1\n# more\n# yet more\nnan\n3\n", {}, DataError, "column 'y' holds 'nan' at line 7", "Give a finite number"),
+    ("a.csv", "y\n1\n\n3\n\n", {}, DataError, "column 'y' is empty in line 3", "Give the number"),
+    ("a.csv", "1\n2\n3\n", {}, DataError, "the first line holds numbers, not names of columns", "Add a line"),
+    ("a.csv", "y;z\n1,5;2\n", {}, DataError, "the separator seems to be ';'", "Use commas"),
+    ("a.csv", "y\n1\n2\n3\n", {"columns": {"yy": "y"}}, DataError, "columns names yy, which does not exist", "There are: y"),
+    ("a.csv", "y\n1\n2\n3\n", {"context": {"doze": 1.0}}, DataError, "context names doze, which does not exist", "There are: none"),
     ("a.csv", "y\n1\nNA\n3\n", {}, DataError, "column 'y' holds 'NA' at line 3", "leave the row out"),
     ("a.csv", "y\n1\ninf\n3\n", {}, DataError, "column 'y' holds 'inf' at line 3", ""),
     ("a.csv", "y,z\n1,2\n3\n", {}, DataError, "line 3 has 1 values for 2 columns", "Mend that line."),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sbiwb.errors import DataError, GateFailed, RunError
+from sbiwb.errors import DataError, GateFailed, RunError, SimulatorError
 from sbiwb.seeds import generator
 from sbiwb.workflow import diagnose as judging
 from sbiwb.workflow.diagnose import diagnose
@@ -19,7 +19,7 @@ from sbiwb.workflow.posterior import load_posterior
 from sbiwb.workflow.sample import from_file, named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-from tests.tiny import Recorder, Tiny, digest
+from tests.tiny import SIMULATOR, Recorder, Tiny, digest
 from tests.workflow.test_posterior import trained
 
 SETS = '''"""Sets of n normal numbers."""
@@ -252,3 +252,25 @@ def test_no_such_observation_lists_them(plain):
     with pytest.raises(DataError, match="no observation and no file 'sen'") as caught:
         named_observations(plain.open(), "sen")
     assert caught.value.todo.startswith("There are: seen")
+
+
+def test_sampling_after_the_problem_has_changed_is_refused(tmp_path, recorder):
+    project = trained(tmp_path, {})
+    project.change({"problem": {"parameters": {"mu": {"kind": "normal", "scale": 2.0}}}})
+    with pytest.raises(RunError, match=r"is trained on another problem: problem\.parameters\.mu\.scale: 1\.0 -> 2\.0"):
+        sample(project.open(), named_observations(project.open(), None), recorder, draws=20, seed=0)
+
+
+def test_sampling_after_a_change_of_training_says_so(tmp_path, recorder):
+    project = trained(tmp_path, {})
+    project.change({"train": {"steps": 70}})
+    sample(project.open(), named_observations(project.open(), None), recorder, draws=20, seed=0)
+    assert any("train.steps: 60 -> 70" in warning for warning in recorder.warned)
+
+
+def test_derived_quantities_are_tried_before_anything_is_simulated(tiny, recorder):
+    project = tiny()
+    project.simulator(SIMULATOR + "\n\ndef derived(nu):\n    return {'twice': 2 * nu}\n")
+    with pytest.raises(SimulatorError, match=r"derived\(\) failed: TypeError") as caught:
+        simulate(project.open(), recorder)
+    assert "write derived(mu)" in caught.value.todo and not project.shards()

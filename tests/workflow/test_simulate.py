@@ -253,7 +253,7 @@ def test_another_runs_shards_are_used_and_not_written(tiny, recorder):
 
 FROM = [
     ({"seed": 4}, "simulates another problem: simulate.seed: 3 -> 4"),
-    ({"train": 2048}, "lacks 56 blocks of train"),
+    ({"train": 2048}, "has fewer than 2,048 pairs of train"),
     ({"from": "runs/none"}, "holds no simulations"),
 ]
 
@@ -336,3 +336,14 @@ def test_a_change_of_code_can_be_accepted_and_nothing_else(tiny, recorder):
     project.change({"simulate": {"seed": 4}})
     with pytest.raises(RunError, match=r"not only the simulator's code"):
         simulate(project.open(), recorder, accept_code_change=True)
+
+
+def test_borrowing_takes_seed_and_counts_from_the_other_run(tiny, recorder):
+    project = tiny()
+    simulate(project.open(), recorder)
+    document = project.yaml.read_text()
+    start, end = document.index("simulate:"), document.index("model:")
+    project.yaml.write_text(document[:start].replace("name: tiny", "name: other") + "simulate: {from: runs/tiny}\n" + document[end:])
+    borrowed = project.open()
+    simulate(borrowed, recorder)
+    assert len(load_split(borrowed, "train")) == 256 and borrowed.config.simulate.seed == 3

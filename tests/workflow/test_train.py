@@ -296,3 +296,11 @@ def test_damaged_best_weights_come_back_from_the_checkpoint(undisturbed, tmp_pat
     best.write_bytes(best.read_bytes()[:-100])
     train(tiny.open(), Recorder())
     assert_same(tiny, undisturbed)
+
+
+def test_fresh_trains_anew_and_keeps_the_training_before(undisturbed, tmp_path):
+    tiny = copy(undisturbed, tmp_path / "p")
+    recorder = Recorder()
+    train(tiny.open("train.steps=30"), recorder, fresh=True)
+    assert read_checkpoint(checkpoints(tiny.run / "train")[-1])["trainer"]["progress"]["step"] == 30
+    assert read_checkpoint(checkpoints(tiny.run / "train.before-1")[-1])["trainer"]["progress"]["step"] == STEPS
