@@ -112,7 +112,6 @@ def _about(project: Project, adapter: Adapter) -> dict[str, Any]:
     """What a checkpoint needs to be loaded alone: plain Python only."""
     return {
         "config": json.dumps(project.config.model_dump(mode="json")),
-        "base": str(project.base.resolve()),
         "data_hash": project.data_hash,
         "model_hash": project.model_hash,
         "adapter": json.dumps(adapter.state()),
