@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -125,11 +124,11 @@ def test_largest_plausible_is_the_99_percent_quantile():
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_when_everything_fails_it_ends_quickly(tmp_path, batched):
-    found = problem(tmp_path, "def simulate(mu):\n    raise OSError('no licence')\n", batched=batched)
-    start = time.perf_counter()
+    text = "calls = []\n\ndef simulate(mu):\n    calls.append(mu)\n    raise OSError('no licence')\n"
+    found = problem(tmp_path, text, batched=batched)
     with pytest.raises(FailureRateError) as caught:
         preflight(found, 256)
-    assert time.perf_counter() - start < 1
+    assert len(found.simulator.source.module.calls) < 300
     assert "(100.0%), not one came out; for example: OSError: no licence" in caught.value.what
 
 
