@@ -113,8 +113,8 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
         near = [found.name for found in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise SimulatorError("no such simulator file", where=path, todo=f"Beside it lie: {', '.join(near) or 'no Python files'}.")
     path = path.resolve()
-    text = path.read_bytes()
-    name = f"sbiwb_simulator_{path.stem}_{hashlib.sha256(text).hexdigest()[:12]}"
+    identity = bytes(path) + b"\0" + path.read_bytes()
+    name = f"sbiwb_simulator_{path.stem}_{hashlib.sha256(identity).hexdigest()[:12]}"
     if name in sys.modules:
         return path, sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
