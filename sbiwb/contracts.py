@@ -7,7 +7,7 @@ one parameter.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -161,6 +161,3 @@ class Reporter(Protocol):
     def say(self, text: str) -> None: ...
 
     def warn(self, text: str) -> None: ...
-
-
-Facts = Mapping[str, Any]

@@ -7,11 +7,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sbiwb.records import Pairs, Ragged
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight, preflight
 from sbiwb.stopping import raised
+from sbiwb.training.data import TensorPairs
+from sbiwb.training.loop import Trainer
 from sbiwb.workflow.derived import check_derived
 from sbiwb.workflow.estimator import build_estimator, fit_adapter, set_threads
 from sbiwb.workflow.observe import observe
@@ -85,11 +89,6 @@ def check(project: Project) -> Checked:
 
 def _try_training(project: Project, pairs: Pairs) -> tuple[int, float]:
     """Weights of the network, and seconds a step, on the preflight's pairs repeated to a batch."""
-    import numpy as np
-
-    from sbiwb.training.data import TensorPairs
-    from sbiwb.training.loop import Trainer
-
     rows = np.resize(np.arange(len(pairs)), project.config.train.batch_size)
     batch = pairs.take(rows)
     adapter = fit_adapter(project.config.model, project.prior, batch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from sbiwb.contracts import Reporter
@@ -27,15 +26,6 @@ SHARD_SECONDS, SHARD_BYTES = 300.0, 64 << 20
 NOT_WORTH_A_POOL_S = 10.0
 CODE_CHANGED = "problem.simulator code changed"
 MACHINE_VERSIONS = ("python", "numpy", "scipy", "h5py", "sbiwb")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What simulating will take, as measured by the preflight."""
-
-    rows: int
-    seconds: float
-    bytes: int
 
 
 def simulate(project: Project, reporter: Reporter, *, accept_code_change: bool = False) -> dict[str, Any]:
@@ -168,18 +158,13 @@ def _missing(project: Project, split: str, plan: dict[str, Any], reporter: Repor
     ]
 
 
-def cost(project: Project, plan: dict[str, Any], rows: int, workers: int) -> Cost:
-    """Seconds and bytes that `rows` pairs will take."""
-    return Cost(rows, rows * plan["seconds_per_row"] / workers, round(rows * plan["bytes_per_row"]))
-
-
 def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], reporter: Reporter) -> None:
     rows = sum(task["blocks"] for task in tasks) * project.block_size
     executor = project.config.machine.executor.build()  # type: ignore[attr-defined]
     if rows * plan["seconds_per_row"] < NOT_WORTH_A_POOL_S:
         executor = SerialExecutor()  # the same rows, without the seconds that processes take to start
-    expected = cost(project, plan, rows, executor.workers)
-    reporter.say(f"{rows:,} simulations in {len(tasks)} shards: about {_duration(expected.seconds)} and {expected.bytes / 1e6:.1f} MB.")
+    seconds, megabytes = rows * plan["seconds_per_row"] / executor.workers, rows * plan["bytes_per_row"] / 1e6
+    reporter.say(f"{rows:,} simulations in {len(tasks)} shards: about {_duration(seconds)} and {megabytes:.1f} MB.")
     tally = Tally(project.config.simulate.failures.max_rate)
     try:
         with reporter.task("simulate", rows, unit="simulations") as ticker:

@@ -19,7 +19,7 @@ from sbiwb.report import loss_picture, to_png
 from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.stopping import Flag, noticed, raised
 from sbiwb.store import manifest
-from sbiwb.training.checkpoint import checkpoint_path, checkpoints, keep_last, newest, put_checkpoint, read_checkpoint
+from sbiwb.training.checkpoint import checkpoint_path, keep_last, newest, put_checkpoint, read_checkpoint
 from sbiwb.training.data import TensorPairs
 from sbiwb.training.loop import Finished, Stepped, Trainer, Validated
 from sbiwb.workflow.estimator import Adapter, build_estimator, device_of, fit_adapter, set_threads
@@ -240,6 +240,3 @@ def describe(trained: Trained) -> Iterator[str]:
         yield "Validation was still falling in the last fifth: more train.steps would help (then --fresh)."
     if finished.gap > 0.2:
         yield f"Validation lies {finished.gap:.2f} nats above training at the best step: more simulations (simulate.train) would help most."
-
-
-__all__ = ["Trained", "checkpoints", "describe", "load_split", "train", "weights_hash"]
