@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sbiwb.errors import ConfigErrors, SbiwbError
+from sbiwb.words import duration
 
 WIDE = 160  # columns where there is no terminal: nothing is cut in a log file
 
@@ -93,7 +94,7 @@ class Lines:
     def _say(self) -> None:
         spent = time.monotonic() - self.start
         left = spent * (self.total - self.done) / max(1, self.done - self.begun)
-        times = f"{seconds(spent)}, {seconds(left)} left" if self.done < self.total else seconds(spent)
+        times = f"{duration(spent)}, {duration(left)} left" if self.done < self.total else duration(spent)
         err.print(escape(f"{self.name}  {self.done:,} of {self.total:,} {self.unit}, {times}  {self.facts}".rstrip()))
 
 
@@ -127,10 +128,3 @@ def show_bug(error: BaseException, folder: Path) -> None:
 
 def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
-
-
-def seconds(value: float) -> str:
-    """A duration for people."""
-    if value < 90:
-        return f"{max(1, round(value))} s"
-    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"

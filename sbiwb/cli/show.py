@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from sbiwb.cli.console import number, out, seconds
+from sbiwb.cli.console import number, out
 from sbiwb.rundir import RunDir
+from sbiwb.words import duration
 
 if TYPE_CHECKING:
     from sbiwb.workflow.check import Checked
@@ -56,9 +57,9 @@ def checked(found: Checked, config: Path) -> None:
         out.print(f"observable   {escape(name)}: {escape(words)}")
     for name, count in found.observations.items():
         out.print(f"observation  {escape(name)}: {count} data set{'s' * (count > 1)}")
-    out.print(f"simulate     {found.rows:,} pairs, {seconds(found.simulate_s)} with {found.workers} workers, {found.bytes / 1e6:.1f} MB")
+    out.print(f"simulate     {found.rows:,} pairs, {duration(found.simulate_s)} with {found.workers} workers, {found.bytes / 1e6:.1f} MB")
     out.print(f"             disk free {found.free / 1e9:.1f} GB; {found.failure_rate:.1%} of the simulations tried failed")
-    out.print(f"train        {found.weights:,} weights, at most {seconds(found.train_s)}")
+    out.print(f"train        {found.weights:,} weights, at most {duration(found.train_s)}")
     if found.bytes > found.free:
         out.print("[red]The disk is too small.[/]")
     if found.failure_rate > found.max_rate:

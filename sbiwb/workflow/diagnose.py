@@ -35,7 +35,6 @@ class Diagnosis:
     verdict: str
     summary: str
     judgments: tuple[Any, ...]
-    leaked: dict[str, float]
 
 
 def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Diagnosis:
@@ -71,7 +70,7 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
         raise GateFailed(
             found.summary, where=project.run.numbers, todo="Look at the pictures beside it; more simulations or steps often help."
         )
-    return Diagnosis(found.verdict, found.summary, tuple(judgments), leaked)
+    return Diagnosis(found.verdict, found.summary, tuple(judgments))
 
 
 def _plots(module: Any) -> list[tuple[str, Any]]:

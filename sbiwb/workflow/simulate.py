@@ -16,6 +16,7 @@ from sbiwb.simulation.layout import Layout, from_json, to_json
 from sbiwb.simulation.preflight import preflight
 from sbiwb.store import manifest
 from sbiwb.store.shards import shard_path, write_shard
+from sbiwb.words import duration
 from sbiwb.workflow.derived import check_derived
 from sbiwb.workflow.estimator import check_variables, fit_adapter
 from sbiwb.workflow.observe import observe
@@ -164,7 +165,7 @@ def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], re
     if rows * plan["seconds_per_row"] < NOT_WORTH_A_POOL_S:
         executor = SerialExecutor()  # the same rows, without the seconds that processes take to start
     seconds, megabytes = rows * plan["seconds_per_row"] / executor.workers, rows * plan["bytes_per_row"] / 1e6
-    reporter.say(f"{rows:,} simulations in {len(tasks)} shards: about {_duration(seconds)} and {megabytes:.1f} MB.")
+    reporter.say(f"{rows:,} simulations in {len(tasks)} shards: about {duration(seconds)} and {megabytes:.1f} MB.")
     tally = Tally(project.config.simulate.failures.max_rate)
     try:
         with reporter.task("simulate", rows, unit="simulations") as ticker:
@@ -180,12 +181,6 @@ def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], re
             f"{tally.failed} of {tally.simulated} simulations failed (p(valid) = {1 - tally.failed / tally.simulated:.4f}) "
             f"and were replaced by new pairs; for example: {tally.examples[-1]}"
         )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def simulate_shard(task: dict[str, Any]) -> dict[str, Any]:

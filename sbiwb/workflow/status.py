@@ -60,8 +60,8 @@ def _simulate_section(run: RunDir) -> tuple[dict[str, Any], RunDir]:
 
     try:
         section = yaml.safe_load(run.config.read_text(encoding="utf-8"))["simulate"]
-        assert set(SPLITS) <= set(section)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AssertionError) as error:
+        section = {"from": section.get("from"), **{split: int(section[split]) for split in SPLITS}}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             "is not the config of a run", where=run.config, todo="Run `sbiwb simulate` on your own YAML: it writes it anew."
         ) from error

@@ -304,3 +304,10 @@ def test_a_run_folder_stands_for_its_yaml(tmp_path, tiny):
     told = subprocess.run([SBIWB, "sample", str(project.run), "seen"], capture_output=True, text=True, cwd=project.folder / "elsewhere")
     assert told.returncode == 0, told.stderr
     assert re.search(r"^mu +-?\d", told.stdout, re.M)
+
+
+@pytest.mark.parametrize("text", ["foo: 1\n", "simulate: [\n", "simulate: 3\n", "simulate: {train: x, validation: 1, test: 1}\n"])
+def test_status_of_a_spoilt_config(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    told = shell(f"sbiwb status {tmp_path}")
+    assert told.returncode == 2 and "is not the config of a run" in told.stderr and "Traceback" not in told.stderr
