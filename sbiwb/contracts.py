@@ -7,7 +7,7 @@ one parameter.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -108,7 +108,7 @@ class InferenceNetwork(Protocol):
         ...
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """Draws of z (B, D) made from standard normal noise (B, D) and features (B, H), row by row."""
+        """z (N, S, D): S draws for each of N data sets, made from standard normal noise (N, S, D) and features (N, H)."""
         ...
 
 
@@ -161,3 +161,19 @@ class Reporter(Protocol):
     def say(self, text: str) -> None: ...
 
     def warn(self, text: str) -> None: ...
+
+
+class Tracker(Protocol):
+    """A page elsewhere on which a training is watched; whatever it raises ends the tracking, never the training."""
+
+    def start(self, config: Mapping[str, Any], *, step: int) -> str:
+        """Begins, or goes on after `step`: what was logged after it comes again. Returns where to look, for people."""
+        ...
+
+    def log(self, step: int, facts: Mapping[str, float]) -> None:
+        """Numbers at a step."""
+        ...
+
+    def close(self, *, finished: bool) -> None:
+        """Ends; `finished` is False where training was stopped or failed and may go on later."""
+        ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -51,6 +53,7 @@ class Posterior:
         inputs: Input adapters by name.
         network: The trained estimator.
         device: Where it lives.
+        threads: Chunks worked on at a time.
     """
 
     columns: tuple[str, ...]
@@ -58,6 +61,7 @@ class Posterior:
     inputs: Mapping[str, Inputs]
     network: Network
     device: str = "cpu"
+    threads: int = 1
 
     def sample(self, x: Columns, n: int, rng: np.random.Generator | int | None = None) -> np.ndarray:
         """Draws for every data set in x.
@@ -76,11 +80,13 @@ class Posterior:
         rng = np.random.default_rng(rng)
         features = self._features(x)
         draws = np.empty((len(features), n, len(self.columns)))
-        flat = draws.reshape(-1, len(self.columns))
-        for start in range(0, len(flat), CHUNK_DRAWS):
-            piece = slice(start, min(start + CHUNK_DRAWS, len(flat)))
-            noise = rng.standard_normal((piece.stop - piece.start, len(self.columns)), dtype=np.float32)
-            flat[piece] = self._transport(noise, features[np.arange(piece.start, piece.stop) // n])
+        pieces = ((where, rng.standard_normal(draws[where].shape, dtype=np.float32)) for where in _blocks(len(features), n))
+
+        def fill(piece: tuple[tuple[slice, slice], np.ndarray]) -> None:
+            where, noise = piece
+            draws[where] = self._transport(noise, features[where[0]])
+
+        _each(fill, pieces, self.threads)
         return draws
 
     def log_prob(self, theta: np.ndarray, x: Columns) -> np.ndarray:
@@ -103,10 +109,13 @@ class Posterior:
             )
         flat = theta.reshape(-1, theta.shape[-1])
         each = len(flat) // len(features)
-        parts = [
-            self._log_prob(flat[piece], features[np.arange(piece.start, piece.stop) // each]) for piece in _pieces(len(flat), CHUNK_DRAWS)
-        ]
-        return np.concatenate(parts).reshape(theta.shape[:-1])
+        density = np.empty(len(flat))
+
+        def fill(piece: slice) -> None:
+            density[piece] = self._log_prob(flat[piece], features[np.arange(piece.start, piece.stop) // each])
+
+        _each(fill, iter(_pieces(len(flat), CHUNK_DRAWS)), self.threads)
+        return density.reshape(theta.shape[:-1])
 
     def strange(self, x: Columns) -> list[str]:
         """Sentences about values in x that no training simulation had."""
@@ -128,8 +137,8 @@ class Posterior:
 
     @torch.no_grad()
     def _transport(self, noise: np.ndarray, features: torch.Tensor) -> np.ndarray:
-        z = self.network.transport(_tensor(noise, self.device), features)
-        return self.theta_map.inverse(z.double().cpu().numpy())
+        z = self.network.transport(_tensor(noise, self.device), features).double().cpu().numpy()
+        return self.theta_map.inverse(z.reshape(-1, z.shape[-1])).reshape(z.shape)
 
     @torch.no_grad()
     def _log_prob(self, theta: np.ndarray, features: torch.Tensor) -> np.ndarray:
@@ -143,6 +152,29 @@ class Posterior:
 
 def _tensor(array: np.ndarray, device: str) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def _each(work: Callable[[Any], None], pieces: Iterator[Any], threads: int) -> None:
+    """Works on all pieces, `threads` at a time; torch and the kernels let other threads run, each on one core."""
+    if threads == 1:
+        for piece in pieces:
+            work(piece)
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=[1]) as pool:
+        waiting = deque[Future[None]]()
+        for piece in pieces:
+            waiting.append(pool.submit(work, piece))
+            if len(waiting) > 2 * threads:
+                waiting.popleft().result()
+        for one in waiting:
+            one.result()
+
+
+def _blocks(data_sets: int, draws: int) -> Iterator[tuple[slice, slice]]:
+    """Data sets and draws of each chunk: many data sets with all their draws, or some draws of one data set."""
+    for rows in _pieces(data_sets, max(1, CHUNK_DRAWS // max(1, draws))):
+        for columns in _pieces(draws, CHUNK_DRAWS):
+            yield rows, columns
 
 
 def _pieces(total: int, size: int) -> Sequence[slice]:

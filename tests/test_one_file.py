@@ -120,12 +120,35 @@ class Linear(nn.Module):
         return torch.distributions.Normal(self.mean(features), self.log_sd.exp()).log_prob(z).sum(-1)
 
     def transport(self, noise, features):
-        return self.mean(features) + self.log_sd.exp() * noise
+        return self.mean(features)[:, None] + self.log_sd.exp() * noise
 
 
 class Config(Part):
     def build(self, features, context):
         return Linear(features, context)
+'''
+TRACKER = '''"""A line a validation, in a text file."""
+from sbiwb.families import Part
+
+
+class Lines:
+    def __init__(self, path):
+        self.path = path
+
+    def start(self, config, *, step):
+        return str(self.path)
+
+    def log(self, step, facts):
+        with open(self.path, "a") as file:
+            file.write(f"{step} {facts['validation_loss']}\\n")
+
+    def close(self, *, finished):
+        pass
+
+
+class Config(Part):
+    def build(self, folder, name):
+        return Lines(folder / f"{name}.txt")
 '''
 CODE = {
     "summary": SUMMARY,
@@ -134,11 +157,12 @@ CODE = {
     "executors": EXECUTOR,
     "diagnostics": DIAGNOSTIC,
     "inference": INFERENCE,
+    "trackers": TRACKER,
 }
 
 
 def changes(kind: dict[str, str]) -> dict:
-    """A project that uses all six."""
+    """A project that uses all seven."""
     return {
         "problem": {"parameters": {"mu": {"kind": kind["priors"]}}},
         "simulate": {"train": 1024},
@@ -148,13 +172,13 @@ def changes(kind: dict[str, str]) -> dict:
         },
         "train": {"steps": 400, "batch_size": 128, "learning_rate": 0.02, "ema": 0.9, "validate_every": 50},
         "diagnose": {"checks": [kind["diagnostics"], "sbc"]},
-        "machine": {"executor": kind["executors"]},
+        "machine": {"executor": kind["executors"], "tracking": [kind["trackers"]]},
     }
 
 
 @pytest.fixture(params=["in the package", "by path"])
 def project(request, tiny, tmp_path, monkeypatch):
-    """A tiny project whose six parts are files that are not ours."""
+    """A tiny project whose seven parts are files that are not ours."""
     if request.param == "in the package":
         for name, code in CODE.items():
             folder, package = tmp_path / "dropped" / name, importlib.import_module(families()[name].package)
@@ -177,6 +201,7 @@ def test_it_works_in_a_whole_run(project):
     recorder = Recorder()
     simulate(project.open(), recorder)
     train(project.open(), recorder)
+    assert len((project.run / "train/tiny.txt").read_text().splitlines()) == 400 // 50
     told = diagnose(project.open(), recorder)
     names = {one.name: one.value for one in told.judgments}
     assert abs(names["bias"]) < 0.3

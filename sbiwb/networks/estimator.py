@@ -40,7 +40,7 @@ class Estimator(nn.Module):
         return self._density().log_prob(z, features)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (B, D) of standard normal noise (B, D) and features (B, H), row by row."""
+        """z (N, S, D) of standard normal noise (N, S, D) and features (N, H): S draws for each data set."""
         return self._density().transport(noise, features)
 
     def _density(self) -> InferenceNetwork:

@@ -1,9 +1,10 @@
-"""Training pairs as tensors on the device, indexed there."""
+"""Training pairs as tensors, and where the pairs of a step come from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -58,6 +59,36 @@ def to_tensors(inputs: Mapping[str, tuple[np.ndarray, np.ndarray | None]], devic
 
 def _tensor(array: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+class Source(Protocol):
+    """Where the pairs of a step come from.
+
+    Args:
+        pairs: Training pairs of an epoch; None where there is no end of them.
+        batch_size: Pairs a step, those of all ranks together.
+        steps_per_epoch: Steps in which each pair is seen once at most.
+    """
+
+    pairs: int | None
+    batch_size: int
+    steps_per_epoch: int
+
+    def batch(self, step: int) -> TensorPairs:
+        """This rank's share of the pairs of a step, on its device; steps are asked for in order, from any first one."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs, plain values and tensors; empty where a batch depends on (seed, step) alone."""
+        ...
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state."""
+        ...
+
+    def close(self) -> None:
+        """Ends threads and processes."""
+        ...
 
 
 class BatchOrder:

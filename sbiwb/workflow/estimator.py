@@ -136,6 +136,11 @@ def device_of(wanted: str) -> str:
     return "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
 
 
+def sampling_threads(wanted: int | str) -> int:
+    """Chunks of draws made at a time: as many as there are cores, unless `machine.threads` says otherwise."""
+    return wanted if isinstance(wanted, int) else usable_cores()
+
+
 def set_threads(wanted: int | str, *, batch_size: int = 1, shapes: Iterable[InputShape] = ()) -> None:
     """Threads of torch in this process.
 

@@ -13,7 +13,7 @@ from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.training.checkpoint import read_checkpoint
-from sbiwb.workflow.estimator import build_estimator, device_of, restore_adapter
+from sbiwb.workflow.estimator import build_estimator, device_of, restore_adapter, sampling_threads
 from sbiwb.workflow.project import Project, differences
 
 
@@ -75,4 +75,5 @@ def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
     network.load_state_dict(state["weights"])
     if not all(value.isfinite().all() for value in state["weights"].values() if value.is_floating_point()):
         raise CorruptFile("holds weights that are not finite", where=path, todo="Train again with a lower train.learning_rate.")
-    return Posterior(prior.columns, adapter.theta_map, adapter.inputs, network, place), about
+    threads = sampling_threads(config.machine.threads) if place == "cpu" else 1
+    return Posterior(prior.columns, adapter.theta_map, adapter.inputs, network, place, threads), about

@@ -2,9 +2,9 @@ r"""Neural spline flow: monotone rational-quadratic splines whose knots depend o
 
     log q(z | h) = sum_d log phi(u_d) + log |du/dz|,   u = f_T o ... o f_1 (z; h)
 
-Splines act on [-5, 5], and are the identity beyond: z must be about standard normal, as `ThetaMap` makes it. The last layer of
-each hyper-network starts at zero, where a spline is the identity, so that an untrained flow is exactly the standard normal, hence
-the prior.
+Splines act on [-5, 5], and are the identity beyond: z must be about standard normal, as `ThetaMap` makes it, and each transform may begin
+with an affine map. The last layer of each hyper-network starts at zero, where a transform is the identity, so that an untrained flow is
+exactly the standard normal, hence the prior.
 
 References:
     Durkan et al. (2019), Neural Spline Flows, https://arxiv.org/abs/1906.04032
@@ -13,44 +13,58 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
-from zuko.flows import NSF as ZukoNSF
-from zuko.flows.autoregressive import MaskedAutoregressiveTransform
+from zuko.nn import MaskedLinear, MaskedMLP
 
 from sbiwb.errors import ConfigError
 from sbiwb.families import Part
-from sbiwb.networks.inference._masked import forward, inverse
+from sbiwb.networks.inference._masked import MaskedTransform
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "elu": nn.functional.elu,
+    "silu": nn.functional.silu,
+    "gelu": nn.functional.gelu,
+    "tanh": torch.tanh,
+}
 
 
 class NSF(nn.Module):
     """Density of z (B, D) given features (B, H).
 
     Args:
-        transforms: zuko's lazy transforms, from z to noise.
+        transforms: From z to noise.
     """
 
-    def __init__(self, transforms: nn.ModuleList) -> None:
+    def __init__(self, transforms: list[MaskedTransform]) -> None:
         super().__init__()
-        self.transforms = transforms
+        self.transforms = nn.ModuleList(transforms)
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,)."""
-        total = z.new_zeros(len(z))
+        z, known = z.t().contiguous(), _known(features)
+        total = z.new_full(z.shape[1:], -0.5 * len(z) * math.log(2 * math.pi))
         for transform in self.transforms:
-            z, log_abs_det = forward(transform, z, features)
-            total = total + log_abs_det
-        return total - 0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
+            z, log_det = transform(z, known)
+            total = total + log_det
+        return total - 0.5 * z.square().sum(0)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (B, D) of standard normal noise (B, D): one step a transform where coupling, D steps where autoregressive."""
+        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H)."""
+        z, known = noise.movedim(-1, 0).contiguous(), _known(features)
         for transform in reversed(self.transforms):
-            noise = inverse(transform, noise, features)
-        return noise
+            z = transform.inverse(z, known)  # type: ignore[operator]
+        return z.movedim(0, -1)
+
+
+def _known(features: Tensor) -> Tensor:
+    """Features (B, H) as rows, after one of ones that meets the biases, (1 + H, B)."""
+    return torch.cat([features.new_ones(1, len(features)), features.t()])
 
 
 class Config(Part):
@@ -66,10 +80,9 @@ class Config(Part):
     )
     affine: bool = Field(
         True,
-        description="Whether an affine transform comes first: it brings a posterior much narrower than its prior to the splines' domain.",
+        description="Whether each transform begins with an affine map: it brings a posterior much narrower than its prior to the splines.",
     )
-    activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field("relu", description="Function after each hidden layer.")
-    residual: bool = Field(False, description="Whether hidden layers are residual blocks.")
+    activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field("relu", description="After each hidden layer; relu is fastest.")
 
     def build(self, features: int, context: int) -> NSF:
         """The flow of D columns given H features.
@@ -84,14 +97,19 @@ class Config(Part):
         if context < 1:
             raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
         self._check_width(features)
-        options: dict[str, Any] = {"residual": self.residual} if features > 1 else {}  # zuko's net for one column has none
-        options |= {"passes": self.passes, "hidden_features": self.hidden, "activation": _ACTIVATIONS[self.activation]}
-        splines = ZukoNSF(features, context, bins=self.bins, transforms=self.transforms, **options).transform.transforms
-        first = [MaskedAutoregressiveTransform(features, context, **options)] if self.affine else []
-        transforms = [*first, *splines]
-        for transform in transforms:
-            _start_at_identity(transform.hyper)
-        return NSF(nn.ModuleList(transforms))
+        forth = torch.arange(features).div(math.ceil(features / min(self.passes or features, features)), rounding_mode="floor")
+        return NSF([self._transform(forth if step % 2 == 0 else forth.flip(0), context) for step in range(self.transforms)])
+
+    def _transform(self, order: Tensor, context: int) -> MaskedTransform:
+        """One transform whose columns are computed in this order (D,), the identity as yet."""
+        before = order[:, None] > order
+        adjacency = torch.cat([before, torch.ones(len(order), context, dtype=torch.bool)], 1)
+        rows = 3 * self.bins - 1 + 2 * self.affine
+        network = MaskedMLP(adjacency.repeat_interleave(rows, dim=0), self.hidden)
+        layers = [layer for layer in network if isinstance(layer, MaskedLinear)]
+        for parameter in layers[-1].parameters():
+            nn.init.zeros_(parameter)
+        return MaskedTransform(layers, order, _ACTIVATIONS[self.activation])
 
     def _check_width(self, features: int) -> None:
         """A masked layer narrower than its groups of columns would drop dependences without a word."""
@@ -99,9 +117,3 @@ class Config(Part):
         if min(self.hidden) < groups:
             what = f"a hidden layer of width {min(self.hidden)} cannot hold {groups} columns of theta apart"
             raise ConfigError(what, where="inference.hidden", todo=f"Use at least {groups}; 64 or more is usual.")
-
-
-def _start_at_identity(hyper: nn.Sequential) -> None:
-    """Sets the last layer to zero: equal bins and unit slopes, the identity."""
-    for parameter in hyper[-1].parameters():
-        nn.init.zeros_(parameter)

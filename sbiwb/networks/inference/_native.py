@@ -1,0 +1,155 @@
+"""Splines in C for the CPU: `spline.c`, compiled by the machine's own compiler at first use and kept for the next time.
+
+A kernel is compiled for this very processor, so it is kept under a name that says source, flags, compiler and processor. Where there is
+no compiler, the splines are torch operations: the same numbers to rounding, several times slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+LANES = 16  # members of the batch in a vector, as in spline.c
+SOURCE = Path(__file__).with_name("spline.c")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
+_state = {"on": True}
+
+
+def use(on: bool) -> None:
+    """Whether kernels are used where they can be, in this process."""
+    _state["on"] = on
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The compiled functions for one number of bins; tensors are float32, contiguous, with at least `LANES` in the batch B."""
+
+    library: ctypes.CDLL
+
+    def forward(self, x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
+        """y (D, B) and the log-determinant (B,) at x (D, B) with parameters phi (D, R, B)."""
+        y, log_det = torch.empty_like(x), x.new_empty(x.shape[1])
+        self.library.forward(*_pointers(x, phi, y, log_det), *x.shape)
+        return y, log_det
+
+    def backward(self, x: Tensor, phi: Tensor, g_y: Tensor, g_l: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of x (D, B) and phi (D, R, B), given those of y (D, B) and the log-determinant (B,)."""
+        g_x, g_phi = torch.empty_like(x), torch.empty_like(phi)
+        self.library.backward(*_pointers(x, phi, g_y, g_l, g_x, g_phi), *x.shape)
+        return g_x, g_phi
+
+    def inverse(self, y: Tensor, phi: Tensor) -> Tensor:
+        """x (D, B) of y (D, B)."""
+        x = torch.empty_like(y)
+        self.library.inverse(*_pointers(y, phi, x), *y.shape)
+        return x
+
+
+def _pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
+
+
+def kernels(x: Tensor, rows: int) -> Kernels | None:
+    """The kernels for x (D, B) and R rows of parameters, or None where torch operations must do."""
+    usable = _state["on"] and x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= LANES
+    if not usable or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return None
+    return compiled(rows)
+
+
+@lru_cache
+def compiled(rows: int) -> Kernels | None:
+    """The kernels for R rows of parameters, 3 K - 1, or 3 K + 1 with an affine map; None where they cannot be had."""
+    affine = rows % 3 == 1
+    bins = rows // 3 if affine else (rows + 1) // 3
+    try:
+        return Kernels(_load(_built((f"-DBINS={bins}", f"-DAFFINE={int(affine)}"))))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def available() -> bool:
+    """Whether this machine has, or can compile, the kernels."""
+    return compiled(23) is not None
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    library, pointer, number = ctypes.CDLL(str(path)), ctypes.c_void_p, ctypes.c_int64
+    for name, pointers in (("forward", 4), ("backward", 6), ("inverse", 3)):
+        function = getattr(library, name)
+        function.argtypes, function.restype = [pointer] * pointers + [number] * 2, None
+    return library
+
+
+def _built(defines: tuple[str, ...]) -> Path:
+    """The library's file: as it was kept, or compiled now.
+
+    Raises:
+        OSError: There is no compiler, or no place for its output.
+        subprocess.SubprocessError: The compiler failed.
+    """
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler:
+        raise FileNotFoundError("no C compiler")
+    folder = cache_folder()
+    kept = folder / f"spline-{_name(compiler, defines)}.so"
+    if not kept.is_file():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            fresh = Path(scratch) / kept.name
+            command = [compiler, *FLAGS, *defines, str(SOURCE), "-o", str(fresh)]
+            subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
+            os.replace(fresh, kept)
+    return kept
+
+
+def _name(compiler: str, defines: tuple[str, ...]) -> str:
+    facts = [
+        SOURCE.read_text(encoding="utf-8"),
+        compiler,
+        str(Path(compiler).resolve()),
+        *FLAGS,
+        *defines,
+        platform.machine(),
+        _processor(),
+    ]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
+
+
+def _processor() -> str:
+    """What this processor can do: a home folder may be shared by machines of several kinds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))))
+
+
+def cache_folder() -> Path:
+    """A folder of our own that only this user can write: code is loaded from it."""
+    chosen = os.environ.get("SBIWB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sbiwb"
+    folder = Path(chosen)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+        if about.st_uid == os.getuid() and not about.st_mode & 0o022 and os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return _scratch()
+
+
+@lru_cache
+def _scratch() -> Path:
+    """A private folder for this process alone, where no lasting one can be had."""
+    return Path(tempfile.mkdtemp(prefix="sbiwb-"))
