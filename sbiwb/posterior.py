@@ -160,7 +160,7 @@ def _each(work: Callable[[Any], None], pieces: Iterator[Any], threads: int) -> N
         for piece in pieces:
             work(piece)
         return
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=[1]) as pool:
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = deque[Future[None]]()
         for piece in pieces:
             waiting.append(pool.submit(work, piece))

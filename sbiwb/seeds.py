@@ -17,6 +17,8 @@ STREAMS = {
     "predictive": 8,
     "preflight": 9,
     "bands": 10,
+    "online": 11,
+    "batch": 12,
 }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from sbiwb.errors import Stopped
 
+MARGIN_S = 120.0  # before the end of a SLURM allocation, for the last checkpoint
 POLITE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -43,27 +46,41 @@ def raised() -> Iterator[None]:
 
 
 class Flag:
-    """The signal that came, or None."""
+    """The signal that came, or None; and the time at which this job must be over."""
 
     signal: int | None = None
 
+    def __init__(self) -> None:
+        self.deadline = float(os.environ.get("SLURM_JOB_END_TIME") or "inf") - MARGIN_S
+
+    @property
+    def due(self) -> bool:
+        """Whether to save and go."""
+        return self.signal is not None or time.time() > self.deadline
+
+    def leave(self) -> None:
+        """Raises `Stopped` where it is time to go, whatever the reason: out of a wait, to where the state is saved."""
+        if self.due:
+            raise Stopped("stopped while waiting", todo="Run the same command again to continue.")
+
     def check(self) -> None:
-        """Raises what the signal means.
+        """Raises what the signal or the time means.
 
         Raises:
-            Stopped: After TERM, USR1 or USR2.
+            Stopped: After TERM, USR1 or USR2, or when the job's time is nearly over.
             KeyboardInterrupt: After Ctrl-C.
         """
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self.signal is not None:
             raise stopped_by(self.signal)
+        if self.due:
+            raise Stopped("stopped, for the job's time is nearly over", todo="Run the same command again to continue.")
 
 
 @contextmanager
-def noticed() -> Iterator[Flag]:
-    """A signal sets a flag that the loop looks at between steps; a second Ctrl-C ends at once."""
-    flag = Flag()
+def noticed(flag: Flag) -> Iterator[Flag]:
+    """A signal sets the flag, which the loop looks at between steps; a second Ctrl-C ends at once."""
 
     def handler(number: int, frame: FrameType | None) -> None:
         if flag.signal == signal.SIGINT == number:

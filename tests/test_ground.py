@@ -93,7 +93,7 @@ def test_a_polite_signal_raises_at_once_where_files_are_whole_anyway():
 
 def test_a_signal_sets_a_flag_and_a_second_ctrl_c_ends_at_once():
     before = signal.getsignal(signal.SIGINT)
-    with stopping.noticed() as flag:
+    with stopping.noticed(stopping.Flag()) as flag:
         flag.check()
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(errors.Stopped, match="stopped by SIGTERM"):

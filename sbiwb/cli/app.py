@@ -151,13 +151,26 @@ def simulate(
 
 
 @app.command()
-def train(config: ConfigPath, settings: Settings = [], runs: Runs = RUNS, fresh: Fresh = False) -> None:  # noqa: B006
-    """Fit the network, from the newest checkpoint if there is one."""
+def train(
+    config: ConfigPath,
+    settings: Settings = [],  # noqa: B006
+    runs: Runs = RUNS,
+    fresh: Fresh = False,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="Only try growing learning rates for some steps, and suggest one.")] = False,
+) -> None:
+    """Fit the network, from the newest checkpoint if there is one; under torchrun or srun, in several processes together."""
     from sbiwb.cli import show
     from sbiwb.workflow.train import describe
     from sbiwb.workflow.train import train as fit
 
     project = _open(config, settings, runs)
+    if find_lr:
+        from sbiwb.workflow.find_lr import find_lr as try_rates
+
+        found = try_rates(project, _reporter())
+        show.lines(found.lines())
+        show.next_step(f"sbiwb train {config} --set train.learning_rate={found.suggestion:.1g}")
+        return
     show.lines(describe(fit(project, _reporter(), fresh=fresh)))
     show.next_step(f"sbiwb diagnose {project.run.path}")
 
@@ -250,7 +263,9 @@ def status(run: RunPath) -> None:
 
 @app.command()
 def parts(
-    family: Annotated[str, typer.Argument(help="priors, transforms, summary, inference, diagnostics or executors; all without it.")] = "",
+    family: Annotated[
+        str, typer.Argument(help="priors, transforms, summary, inference, diagnostics, executors or trackers; all without it.")
+    ] = "",
     kind: Annotated[str, typer.Argument(help="One part of it.")] = "",
 ) -> None:
     """List what can be named in the YAML, with options and defaults."""

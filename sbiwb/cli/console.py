@@ -9,9 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 from sbiwb.errors import ConfigErrors, SbiwbError
 from sbiwb.words import duration
@@ -54,23 +58,40 @@ class ConsoleReporter:
             yield bar
 
 
+INLINE = 2  # facts that fit behind the bar; more go into a table below it
+
+
 class Bar:
-    """A rich progress bar."""
+    """A rich progress bar, with a table of the latest numbers below it where there are many."""
 
     def __init__(self, name: str, total: int, unit: str, done: int) -> None:
         from rich import progress as p
+        from rich.live import Live
 
         columns = [p.TextColumn("{task.description:9}"), p.BarColumn(), p.MofNCompleteColumn(), p.TextColumn(unit)]
         timing = [p.TextColumn("{task.fields[rate]}"), p.TimeElapsedColumn(), p.TextColumn("left"), p.TimeRemainingColumn()]
-        self.progress = p.Progress(*columns, *timing, p.TextColumn("{task.fields[facts]}"), console=err, refresh_per_second=5)
-        self.task = self.progress.add_task(name, total=total, completed=done, facts="", rate="")
+        self.bar = p.Progress(*columns, *timing, p.TextColumn("{task.fields[facts]}"), console=err)
+        self.task = self.bar.add_task(name, total=total, completed=done, facts="", rate="")
+        self.progress = Live(console=err, refresh_per_second=5, get_renderable=self._both)
         self.done, self.start = 0, time.monotonic()
+        self.facts: dict[str, object] = {}
 
     def advance(self, n: int = 1, **facts: object) -> None:
         self.done += n
+        self.facts = facts or self.facts
         rate = f"{self.done / max(1e-9, time.monotonic() - self.start):,.0f}/s"
-        fields = {"facts": _facts(facts)} if facts else {}
-        self.progress.update(self.task, advance=n, rate=rate, **fields)  # type: ignore[arg-type]
+        inline = _facts(self.facts) if len(self.facts) <= INLINE else ""
+        self.bar.update(self.task, advance=n, rate=rate, facts=inline)
+
+    def _both(self) -> Group:
+        from rich.console import Group
+        from rich.table import Table
+
+        if len(self.facts) <= INLINE:
+            return Group(self.bar)
+        table = Table(*self.facts, box=None, padding=(0, 2), header_style="dim")
+        table.add_row(*map(str, self.facts.values()))
+        return Group(self.bar, table)
 
 
 class Lines:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from sbiwb import adapters, diagnostics, executors, priors
+from sbiwb import adapters, diagnostics, executors, priors, trackers
 from sbiwb.families import Count, Options, Part
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
@@ -97,8 +97,17 @@ class Machine(Section):
     executor: Annotated[Part, executors.family] = Field({"kind": "pool"}, validate_default=True, description="Who simulates.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
     threads: Annotated[Count, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="Threads of training and sampling; auto: one, or every core where a batch holds thousands of members."
+        "auto", description="Threads; auto: every core for sampling, and for training where a batch holds thousands of members, else one."
     )
+    memory_gb: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto", description="Memory for training pairs; where they need more, they are streamed from disk. auto: half of what is free."
+    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the networks ahead of the splines.")
+    compile: bool | Literal["auto"] = Field("auto", description="torch.compile; auto: where it saves more time than it costs.")
+    splines: Literal["auto", "c", "torch"] = Field(
+        "auto", description="Splines by compiled C on the CPU, or by torch operations; auto: C where there is a compiler."
+    )
+    tracking: list[Annotated[Part, trackers.family]] = Field([], description="Pages to watch training on: tensorboard, wandb, mlflow.")
 
 
 class RunConfig(Section):

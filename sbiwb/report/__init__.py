@@ -1,6 +1,6 @@
 """Report: tables, pictures and files that people open."""
 
-from sbiwb.report.figures import forest_picture, loss_picture, pairs_picture, predictive_picture, shown_picture, to_png
+from sbiwb.report.figures import forest_picture, loss_picture, pairs_picture, predictive_picture, rates_picture, shown_picture, to_png
 from sbiwb.report.netcdf import netcdf
 from sbiwb.report.summary import Row, summarise
 
@@ -11,6 +11,7 @@ __all__ = [
     "netcdf",
     "pairs_picture",
     "predictive_picture",
+    "rates_picture",
     "shown_picture",
     "summarise",
     "to_png",

@@ -55,6 +55,25 @@ def loss_picture(losses: Sequence[Sequence[float]], best_step: int) -> Figure:
     return figure
 
 
+def rates_picture(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
+    """Loss against learning rate.
+
+    Args:
+        rates: Learning rate of each step, (n,).
+        losses: Smoothed loss, in nats per pair, (n,).
+        suggestion: The rate to take, marked.
+    """
+    figure = _figure(7, 4)
+    axes = figure.subplots()
+    axes.semilogx(rates, losses, color=BLUE, lw=1.8)
+    axes.axvline(suggestion, color=ORANGE, lw=1, ls="--", label=f"suggested, {suggestion:.1g}")
+    axes.set(xlabel="learning rate", ylabel="negative log-density of z (nats)", title="Learning-rate range test")
+    low = losses.min()
+    axes.set_ylim(low - 0.1 * (losses[0] - low + 0.1), losses[0] + 0.5 * (losses[0] - low + 0.1))
+    axes.legend(frameon=False)
+    return figure
+
+
 def pairs_picture(draws: np.ndarray, labels: Sequence[str], *, prior: np.ndarray | None = None, truth: np.ndarray | None = None) -> Figure:
     """Pair plot of posterior draws.
 

@@ -1,4 +1,4 @@
-"""Training pairs as tensors, and where the pairs of a step come from."""
+"""Training pairs as tensors, and where the pairs of a step come from; here: from memory."""
 
 from __future__ import annotations
 
@@ -45,12 +45,14 @@ class TensorPairs:
             },
         )
 
+    def __getitem__(self, piece: slice) -> TensorPairs:
+        """A slice of the pairs, without copying."""
+        cut = {name: (values[piece], None if mask is None else mask[piece]) for name, (values, mask) in self.inputs.items()}
+        return TensorPairs(self.z[piece], cut)
+
     def chunks(self, size: int) -> Iterator[TensorPairs]:
         """All pairs in order, `size` at a time."""
-        for start in range(0, len(self), size):
-            piece = slice(start, start + size)
-            cut = {name: (values[piece], None if mask is None else mask[piece]) for name, (values, mask) in self.inputs.items()}
-            yield TensorPairs(self.z[piece], cut)
+        return (self[start : start + size] for start in range(0, len(self), size))
 
 
 def to_tensors(inputs: Mapping[str, tuple[np.ndarray, np.ndarray | None]], device: str) -> Inputs:
@@ -78,6 +80,10 @@ class Source(Protocol):
         """This rank's share of the pairs of a step, on its device; steps are asked for in order, from any first one."""
         ...
 
+    def facts(self) -> dict[str, object]:
+        """For the progress line."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """What a resumed run needs, plain values and tensors; empty where a batch depends on (seed, step) alone."""
         ...
@@ -91,23 +97,40 @@ class Source(Protocol):
         ...
 
 
-class BatchOrder:
-    """Which rows a step sees: a permutation for each epoch from (seed, epoch), so that no sampler state is saved.
+class MemoryPairs:
+    """All pairs on the device: a permutation for each epoch from (seed, epoch), so that no sampler state is saved.
 
     Args:
-        n: Pairs.
-        batch_size: Rows a step; all n where there are fewer. The rest of an epoch that fills no batch is left out, another one each time.
+        data: The pairs, the same in every rank.
+        batch_size: Rows a step; all where there are fewer. The rest of an epoch that fills no batch is left out, another one each time.
         seed: `train.seed`.
+        rank: Which of `world` processes this is; it takes every `world`-th row of a batch.
+        world: Processes that train together.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
-        self.n, self.batch_size, self.seed = n, min(batch_size, n), seed
-        self.steps_per_epoch = n // self.batch_size
+    def __init__(self, data: TensorPairs, batch_size: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
+        self.pairs: int | None = len(data)
+        self.data, self.batch_size, self.seed = data, min(batch_size, len(data)), seed
+        self.rank, self.world = rank, world
+        self.steps_per_epoch = len(data) // self.batch_size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
-    def rows(self, step: int) -> Tensor:
-        """Rows of the step with this number, (B,) int64."""
+    def batch(self, step: int) -> TensorPairs:
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, torch.from_numpy(generator(self.seed, "epoch", epoch).permutation(self.n))
-        return self._order[place * self.batch_size : (place + 1) * self.batch_size]
+            order = generator(self.seed, "epoch", epoch).permutation(len(self.data))
+            self._epoch, self._order = epoch, torch.from_numpy(order).to(self.data.z.device)
+        rows = self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        return self.data.take(rows[self.rank :: self.world] if self.world > 1 else rows)
+
+    def facts(self) -> dict[str, object]:
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """There is nothing to go back to."""
+
+    def close(self) -> None:
+        """There is nothing to end."""

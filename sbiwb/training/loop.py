@@ -1,36 +1,55 @@
-"""The training loop: a generator of events over a state that can be saved at any step and gives the same numbers when resumed."""
+"""The training loop: a generator of events over a state that can be saved at any step and gives the same numbers when resumed.
+
+A step waits for nothing: the loss, the gradient norm and whether both are finite stay on the device, a step that is not finite changes
+no weight, and the numbers are read every `READ_EVERY` steps.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sbiwb.errors import TrainingError
-from sbiwb.training.data import BatchOrder, TensorPairs
+from sbiwb.training.data import Source, TensorPairs
+from sbiwb.training.flat import FlatWeights
 from sbiwb.training.options import TrainOptions
-from sbiwb.training.schedule import Anneal, Schedule
+from sbiwb.training.ranks import ALONE, Ranks
+from sbiwb.training.schedule import ANNEAL_SHARE, Anneal, Schedule
 
-VALIDATION_CHUNK = 4096
-BAD_STEPS = 20  # non-finite losses in a row, before the run gives up
+VALIDATION_MEMBERS = 1 << 18  # numbers of the inputs that one chunk of the validation holds
+READ_EVERY = 20  # steps between looks at what the device knows
+BAD_STEPS = 20  # non-finite steps in a row, before the run goes back
+TIMES_BACK = 5  # before it gives up
+PLATEAU = 5  # validations without improvement, before the schedule `plateau` halves the rate
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """One optimiser step; the loss is in nats per pair, of z."""
+    """One optimiser step was issued."""
 
     step: int
-    loss: float
+
+
+@dataclass(frozen=True)
+class WentBack:
+    """The weights of an earlier step are back, and the learning rate is halved, because the loss was no number again and again."""
+
+    step: int
+    to: int
+    rate_scale: float
 
 
 @dataclass(frozen=True)
 class Validated:
-    """One validation of the averaged weights."""
+    """One validation of the averaged weights; losses in nats per pair, of z."""
 
     step: int
     train_loss: float
@@ -53,7 +72,20 @@ class Finished:
     gap: float
 
 
-Event = Stepped | Validated | Finished
+@dataclass(frozen=True)
+class Stopping:
+    """One of the processes was asked to stop, and all are at this step."""
+
+    step: int
+
+
+Event = Stepped | Stopping | WentBack | Validated | Finished
+
+
+class HasRate(Protocol):
+    """A schedule."""
+
+    def rate(self, step: int, anneal: Anneal | None = None) -> float: ...
 
 
 @dataclass
@@ -65,11 +97,12 @@ class Progress:
     best_step: int = 0
     waited: int = 0
     skipped: int = 0
-    bad_in_a_row: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    gradient_norm: float = 0.0
+    rate_scale: float = 1.0
+    good_step: int = 0
+    times_back: int = 0
+    seconds: float = 0.0
     anneal: dict[str, Any] | None = None
+    ending: str = ""  # why the last stretch began
     losses: list[list[float]] = field(default_factory=list)  # [step, train, validation]
     finished: str = ""
 
@@ -78,65 +111,109 @@ class Trainer:
     """Fits a module whose `forward(z, inputs)` is a log-density.
 
     Args:
-        module: The estimator.
-        pairs: Training pairs on the module's device.
+        module: The estimator, on its device.
+        source: Where training pairs come from.
         validation: Validation pairs on the same device.
         options: The section `train`.
+        ranks: The processes that train together; their batches make one.
+        density: What is called instead of the module for a step, such as its compiled form.
+        precision: A context for the forward pass, such as autocast.
 
     Warning:
         The module's own weights are the running ones; `averaged` holds those that are validated and kept.
     """
 
-    def __init__(self, module: nn.Module, pairs: TensorPairs, validation: TensorPairs, options: TrainOptions) -> None:
-        self.module, self.pairs, self.validation, self.options = module, pairs, validation, options
+    def __init__(
+        self,
+        module: nn.Module,
+        source: Source,
+        validation: TensorPairs,
+        options: TrainOptions,
+        *,
+        ranks: Ranks = ALONE,
+        density: Callable[..., Tensor] | None = None,
+        precision: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self.module, self.source, self.validation, self.options, self.ranks = module, source, validation, options, ranks
+        self.density, self.precision = density or module, precision or nullcontext()
+        self.steps = options.epochs * source.steps_per_epoch if options.epochs else options.steps
+        self.schedule: HasRate = Schedule(options.schedule, options.learning_rate, self.steps, options.warmup)
         self.averaged = copy.deepcopy(module).requires_grad_(False)
-        self.order = BatchOrder(len(pairs), options.batch_size, options.seed)
-        self.schedule = Schedule(options.learning_rate, options.steps, options.warmup)
-        self.optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
+        self.weights = FlatWeights(module, extra=1)  # the loss travels with the gradient
+        self.averages = self.weights.vector.detach().clone()
+        self.weights.lend(self.averages, self.averaged)
+        self.optimizer = torch.optim.AdamW([self.weights.vector], lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
         self.progress = Progress()
-        self.best: dict[str, torch.Tensor] = {}
-        self._weights: list[torch.Tensor] = list(module.parameters())
-        self._averages: list[torch.Tensor] = list(self.averaged.parameters())
+        self.best: dict[str, Tensor] = {}
+        self.tally = self.weights.vector.detach().new_zeros(4)  # sum of losses, their count, steps skipped, skipped in a row
+        self.norm = self.tally.new_zeros(())
+        self._good = self._vectors()
 
     @property
     def validate_every(self) -> int:
-        return self.options.validate_every or max(50, self.options.steps // 100)
+        return self.options.validate_every or max(50, self.steps // 100)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, as tensors and plain values."""
         return {
             "module": self.module.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "averages": self.averages,
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
+            "good": self._good,
+            "tally": self.tally,
+            "norm": self.norm,
+            "source": self.source.state(),
             "progress": asdict(self.progress),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if self.tally.is_cuda else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state."""
-        self.module.load_state_dict(state["module"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.best = state["best"]
+        self.module.load_state_dict(state["module"])  # copies into the views of the flat vector
+        self.averages.copy_(state["averages"])
+        self.best, self._good = state["best"], state["good"]
         self.optimizer.load_state_dict(state["optimizer"])
+        self.tally.copy_(state["tally"])
+        self.norm.copy_(state["norm"])
+        self.source.load(state["source"])
         self.progress = Progress(**state["progress"])
-        torch.set_rng_state(state["torch_rng"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        if state["cuda_rng"] is not None and self.tally.is_cuda:
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu())
 
-    def run(self) -> Iterator[Event]:
-        """Steps until the budget or the patience ends; the state is consistent at every yield.
+    def run(self, stopping: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Steps until the budget, the patience or the time ends; the state is consistent at every yield.
+
+        Args:
+            stopping: Whether this process was asked to stop; all processes then stop at the same step.
 
         Raises:
-            TrainingError: The loss was not finite many times in a row.
+            TrainingError: The loss was no number in spite of smaller rates, memory ran out, or the processes came to differ.
         """
-        progress = self.progress
+        progress, self._since = self.progress, time.monotonic() - self.progress.seconds
+        self.module.train()
         while not progress.finished:
             if self._is_due:
                 yield self._validate()
             if progress.step >= self._end:
-                progress.finished = "patience" if progress.anneal and self._end < self.options.steps else "steps"
-            else:
-                yield Stepped(progress.step, self._step())
+                progress.finished = progress.ending or "steps"
+                break
+            self._step()
+            went_back = progress.step % READ_EVERY == 0 and self._look()
+            yield Stepped(progress.step)
+            if went_back:
+                yield WentBack(progress.step, progress.good_step, progress.rate_scale)
+            if (self.ranks.world == 1 or progress.step % READ_EVERY == 0) and self.ranks.any(stopping()):
+                yield Stopping(progress.step)
         yield self._finished()
+
+    def step(self) -> float:
+        """One step alone; its loss in nats per pair."""
+        self.module.train()
+        self._step()
+        return float(self.weights.extra)
 
     @property
     def _is_due(self) -> bool:
@@ -152,80 +229,151 @@ class Trainer:
     @property
     def _end(self) -> int:
         anneal = self._anneal
-        return anneal.end if anneal else self.options.steps
+        return anneal.end if anneal else self.steps
 
-    def _step(self) -> float:
-        progress = self.progress
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(progress.step, self._anneal)
-        batch = self.pairs.take(self.order.rows(progress.step).to(self.pairs.z.device))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = -self.module(batch.z, batch.inputs).mean()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, self.options.clip_norm or math.inf)
-        value, progress.gradient_norm = loss.item(), norm.item()
-        progress.step += 1
-        if math.isfinite(value) and math.isfinite(progress.gradient_norm):
-            self._accept(value)
-        else:
-            self._skip(value)
-        return value
+    @property
+    def _rate(self) -> float:
+        return self.progress.rate_scale * self.schedule.rate(self.progress.step, self._anneal)
 
-    def _accept(self, loss: float) -> None:
-        self.optimizer.step()
-        self._average()
-        self.progress.bad_in_a_row = 0
-        self.progress.loss_sum += loss
-        self.progress.loss_count += 1
-
-    def _skip(self, loss: float) -> None:
-        self.progress.skipped += 1
-        self.progress.bad_in_a_row += 1
-        if self.progress.bad_in_a_row >= BAD_STEPS:
-            raise TrainingError(
-                f"the loss was {loss} {BAD_STEPS} times in a row",
-                where=f"train step {self.progress.step}",
-                todo="Lower train.learning_rate, or add a transform such as log or standardize to the inputs.",
-            )
+    def _step(self) -> None:
+        """One step; nothing here waits for the device."""
+        self.optimizer.param_groups[0]["lr"] = self._rate
+        batch = self.source.batch(self.progress.step)
+        self.weights.forget()
+        try:
+            with self.precision:
+                loss = -self.density(batch.z, batch.inputs).mean()
+            loss.backward()
+        except RuntimeError as error:
+            raise self._out_of_memory(error) from error
+        self.weights.gather()
+        self.weights.extra.copy_(loss.detach())
+        self.ranks.total(self.weights.gradient)
+        if self.ranks.world > 1:
+            self.weights.gradient.div_(self.ranks.world)
+        self._update()
+        self.progress.step += 1
 
     @torch.no_grad()
-    def _average(self) -> None:
-        """Exponential average of the weights, younger at the start so that it does not remember the initial ones."""
+    def _update(self) -> None:
+        """Clips, steps and averages; a step that is not finite changes no weight."""
+        gradient, loss = self.weights.gradient[: len(self.weights.vector)], self.weights.extra
+        torch.linalg.vector_norm(gradient, out=self.norm)
+        bad = (~(self.norm + loss).isfinite()).to(loss.dtype)  # (1,)
+        if self.options.clip_norm:
+            gradient.mul_((self.options.clip_norm / (self.norm + 1e-6)).clamp_(max=1))
+        self.optimizer.found_inf = bad[0]  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.averages.lerp_(self.weights.vector, 1 - self._decay)
+        self.tally[3] *= bad[0]
+        self.tally += torch.cat([torch.nan_to_num(loss, 0, 0, 0) * (1 - bad), 1 - bad, bad, bad])
+
+    @property
+    def _decay(self) -> float:
+        """Of the averaged weights: equal weights in the stretch of `swa`; else exponential, younger at the start."""
         step = self.progress.step
-        decay = min(self.options.ema, (1 + step) / (10 + step)) if self.options.ema else 0.0
-        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        if self.options.swa and (taken := step - round((1 - self.options.swa) * self.steps)) >= 0:
+            return taken / (taken + 1)
+        return min(self.options.ema, (2 + step) / (11 + step)) if self.options.ema else 0.0
+
+    def _look(self) -> bool:
+        """Reads what the device knows; whether the run went back."""
+        progress = self.progress
+        progress.seconds = time.monotonic() - self._since
+        limit = self.options.max_time_min
+        if limit and self.ranks.any(progress.seconds > 60 * limit * (1 - ANNEAL_SHARE)):
+            self._end_soon("time")
+        progress.skipped, in_a_row = int(self.tally[2]), int(self.tally[3])
+        if in_a_row >= BAD_STEPS:
+            self._go_back()
+        return in_a_row >= BAD_STEPS
+
+    def _end_soon(self, why: str) -> None:
+        """Begins the last stretch, unless it has begun."""
+        step = self.progress.step
+        if not self.progress.anneal and step < self.steps:
+            length = max(1, min(round(ANNEAL_SHARE * step), self.steps - step))
+            self.progress.anneal, self.progress.ending = asdict(Anneal(step, length, self.schedule.rate(step))), why
+
+    def _vectors(self) -> dict[str, Tensor]:
+        return {"weights": self.weights.vector.detach().clone(), "averages": self.averages.clone()}
+
+    @torch.no_grad()
+    def _go_back(self) -> None:
+        """The weights of the last finite validation, the optimiser as new, and half the rate; the step count goes on."""
+        progress = self.progress
+        progress.times_back += 1
+        if progress.times_back > TIMES_BACK:
+            raise self._no_number(f"the loss was no number {BAD_STEPS} times in a row, after halving the learning rate {TIMES_BACK} times")
+        progress.rate_scale /= 2
+        self.weights.vector.copy_(self._good["weights"])
+        self.averages.copy_(self._good["averages"])
+        self.optimizer.state.clear()
+        self.tally[3] = 0
+
+    def _no_number(self, what: str) -> TrainingError:
+        todo = "Lower train.learning_rate, or add a transform such as log or standardize to the inputs."
+        return TrainingError(what, where=f"train step {self.progress.step}", todo=todo)
+
+    def _out_of_memory(self, error: RuntimeError) -> Exception:
+        if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
+            return error
+        size = self.source.batch_size // self.ranks.world
+        return TrainingError(
+            f"a batch of {size:,} pairs needs more memory than there is on {self.tally.device}",
+            where=f"train step {self.progress.step}",
+            todo=f"Use train.batch_size: {max(1, self.source.batch_size // 2)} (with --fresh), or a smaller network.",
+        )
 
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Mean negative log-density of z over the validation pairs, by the averaged weights, in nats."""
         self.averaged.eval()
-        total = sum(-self.averaged(part.z, part.inputs).double().sum() for part in self.validation.chunks(VALIDATION_CHUNK))
+        members = max((values.shape[1] for values, _ in self.validation.inputs.values() if values.dim() > 2), default=1)
+        mine = self.validation[self.ranks.rank :: self.ranks.world]
+        parts = [-self.averaged(part.z, part.inputs).double().sum() for part in mine.chunks(max(64, VALIDATION_MEMBERS // (32 * members)))]
+        total = torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=self.tally.device)
+        self.ranks.total(total)
         return float(total) / len(self.validation)
 
     def _validate(self) -> Validated:
-        progress = self.progress
-        train_loss = progress.loss_sum / progress.loss_count if progress.loss_count else math.nan
-        loss = self.validation_loss()
+        progress, options = self.progress, self.options
+        summed, count = self.tally[:2].tolist()
+        train_loss, loss = summed / count if count else math.nan, self.validation_loss()
         improved = loss < progress.best_loss
+        self._check_ranks()
         if improved:
             progress.best_loss, progress.best_step, progress.waited = loss, progress.step, 0
             self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
         else:
             progress.waited += 1
+        if math.isfinite(loss):
+            self._good, progress.good_step = self._vectors(), progress.step
         progress.losses.append([progress.step, train_loss, loss])
-        progress.loss_sum, progress.loss_count = 0.0, 0
-        rate = self.schedule.rate(progress.step - 1, self._anneal)
-        if (
-            self.options.patience
-            and progress.waited >= self.options.patience
-            and not progress.anneal
-            and progress.step < self.options.steps
-        ):
-            progress.anneal = asdict(self.schedule.anneal(progress.step))
-        return Validated(progress.step, train_loss, loss, rate, progress.gradient_norm, progress.skipped, improved)
+        self.tally[:2] = 0
+        event = Validated(progress.step, train_loss, loss, self._last_rate, float(self.norm), int(self.tally[2]), improved)
+        if options.schedule == "plateau" and progress.waited and progress.waited % PLATEAU == 0:
+            progress.rate_scale /= 2
+        if options.patience and progress.waited >= options.patience:
+            self._end_soon("patience")
+        return event
+
+    @property
+    def _last_rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _check_ranks(self) -> None:
+        if not self.ranks.agree(self.weights.vector):
+            raise TrainingError(
+                f"the weights of the {self.ranks.world} processes came to differ",
+                where=f"train step {self.progress.step}",
+                todo="Run the same command again from the last checkpoint; if it happens again, run on machines of one kind.",
+            )
 
     def _finished(self) -> Finished:
         progress = self.progress
+        if not self.best:
+            raise self._no_number("no validation gave a number")
         early = [loss for step, _, loss in progress.losses if step <= 0.8 * progress.step]
         falling = bool(early) and progress.finished == "steps" and min(early) - progress.best_loss > 0.02
         at_best = next((one for one in progress.losses if one[0] == progress.best_step), [0, math.nan, math.nan])

@@ -1,4 +1,10 @@
-"""Learning rate: linear warm-up and a cosine to zero; or, once patience has ended, a straight line to zero."""
+"""Learning rate at each step: a warm-up, then one of four courses; once patience or time has ended, a straight line to zero.
+
+cosine      falls to zero along a cosine
+one_cycle   rises along a cosine for 30 % of the steps, then falls along one (Smith & Topin 2019, https://arxiv.org/abs/1708.07120)
+constant    stays
+plateau     stays, and is halved after every few validations without improvement
+"""
 
 from __future__ import annotations
 
@@ -6,11 +12,12 @@ import math
 from dataclasses import dataclass
 
 ANNEAL_SHARE = 0.1
+ONE_CYCLE_RISE = 0.3
 
 
 @dataclass(frozen=True)
 class Anneal:
-    """The last stretch after patience has ended: `length` steps from `start`, beginning at `rate`."""
+    """The last stretch after patience or time has ended: `length` steps from `start`, beginning at `rate`."""
 
     start: int
     length: int
@@ -26,23 +33,42 @@ class Schedule:
     """Rate at each step.
 
     Args:
+        kind: `cosine`, `one_cycle`, `constant` or `plateau`.
         peak: Highest rate.
-        steps: Length of the whole cosine.
-        warmup: Share of the steps in which the rate rises.
+        steps: Length of the whole course.
+        warmup: Share of the steps in which the rate rises linearly (not under `one_cycle`).
     """
 
+    kind: str
     peak: float
     steps: int
     warmup: float
 
     def rate(self, step: int, anneal: Anneal | None = None) -> float:
+        """The rate of a step, before any halving that the course of training brought."""
         if anneal is not None:
             return anneal.rate * max(0.0, 1 - (step - anneal.start) / anneal.length)
+        if self.kind == "one_cycle":
+            top = ONE_CYCLE_RISE * self.steps
+            return self.peak * (_fall(1 - step / top) if step < top else _fall((step - top) / (self.steps - top)))
         rising = max(1, round(self.warmup * self.steps))
         if step < rising:
             return self.peak * (step + 1) / rising
-        return self.peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
+        return self.peak * (_fall((step - rising) / max(1, self.steps - rising)) if self.kind == "cosine" else 1.0)
 
-    def anneal(self, step: int) -> Anneal:
-        """The stretch that begins now: a tenth of the steps done, and no longer than what is left."""
-        return Anneal(step, max(1, min(round(ANNEAL_SHARE * step), self.steps - step)), self.rate(step))
+
+def _fall(share: float) -> float:
+    """Half a cosine, from 1 at 0 to 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Rates that grow by the same factor at each step, for the learning-rate range test."""
+
+    low: float
+    high: float
+    steps: int
+
+    def rate(self, step: int, anneal: Anneal | None = None) -> float:
+        return self.low * (self.high / self.low) ** (step / (self.steps - 1))

@@ -7,20 +7,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from sbiwb.records import Pairs, Ragged
+from sbiwb.records import Ragged
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight, preflight
 from sbiwb.stopping import raised
-from sbiwb.training.data import TensorPairs
-from sbiwb.training.loop import Trainer
+from sbiwb.training.loop import Stepped
 from sbiwb.workflow.derived import check_derived
-from sbiwb.workflow.estimator import build_estimator, fit_adapter, set_threads
 from sbiwb.workflow.observe import observe
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.simulate import blocks
+from sbiwb.workflow.trainer import try_out
 
 TRIED_STEPS = 20
 
@@ -64,7 +61,7 @@ def check(project: Project) -> Checked:
     """
     with raised():
         seen = preflight(project.problem, project.block_size)
-        weights, step_s = _try_training(project, seen.example)
+        weights, step_s = _try_training(project, seen)
         check_derived(project)
         shapes = {name: one.event for name, one in project.context.items()}
         observations = {
@@ -87,24 +84,15 @@ def check(project: Project) -> Checked:
     )
 
 
-def _try_training(project: Project, pairs: Pairs) -> tuple[int, float]:
-    """Weights of the network, and seconds a step, on the preflight's pairs repeated to a batch."""
-    rows = np.resize(np.arange(len(pairs)), project.config.train.batch_size)
-    batch = pairs.take(rows)
-    adapter = fit_adapter(project.config.model, project.prior, batch)
-    shapes = {name: one.shape for name, one in adapter.inputs.items()}
-    set_threads(project.config.machine.threads, batch_size=project.config.train.batch_size, shapes=shapes.values())
-    module = build_estimator(project.config.model, project.prior.size, shapes, seed=0)
-    tensors = TensorPairs.of(adapter.z(project.prior.stack(batch.theta)), adapter.arrays(batch), "cpu")
-    trainer = Trainer(
-        module, tensors, tensors, project.config.train.model_copy(update={"steps": 10 * TRIED_STEPS, "validate_every": 10_000})
-    )
-    events = trainer.run()
-    next(events)
+def _try_training(project: Project, seen: Preflight) -> tuple[int, float]:
+    """Weights of the network, and seconds a step."""
+    trainer = try_out(project, seen, project.config.train.batch_size)
+    steps = (event for event in trainer.run() if isinstance(event, Stepped))
+    next(steps)
     start = time.perf_counter()
     for _ in range(TRIED_STEPS):
-        next(events)
-    return sum(parameter.numel() for parameter in module.parameters()), (time.perf_counter() - start) / TRIED_STEPS
+        next(steps)
+    return sum(parameter.numel() for parameter in trainer.module.parameters()), (time.perf_counter() - start) / TRIED_STEPS
 
 
 def _words(seen: Preflight) -> dict[str, str]:

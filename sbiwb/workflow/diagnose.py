@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family, judge, overall, to_json
@@ -20,10 +21,10 @@ from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator
 from sbiwb.stopping import raised
 from sbiwb.store import hdf5
-from sbiwb.workflow.estimator import set_threads
 from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.project import Project
-from sbiwb.workflow.train import load_split, weights_hash
+from sbiwb.workflow.train import weights_hash
+from sbiwb.workflow.trainer import load_split
 
 BLOCK = CHUNK_ROWS // 4
 
@@ -87,7 +88,7 @@ def _named(checks: list[Any]) -> list[tuple[str, Any]]:
 
 def posterior_draws(project: Project, reporter: Reporter) -> Draws:
     """Draws for the test pairs: read where these weights made them before, else made now and saved."""
-    set_threads(project.config.machine.threads)
+    torch.set_num_threads(1)  # chunks of draws are what shares the cores
     posterior = posterior_of(project, reporter)
     pairs = load_split(project, "test")
     made_by = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from sbiwb.priors import Prior
 from sbiwb.records import Pairs
 from sbiwb.seeds import generator, torch_seed
 
-MANY_MEMBERS = 4096  # in a batch
 DEFAULT_SUMMARY = {"vector": "identity", "set": "deepset", "series": "lstm"}
 
 
@@ -139,13 +138,3 @@ def device_of(wanted: str) -> str:
 def sampling_threads(wanted: int | str) -> int:
     """Chunks of draws made at a time: as many as there are cores, unless `machine.threads` says otherwise."""
     return wanted if isinstance(wanted, int) else usable_cores()
-
-
-def set_threads(wanted: int | str, *, batch_size: int = 1, shapes: Iterable[InputShape] = ()) -> None:
-    """Threads of torch in this process.
-
-    Small networks are faster on one: on two cores two threads took twice the time for a batch of vectors, and three quarters of it for
-    sets of 200 members. So `auto` takes every core only for a batch of many members.
-    """
-    members = batch_size * max((shape.length or 1 for shape in shapes), default=1)
-    torch.set_num_threads(wanted if isinstance(wanted, int) else usable_cores() if members > MANY_MEMBERS else 1)

@@ -108,7 +108,7 @@ class Project:
     @property
     def model_identity(self) -> Identity:
         """All that decides a trained network, given the data."""
-        train = self.config.train.model_dump(mode="json", exclude={"checkpoint_every_s"})
+        train = self.config.train.model_dump(mode="json", exclude={"checkpoint_every_s", "max_time_min"})
         pairs = {name: getattr(self.config.simulate, name) for name in ("train", "validation")}
         model = map_files(self.config.model.model_dump(mode="json"), _content)
         return {"data_hash": self.data_hash, "simulate": pairs, "model": model, "train": train}

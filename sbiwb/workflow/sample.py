@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sbiwb import report
 from sbiwb.config.model import Observation
@@ -26,7 +27,7 @@ from sbiwb.simulation.blocks import simulate_at
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
 from sbiwb.workflow.derived import quantities
-from sbiwb.workflow.estimator import set_threads, sources_of
+from sbiwb.workflow.estimator import sources_of
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.project import Project
@@ -78,7 +79,7 @@ def sample(
             "names no observation", where="problem.observations", todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv"
         )
     with raised():
-        set_threads(project.config.machine.threads)
+        torch.set_num_threads(1)  # chunks of draws are what shares the cores
         posterior = posterior_of(project, reporter)
         layout = from_json(_plan(project)["layout"])
         shapes = {name: one.event for name, one in project.context.items()}

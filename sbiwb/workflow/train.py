@@ -1,10 +1,11 @@
-"""The verb `train`: fits the network on the shards, from the newest checkpoint if there is one."""
+"""The verb `train`: fits the network on the shards, from the newest checkpoint if there is one; alone, or one of several processes."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from typing import Any
 import torch
 
 from sbiwb.contracts import Reporter, Ticker
-from sbiwb.errors import CorruptFile, DiskError, RunError
-from sbiwb.files import put, put_text, sha256
-from sbiwb.records import Pairs
+from sbiwb.errors import CorruptFile, DiskError, RunError, Stopped
+from sbiwb.files import put, put_json, put_text, read_json, sha256
 from sbiwb.report import loss_picture, to_png
 from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.stopping import Flag, noticed, raised
-from sbiwb.store import manifest
 from sbiwb.training.checkpoint import checkpoint_path, keep_last, newest, put_checkpoint, read_checkpoint
-from sbiwb.training.data import TensorPairs
-from sbiwb.training.loop import Finished, Stepped, Trainer, Validated
-from sbiwb.workflow.estimator import Adapter, build_estimator, device_of, fit_adapter, set_threads
+from sbiwb.training.loop import Finished, Stepped, Stopping, Trainer, Validated, WentBack
+from sbiwb.training.ranks import Ranks, found, joined
+from sbiwb.workflow.machine import GB
 from sbiwb.workflow.project import Project, differences, write_config
+from sbiwb.workflow.tracking import Tracking, trackers
+from sbiwb.workflow.trainer import Opened, open_trainer
+
+FRUITLESS = 3  # starts at one and the same step, before it is an error
+SHOW_EVERY_S = 0.2
+STARTS = "starts.json"
 
 
 @dataclass(frozen=True)
@@ -35,34 +40,44 @@ class Trained:
     seconds: float
 
 
-def load_split(project: Project, split: str) -> Pairs:
-    """The pairs of a split, as many as the YAML asks for.
-
-    Raises:
-        RunError: They are not all simulated.
-        CorruptFile: A shard is cut or altered.
-    """
-    folder = project.data_run.split(split)
-    return manifest.load(manifest.shards(folder, project.data_hash), getattr(project.config.simulate, split), folder)
+Hook = Callable[[Validated], None]
 
 
-def train(project: Project, reporter: Reporter, *, fresh: bool = False) -> Trained:
+def train(project: Project, reporter: Reporter, *, fresh: bool = False, on_validated: Hook | None = None) -> Trained:
     """Fits the network, or goes on fitting it.
+
+    Under torchrun, or under srun with several tasks, this is one of the processes that train together; only the first writes and reports.
 
     Args:
         project: What to fit.
         reporter: Where progress goes.
         fresh: Whether to begin again; an earlier training is set aside, not deleted.
+        on_validated: Called after each validation; may raise to stop.
 
     Raises:
-        RunError: The checkpoints belong to another model, or simulations are missing.
-        TrainingError: The loss is not finite, again and again.
-        Stopped: A signal came; a checkpoint is written.
+        RunError: The checkpoints belong to another model, simulations are missing, or restarts bring nothing.
+        TrainingError: The loss is not finite, again and again; memory ran out; another process is gone.
+        Stopped: A signal came, or the end of the allocation is near; a checkpoint is written.
     """
     with raised():  # until the loop itself minds the signals, and after it
-        if fresh:
-            _set_aside(project.run, reporter)
-        return _train(project, reporter)
+        device = "cuda" if project.config.machine.device != "cpu" and torch.cuda.is_available() else "cpu"
+        with joined(device) as ranks:
+            reporter = reporter if ranks.rank == 0 else Silent()
+            if fresh and ranks.rank == 0:
+                _set_aside(project.run, reporter)
+            ranks.wait()
+            return _train(project, reporter, ranks, on_validated)
+
+
+class Silent:
+    """The reporter of the processes that only compute."""
+
+    def say(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+    def task(self, name: str, total: int, *, unit: str, done: int = 0) -> Any:
+        return nullcontext(self)
+
+    def advance(self, n: int = 1, **facts: object) -> None: ...
 
 
 def _set_aside(run: RunDir, reporter: Reporter) -> None:
@@ -74,47 +89,70 @@ def _set_aside(run: RunDir, reporter: Reporter) -> None:
         reporter.say(f"The training before is kept as {aside}.")
 
 
-def _train(project: Project, reporter: Reporter) -> Trained:
+def _train(project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hook | None) -> Trained:
     start = time.perf_counter()
     state = _saved_state(project, reporter)
     if state is not None and state["trainer"]["progress"]["finished"] and (project.run.train / "provenance.json").is_file():
         reporter.say("Training is done already.")
         return _ended(project, state)
-    pairs, validation = load_split(project, "train"), load_split(project, "validation")
-    adapter = fit_adapter(project.config.model, project.prior, pairs)
-    trainer = _trainer(project, adapter, pairs, validation)
-    if state is not None:
-        trainer.load(state["trainer"])
-        reporter.say(f"Going on from step {trainer.progress.step:,}.")
-    write_config(project)
-    identity = {**_about(project, adapter), "identity": json.dumps(project.model_identity)}
-    with noticed() as flag:
-        finished = _fit(project, trainer, identity, reporter, flag)
-    put_provenance(
-        project.run.train,
-        seconds=time.perf_counter() - start,
-        facts={"data_hash": project.data_hash, "model_hash": project.model_hash, "seed": project.config.train.seed, **asdict(finished)},
-    )
-    put(project.run.loss_picture, to_png(loss_picture(trainer.progress.losses, finished.best_step)))
+    if ranks.rank == 0:
+        write_config(project)
+    ranks.wait()
+    flag = Flag()
+    opened = open_trainer(project, reporter, saved=state and state["about"]["settings"], ranks=ranks, check=flag.leave)
+    trainer = opened.trainer
+    try:
+        if state is not None:
+            trainer.load(state["trainer"])
+            reporter.say(f"Going on from step {trainer.progress.step:,}.")
+        _count_start(project.run, trainer, ranks)
+        with trackers(project, reporter, step=trainer.progress.step) if ranks.rank == 0 else nullcontext() as tracking, noticed(flag):
+            finished = Keeper(project, opened, reporter, tracking, on_validated).follow(flag)
+    finally:
+        trainer.source.close()
+    if ranks.rank == 0:
+        _close(project, trainer, finished, ranks, time.perf_counter() - start)
     return Trained(finished, _count(trainer.module), time.perf_counter() - start)
 
 
-def _trainer(project: Project, adapter: Adapter, pairs: Pairs, validation: Pairs) -> Trainer:
-    device = device_of(project.config.machine.device)
-    shapes = {name: one.shape for name, one in adapter.inputs.items()}
-    set_threads(project.config.machine.threads, batch_size=project.config.train.batch_size, shapes=shapes.values())
-    module = build_estimator(project.config.model, project.prior.size, shapes, project.config.train.seed).to(device)
-    tensors = [TensorPairs.of(adapter.z(project.prior.stack(part.theta)), adapter.arrays(part), device) for part in (pairs, validation)]
-    return Trainer(module, tensors[0], tensors[1], project.config.train)
+def _close(project: Project, trainer: Trainer, finished: Finished, ranks: Ranks, seconds: float) -> None:
+    """Provenance and picture of a training that has ended."""
+    facts = {"data_hash": project.data_hash, "model_hash": project.model_hash, "seed": project.config.train.seed, "processes": ranks.world}
+    put_provenance(project.run.train, seconds=seconds, facts={**facts, **asdict(finished)})
+    put(project.run.loss_picture, to_png(loss_picture(trainer.progress.losses, finished.best_step)))
 
 
-def _about(project: Project, adapter: Adapter) -> dict[str, Any]:
+def _count_start(run: RunDir, trainer: Trainer, ranks: Ranks) -> None:
+    """Notes at which step this start begins, so that requeueing for ever without progress ends with an error.
+
+    Raises:
+        RunError: The starts before began at the same step.
+    """
+    path, step = run.train / STARTS, trainer.progress.step
+    before = read_json(path) if path.is_file() else {"step": -1, "starts": 0}
+    starts = before["starts"] + 1 if before["step"] == step else 1
+    ranks.wait()
+    if starts > FRUITLESS:
+        if ranks.rank == 0:
+            path.unlink(missing_ok=True)
+        raise RunError(
+            f"was begun {FRUITLESS} times at step {step:,} and stopped each time before the next checkpoint",
+            where=run.train,
+            todo="Ask for more time, or lower train.checkpoint_every_s; then run the same command again.",
+        )
+    if ranks.rank == 0:
+        put_json(path, {"step": step, "starts": starts})
+
+
+def _about(project: Project, opened: Opened) -> dict[str, Any]:
     """What a checkpoint needs to be loaded alone: plain Python only."""
     return {
         "config": json.dumps(project.config.model_dump(mode="json")),
         "data_hash": project.data_hash,
         "model_hash": project.model_hash,
-        "adapter": json.dumps(adapter.state()),
+        "identity": json.dumps(project.model_identity),
+        "adapter": json.dumps(opened.adapter.state()),
+        "settings": asdict(opened.settings),
     }
 
 
@@ -142,45 +180,108 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
     return state
 
 
-def _fit(project: Project, trainer: Trainer, about: dict[str, Any], reporter: Reporter, flag: Flag) -> Finished:
-    """Consumes the trainer's events: best weights, metrics, checkpoints, progress, signals."""
-    run, every_s = project.run, project.config.train.checkpoint_every_s
-    metrics = _Metrics(run.metrics, trainer.progress.losses[-1][0] if trainer.progress.losses else 0)
-    saved_at = time.monotonic()
-    reporter.say(
-        f"{_count(trainer.module):,} weights, {len(trainer.pairs):,} pairs, "
-        f"{trainer.options.steps:,} steps of {trainer.order.batch_size} at most on {trainer.pairs.z.device}."
-    )
-    with reporter.task("train", trainer.options.steps, unit="steps", done=trainer.progress.step) as ticker:
-        for event in trainer.run():
-            if isinstance(event, Stepped):
-                ticker.advance()
-            elif isinstance(event, Validated):
-                _validated(run, trainer, about, event, metrics, ticker)
-            else:
-                _save(run, trainer, about)
-                return event
-            if flag.signal is not None or time.monotonic() - saved_at > every_s:
-                _save(run, trainer, about)
-                saved_at = time.monotonic()
+class Keeper:
+    """Follows a trainer's events: best weights, metrics, checkpoints, progress, signals.
+
+    Args:
+        project: Where files go.
+        opened: The trainer at its step.
+        reporter: Where progress goes.
+        tracking: Further places for the numbers; None in a process that writes nothing.
+        on_validated: Called after each validation.
+    """
+
+    def __init__(self, project: Project, opened: Opened, reporter: Reporter, tracking: Tracking | None, on_validated: Hook | None) -> None:
+        self.run, self.every_s, self.trainer = project.run, project.config.train.checkpoint_every_s, opened.trainer
+        self.about, self.reporter, self.tracking, self.on_validated = _about(project, opened), reporter, tracking, on_validated
+        losses = self.trainer.progress.losses
+        self.metrics = _Metrics(self.run.metrics, losses[-1][0] if losses else 0) if tracking else None
+        self.saved_at = self.shown_at = self.began = time.monotonic()
+        self.first_step = self.shown_step = self.trainer.progress.step
+        self.facts: dict[str, object] = {}
+        source = self.trainer.source
+        pairs = f"{source.pairs:,} pairs ({opened.settings.regime})" if source.pairs else "fresh pairs"
+        together = f" in {self.trainer.ranks.world} processes" * (self.trainer.ranks.world > 1)
+        reporter.say(
+            f"{_count(self.trainer.module):,} weights, {pairs}, {self.trainer.steps:,} steps of {source.batch_size} at most "
+            f"on {opened.settings.device}{together}."
+        )
+
+    def follow(self, flag: Flag) -> Finished:
+        """Runs the trainer to its end.
+
+        Raises:
+            Stopped: It was asked to stop; its state is saved.
+        """
+        trainer = self.trainer
+        if not trainer.progress.step:
+            self._save()
+        with self.reporter.task("train", trainer.steps, unit="steps", done=trainer.progress.step) as ticker:
+            try:
+                for event in trainer.run(stopping=lambda: flag.due):
+                    if isinstance(event, Finished):
+                        self._show(ticker)
+                        self._save()
+                        return event
+                    self._take(event, ticker, flag)
+            except Stopped:  # between two steps, while waiting for simulations
+                self._save()
                 flag.check()
-    raise AssertionError("unreachable")
+                raise
+        raise AssertionError("unreachable")
 
+    def _take(self, event: Stepped | Stopping | WentBack | Validated, ticker: Ticker, flag: Flag) -> None:
+        now = time.monotonic()
+        if isinstance(event, Stepped) and now - self.shown_at > SHOW_EVERY_S:
+            self._show(ticker)
+        elif isinstance(event, Validated):
+            self._validated(event)
+            self._show(ticker)
+        elif isinstance(event, WentBack):
+            self.reporter.warn(
+                f"the loss was no number again and again: at step {event.step:,} the weights of step {event.to:,} are back, and the "
+                f"learning rate is {event.rate_scale:g} of its schedule from here on."
+            )
+        elif isinstance(event, Stopping):
+            self._save()
+            flag.check()
+            raise Stopped("stopped together with another process", todo="Run the same command again to continue.")
+        if now - self.saved_at > self.every_s:
+            self._save()
 
-def _validated(run: RunDir, trainer: Trainer, about: dict[str, Any], event: Validated, metrics: _Metrics, ticker: Ticker) -> None:
-    if event.improved:
-        _put_best(run, trainer.best, about, event.step)
-    metrics.write(event)
-    ticker.advance(0, loss=f"{event.train_loss:.3f}", validation=f"{event.validation_loss:.3f}", best=f"{trainer.progress.best_loss:.3f}")
+    def _show(self, ticker: Ticker) -> None:
+        """Progress, rates and losses on the running line."""
+        now, step = time.monotonic(), self.trainer.progress.step
+        rate = (step - self.first_step) * self.trainer.source.batch_size / max(1e-9, now - self.began)
+        memory = {"memory": f"{torch.cuda.max_memory_allocated() / GB:.1f} GB"} if self.trainer.tally.is_cuda else {}
+        ticker.advance(step - self.shown_step, **self.facts, **{"pairs/s": f"{rate:,.0f}"}, **memory, **self.trainer.source.facts())
+        self.shown_at, self.shown_step = now, step
+
+    def _validated(self, event: Validated) -> None:
+        best = self.trainer.progress.best_loss
+        self.facts = {"loss": f"{event.train_loss:.3f}", "validation": f"{event.validation_loss:.3f}", "best": f"{best:.3f}"}
+        self.facts |= {"gradient": f"{event.gradient_norm:.2g}"} | ({"skipped": event.skipped} if event.skipped else {})
+        if event.improved and self.tracking:
+            _put_best(self.run, self.trainer.best, self.about, event.step)
+        if self.metrics and self.tracking:
+            self.metrics.write(event)
+            numbers = {name: float(value) for name, value in asdict(event).items() if name not in ("step", "improved")}
+            self.tracking.log(event.step, numbers)
+        if self.on_validated:
+            self.on_validated(event)
+
+    def _save(self) -> None:
+        """A checkpoint, by the process that writes."""
+        if self.tracking:
+            put_checkpoint(
+                checkpoint_path(self.run.train, self.trainer.progress.step), {"about": self.about, "trainer": self.trainer.state()}
+            )
+            keep_last(self.run.train)
+        self.saved_at = time.monotonic()
 
 
 def _put_best(run: RunDir, weights: dict[str, torch.Tensor], about: dict[str, Any], step: int) -> None:
     put_checkpoint(run.best, {"about": about, "weights": weights, "step": step})
-
-
-def _save(run: RunDir, trainer: Trainer, about: dict[str, Any]) -> None:
-    put_checkpoint(checkpoint_path(run.train, trainer.progress.step), {"about": about, "trainer": trainer.state()})
-    keep_last(run.train)
 
 
 def _ended(project: Project, state: dict[str, Any]) -> Trained:
@@ -189,7 +290,8 @@ def _ended(project: Project, state: dict[str, Any]) -> Trained:
     try:
         read_checkpoint(project.run.best)
     except (CorruptFile, DiskError):
-        _put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
+        if found().rank == 0:
+            _put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
     provenance = json.loads((project.run.train / "provenance.json").read_bytes())
     finished = Finished(**{name: provenance[name] for name in Finished.__dataclass_fields__})
     return Trained(finished, sum(value.numel() for value in trainer["module"].values()), provenance["seconds"])
@@ -229,13 +331,20 @@ def weights_hash(run: RunDir) -> str:
     return sha256(run.best.read_bytes())
 
 
+REASONS = {
+    "steps": "all steps are done",
+    "patience": "validation stopped improving and the learning rate was annealed to zero",
+    "time": "train.max_time_min is spent, and the learning rate was annealed to zero",
+}
+
+
 def describe(trained: Trained) -> Iterator[str]:
     """Why it stopped, and whether more steps or more pairs would help."""
     finished = trained.finished
-    reason = (
-        "all steps are done" if finished.reason == "steps" else "validation stopped improving and the learning rate was annealed to zero"
+    yield (
+        f"Stopped at step {finished.step:,}: {REASONS[finished.reason]}. "
+        f"Best validation loss {finished.best_loss:.4f} at step {finished.best_step:,}."
     )
-    yield f"Stopped at step {finished.step:,}: {reason}. Best validation loss {finished.best_loss:.4f} at step {finished.best_step:,}."
     if finished.still_falling:
         yield "Validation was still falling in the last fifth: more train.steps would help (then --fresh)."
     if finished.gap > 0.2:

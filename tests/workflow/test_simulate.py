@@ -16,7 +16,8 @@ from sbiwb.store.shards import record_path
 from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
-from sbiwb.workflow.train import load_split, train
+from sbiwb.workflow.train import train
+from sbiwb.workflow.trainer import load_split
 from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Tiny, digest
 
 

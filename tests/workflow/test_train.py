@@ -105,7 +105,8 @@ def test_a_signal_leaves_a_checkpoint_and_its_exit_code(tmp_path, simulated, und
     child = tiny.fork("train")
     until(lambda: (tiny.run / "train/best.pt").exists())
     assert child.kill_after(0, number) == code, child.told
-    ((left,),) = [checkpoints(tiny.run / "train")]
+    first, left = checkpoints(tiny.run / "train")
+    assert read_checkpoint(first)["trainer"]["progress"]["step"] == 0
     assert 0 < read_checkpoint(left)["trainer"]["progress"]["step"] < STEPS
     child = tiny.fork("train")
     assert child.wait() == 0
@@ -119,8 +120,8 @@ def merged_long(**more) -> dict:
 
 def test_a_signal_before_the_first_step_ends_with_75_too(tmp_path, simulated, monkeypatch):
     tiny = copy(simulated, tmp_path / "p")
-    real = module.fit_adapter
-    monkeypatch.setattr(module, "fit_adapter", lambda *arguments: (time.sleep(5), real(*arguments)))
+    real = module.open_trainer
+    monkeypatch.setattr(module, "open_trainer", lambda *arguments, **more: (time.sleep(5), real(*arguments, **more)))
     child = tiny.fork("train")
     assert child.kill_after(0.6, signal.SIGTERM) == 75, child.told
 
@@ -225,12 +226,15 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(tmp_path, simulated, undistur
     assert_same(tiny, other)
 
 
-def test_a_loss_that_leaves_the_numbers_is_told(tiny, recorder, monkeypatch):
-    project = tiny(train={"learning_rate": 1e30, "clip_norm": None, "warmup": 0.0})
+def test_a_loss_that_leaves_the_numbers_is_told(tiny, recorder):
+    project = tiny(train={"learning_rate": 1e30, "clip_norm": None, "warmup": 0.0, "steps": 400})
     simulate(project.open(), recorder)
-    with pytest.raises(TrainingError, match="20 times in a row") as caught:
+    with pytest.raises(TrainingError, match="20 times in a row, after halving the learning rate 5 times") as caught:
         train(project.open(), recorder)
     assert caught.value.where.startswith("train step") and "train.learning_rate" in caught.value.todo
+    assert len(recorder.warned) == 5 and "the weights of step 0 are back" in recorder.warned[0]
+    with pytest.raises(TrainingError, match="no validation gave a number"):
+        train(project.open("train.steps=15"), recorder, fresh=True)
 
 
 def test_patience_ends_it_early_and_says_why(tiny, recorder):
@@ -242,9 +246,10 @@ def test_patience_ends_it_early_and_says_why(tiny, recorder):
 
 
 def test_averaged_weights_are_kept(undisturbed):
-    state = read_checkpoint(checkpoints(undisturbed.run / "train")[-1])["trainer"]
-    assert any(not torch.equal(state["module"][name], state["averaged"][name]) for name in state["module"])
-    assert read_checkpoint(undisturbed.run / "train/best.pt")["weights"].keys() == state["averaged"].keys()
+    state, best = read_checkpoint(checkpoints(undisturbed.run / "train")[-1])["trainer"], read_checkpoint(undisturbed.run / "train/best.pt")
+    running = torch.cat([value.flatten() for value in state["module"].values()])
+    assert running.shape == state["averages"].shape and not torch.equal(running, state["averages"])
+    assert best["weights"].keys() == state["module"].keys()
 
 
 def test_a_checkpoint_says_what_it_is(tmp_path):
@@ -256,16 +261,16 @@ def test_a_checkpoint_says_what_it_is(tmp_path):
 def test_a_checkpoint_between_a_step_and_its_validation(simulated, undisturbed, tmp_path, written):
     """The validation that was due is made up for, so that the best weights are the same, and is told once."""
     tiny = copy(simulated, tmp_path / "p")
-    real = module._validated
+    real = module.Keeper._validated
 
-    def killed(*arguments):
-        if written or arguments[3].step < 30:
-            real(*arguments)
-        if arguments[3].step == 30:
+    def killed(keeper, event):
+        if written or event.step < 30:
+            real(keeper, event)
+        if event.step == 30:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_validated", killed)
+        patch.setattr(module.Keeper, "_validated", killed)
         patch.setattr(module.time, "monotonic", iter(range(10**9)).__next__)  # a checkpoint at every event
         train(tiny.open("train.checkpoint_every_s=0.5"), Recorder())
     assert read_checkpoint(checkpoints(tiny.run / "train")[-1])["trainer"]["progress"]["step"] == 30

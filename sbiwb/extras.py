@@ -1,0 +1,25 @@
+"""Packages that only some need: imported where they are used, and if missing told with the command that installs them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from sbiwb.errors import ConfigError
+
+
+def imported(module: str, *, extra: str, where: str) -> Any:
+    """The module, which comes with `pip install "sbiwb[EXTRA]"`.
+
+    Args:
+        module: Dotted name.
+        extra: The extra of pyproject.toml that brings it.
+        where: Key or command that asks for it.
+
+    Raises:
+        ConfigError: It is not installed, or does not load.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"needs a package: {error}", where=where, todo=f'pip install "sbiwb[{extra}]"') from error

@@ -1,0 +1,5 @@
+"""Trackers: pages where a training can be watched while it runs."""
+
+from sbiwb.families import Family
+
+family = Family("sbiwb.trackers", "tracker")

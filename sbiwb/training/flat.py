@@ -1,0 +1,48 @@
+"""All weights of a module as one vector: its optimiser, clipping, averaging and all-reduce are then one operation each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatWeights:
+    """The trainable weights of a module, laid side by side; the module's own parameters become views of `vector`.
+
+    Args:
+        module: Its trainable parameters are of one type and on one device.
+        extra: Numbers that travel behind the gradients, in `gradient`.
+    """
+
+    def __init__(self, module: nn.Module, extra: int = 0) -> None:
+        self.names = [name for name, one in module.named_parameters() if one.requires_grad]
+        self.parameters = [module.get_parameter(name) for name in self.names]
+        self.sizes = [one.numel() for one in self.parameters]
+        self.vector = nn.Parameter(torch.cat([one.detach().reshape(-1) for one in self.parameters]))
+        self.gradient = self.vector.new_zeros(len(self.vector) + extra)
+        self.vector.grad = self.gradient[: len(self.vector)]
+        self.extra = self.gradient[len(self.vector) :]
+        self._gradients = self._views(self.vector.grad)
+        self.lend(self.vector.data, module)
+
+    def _views(self, vector: Tensor) -> list[Tensor]:
+        return [piece.view(one.shape) for piece, one in zip(vector.split(self.sizes), self.parameters, strict=True)]
+
+    def lend(self, vector: Tensor, module: nn.Module) -> None:
+        """Makes the parameters of a module of the same kind views of a vector as long as `vector`."""
+        for name, view in zip(self.names, self._views(vector), strict=True):
+            module.get_parameter(name).data = view
+
+    def forget(self) -> None:
+        """Drops the gradients of the parameters, before a backward pass."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def gather(self) -> None:
+        """Copies the parameters' gradients side by side; a parameter that the loss does not touch has gradient zero."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if len(gradients) == len(self.parameters):
+            torch._foreach_copy_(self._gradients, gradients)
+            return
+        for view, parameter in zip(self._gradients, self.parameters, strict=True):
+            view.zero_() if parameter.grad is None else view.copy_(parameter.grad)

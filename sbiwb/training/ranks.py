@@ -1,0 +1,127 @@
+"""Processes that train together, under torchrun or srun: who this one is, and the few things they tell each other."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sbiwb.errors import Stopped, TrainingError
+
+TIMEOUT = timedelta(minutes=10)
+PORT = 29500
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together; alone, every exchange is nothing.
+
+    Args:
+        rank: 0 writes files.
+        world: How many there are.
+        local: Number on this machine, which is that of its GPU.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    def total(self, values: Tensor) -> None:
+        """Replaces values by their sum over all processes, the same bits in each.
+
+        Raises:
+            TrainingError: Another process is gone.
+        """
+        if self.world == 1:
+            return
+        try:
+            dist.all_reduce(values)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"process {self.rank} of {self.world} lost another one: {str(error).splitlines()[0]}",
+                where="train",
+                todo="Run the same command again: it goes on from the newest checkpoint (torchrun --max-restarts does so by itself).",
+            ) from error
+
+    def agree(self, values: Tensor) -> bool:
+        """Whether all processes hold the very same values."""
+        if self.world == 1:
+            return True
+        digest = values.detach().view(torch.int32).to(torch.int64).sum().reshape(1)
+        low, high = digest.clone(), digest.clone()
+        dist.all_reduce(low, dist.ReduceOp.MIN)
+        dist.all_reduce(high, dist.ReduceOp.MAX)
+        return bool(low == high)
+
+    def any(self, here: bool) -> bool:
+        """Whether it holds in one of the processes; all must ask at the same step."""
+        if self.world == 1:
+            return here
+        flag = torch.tensor([float(here)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        self.total(flag)
+        return bool(flag > 0)
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+ALONE = Ranks()
+
+
+def found() -> Ranks:
+    """Who this process is, by the environment of torchrun, or of srun with several tasks."""
+    env = os.environ
+    if "RANK" in env and "WORLD_SIZE" in env:
+        return Ranks(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
+    if int(env.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in env:
+        return Ranks(int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"]), int(env.get("SLURM_LOCALID", 0)))
+    return ALONE
+
+
+def _meeting_point() -> None:
+    """Under srun: the first node of the job, and a port that two jobs on one node do not share."""
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "localhost")
+    os.environ.setdefault("MASTER_ADDR", first_node(nodes))
+    os.environ.setdefault("MASTER_PORT", str(PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % 10_000))
+
+
+def first_node(nodes: str) -> str:
+    """The first of SLURM's node list.
+
+    Example:
+        >>> first_node("gpu[07-09,12],cpu1"), first_node("n1,n2")
+        ('gpu07', 'n1')
+    """
+    prefix, bracket, inside = re.match(r"([^,\[]*)(\[([^\]]*)\])?", nodes).group(1, 2, 3)  # type: ignore[union-attr]
+    return prefix + re.split(r"[-,]", inside)[0] if bracket else prefix
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """The processes of this training, connected while inside: by nccl on GPUs, by gloo otherwise."""
+    ranks = found()
+    if ranks.world == 1:
+        yield ranks
+        return
+    _meeting_point()
+    if device == "cuda":
+        torch.cuda.set_device(ranks.local)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT)
+    try:
+        try:
+            yield ranks
+        except (Stopped, KeyboardInterrupt):  # all of them stop at the same step
+            ranks.wait()
+            raise
+        ranks.wait()  # destroying the group while another process still sends aborts that one
+    finally:
+        dist.destroy_process_group()

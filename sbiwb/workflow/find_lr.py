@@ -1,0 +1,41 @@
+"""`train --find-lr`: a learning-rate range test on the training pairs, with a picture; changes no training."""
+
+from __future__ import annotations
+
+from sbiwb.contracts import Reporter
+from sbiwb.files import put
+from sbiwb.report import rates_picture, to_png
+from sbiwb.stopping import raised
+from sbiwb.training.range_test import RangeTest, range_test
+from sbiwb.workflow.project import Project, write_config
+from sbiwb.workflow.trainer import open_trainer
+
+STEPS = 400
+
+
+def find_lr(project: Project, reporter: Reporter) -> RangeTest:
+    """Tries learning rates from 1e-6 to 1 and suggests one.
+
+    Args:
+        project: Its training pairs are simulated.
+        reporter: Where progress goes.
+
+    Raises:
+        RunError: Simulations are missing.
+    """
+    with raised():
+        write_config(project)
+        trainer = open_trainer(project, reporter).trainer
+        try:
+            with reporter.task("rates", STEPS, unit="steps") as ticker:
+                for found in range_test(trainer, STEPS):
+                    if isinstance(found, RangeTest):
+                        break
+                    ticker.advance(loss=f"{found:.3f}")
+        finally:
+            trainer.source.close()
+    assert isinstance(found, RangeTest)
+    picture = project.run.train / "learning-rates.png"
+    put(picture, to_png(rates_picture(found.rates, found.losses, found.suggestion)))
+    reporter.say(f"The picture is {picture}.")
+    return found

@@ -1,0 +1,178 @@
+"""From a project to a `Trainer`: the adapter, the network, and training pairs from memory, from disk or from the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sbiwb.contracts import Reporter
+from sbiwb.errors import RunError
+from sbiwb.records import Pairs
+from sbiwb.simulation.preflight import Preflight
+from sbiwb.store import manifest
+from sbiwb.store.shards import read_shard
+from sbiwb.training.data import MemoryPairs, Source, TensorPairs
+from sbiwb.training.loop import Trainer
+from sbiwb.training.online import RollingPairs
+from sbiwb.training.ranks import ALONE, Ranks
+from sbiwb.training.stream import StreamedPairs
+from sbiwb.workflow.estimator import Adapter, build_estimator, fit_adapter
+from sbiwb.workflow.machine import COPIES, GB, Settings, memory_gb, settle
+from sbiwb.workflow.online import online_feed
+from sbiwb.workflow.project import Project
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trainer, and what a checkpoint must know besides its state."""
+
+    trainer: Trainer
+    adapter: Adapter
+    settings: Settings
+
+
+def load_split(project: Project, split: str) -> Pairs:
+    """The pairs of a split, as many as the YAML asks for.
+
+    Raises:
+        RunError: They are not all simulated.
+        CorruptFile: A shard is cut or altered.
+    """
+    folder = project.data_run.split(split)
+    return manifest.load(manifest.shards(folder, project.data_hash), getattr(project.config.simulate, split), folder)
+
+
+def open_trainer(
+    project: Project,
+    reporter: Reporter,
+    *,
+    saved: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
+    check: Callable[[], None] = lambda: None,
+) -> Opened:
+    """A trainer at the beginning of a training.
+
+    Args:
+        project: Its training and validation pairs are simulated.
+        reporter: Hears what was settled.
+        saved: Settings of the checkpoint that it will go on from.
+        ranks: The processes that train together.
+        check: Called while waiting for simulations; may raise.
+    """
+    shards = _Shards(project)
+    first = shards.sample()
+    adapter = fit_adapter(project.config.model, project.prior, first)
+    shapes = {name: one.shape for name, one in adapter.inputs.items()}
+    steps = project.config.train.steps  # epochs are not known before the source is
+    settings = settle(project, shapes, steps, saved, reporter)
+    settings.apply()
+    module = build_estimator(project.config.model, project.prior.size, shapes, project.config.train.seed).to(settings.device)
+    validation = _tensors(project, adapter, load_split(project, "validation"), settings.device)
+    source = _source(project, shards, adapter, settings, ranks, check)
+    density = torch.compile(module) if settings.compile else None
+    trainer = Trainer(module, source, validation, project.config.train, ranks=ranks, density=density, precision=settings.context)
+    return Opened(trainer, adapter, settings)
+
+
+def try_out(project: Project, seen: Preflight, batch_size: int) -> Trainer:
+    """A trainer on the preflight's pairs, repeated to a batch; for measuring a step."""
+    pairs = seen.example.take(np.resize(np.arange(len(seen.example)), batch_size))
+    adapter = fit_adapter(project.config.model, project.prior, pairs)
+    shapes = {name: one.shape for name, one in adapter.inputs.items()}
+    settings = settle(project, shapes, 0, None, None)
+    settings.apply()
+    module = build_estimator(project.config.model, project.prior.size, shapes, seed=0).to(settings.device)
+    tensors = _tensors(project, adapter, pairs, settings.device)
+    return Trainer(module, MemoryPairs(tensors, batch_size, seed=0), tensors, project.config.train, precision=settings.context)
+
+
+def _tensors(project: Project, adapter: Adapter, pairs: Pairs, device: str) -> TensorPairs:
+    return TensorPairs.of(adapter.z(project.prior.stack(pairs.theta)), adapter.arrays(pairs), device)
+
+
+def _source(project: Project, shards: _Shards, adapter: Adapter, settings: Settings, ranks: Ranks, check: Callable[[], None]) -> Source:
+    options, rank, world = project.config.train, ranks.rank, ranks.world
+    if settings.regime == "online":
+        executor = project.config.machine.executor.build()  # type: ignore[attr-defined]
+        return RollingPairs(
+            online_feed(project, adapter, executor, batch_size=options.batch_size, rank=rank, world=world),
+            batch_size=options.batch_size,
+            buffer=options.online.buffer,
+            uses=options.online.uses,
+            seed=options.seed,
+            device=settings.device,
+            rank=rank,
+            world=world,
+            check=check,
+        )
+    if settings.regime == "disk":
+        shards.held = None
+
+        def load(number: int) -> TensorPairs:
+            return _tensors(project, adapter, shards.read(number), settings.device)
+
+        return StreamedPairs(
+            load, shards.rows, batch_size=options.batch_size, seed=options.seed, window=shards.window, rank=rank, world=world
+        )
+    pairs = shards.held if shards.held is not None else load_split(project, "train")
+    shards.held = None  # the tensors take its place
+    return MemoryPairs(_tensors(project, adapter, pairs, settings.device), options.batch_size, options.seed, rank=rank, world=world)
+
+
+class _Shards:
+    """The training shards of a project, of which only the first `simulate.train` rows count.
+
+    Args:
+        project: Its shards are complete.
+
+    Raises:
+        RunError: They are not.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project, self._folder = project, project.data_run.split("train")
+        self._found, self.rows = [], list[int]()
+        left, block = project.config.simulate.train, 0
+        for shard in manifest.shards(self._folder, project.data_hash):
+            if left > 0 and shard.blocks.start == block:
+                self._found.append(shard)
+                self.rows.append(min(left, shard.record["rows"]))
+                left, block = left - self.rows[-1], shard.blocks.stop
+        self.missing = left
+        self.held: Pairs | None = None
+
+    @property
+    def window(self) -> int:
+        """Pairs of a window: two windows, and a shard on its way, take the memory that training pairs may."""
+        bytes_per_row = sum(shard.record["bytes"] for shard in self._found) / sum(shard.record["rows"] for shard in self._found)
+        return max(1, int(memory_gb(self._project.config.machine.memory_gb) * GB / (COPIES * bytes_per_row)))
+
+    def sample(self) -> Pairs:
+        """What the adapters learn from: all training pairs where they fit into memory, else the first window of them."""
+        if self.missing or self._project.config.train.regime not in ("disk", "auto") or sum(self.rows) <= self.window:
+            self.held = load_split(self._project, "train")
+            return self.held
+        parts, rows = list[Pairs](), 0
+        for number in range(len(self.rows)):
+            if parts and rows + self.rows[number] > self.window:
+                break
+            parts.append(self.read(number))
+            rows += self.rows[number]
+        return Pairs.join(parts)
+
+    def read(self, number: int) -> Pairs:
+        """The pairs of a shard that count.
+
+        Raises:
+            CorruptFile: It is cut or altered.
+            RunError: It vanished.
+        """
+        shard = self._found[number]
+        if not shard.path.is_file():
+            raise RunError("vanished while training", where=shard.path, todo="Run `sbiwb simulate`, then `sbiwb train` on the config.")
+        pairs = read_shard(shard.path, shard.record)
+        return pairs if len(pairs) == self.rows[number] else pairs.take(np.arange(self.rows[number]))

@@ -1,0 +1,96 @@
+"""`trackers`: whatever they do, training goes on; it is told once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from sbiwb.families import Part
+from sbiwb.workflow import tracking
+from sbiwb.workflow.tracking import trackers
+
+
+class Memory:
+    """A tracker that remembers, and fails or hangs where it is told to."""
+
+    def __init__(self, fails="", hangs=None):
+        self.fails, self.hangs, self.calls = fails, hangs, []
+
+    def _call(self, *what):
+        self.calls.append(what)
+        if self.fails == what[0]:
+            raise OSError(28, "No space left on device\nand more")
+        if self.hangs and what[0] == "log":
+            self.hangs.wait()
+
+    def start(self, config, *, step):
+        self._call("start", config["name"], step)
+        return "over there"
+
+    def log(self, step, facts):
+        self._call("log", step, facts)
+
+    def close(self, *, finished):
+        self._call("close", finished)
+
+
+def project_with(tiny, *those):
+    class Config(Part):
+        def build(self, folder, name):
+            return those[int(self.kind)]
+
+    project = tiny().open()
+    machine = project.config.machine.model_copy(update={"tracking": [Config(kind=str(i)) for i in range(len(those))]})
+    object.__setattr__(project, "config", project.config.model_copy(update={"machine": machine}))
+    return project
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(tracking, "CLOSE_S", 2.0)
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+class TestTrackers:
+    def test_all_get_everything_in_order(self, tiny, recorder):
+        one, other = Memory(), Memory()
+        with trackers(project_with(tiny, one, other), recorder, step=7) as tracked:
+            tracked.log(8, {"loss": 1.0})
+            tracked.log(9, {"loss": 0.5})
+        assert one.calls == other.calls
+        assert one.calls == [("start", "tiny", 7), ("log", 8, {"loss": 1.0}), ("log", 9, {"loss": 0.5}), ("close", True)]
+        assert recorder.said == ["Tracked by 0: over there", "Tracked by 1: over there"] and not recorder.warned
+
+    @pytest.mark.parametrize("fails", ["start", "log", "close"])
+    def test_a_failure_is_told_once_and_ends_that_tracker_alone(self, tiny, recorder, fails):
+        bad, good = Memory(fails), Memory()
+        with trackers(project_with(tiny, bad, good), recorder) as tracked:
+            for step in range(1, 6):
+                tracked.log(step, {"loss": 1.0})
+        assert len([call for call in bad.calls if call[0] == fails]) == 1
+        assert [call[1] for call in good.calls if call[0] == "log"] == [1, 2, 3, 4, 5]
+        assert recorder.warned == ["tracking by 0 failed and has ended, training goes on: [Errno 28] No space left on device"]
+
+    def test_one_that_hangs_holds_up_nothing(self, tiny, recorder, monkeypatch):
+        monkeypatch.setattr(tracking, "CLOSE_S", 0.2)
+        release, good = threading.Event(), Memory()
+        start = time.monotonic()
+        with trackers(project_with(tiny, Memory(hangs=release), good), recorder) as tracked:
+            tracked.log(1, {})
+            tracked.log(2, {})
+        assert time.monotonic() - start < 1 and good.calls[-1] == ("close", True)
+        assert recorder.warned == ["tracking by 0 did not answer within 0.2 s and was left behind."]
+        release.set()
+
+    def test_a_stopped_training_is_said_to_be_unfinished(self, tiny, recorder):
+        one = Memory()
+        with pytest.raises(KeyboardInterrupt), trackers(project_with(tiny, one), recorder):
+            raise KeyboardInterrupt
+        assert one.calls[-1] == ("close", False)
+
+    def test_none_is_fine(self, tiny, recorder):
+        with trackers(project_with(tiny), recorder) as tracked:
+            tracked.log(1, {})
+        assert not recorder.said
