@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,19 @@ class Tiny:
     def shards(self) -> dict[str, str]:
         """sha256 of every shard by name."""
         return {str(path.relative_to(self.run)): digest(path) for path in sorted(self.run.glob("data/*/*.h5"))}
+
+
+def until(true, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.005)
+
+
+def copy(tiny: Tiny, folder: Path) -> Tiny:
+    """The same project elsewhere."""
+    shutil.copytree(tiny.folder, folder)
+    return Tiny(folder)
 
 
 def digest(path: Path) -> str:

@@ -171,8 +171,35 @@ def train(
         show.lines(found.lines())
         show.next_step(f"sbiwb train {config} --set train.learning_rate={found.suggestion:.1g}")
         return
-    show.lines(describe(fit(project, _reporter(), fresh=fresh)))
-    show.next_step(f"sbiwb diagnose {project.run.path}")
+    trained = fit(project, _reporter(), fresh=fresh)
+    if trained.speaks:
+        show.lines(describe(trained))
+        show.next_step(f"sbiwb diagnose {project.run.path}")
+
+
+@app.command()
+def tune(
+    config: ConfigPath,
+    settings: Settings = [],  # noqa: B006
+    runs: Runs = RUNS,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of the whole search, those of earlier and other processes included.")] = 30,
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=RANGE",
+            help="A key of train or model: 'train.learning_rate=1e-4..1e-2 log', 'model.inference.transforms=3..8', or choices: "
+            "'model.inference.hidden=[64,64] | [128,128]'. Repeatable. Without it: what the search had before, or "
+            "train.learning_rate, train.weight_decay and the number of transforms.",
+        ),
+    ] = [],  # noqa: B006
+    minutes: Annotated[float | None, typer.Option(min=0, help="Minutes after which to stop; the same command goes on.")] = None,
+) -> None:
+    """Search settings with a low validation loss; run it on many machines at once, and again to go on."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.tune import tune as search
+
+    project = _open(config, settings, runs)
+    show.tuned(search(project, _reporter(), vary=vary, trials=trials, minutes=minutes), config)
 
 
 @app.command()
@@ -233,9 +260,10 @@ def run(
     from sbiwb.workflow.sample import named_observations
     from sbiwb.workflow.sample import sample as infer
     from sbiwb.workflow.simulate import simulate as draw_pairs
-    from sbiwb.workflow.train import describe
+    from sbiwb.workflow.train import check_alone, describe
     from sbiwb.workflow.train import train as fit
 
+    check_alone("run")
     project, reporter = _open(config, settings, runs), _reporter()
     show.step(1, "simulate")
     with raised():

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from sbiwb.workflow.parts import PartInfo
     from sbiwb.workflow.sample import Sampled
     from sbiwb.workflow.status import Status
+    from sbiwb.workflow.tune import Tuned
 
 COLOURS = {"pass": "green", "info": "default", "warn": "yellow", "fail": "red"}
 MOST_ROWS = 60
 MOST_SENTENCES = 12
+MOST_TRIALS = 10
 
 
 def _table(*columns: str) -> Table:
@@ -162,3 +164,23 @@ def parts(name: str, found: list[PartInfo], *, full: bool) -> None:
         out.print(f"  {part.kind:20} {escape(part.sentence)}")
         for option, default, words in part.options if full else []:
             out.print(f"    [dim]{option:18} {escape(default):12} {escape(words)}[/]")
+
+
+def tuned(found: Tuned, config: Path) -> None:
+    """The best trials, and their settings to paste."""
+    counts = {state: sum(one.state == state for one in found.trials) for state in ("done", "pruned", "failed", "running")}
+    out.print(f"{len(found.trials)} trials: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    if found.best is None:
+        out.print("No trial has been trained to the end yet.")
+        next_step(f"sbiwb tune {config}")
+        return
+    keys = list(found.best.settings)
+    table = _table("trial", "loss", *(key.partition(".")[2] for key in keys))
+    for one in found.ranked[:MOST_TRIALS]:
+        table.add_row(one.run.name.removeprefix("trial-"), number(one.loss, 4), *(escape(one.settings[key]) for key in keys))
+    out.print(table)
+    if found.importance:
+        out.print("importance   " + ", ".join(f"{escape(key)} {share:.0%}" for key, share in found.importance.items()))
+    out.print(f"\n{escape(found.lines)}", end="")
+    out.print(f"[dim]also in best.yaml, with history.png:[/]  {escape(str(found.folder))}")
+    next_step(f"sbiwb diagnose {found.best.run}   # or put these lines into {config.name} and: sbiwb run {config} --fresh")

@@ -111,6 +111,7 @@ class StreamedPairs:
         rank: Which process this is.
         world: Processes in all.
         check: Called again and again while waiting; may raise.
+        done: Called by `close`, once the thread has ended.
 
     Raises:
         ConfigError: `batch_size` is no multiple of `world`, or there are fewer shards than ranks.
@@ -138,6 +139,7 @@ class StreamedPairs:
         rank: int = 0,
         world: int = 1,
         check: Callable[[], None] = lambda: None,
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         _check(len(rows), batch_size, world)
         self._order = WindowOrder(tuple(rows), window, seed, rank, world)
@@ -145,7 +147,7 @@ class StreamedPairs:
         self.pairs: int | None = sum(rows)
         self.batch_size = self._share * world
         self.steps_per_epoch = self._order.least // self._share
-        self.check = check
+        self.check, self._done = check, done
         self._epoch, self._windows = -1, list[Window]()
         self._held: tuple[Window, TensorPairs] | None = None
         self._ahead = _Ahead(partial(_fill, load, self._order))
@@ -185,6 +187,7 @@ class StreamedPairs:
         """Ends the thread, without waiting for the rest of the window it is loading."""
         self._held = None
         self._close()
+        self._done()
 
     def _pairs(self, window: Window) -> TensorPairs:
         """The shuffled pairs of a window; those of the one before are let go, and the one after is asked for."""

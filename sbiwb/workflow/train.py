@@ -33,11 +33,12 @@ STARTS = "starts.json"
 
 @dataclass(frozen=True)
 class Trained:
-    """How training ended."""
+    """How training ended; of several processes, one speaks."""
 
     finished: Finished
     parameters: int
     seconds: float
+    speaks: bool = True
 
 
 Hook = Callable[[Validated], None]
@@ -67,6 +68,18 @@ def train(project: Project, reporter: Reporter, *, fresh: bool = False, on_valid
                 _set_aside(project.run, reporter)
             ranks.wait()
             return _train(project, reporter, ranks, on_validated)
+
+
+def check_alone(verb: str) -> None:
+    """Refuses what several processes must not do together.
+
+    Raises:
+        RunError: This is one of several processes.
+    """
+    if found().world > 1:
+        raise RunError(
+            "runs in one process, and this is one of several", where=f"sbiwb {verb}", todo="Of all verbs only `train` works in several."
+        )
 
 
 class Silent:
@@ -112,7 +125,7 @@ def _train(project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hoo
         trainer.source.close()
     if ranks.rank == 0:
         _close(project, trainer, finished, ranks, time.perf_counter() - start)
-    return Trained(finished, _count(trainer.module), time.perf_counter() - start)
+    return Trained(finished, _count(trainer.module), time.perf_counter() - start, speaks=ranks.rank == 0)
 
 
 def _close(project: Project, trainer: Trainer, finished: Finished, ranks: Ranks, seconds: float) -> None:
@@ -294,7 +307,7 @@ def _ended(project: Project, state: dict[str, Any]) -> Trained:
             _put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
     provenance = json.loads((project.run.train / "provenance.json").read_bytes())
     finished = Finished(**{name: provenance[name] for name in Finished.__dataclass_fields__})
-    return Trained(finished, sum(value.numel() for value in trainer["module"].values()), provenance["seconds"])
+    return Trained(finished, sum(value.numel() for value in trainer["module"].values()), provenance["seconds"], speaks=found().rank == 0)
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sbiwb.training.data import MemoryPairs, Source, TensorPairs
 from sbiwb.training.loop import Trainer
 from sbiwb.training.online import RollingPairs
 from sbiwb.training.ranks import ALONE, Ranks
+from sbiwb.training.spool import Spool
 from sbiwb.training.stream import StreamedPairs
 from sbiwb.workflow.estimator import Adapter, build_estimator, fit_adapter
 from sbiwb.workflow.machine import COPIES, GB, Settings, memory_gb, settle
@@ -111,16 +113,25 @@ def _source(project: Project, shards: _Shards, adapter: Adapter, settings: Setti
         )
     if settings.regime == "disk":
         shards.held = None
-
-        def load(number: int) -> TensorPairs:
-            return _tensors(project, adapter, shards.read(number), settings.device)
-
+        spool = Spool(lambda number: _tensors(project, adapter, shards.read(number), "cpu"), _scratch(project, rank), settings.device)
         return StreamedPairs(
-            load, shards.rows, batch_size=options.batch_size, seed=options.seed, window=shards.window, rank=rank, world=world
+            spool,
+            shards.rows,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            window=shards.window,
+            rank=rank,
+            world=world,
+            check=check,
+            done=spool.close,
         )
     pairs = shards.held if shards.held is not None else load_split(project, "train")
     shards.held = None  # the tensors take its place
     return MemoryPairs(_tensors(project, adapter, pairs, settings.device), options.batch_size, options.seed, rank=rank, world=world)
+
+
+def _scratch(project: Project, rank: int) -> Path:
+    return project.run.train / f"spool-{rank}"
 
 
 class _Shards:

@@ -18,7 +18,7 @@ from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
 from sbiwb.workflow.train import train
 from sbiwb.workflow.trainer import load_split
-from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Tiny, digest
+from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Tiny, digest, until
 
 
 def rows(tiny: Tiny, split: str = "train") -> np.ndarray:
@@ -129,13 +129,6 @@ def test_ctrl_c_ends_with_130(tmp_path):
     until(lambda: tiny.shards())
     assert child.kill_after(0.03, signal.SIGINT) == 130
     assert "Interrupted" in child.told
-
-
-def until(true, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.005)
 
 
 def spoil(path):

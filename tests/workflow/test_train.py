@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import random
-import shutil
 import signal
 import time
 
@@ -19,8 +18,7 @@ from sbiwb.workflow import train as module
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.store.faulty import RefusingDisk
-from tests.tiny import Recorder, Tiny
-from tests.workflow.test_simulate import until
+from tests.tiny import Recorder, Tiny, copy, until
 
 STEPS = 120
 LONG = {"train": {"steps": STEPS, "checkpoint_every_s": 0.01}}
@@ -41,11 +39,6 @@ def undisturbed(simulated, tmp_path_factory):
     tiny = copy(simulated, tmp_path_factory.mktemp("undisturbed") / "p")
     assert tiny.fork("train").wait() == 0
     return tiny
-
-
-def copy(tiny: Tiny, folder) -> Tiny:
-    shutil.copytree(tiny.folder, folder)
-    return Tiny(folder)
 
 
 def weights(tiny: Tiny) -> dict[str, torch.Tensor]:

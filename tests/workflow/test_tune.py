@@ -20,8 +20,7 @@ from sbiwb.workflow.project import open_project
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.tune import tune
 from sbiwb.workflow.vary import Choice, Range, parse_space, varied
-from tests.tiny import Child, Recorder, Tiny
-from tests.workflow.test_simulate import until
+from tests.tiny import Child, Recorder, Tiny, until
 
 TWO = "train.learning_rate=1e-7 | 1e-2"
 SMALL = {"train": {"steps": 40}}
