@@ -1,5 +1,6 @@
 """Every inference network through one contract: the density is that of the draws."""
 
+import copy
 import math
 
 import pytest
@@ -179,31 +180,83 @@ def test_values_gradients_and_inverse_are_zukos(columns, passes, reverse, dtype)
     """Float32 goes through the kernels, float64 through torch operations."""
     zuko, ours = (module.to(dtype) for module in zukos(columns, passes, reverse))
     x, h = torch.randn(50, columns, dtype=dtype).mul(2).requires_grad_(), torch.randn(50, H, dtype=dtype).requires_grad_()
-    weights = torch.randn(50, columns, dtype=dtype), torch.randn(50, dtype=dtype)
-
-    def gradients(y, log_det):
-        return torch.autograd.grad((weights[0] * y).sum() + (weights[1] * log_det).sum(), (x, h))
-
-    expected = zuko(h).call_and_ladj(x)
-    y, log_det = ours(x.t().contiguous(), torch.cat([torch.ones(1, 50, dtype=dtype), h.t()]))
+    weights = torch.randn(50, dtype=dtype)
+    y, log_det = zuko(h).call_and_ladj(x)
+    expected, found = log_det + normal_log_prob(y), _masked.log_prob([ours], x, h)
     exact = {"atol": 1e-4, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 1e-10}
-    assert torch.allclose(y.t(), expected[0], **exact) and torch.allclose(log_det, expected[1], **exact)
-    for mine, theirs in zip(gradients(y.t(), log_det), gradients(*expected), strict=True):
+    assert torch.allclose(found, expected, **exact)
+    for mine, theirs in zip(*(torch.autograd.grad((weights * value).sum(), (x, h)) for value in (found, expected)), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-2 if dtype == torch.float32 else 1e-9, rtol=1e-3)
     with torch.no_grad():
-        known = torch.cat([torch.ones(1, 50, dtype=dtype), h.t()])
-        back = ours.inverse(x.t()[:, :, None], known)[:, :, 0].t()
+        back = _masked.transport([ours], x[:, None], h)[:, 0]
         assert torch.allclose(back, zuko(h).inv(x), **({"atol": 1e-5, "rtol": 1e-4} if dtype == torch.float32 else exact))
+
+
+SIZES = [  # (columns D, features H, batch B, options)
+    (1, 1, 16, {"hidden": [8]}),
+    (1, 2, 64, {"hidden": [1], "bins": 2, "affine": False}),
+    (2, 3, 200, {"hidden": [33, 20, 17]}),
+    (5, 8, 1000, {"hidden": [64, 64]}),
+    (5, 8, 77, {"hidden": [64, 64], "passes": 2}),
+    (5, 1, 129, {"hidden": [7], "bins": 13}),
+    (7, 20, 17, {"hidden": [31, 9, 12, 40, 23], "passes": 3, "bins": 2}),
+    (7, 70, 1, {"hidden": [65, 129], "transforms": 1}),
+    (20, 5, 100, {"hidden": [256, 255], "bins": 3, "affine": False}),
+    (50, 4, 65, {"hidden": [64, 64], "transforms": 2}),
+]
+
+
+@pytest.mark.parametrize(("columns", "features", "batch", "options"), SIZES, ids=str)
+def test_flows_in_c_give_the_same_numbers(columns, features, batch, options):
+    """Kernels in float32 against torch operations in float64: values, every gradient, none where masked, draws; the same bits each time."""
+    torch.manual_seed(0)
+    net = family.parse({"kind": "nsf", "transforms": 3, **options}).build(columns, features)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.8 / parameter.shape[1] ** 0.5)
+    exact, z, h = copy.deepcopy(net).double(), torch.randn(batch, columns).mul(2), torch.randn(batch, features)
+    assert _native.available() and all(transform.plan for transform in net.transforms)
+
+    def evaluated(net, z, h):
+        z, h, parameters = z.requires_grad_(), h.requires_grad_(), list(net.parameters())
+        value = net.log_prob(z, h)
+        return value, *torch.autograd.grad((torch.linspace(-1, 1, batch).to(z) * value).sum(), (z, h, *parameters))
+
+    results = evaluated(net, z, h)
+    for mine, right in zip(results, evaluated(exact, z.detach().double(), h.detach().double()), strict=True):
+        assert torch.allclose(mine.double(), right, atol=1e-3 * max(1.0, right.abs().max().item()))
+    assert all(torch.equal(once, again) for once, again in zip(results, evaluated(net, z.detach(), h.detach()), strict=True))
+    masks = [mask for transform in net.transforms for mask in transform._masks()]
+    assert all((gradient[mask == 0] == 0).all() for gradient, mask in zip(results[3:], masks, strict=True))
+    with torch.no_grad():
+        assert torch.equal(net.log_prob(z, h), results[0])
+        for observations, draws in ((batch, 1), (9, 37), (70, 2), (1, 300)):
+            u, h = torch.randn(observations, draws, columns), torch.randn(observations, features)
+            assert torch.allclose(net.transport(u, h).double(), exact.transport(u.double(), h.double()), atol=2e-3)
+
+
+def test_what_c_does_not_write_to_is_left_alone():
+    """Gradients only of what asks for them, arguments of any strides, an empty batch."""
+    net, z, h = build("nsf", {"hidden": [16]}, 3), torch.randn(3, 40).t(), torch.randn(H, 80).t()[::2].requires_grad_()
+    before = z.clone()
+    (alone,) = torch.autograd.grad(net.log_prob(z, h).sum(), [h])
+    net.log_prob(z, h).sum().backward()
+    assert torch.equal(z, before) and torch.equal(h.grad, alone) and z.grad is None
+    assert net.log_prob(z[:0], h[:0]).shape == (0,)
+    with torch.no_grad():
+        assert net.transport(torch.randn(0, 5, 3), h[:0]).shape == (0, 5, 3) and net.transport(torch.randn(4, 0, 3), h[:4]).shape == (
+            4,
+            0,
+            3,
+        )
 
 
 def test_gradients_of_the_weights_are_those_of_autograd():
     """The kernels' node against torch operations, layer by layer."""
     _, ours = zukos(5, None, False)
-    x, known = torch.randn(5, 50), torch.cat([torch.ones(1, 50), torch.randn(H, 50)])
+    x, h = torch.randn(50, 5), torch.randn(50, H)
 
     def gradients():
-        y, log_det = ours(x, known)
-        return torch.autograd.grad(y.square().sum() + log_det.sum(), list(ours.layers))
+        return torch.autograd.grad(_masked.log_prob([ours], x, h).square().sum(), list(ours.layers))
 
     fused = gradients()
     _native.use(False)

@@ -27,10 +27,12 @@ def simulated(tmp_path_factory):
     return tiny
 
 
-def torchrun(tiny: Tiny, world: int, *more: str, restarts: int = 0) -> subprocess.Popen[str]:
+def torchrun(
+    tiny: Tiny, world: int, *, restarts: int = 0, program: tuple[str, ...] = ("-m", "sbiwb"), verb: str = "train"
+) -> subprocess.Popen[str]:
     """The real command in `world` processes, found on this machine alone."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", f"--max-restarts={restarts}"]
-    command = [*launcher, "-m", "sbiwb", *tiny.arguments("train", *more)]
+    command = [*launcher, *program, *tiny.arguments(verb)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=tiny.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -117,3 +119,33 @@ def test_a_signal_stops_all_at_one_step_with_a_checkpoint(simulated, two, tmp_pa
     assert code == 0 and ("Going on from step" in told or "done already" in told), told
     ours, theirs = last(tiny), last(two)
     assert all(torch.equal(ours["module"][name], theirs["module"][name]) for name in theirs["module"])
+
+
+DIVERGING = """
+import sys
+from sbiwb.cli.app import main
+from sbiwb.training.loop import Trainer
+
+real = Trainer._update
+
+def diverging(self):
+    real(self)
+    if self.ranks.rank == 1 and self.progress.step == 30:
+        self.weights.vector.data[0] += 1e-7 + abs(self.weights.vector.data[0]) * 1e-6
+
+Trainer._update = diverging
+main()
+"""
+
+
+def test_processes_that_come_to_differ_are_noticed_at_the_next_validation(simulated, tmp_path):
+    tiny = copy(simulated, tmp_path / "p")
+    (tiny.folder / "diverging.py").write_text(DIVERGING)
+    code, told = ended(torchrun(tiny, 2, program=("diverging.py",)))
+    assert code != 0 and "the weights of the 2 processes came to differ" in told and "train step 40" in told, told
+
+
+def test_several_processes_do_nothing_but_train(simulated, tmp_path):
+    tiny = copy(simulated, tmp_path / "p")
+    code, told = ended(torchrun(tiny, 2, verb="run"))
+    assert code != 0 and "runs in one process, and this is one of several" in told, told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -210,3 +211,45 @@ def test_a_signal_while_waiting_for_simulations_saves_and_goes(tmp_path, number)
     until(lambda: len(checkpoints(tiny.run / "train")) >= 1)
     assert child.kill_after(0.5, number) == (130 if number == signal.SIGINT else 75), child.told
     assert last(tiny)["trainer"]["progress"]["step"] < 60
+
+
+@pytest.mark.parametrize("moment", ["_validate", "_save"])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_in_a_validation_or_while_saving_is_heeded_afterwards(simulated, tmp_path, monkeypatch, moment, number):
+    tiny, whole = copy(simulated, tmp_path / "p"), copy(simulated, tmp_path / "whole")
+    train(whole.open(), Recorder())
+    owner = module.Keeper if moment == "_save" else module.Trainer
+    real, times = getattr(owner, moment), []
+
+    def signalled(self):
+        times.append(1)
+        if len(times) == 3:
+            os.kill(os.getpid(), number)
+        return real(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Stopped):
+        patch.setattr(owner, moment, signalled)
+        train(tiny.open(), Recorder())
+    train(tiny.open(), Recorder())
+    assert same(tiny, whole)
+
+
+def test_a_shard_that_vanishes_while_training_is_told_and_training_goes_on_later(simulated, tmp_path, monkeypatch):
+    tiny, whole = copy(simulated, tmp_path / "p"), copy(simulated, tmp_path / "whole")
+    train(whole.open(SMALL), Recorder())
+    path = tiny.run / "data/train/shard-000002.h5"
+    aside = path.with_suffix(".aside")
+    real = module.open_trainer
+
+    def opened_without_a_shard(*arguments, **more):
+        opened = real(*arguments, **more)
+        path.rename(aside)
+        return opened
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="vanished while training") as caught:
+        patch.setattr(module, "open_trainer", opened_without_a_shard)
+        train(tiny.open(SMALL), Recorder())
+    assert caught.value.where == str(path) and "sbiwb simulate" in caught.value.todo
+    aside.rename(path)
+    train(tiny.open(SMALL), Recorder())
+    assert same(tiny, whole)
