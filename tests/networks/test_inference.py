@@ -234,6 +234,15 @@ def test_flows_in_c_give_the_same_numbers(columns, features, batch, options):
             assert torch.allclose(net.transport(u, h).double(), exact.transport(u.double(), h.double()), atol=2e-3)
 
 
+def test_what_does_not_fit_is_refused_by_torch():
+    net, z, h = build("nsf", {"hidden": [16]}, 3), torch.randn(40, 3), torch.randn(40, H)
+    for wrong in ((z[:, :2], h), (z, h[:, :2]), (z, h[:9]), (z, h.double())):
+        with pytest.raises(RuntimeError):
+            net.log_prob(*wrong)
+    with pytest.raises(RuntimeError):
+        net.double().log_prob(z, h)
+
+
 def test_what_c_does_not_write_to_is_left_alone():
     """Gradients only of what asks for them, arguments of any strides, an empty batch."""
     net, z, h = build("nsf", {"hidden": [16]}, 3), torch.randn(3, 40).t(), torch.randn(H, 80).t()[::2].requires_grad_()

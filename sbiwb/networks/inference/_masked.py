@@ -3,7 +3,7 @@
 The masks and the initial weights are zuko's; the evaluation is our own, feature-first and with few operations:
 
 - a layer is one matrix (out, 1 + in), its bias the first column, so that a layer is one matrix product each way;
-- with ReLU the whole transform is one node of autograd, whose gradient is written out below;
+- with ReLU, on the CPU, a whole flow is one node of autograd, in C (`flow.c`);
 - hidden units are sorted by the pass that first needs them, so that the inverse computes each unit once, in the pass of its degree:
   D passes cost about one evaluation. What depends on the features alone is computed once for all draws of an observation.
 
@@ -14,6 +14,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,51 @@ class Pass:
     units: tuple[int, ...]
 
 
+def log_prob(transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor) -> Tensor:
+    """log q(z | features) (B,) of z (B, D) and features (B, H): noise is standard normal."""
+    native = _native_flow(transforms, z, features)
+    if native:
+        return _Fused.apply(z, features, native.kernels, native.plans, *native.layers)
+    x, known, total = z.t().contiguous(), _known(features), z.new_zeros(len(z))
+    for transform in transforms:
+        x, log_det = transform(x, known)
+        total = total + log_det
+    return total + _log_normal(x)
+
+
+def transport(transforms: Sequence[MaskedTransform], noise: Tensor, features: Tensor) -> Tensor:
+    """z (N, S, D) of noise (N, S, D), given features (N, H)."""
+    native = None if torch.is_grad_enabled() else _native_flow(transforms, noise, features)
+    if native:
+        return native.inverse(noise.flatten(0, 1).t(), features.t()).t().unflatten(0, noise.shape[:2])
+    y, known = noise.movedim(-1, 0).contiguous(), _known(features)
+    for transform in reversed(transforms):
+        y = transform.inverse(y, known)
+    return y.movedim(0, -1)
+
+
+def _known(features: Tensor) -> Tensor:
+    """Features (B, H) as rows, after one of ones that meets the biases, (1 + H, B)."""
+    return torch.cat([features.new_ones(1, len(features)), features.t()])
+
+
+def _log_normal(noise: Tensor) -> Tensor:
+    """The standard normal's log-density (B,) at noise (D, B)."""
+    return -0.5 * (noise.square().sum(0) + len(noise) * math.log(2 * math.pi))
+
+
+def _native_flow(transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor) -> _native.Flow | None:
+    """The flow in C, or None where it cannot be evaluated there: C checks nothing, so whatever is unusual is left to torch."""
+    first, plans = transforms[0], [transform.plan for transform in transforms if transform.plan]
+    kernels = _native.flows(z, first.rows) if len(plans) == len(transforms) else None
+    if not kernels or (z.shape[0], z.shape[-1], first.features) != (features.shape[0], first.columns, features.shape[-1]):
+        return None
+    # a ParameterList's own iterator would take a tenth of a small evaluation
+    layers = [layer for transform in transforms for layer in transform.layers._parameters.values() if layer is not None]
+    plain = all(tensor.dtype == torch.float32 and tensor.is_cpu and tensor.is_contiguous() for tensor in layers)
+    return _native.Flow(kernels, plans, layers) if plain and features.dtype == torch.float32 and features.is_cpu else None
+
+
 class MaskedTransform(nn.Module):
     """y (D, B) of x (D, B), given what is known, (1 + H, B): a row of ones, then the features.
 
@@ -45,15 +91,15 @@ class MaskedTransform(nn.Module):
     def __init__(self, layers: Sequence[MaskedLinear], order: Tensor, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.columns, self.rows, self.activation = len(order), len(layers[-1].weight) // len(order), activation
+        self.features = layers[0].weight.shape[1] - self.columns
         weights, masks, self.passes = _sorted(layers, order)
+        self.plan = _plan(masks, order, self.passes) if activation is torch.relu else None
         self.layers = nn.ParameterList(weights)
         for depth, mask in enumerate(masks):
             self.register_buffer(f"mask_{depth}", mask, persistent=False)
 
     def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """y (D, B) and the log-determinant (B,)."""
-        if self.activation is torch.relu and _native.kernels(x, self.rows):
-            return _Fused.apply(x, known, self._masks(), *self.layers)
+        """y (D, B) and the log-determinant (B,), by operations of torch."""
         return _spline.forward(x, self._phi(x, known))
 
     def inverse(self, y: Tensor, known: Tensor) -> Tensor:
@@ -117,38 +163,43 @@ def _spread(few: Tensor, draws: int) -> Tensor:
 
 
 class _Fused(torch.autograd.Function):
-    """The network with ReLU and its splines as one node: a third of the operations that autograd would record."""
+    """log q of transforms with ReLU as one node, nearly all of it in C."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, known: Tensor, masks: Sequence[Tensor], *layers: Tensor) -> tuple[Tensor, Tensor]:
-        weights = [layer * mask for layer, mask in zip(layers, masks, strict=True)]
-        hidden = [torch.cat([known, x])]
-        for weight in weights[:-1]:
-            units = x.new_empty(1 + len(weight), x.shape[1])
-            units[0] = 1
-            torch.mm(weight, hidden[-1], out=units[1:]).relu_()
-            hidden.append(units)
-        phi = torch.mm(weights[-1], hidden[-1]).view(len(x), -1, x.shape[1])
-        ctx.kernels, ctx.masks = _native.kernels(x, phi.shape[1]), masks
-        ctx.save_for_backward(x, phi, *weights, *hidden)
-        return ctx.kernels.forward(x, phi)
+    def forward(ctx: Any, z: Tensor, features: Tensor, kernels: _native.Kernels, plans: Sequence[_native.Plan], *layers: Tensor) -> Tensor:
+        noise, log_det, kept = _native.Flow(kernels, plans, layers).forward(z.t(), features.t(), keep=any(ctx.needs_input_grad))
+        ctx.kernels, ctx.plans = kernels, plans
+        ctx.save_for_backward(noise, features, kept, *layers)
+        return log_det + _log_normal(noise)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, phi, *rest = ctx.saved_tensors
-        weights, hidden = rest[: len(ctx.masks)], rest[len(ctx.masks) :]
-        g_x, g = ctx.kernels.backward(x, phi, *(grad.contiguous() for grad in grads))
-        g, g_layers = g.flatten(0, 1), []
-        for depth in reversed(range(len(weights))):
-            g_layers.append(torch.mm(g, hidden[depth].t()).mul_(ctx.masks[depth]))
-            if depth:
-                g = torch.ops.aten.threshold_backward(torch.mm(weights[depth][:, 1:].t(), g), hidden[depth][1:], 0)
-        g_known = None
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            g_known, more = torch.mm(weights[0].t(), g).split([len(weights[0][0]) - len(x), len(x)])
-            g_x += more
-        return g_x, g_known, None, *reversed(g_layers)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        noise, features, kept, *layers = ctx.saved_tensors
+        g_z, g_features = -grad * noise, features.new_zeros(features.shape[::-1]) if ctx.needs_input_grad[1] else None
+        g_layers = _native.Flow(ctx.kernels, ctx.plans, layers).backward(kept, g_z, grad.contiguous(), g_features)
+        return g_z.t(), None if g_features is None else g_features.t(), None, None, *g_layers
+
+
+def _plan(masks: Sequence[Tensor], order: Tensor, passes: Sequence[Pass]) -> _native.Plan | None:
+    """The masks as `flow.c` wants them, or None where they are no staircase once rows and columns are sorted by pass."""
+    columns, turn = len(order), torch.argsort(order, stable=True)
+    steps = [turn, torch.tensor([len(passes)]), torch.stack([(order <= p).sum() for p in range(len(passes))])]
+    steps += [torch.tensor([one.units[depth] for one in passes]) for depth in range(len(masks) - 1)]
+    for depth, mask in enumerate(masks):
+        open_ = mask[:, 1:].bool()
+        if depth == 0:
+            known = open_.shape[1] - columns
+            open_ = torch.cat([open_[:, :known], open_[:, known:][:, turn]], 1)
+        if depth == len(masks) - 1:
+            open_ = open_.unflatten(0, (columns, -1))[turn].flatten(0, 1)
+        count = open_.sum(1)
+        if not torch.equal(open_, torch.arange(open_.shape[1]) < count[:, None]) or (count.diff() < 0).any():
+            return None
+        steps += [count, (~open_).sum(0)]
+    widths = [len(mask) for mask in masks[:-1]]
+    sizes = torch.tensor([columns, masks[0].shape[1] - 1 - columns, len(masks), *widths])
+    return _native.Plan(sizes, torch.cat(steps)) if 2 <= len(masks) <= _native.MOST_LAYERS else None
 
 
 def _sorted(layers: Sequence[MaskedLinear], order: Tensor) -> tuple[list[nn.Parameter], list[Tensor], list[Pass]]:

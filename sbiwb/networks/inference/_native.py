@@ -1,7 +1,7 @@
-"""Splines in C for the CPU: `spline.c`, compiled by the machine's own compiler at first use and kept for the next time.
+"""Flows in C for the CPU: `flow.c`, with `spline.c` in it, compiled by the machine's own compiler at first use and kept for the next time.
 
 A kernel is compiled for this very processor, so it is kept under a name that says source, flags, compiler and processor. Where there is
-no compiler, the splines are torch operations: the same numbers to rounding, several times slower.
+no compiler, the flows are torch operations: the same numbers to rounding, several times slower.
 """
 
 from __future__ import annotations
@@ -13,16 +13,29 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 LANES = 16  # members of the batch in a vector, as in spline.c
-SOURCE = Path(__file__).with_name("spline.c")
+MOST_LAYERS = 33  # of a transform's network, as in flow.c
+SOURCES = [Path(__file__).with_name(name) for name in ("flow.c", "spline.c")]  # the first includes the other
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
+_SIGNATURES = {  # name: how many pointers, then how many int64
+    "forward": (4, 2),
+    "backward": (6, 2),
+    "inverse": (3, 2),
+    "flow_kept": (1, 2),
+    "flow_scratch": (1, 0),
+    "flow_forward": (9, 6),
+    "flow_backward": (9, 2),
+    "flow_inverse": (7, 7),
+}
 _state = {"on": True}
 
 
@@ -32,8 +45,16 @@ def use(on: bool) -> None:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What `flow.c` must know of a transform besides its weights; both tensors are int64, as described there."""
+
+    sizes: Tensor
+    steps: Tensor
+
+
+@dataclass(frozen=True)
 class Kernels:
-    """The compiled functions for one number of bins; tensors are float32, contiguous, with at least `LANES` in the batch B."""
+    """The compiled functions for one number of bins; tensors are float32 and contiguous, splines have at least `LANES` in the batch B."""
 
     library: ctypes.CDLL
 
@@ -56,13 +77,68 @@ class Kernels:
         return x
 
 
-def _pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
+@dataclass(frozen=True)
+class Flow:
+    """The functions of `flow.c` for T transforms of the same sizes and all their layers, float32 and contiguous.
+
+    Arguments x, y (D, B) and features (H, B) may have any strides.
+    """
+
+    kernels: Kernels
+    plans: Sequence[Plan]
+    layers: Sequence[Tensor]
+
+    def forward(self, x: Tensor, features: Tensor, *, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """y (D, B), the log-determinant (B,) and, to keep for `backward`, all activations."""
+        (columns, batch), sizes = x.shape, self.plans[0].sizes.data_ptr()
+        y, log_det = x.new_empty(columns, batch), x.new_empty(batch)
+        kept, scratch = x.new_empty(self.kernels.library.flow_kept(sizes, len(self.plans), batch) if keep else 0), self._scratch(x)
+        pointers = _pointers(features, x, y, log_det, kept, scratch)
+        self.kernels.library.flow_forward(*self._network(), *pointers, *features.stride(), *x.stride(), len(self.plans), batch)
+        return y, log_det, kept
+
+    def backward(self, kept: Tensor, g_y: Tensor, g_l: Tensor, g_features: Tensor | None) -> list[Tensor]:
+        """Gradients of the layers from those of y (D, B), which becomes that of x, and of the log-determinant (B,); all contiguous.
+
+        The gradient of the features (H, B), unless it is None, is added to.
+        """
+        g_layers, scratch = [torch.empty_like(layer) for layer in self.layers], self._scratch(g_y)
+        known = None if g_features is None else g_features.data_ptr()
+        pointers = [*_pointers(kept, g_l, g_y), known, _table(g_layers), *_pointers(scratch)]
+        self.kernels.library.flow_backward(*self._network(), *pointers, len(self.plans), g_y.shape[1])
+        return g_layers
+
+    def inverse(self, y: Tensor, features: Tensor) -> Tensor:
+        """x (D, N S) of y (D, N S), S draws for each of N observations with features (H, N)."""
+        observations = features.shape[1]
+        x, scratch = torch.empty_like(y, memory_format=torch.contiguous_format), self._scratch(y)
+        count = len(self.plans), observations, y.shape[1] // max(1, observations)
+        self.kernels.library.flow_inverse(*self._network(), *_pointers(features, y, x, scratch), *features.stride(), *y.stride(), *count)
+        return x
+
+    def _network(self) -> tuple[Any, ...]:
+        return self.plans[0].sizes.data_ptr(), _table([plan.steps for plan in self.plans]), _table(self.layers)
+
+    def _scratch(self, like: Tensor) -> Tensor:
+        return like.new_empty(self.kernels.library.flow_scratch(self.plans[0].sizes.data_ptr()))
+
+
+def _table(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+def _pointers(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 def kernels(x: Tensor, rows: int) -> Kernels | None:
-    """The kernels for x (D, B) and R rows of parameters, or None where torch operations must do."""
-    usable = _state["on"] and x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= LANES
+    """The kernels for a spline of x (D, B) with R rows of parameters, or None where torch operations must do."""
+    return flows(x, rows) if x.shape[1] >= LANES else None
+
+
+def flows(x: Tensor, rows: int) -> Kernels | None:
+    """The kernels for a flow of x, whatever the batch, or None where torch operations must do."""
+    usable = _state["on"] and x.device.type == "cpu" and x.dtype == torch.float32
     if not usable or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
     return compiled(rows)
@@ -86,9 +162,10 @@ def available() -> bool:
 
 def _load(path: Path) -> ctypes.CDLL:
     library, pointer, number = ctypes.CDLL(str(path)), ctypes.c_void_p, ctypes.c_int64
-    for name, pointers in (("forward", 4), ("backward", 6), ("inverse", 3)):
+    for name, (pointers, numbers) in _SIGNATURES.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = [pointer] * pointers + [number] * 2, None
+        function.argtypes, function.restype = [pointer] * pointers + [number] * numbers, None
+    library.flow_kept.restype = library.flow_scratch.restype = number
     return library
 
 
@@ -103,11 +180,11 @@ def _built(defines: tuple[str, ...]) -> Path:
     if not compiler:
         raise FileNotFoundError("no C compiler")
     folder = cache_folder()
-    kept = folder / f"spline-{_name(compiler, defines)}.so"
+    kept = folder / f"flow-{_name(compiler, defines)}.so"
     if not kept.is_file():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             fresh = Path(scratch) / kept.name
-            command = [compiler, *FLAGS, *defines, str(SOURCE), "-o", str(fresh)]
+            command = [compiler, *FLAGS, *defines, str(SOURCES[0]), "-o", str(fresh)]
             subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
             os.replace(fresh, kept)
     return kept
@@ -115,7 +192,7 @@ def _built(defines: tuple[str, ...]) -> Path:
 
 def _name(compiler: str, defines: tuple[str, ...]) -> str:
     facts = [
-        SOURCE.read_text(encoding="utf-8"),
+        *(source.read_text(encoding="utf-8") for source in SOURCES),
         compiler,
         str(Path(compiler).resolve()),
         *FLAGS,

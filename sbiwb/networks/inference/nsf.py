@@ -23,6 +23,7 @@ from zuko.nn import MaskedLinear, MaskedMLP
 
 from sbiwb.errors import ConfigError
 from sbiwb.families import Part
+from sbiwb.networks.inference import _masked
 from sbiwb.networks.inference._masked import MaskedTransform
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -47,24 +48,11 @@ class NSF(nn.Module):
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,)."""
-        z, known = z.t().contiguous(), _known(features)
-        total = z.new_full(z.shape[1:], -0.5 * len(z) * math.log(2 * math.pi))
-        for transform in self.transforms:
-            z, log_det = transform(z, known)
-            total = total + log_det
-        return total - 0.5 * z.square().sum(0)
+        return _masked.log_prob(list(self.transforms), z, features)  # type: ignore[arg-type]
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D) of standard normal noise (N, S, D), given features (N, H)."""
-        z, known = noise.movedim(-1, 0).contiguous(), _known(features)
-        for transform in reversed(self.transforms):
-            z = transform.inverse(z, known)  # type: ignore[operator]
-        return z.movedim(0, -1)
-
-
-def _known(features: Tensor) -> Tensor:
-    """Features (B, H) as rows, after one of ones that meets the biases, (1 + H, B)."""
-    return torch.cat([features.new_ones(1, len(features)), features.t()])
+        return _masked.transport(list(self.transforms), noise, features)  # type: ignore[arg-type]
 
 
 class Config(Part):

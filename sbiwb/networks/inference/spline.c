@@ -7,7 +7,13 @@
  */
 #include <stdint.h>
 
-#define LANES 16
+#if defined(__AVX512F__)
+#define LANES 16 /* floats in a vector of this machine */
+#elif defined(__AVX__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
 #define BOUND 5.0f
 #define LOG_SLOPE (-6.9077552789821f)
 #define ROWS (3 * BINS - 1 + 2 * AFFINE)
@@ -15,7 +21,7 @@
 typedef float V __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4)));
 
-static inline V splat(float a) { return (V){0} + a; }
+static inline V splat(float a) { return a - (V){0}; }
 static inline V load(const float *p) { return *(const V *)p; }
 static inline void store(float *p, V v) { *(V *)p = v; }
 static inline V pick(I where, V a, V b) { return (V)((where & (I)a) | (~where & (I)b)); }
@@ -76,9 +82,8 @@ static inline Bin locate(V value, int by_height, const float *phi, int64_t B, V 
   }
   const float *slopes = phi + 2 * BINS * B;
   const V *edges = by_height ? top : right;
-  Bin bin = {widths[0], heights[0], splat(0), splat(0), splat(0), load(slopes), 2 * BOUND / x, 2 * BOUND / y};
+  Bin bin = {widths[0], heights[0], splat(0), splat(0), splat(0), load(slopes), 2 * BOUND / x, 2 * BOUND / y, splat(0), (I){0}};
   bin.target = (value + BOUND) / (by_height ? bin.norm_y : bin.norm_x);
-  bin.k = (I){0};
   for (int k = 1; k < BINS; k++) {
     I beyond = bin.target > edges[k - 1];
     bin.k -= beyond;
