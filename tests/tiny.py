@@ -163,6 +163,11 @@ class Child:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     @property
+    def ended(self) -> bool:
+        """Whether it is over, its exit code not yet asked for."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    @property
     def told(self) -> str:
         return self.log.read_text()
 

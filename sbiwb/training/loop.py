@@ -1,7 +1,7 @@
 """The training loop: a generator of events over a state that can be saved at any step and gives the same numbers when resumed.
 
-A step waits for nothing: the loss, the gradient norm and whether both are finite stay on the device, a step that is not finite changes
-no weight, and the numbers are read every `READ_EVERY` steps.
+A step waits for nothing: the loss and whether it is finite stay on the device, a step that is not finite changes no weight, and the losses
+of the last steps are read every `READ_EVERY` steps.
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ class Progress:
     best_loss: float = math.inf
     best_step: int = 0
     waited: int = 0
+    read: int = 0  # the step up to which losses were read
+    loss_sum: float = 0.0  # since the last validation
+    loss_count: int = 0
     skipped: int = 0
+    bad_in_a_row: int = 0
     rate_scale: float = 1.0
     good_step: int = 0
     times_back: int = 0
@@ -145,8 +149,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW([self.weights.vector], lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
-        self.tally = self.weights.vector.detach().new_zeros(4)  # sum of losses, their count, steps skipped, skipped in a row
-        self.norm = self.tally.new_zeros(())
+        self.recent = self.averages.new_zeros(READ_EVERY)  # losses, not finite where the gradient was not
+        self.norm = self.averages.new_zeros(())
         self._good = self._vectors()
 
     @property
@@ -161,12 +165,12 @@ class Trainer:
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "good": self._good,
-            "tally": self.tally,
+            "recent": self.recent,
             "norm": self.norm,
             "source": self.source.state(),
             "progress": asdict(self.progress),
             "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if self.tally.is_cuda else None,
+            "cuda_rng": torch.cuda.get_rng_state() if self.recent.is_cuda else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -175,12 +179,12 @@ class Trainer:
         self.averages.copy_(state["averages"])
         self.best, self._good = state["best"], state["good"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.tally.copy_(state["tally"])
+        self.recent.copy_(state["recent"])
         self.norm.copy_(state["norm"])
         self.source.load(state["source"])
         self.progress = Progress(**state["progress"])
         torch.set_rng_state(state["torch_rng"].cpu())
-        if state["cuda_rng"] is not None and self.tally.is_cuda:
+        if state["cuda_rng"] is not None and self.recent.is_cuda:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu())
 
     def run(self, stopping: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -257,16 +261,15 @@ class Trainer:
     @torch.no_grad()
     def _update(self) -> None:
         """Clips, steps and averages; a step that is not finite changes no weight."""
-        gradient, loss = self.weights.gradient[: len(self.weights.vector)], self.weights.extra
+        gradient, place = self.weights.gradient[: len(self.weights.vector)], self.progress.step % READ_EVERY
         torch.linalg.vector_norm(gradient, out=self.norm)
-        bad = (~(self.norm + loss).isfinite()).to(loss.dtype)  # (1,)
+        loss = torch.add(self.weights.extra, self.norm, alpha=0)  # not finite if either is not
+        self.recent[place : place + 1] = loss
         if self.options.clip_norm:
             gradient.mul_((self.options.clip_norm / (self.norm + 1e-6)).clamp_(max=1))
-        self.optimizer.found_inf = bad[0]  # type: ignore[attr-defined]
+        self.optimizer.found_inf = (~loss.isfinite()).to(loss.dtype)[0]  # type: ignore[attr-defined]
         self.optimizer.step()
         self.averages.lerp_(self.weights.vector, 1 - self._decay)
-        self.tally[3] *= bad[0]
-        self.tally += torch.cat([torch.nan_to_num(loss, 0, 0, 0) * (1 - bad), 1 - bad, bad, bad])
 
     @property
     def _decay(self) -> float:
@@ -283,10 +286,24 @@ class Trainer:
         limit = self.options.max_time_min
         if limit and self.ranks.any(progress.seconds > 60 * limit * (1 - ANNEAL_SHARE)):
             self._end_soon("time")
-        progress.skipped, in_a_row = int(self.tally[2]), int(self.tally[3])
-        if in_a_row >= BAD_STEPS:
-            self._go_back()
-        return in_a_row >= BAD_STEPS
+        self._read()
+        if progress.bad_in_a_row < BAD_STEPS:
+            return False
+        self._go_back()
+        return True
+
+    def _read(self) -> None:
+        """Counts the losses since the last look."""
+        progress = self.progress
+        recent = self.recent.tolist()
+        for step in range(progress.read, progress.step):
+            loss = recent[step % READ_EVERY]
+            good = math.isfinite(loss)
+            progress.loss_sum += loss if good else 0.0
+            progress.loss_count += good
+            progress.skipped += not good
+            progress.bad_in_a_row = 0 if good else progress.bad_in_a_row + 1
+        progress.read = progress.step
 
     def _end_soon(self, why: str) -> None:
         """Begins the last stretch, unless it has begun."""
@@ -309,7 +326,7 @@ class Trainer:
         self.weights.vector.copy_(self._good["weights"])
         self.averages.copy_(self._good["averages"])
         self.optimizer.state.clear()
-        self.tally[3] = 0
+        progress.bad_in_a_row = 0
 
     def _no_number(self, what: str) -> TrainingError:
         todo = "Lower train.learning_rate, or add a transform such as log or standardize to the inputs."
@@ -320,7 +337,7 @@ class Trainer:
             return error
         size = self.source.batch_size // self.ranks.world
         return TrainingError(
-            f"a batch of {size:,} pairs needs more memory than there is on {self.tally.device}",
+            f"a batch of {size:,} pairs needs more memory than there is on {self.recent.device}",
             where=f"train step {self.progress.step}",
             todo=f"Use train.batch_size: {max(1, self.source.batch_size // 2)} (with --fresh), or a smaller network.",
         )
@@ -332,14 +349,14 @@ class Trainer:
         members = max((values.shape[1] for values, _ in self.validation.inputs.values() if values.dim() > 2), default=1)
         mine = self.validation[self.ranks.rank :: self.ranks.world]
         parts = [-self.averaged(part.z, part.inputs).double().sum() for part in mine.chunks(max(64, VALIDATION_MEMBERS // (32 * members)))]
-        total = torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=self.tally.device)
+        total = torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=self.recent.device)
         self.ranks.total(total)
         return float(total) / len(self.validation)
 
     def _validate(self) -> Validated:
         progress, options = self.progress, self.options
-        summed, count = self.tally[:2].tolist()
-        train_loss, loss = summed / count if count else math.nan, self.validation_loss()
+        self._read()
+        train_loss, loss = progress.loss_sum / progress.loss_count if progress.loss_count else math.nan, self.validation_loss()
         improved = loss < progress.best_loss
         self._check_ranks()
         if improved:
@@ -350,8 +367,8 @@ class Trainer:
         if math.isfinite(loss):
             self._good, progress.good_step = self._vectors(), progress.step
         progress.losses.append([progress.step, train_loss, loss])
-        self.tally[:2] = 0
-        event = Validated(progress.step, train_loss, loss, self._last_rate, float(self.norm), int(self.tally[2]), improved)
+        progress.loss_sum, progress.loss_count = 0.0, 0
+        event = Validated(progress.step, train_loss, loss, self._last_rate, float(self.norm), progress.skipped, improved)
         if options.schedule == "plateau" and progress.waited and progress.waited % PLATEAU == 0:
             progress.rate_scale /= 2
         if options.patience and progress.waited >= options.patience:

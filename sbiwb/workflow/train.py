@@ -266,7 +266,7 @@ class Keeper:
         """Progress, rates and losses on the running line."""
         now, step = time.monotonic(), self.trainer.progress.step
         rate = (step - self.first_step) * self.trainer.source.batch_size / max(1e-9, now - self.began)
-        memory = {"memory": f"{torch.cuda.max_memory_allocated() / GB:.1f} GB"} if self.trainer.tally.is_cuda else {}
+        memory = {"memory": f"{torch.cuda.max_memory_allocated() / GB:.1f} GB"} if self.trainer.recent.is_cuda else {}
         ticker.advance(step - self.shown_step, **self.facts, **{"pairs/s": f"{rate:,.0f}"}, **memory, **self.trainer.source.facts())
         self.shown_at, self.shown_step = now, step
 

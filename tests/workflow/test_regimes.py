@@ -69,7 +69,7 @@ def test_streamed_training_is_resumed_to_the_same_bits(simulated, tmp_path):
     train(whole.open(SMALL), Recorder())
     for _ in range(3):
         before, child = checkpoints(tiny.run / "train"), tiny.fork("train", "--set", SMALL)
-        until(lambda before=before: checkpoints(tiny.run / "train") != before)
+        until(lambda before=before, child=child: checkpoints(tiny.run / "train") != before or child.ended)
         child.kill_after(dice.uniform(0, 0.05))
     child = tiny.fork("train", "--set", SMALL)
     assert child.wait() == 0, child.told

@@ -73,7 +73,7 @@ def killed_and_run_again(tmp_path, simulated, undisturbed, kills: int, seed: int
     for _ in range(kills):
         before, child = checkpoints(tiny.run / "train"), tiny.fork("train")
         if dice.random() < 0.8:
-            until(lambda before=before: checkpoints(tiny.run / "train") != before)
+            until(lambda before=before, child=child: checkpoints(tiny.run / "train") != before or child.ended)
         early += child.kill_after(dice.uniform(0, 0.1)) == -signal.SIGKILL
     child = tiny.fork("train")
     assert child.wait() == 0, child.told

@@ -4,7 +4,7 @@ The masks and the initial weights are zuko's; the evaluation is our own, feature
 
 - a layer is one matrix (out, 1 + in), its bias the first column, so that a layer is one matrix product each way;
 - with ReLU, on the CPU, a whole flow is one node of autograd, in C (`flow.c`);
-- hidden units are sorted by the pass that first needs them, so that the inverse computes each unit once, in the pass of its degree:
+- hidden units are sorted by the pass that first needs them, so that the inverse in C computes each unit once, in the pass of its degree:
   D passes cost about one evaluation. What depends on the features alone is computed once for all draws of an observation.
 
 References:
@@ -51,10 +51,10 @@ def transport(transforms: Sequence[MaskedTransform], noise: Tensor, features: Te
     native = None if torch.is_grad_enabled() else _native_flow(transforms, noise, features)
     if native:
         return native.inverse(noise.flatten(0, 1).t(), features.t()).t().unflatten(0, noise.shape[:2])
-    y, known = noise.movedim(-1, 0).contiguous(), _known(features)
+    y, known = noise.flatten(0, 1).t(), _known(features.repeat_interleave(noise.shape[1], dim=0))
     for transform in reversed(transforms):
         y = transform.inverse(y, known)
-    return y.movedim(0, -1)
+    return y.t().unflatten(0, noise.shape[:2])
 
 
 def _known(features: Tensor) -> Tensor:
@@ -103,22 +103,12 @@ class MaskedTransform(nn.Module):
         return _spline.forward(x, self._phi(x, known))
 
     def inverse(self, y: Tensor, known: Tensor) -> Tensor:
-        """x (D, N, S) of y (D, N, S), with S draws for each of N observations of which `known` (1 + H, N) holds."""
-        if torch.is_grad_enabled():
-            return self._inverse_with_gradients(y, known)
-        weights, shape = self._weights(), y.shape
-        few = self._blank(weights, known)
-        self._fill(weights, few, (0,) * (len(weights) - 1), self.passes[0].units)
-        many = [_spread(buffer, shape[2]) for buffer in few]
-        for p, one in enumerate(self.passes):
-            if p:
-                self._fill(weights, many, self.passes[p - 1].units, one.units)
-            last = weights[-1].view(self.columns, self.rows, -1)[one.columns, :, : 1 + one.units[-1]].flatten(0, 1)
-            hidden = (many if p else few)[-1][: 1 + one.units[-1]]
-            phi = (last @ hidden).view(len(one.columns), self.rows, -1)
-            phi = phi if p else _spread(phi.flatten(0, 1), shape[2]).view(len(one.columns), self.rows, -1)
-            many[0][len(known) + one.columns] = _spline.inverse(y[one.columns].flatten(1), phi)
-        return many[0][len(known) :].view(shape)
+        """x (D, B) of y (D, B), by operations of torch: the whole network once a pass, nothing in place."""
+        x = torch.zeros_like(y)
+        for one in self.passes:
+            phi = self._phi(x, known)[one.columns]
+            x = x.index_copy(0, one.columns.to(y.device), _spline.inverse(y[one.columns], phi))
+        return x
 
     def _masks(self) -> tuple[Tensor, ...]:
         return tuple(getattr(self, f"mask_{depth}") for depth in range(len(self.layers)))
@@ -133,33 +123,6 @@ class MaskedTransform(nn.Module):
         for weight in body:
             hidden = torch.cat([known[:1], self.activation(weight @ hidden).to(known.dtype)])
         return (last @ hidden).to(x.dtype).unflatten(0, (self.columns, self.rows))
-
-    def _inverse_with_gradients(self, y: Tensor, known: Tensor) -> Tensor:
-        """The whole network once a pass, nothing in place."""
-        flat, known = y.flatten(1), known.repeat_interleave(y.shape[2], dim=1)
-        x = torch.zeros_like(flat)
-        for one in self.passes:
-            phi = self._phi(x, known)[one.columns]
-            x = x.index_copy(0, one.columns, _spline.inverse(flat[one.columns], phi))
-        return x.view(y.shape)
-
-    def _blank(self, weights: Sequence[Tensor], known: Tensor) -> list[Tensor]:
-        """Inputs and hidden layers of N observations, all rows of ones in place and all columns of x zero."""
-        inputs = torch.cat([known, known.new_zeros(self.columns, known.shape[1])])
-        return [inputs, *(known.new_ones(1 + len(weight), known.shape[1]) for weight in weights[:-1])]
-
-    def _fill(self, weights: Sequence[Tensor], buffers: Sequence[Tensor], done: Sequence[int], units: Sequence[int]) -> None:
-        """Computes the units of each hidden layer from the first that is not done to the last that can be known."""
-        width = len(buffers[0])
-        for depth, (weight, start, end) in enumerate(zip(weights[:-1], done, units, strict=True)):
-            if start < end:
-                buffers[depth + 1][1 + start : 1 + end] = self.activation(weight[start:end, :width] @ buffers[depth][:width])
-            width = 1 + end
-
-
-def _spread(few: Tensor, draws: int) -> Tensor:
-    """Rows of N observations (rows, N) to rows of all their draws (rows, N S)."""
-    return few[:, :, None].expand(-1, -1, draws).flatten(1).contiguous()
 
 
 class _Fused(torch.autograd.Function):

@@ -116,7 +116,8 @@ static inline void forward_lanes(const float *x, const float *phi, float *y, V *
   *log_slope = l + pick(inside, vlog(slope), splat(0));
 }
 
-static inline void backward_lanes(const float *x, const float *phi, const float *g_y, const float *g_l, float *g_x, float *g_phi, int64_t B) {
+static inline void backward_lanes(const float *x, const float *phi, const float *g_y, const float *g_l, float *g_x, float *g_phi,
+                                  int64_t B) {
   V widths[BINS], heights[BINS], value = load(x), u = value, outer_y = load(g_y), outer_l = load(g_l), scale = splat(1), a = splat(0);
   if (AFFINE) {
     a = shrink(load(phi + B), 1 / LOG_SLOPE);
@@ -186,7 +187,8 @@ void forward(const float *x, const float *phi, float *y, float *log_det, int64_t
 /* Gradients of x (D, B) and phi (D, ROWS, B) from those of y (D, B) and the log-determinant (B). */
 void backward(const float *x, const float *phi, const float *g_y, const float *g_l, float *g_x, float *g_phi, int64_t D, int64_t B) {
   for (int64_t d = 0; d < D; d++)
-    EACH_VECTOR(i) backward_lanes(x + d * B + i, phi + d * ROWS * B + i, g_y + d * B + i, g_l + i, g_x + d * B + i, g_phi + d * ROWS * B + i, B);
+    EACH_VECTOR(i)
+      backward_lanes(x + d * B + i, phi + d * ROWS * B + i, g_y + d * B + i, g_l + i, g_x + d * B + i, g_phi + d * ROWS * B + i, B);
 }
 
 /* x (D, B) of y (D, B). */
