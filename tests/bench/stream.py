@@ -4,7 +4,8 @@
     python -m tests.bench.stream --json FILE          writes the numbers too
 
 Every try is a fresh process that loads real shards (checksum, HDF5, a standardizing adapter) whose pages were dropped from the cache
-(`--warm`: were not), and times the second epoch; the first, untimed and without steps, also adapts each shard and spools it. A step is a chain of small matrix products. `growth` is the peak of resident memory above that
+(`--warm`: were not), and times the second epoch; the first, untimed and without steps, also adapts each shard and spools it. A step is
+a chain of small matrix products. `growth` is the peak of resident memory above that
 before the first shard was read, `data` what all pairs take as tensors: two windows are a tenth of it, so that with a shard on its way
 all stays below a quarter. Where `others` (cores that other processes use) is not near 0, compare `cpu us/pair` instead of the speeds.
 """
