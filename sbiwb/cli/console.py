@@ -72,9 +72,9 @@ class Bar:
         timing = [p.TextColumn("{task.fields[rate]}"), p.TimeElapsedColumn(), p.TextColumn("left"), p.TimeRemainingColumn()]
         self.bar = p.Progress(*columns, *timing, p.TextColumn("{task.fields[facts]}"), console=err)
         self.task = self.bar.add_task(name, total=total, completed=done, facts="", rate="")
-        self.progress = Live(console=err, refresh_per_second=5, get_renderable=self._both)
         self.done, self.start = 0, time.monotonic()
         self.facts: dict[str, object] = {}
+        self.progress = Live(console=err, refresh_per_second=5, get_renderable=self._both)
 
     def advance(self, n: int = 1, **facts: object) -> None:
         self.done += n

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 from typer.testing import CliRunner
@@ -311,3 +314,26 @@ def test_status_of_a_spoilt_config(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     told = shell(f"sbiwb status {tmp_path}")
     assert told.returncode == 2 and "is not the config of a run" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_on_a_terminal_training_shows_a_bar_and_a_table_of_numbers(tiny):
+    project = tiny()
+    assert project.command("simulate").returncode == 0
+    shown, code = on_a_terminal([SBIWB, *project.arguments("train")], project.folder)
+    assert code == 0, shown
+    for word in ("train", "60/60", "validation", "gradient", "pairs/s", "Stopped at step 60"):
+        assert word in shown
+
+
+def on_a_terminal(command: list[str], folder) -> tuple[str, int]:
+    """What a command writes to a terminal of 120 columns, and its exit code."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (40, 120))
+    process = subprocess.Popen(command, cwd=folder, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while piece := os.read(master, 4096):
+            shown += piece
+    os.close(master)
+    return shown.decode(), process.wait()
