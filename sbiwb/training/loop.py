@@ -139,7 +139,7 @@ class Trainer:
         precision: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.module, self.source, self.validation, self.options, self.ranks = module, source, validation, options, ranks
-        self.density, self.precision = density or module, precision or nullcontext()
+        self.density, self.precision = module if density is None else density, precision or nullcontext()
         self.steps = options.epochs * source.steps_per_epoch if options.epochs else options.steps
         self.schedule: HasRate = Schedule(options.schedule, options.learning_rate, self.steps, options.warmup)
         self.averaged = copy.deepcopy(module).requires_grad_(False)
