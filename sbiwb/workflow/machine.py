@@ -73,8 +73,11 @@ def settle(
     if device == "cuda" and not torch.cuda.is_available():
         device = device_of(machine.device)
     kernels = _keep({"auto": "auto", "c": True, "torch": False}[machine.splines], saved, "kernels", True)
-    kernels = kernels and device == "cpu" and _native.available()
-    worth = not kernels and steps * COMPILE_SAVES_S > COMPILE_COSTS_S and (device == "cuda" or _native.available())
+    compiler = device == "cuda" or _native.available()
+    if not compiler and reporter:
+        reporter.warn("no working C compiler (cc): the network is evaluated by torch operations, several times slower.")
+    kernels = kernels and device == "cpu" and compiler
+    worth = not kernels and compiler and steps * COMPILE_SAVES_S > COMPILE_COSTS_S
     found = Settings(
         device=device,
         threads=_keep(machine.threads, saved, "threads", _threads(train.batch_size, shapes)),

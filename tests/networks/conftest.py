@@ -1,13 +1,16 @@
-"""One seed and one thread for every test of the networks: the nets are tiny, and waiting threads cost more than they give."""
+"""One seed, one thread and the kernels for every test of the networks: the nets are tiny, and waiting threads cost more than they give."""
 
 import pytest
 import torch
+
+from sbiwb.networks.inference import _native
 
 
 @pytest.fixture(autouse=True)
 def _seed_and_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    _native.use(True)  # a training in this process may have chosen otherwise
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield

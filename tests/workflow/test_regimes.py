@@ -253,3 +253,11 @@ def test_a_shard_that_vanishes_while_training_is_told_and_training_goes_on_later
     aside.rename(path)
     train(tiny.open(SMALL), Recorder())
     assert same(tiny, whole)
+
+
+def test_a_machine_without_a_compiler_is_told_that_it_will_be_slow(simulated, tmp_path, monkeypatch):
+    tiny, recorder = copy(simulated, tmp_path / "p"), Recorder()
+    monkeypatch.setattr(machine._native, "available", lambda: False)
+    train(tiny.open(), recorder)
+    assert recorder.warned == ["no working C compiler (cc): the network is evaluated by torch operations, several times slower."]
+    assert last(tiny)["about"]["settings"]["kernels"] is False
