@@ -160,6 +160,7 @@ def _each(work: Callable[[Any], None], pieces: Iterator[Any], threads: int) -> N
         for piece in pieces:
             work(piece)
         return
+    before = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = deque[Future[None]]()
         for piece in pieces:
@@ -168,6 +169,7 @@ def _each(work: Callable[[Any], None], pieces: Iterator[Any], threads: int) -> N
                 waiting.popleft().result()
         for one in waiting:
             one.result()
+    torch.set_num_threads(before)
 
 
 def _blocks(data_sets: int, draws: int) -> Iterator[tuple[slice, slice]]:

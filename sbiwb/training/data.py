@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sbiwb.errors import ConfigError
 from sbiwb.seeds import generator
 
 Inputs = dict[str, tuple[Tensor, Tensor | None]]
@@ -106,12 +107,21 @@ class MemoryPairs:
         seed: `train.seed`.
         rank: Which of `world` processes this is; it takes every `world`-th row of a batch.
         world: Processes that train together.
+
+    Raises:
+        ConfigError: The batch cannot be shared equally.
     """
 
     def __init__(self, data: TensorPairs, batch_size: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
         self.pairs: int | None = len(data)
         self.data, self.batch_size, self.seed = data, min(batch_size, len(data)), seed
         self.rank, self.world = rank, world
+        if self.batch_size % world:
+            raise ConfigError(
+                f"{self.batch_size} pairs cannot be shared equally by {world} processes",
+                where="train.batch_size",
+                todo=f"Take {max(world, self.batch_size - self.batch_size % world)}, of at most {len(data)} pairs.",
+            )
         self.steps_per_epoch = len(data) // self.batch_size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 

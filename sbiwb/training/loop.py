@@ -346,6 +346,8 @@ class Trainer:
     def validation_loss(self) -> float:
         """Mean negative log-density of z over the validation pairs, by the averaged weights, in nats."""
         self.averaged.eval()
+        for kept, running in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
+            kept.copy_(running)
         members = max((values.shape[1] for values, _ in self.validation.inputs.values() if values.dim() > 2), default=1)
         mine = self.validation[self.ranks.rank :: self.ranks.world]
         parts = [-self.averaged(part.z, part.inputs).double().sum() for part in mine.chunks(max(64, VALIDATION_MEMBERS // (32 * members)))]
@@ -391,7 +393,7 @@ class Trainer:
         progress = self.progress
         if not self.best:
             raise self._no_number("no validation gave a number")
-        early = [loss for step, _, loss in progress.losses if step <= 0.8 * progress.step]
+        early = [loss for step, _, loss in progress.losses if step <= 0.8 * progress.step and math.isfinite(loss)]
         falling = bool(early) and progress.finished == "steps" and min(early) - progress.best_loss > 0.02
         at_best = next((one for one in progress.losses if one[0] == progress.best_step), [0, math.nan, math.nan])
         return Finished(progress.step, progress.finished, progress.best_step, progress.best_loss, falling, at_best[2] - at_best[1])

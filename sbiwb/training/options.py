@@ -29,7 +29,12 @@ class TrainOptions(Options):
     warmup: float = Field(0.02, ge=0, le=1, description="Share of the steps in which the rate rises linearly.")
     clip_norm: float | None = Field(5.0, gt=0, description="Gradient norm above which gradients are scaled down; null never.")
     ema: float | None = Field(0.999, gt=0, lt=1, description="Decay of the averaged weights that are validated and kept; null: none.")
-    swa: float | None = Field(None, gt=0, lt=1, description="Share of the steps at the end whose weights are averaged equally; null: none.")
+    swa: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the whole course, at its end, whose weights are averaged equally; null: none. Use with patience: null.",
+    )
     validate_every: Count | None = Field(None, ge=1, description="Steps between validations; null: a hundredth of the steps, 50 at least.")
     patience: Count | None = Field(20, ge=1, description="Validations without improvement before the rate anneals; null: whole course.")
     checkpoint_every_s: float = Field(60.0, gt=0, description="Seconds between checkpoints.")

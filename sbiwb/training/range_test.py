@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sbiwb.errors import TrainingError
 from sbiwb.training.loop import Trainer
 from sbiwb.training.schedule import Ramp
 
@@ -65,5 +66,7 @@ def range_test(trainer: Trainer, steps: int) -> Iterator[float | RangeTest]:
             break
         yield losses[-1]
     kept = np.isfinite(losses)
+    if not kept.any():
+        raise TrainingError("the first loss is no number", where="train --find-lr", todo="Add a transform such as log or standardize.")
     tried, smoothed = np.array(rates)[kept], np.array(losses)[kept]
     yield RangeTest(tried, smoothed, float(tried[smoothed.argmin()]) / 3)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sbiwb.errors import Stopped, TrainingError
+from sbiwb.errors import TrainingError
 
 TIMEOUT = timedelta(minutes=10)
 PORT = 29500
@@ -64,9 +64,17 @@ class Ranks:
         """Whether it holds in one of the processes; all must ask at the same step."""
         if self.world == 1:
             return here
-        flag = torch.tensor([float(here)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        flag = torch.tensor([float(here)])
         self.total(flag)
         return bool(flag > 0)
+
+    def first(self, value: str) -> str:
+        """What the first process has, in all of them."""
+        if self.world == 1:
+            return value
+        told = [value]
+        dist.broadcast_object_list(told)
+        return told[0]
 
     def wait(self) -> None:
         """Until all are here."""
@@ -82,8 +90,8 @@ def found() -> Ranks:
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:
         return Ranks(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
-    if int(env.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in env:
-        return Ranks(int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"]), int(env.get("SLURM_LOCALID", 0)))
+    if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env:  # of srun; SLURM_NTASKS is there without it too
+        return Ranks(int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env.get("SLURM_LOCALID", 0)))
     return ALONE
 
 
@@ -114,14 +122,11 @@ def joined(device: str) -> Iterator[Ranks]:
         return
     _meeting_point()
     if device == "cuda":
-        torch.cuda.set_device(ranks.local)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT)
+        torch.cuda.set_device(ranks.local % torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT)
     try:
-        try:
-            yield ranks
-        except (Stopped, KeyboardInterrupt):  # all of them stop at the same step
-            ranks.wait()
-            raise
+        yield ranks
         ranks.wait()  # destroying the group while another process still sends aborts that one
     finally:
         dist.destroy_process_group()

@@ -16,6 +16,8 @@ import torch
 from sbiwb.errors import DiskError
 from sbiwb.training.data import TensorPairs
 
+RESERVE = 2 << 30  # bytes of the disk that are left free
+
 
 class Spool:
     """A loader that remembers on disk what another loader gave.
@@ -40,7 +42,8 @@ class Spool:
             pairs = _read(path)
         else:
             pairs = self._load(number)
-            _write(path, pairs)
+            if shutil.disk_usage(self._folder).free > RESERVE:  # checkpoints come first
+                _write(path, pairs)
         return pairs if self._device == "cpu" else _moved(pairs, self._device)
 
     def close(self) -> None:

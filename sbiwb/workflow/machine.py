@@ -36,6 +36,8 @@ class Settings:
         precision: Of the networks ahead of the splines, `float32` or `bfloat16`.
         compile: Whether the step goes through torch.compile.
         regime: `memory`, `disk` or `online`.
+        window: Pairs of a window of the regime `disk`.
+        processes: That train together.
     """
 
     device: str
@@ -44,6 +46,8 @@ class Settings:
     precision: str
     compile: bool
     regime: str
+    window: int
+    processes: int
 
     def apply(self) -> None:
         """Sets what holds for the whole process."""
@@ -57,7 +61,14 @@ class Settings:
 
 
 def settle(
-    project: Project, shapes: Mapping[str, InputShape], steps: int, saved: Mapping[str, Any] | None, reporter: Reporter | None
+    project: Project,
+    shapes: Mapping[str, InputShape],
+    steps: int,
+    saved: Mapping[str, Any] | None,
+    reporter: Reporter | None,
+    *,
+    window: int = 0,
+    processes: int = 1,
 ) -> Settings:
     """The settings of a training: what the YAML says, else what the training began with, else what suits this machine.
 
@@ -67,6 +78,8 @@ def settle(
         steps: Length of the training.
         saved: Settings in the checkpoint that it goes on from.
         reporter: Hears where going on will not give the same bits.
+        window: Pairs that memory allows a window.
+        processes: That train together.
     """
     machine, train = project.config.machine, project.config.train
     device = _keep(machine.device, saved, "device", device_of("auto"))
@@ -78,13 +91,16 @@ def settle(
         reporter.warn("no working C compiler (cc): the network is evaluated by torch operations, several times slower.")
     kernels = kernels and device == "cpu" and compiler
     worth = not kernels and compiler and steps * COMPILE_SAVES_S > COMPILE_COSTS_S
+    regime = _keep(train.regime, saved, "regime", _regime(project))
     found = Settings(
         device=device,
         threads=_keep(machine.threads, saved, "threads", _threads(train.batch_size, shapes)),
         kernels=kernels,
         precision=machine.precision,
         compile=_keep(machine.compile, saved, "compile", worth),
-        regime=_keep(train.regime, saved, "regime", _regime(project)),
+        regime=regime,
+        window=_keep("auto" if machine.memory_gb == "auto" else window, saved, "window", window) if regime == "disk" else 0,
+        processes=processes,
     )
     changed = [f"{name}: {saved[name]} -> {now}" for name, now in asdict(found).items() if saved and saved[name] != now]
     if changed and reporter:
@@ -112,7 +128,8 @@ def _regime(project: Project) -> str:
 
 def memory_gb(wanted: float | str) -> float:
     """Memory that training pairs may take, in GB: as asked, or half of what is free for this process."""
-    return float(wanted) if wanted != "auto" else HALF * free_bytes() / GB
+    together = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1)
+    return float(wanted) if wanted != "auto" else HALF * free_bytes() / GB / together
 
 
 def free_bytes() -> float:

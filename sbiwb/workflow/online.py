@@ -58,7 +58,7 @@ def online_feed(
     if isinstance(executor, SerialExecutor):
         # One task after the other, each when its result is asked for: they need no end.
         return lambda first: InStep(executor.run(work, tasks(first)), tally=Tally(max_rate), step=world)  # type: ignore[arg-type]
-    raise ConfigError("machine.executor  cannot simulate while training", todo="Use executor: pool or serial with train.online.")
+    raise ConfigError("machine.executor  cannot simulate while training", todo="Use executor: pool or serial with train.regime: online.")
 
 
 def _blocks_per_task(project: Project, share: int) -> int:

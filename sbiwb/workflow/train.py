@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -64,7 +65,7 @@ def train(project: Project, reporter: Reporter, *, fresh: bool = False, on_valid
         device = "cuda" if project.config.machine.device != "cpu" and torch.cuda.is_available() else "cpu"
         with joined(device) as ranks:
             reporter = reporter if ranks.rank == 0 else Silent()
-            if fresh and ranks.rank == 0:
+            if fresh and ranks.rank == 0 and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
                 _set_aside(project.run, reporter)
             ranks.wait()
             return _train(project, reporter, ranks, on_validated)
@@ -112,12 +113,16 @@ def _train(project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hoo
         write_config(project)
     ranks.wait()
     flag = Flag()
-    opened = open_trainer(project, reporter, saved=state and state["about"]["settings"], ranks=ranks, check=flag.leave)
+    # of several processes none may leave alone, while the others wait for its gradient
+    check = flag.leave if ranks.world == 1 else lambda: None
+    opened = open_trainer(project, reporter, saved=state and state["about"], ranks=ranks, check=check)
     trainer = opened.trainer
     try:
         if state is not None:
             trainer.load(state["trainer"])
             reporter.say(f"Going on from step {trainer.progress.step:,}.")
+        if not ranks.agree(torch.tensor([trainer.progress.step])):
+            raise RunError("is read differently by the processes", where=project.run.train, todo="Run the same command again.")
         _count_start(project.run, trainer, ranks)
         with trackers(project, reporter, step=trainer.progress.step) if ranks.rank == 0 else nullcontext() as tracking, noticed(flag):
             finished = Keeper(project, opened, reporter, tracking, on_validated).follow(flag)
@@ -257,6 +262,7 @@ class Keeper:
             )
         elif isinstance(event, Stopping):
             self._save()
+            self.trainer.ranks.wait()  # ending while another process still sends would abort that one
             flag.check()
             raise Stopped("stopped together with another process", todo="Run the same command again to continue.")
         if now - self.saved_at > self.every_s:

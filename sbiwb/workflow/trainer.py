@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sbiwb.training.online import RollingPairs
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.spool import Spool
 from sbiwb.training.stream import StreamedPairs
-from sbiwb.workflow.estimator import Adapter, build_estimator, fit_adapter
+from sbiwb.workflow.estimator import Adapter, build_estimator, fit_adapter, restore_adapter
 from sbiwb.workflow.machine import COPIES, GB, Settings, memory_gb, settle
 from sbiwb.workflow.online import online_feed
 from sbiwb.workflow.project import Project
@@ -61,18 +62,22 @@ def open_trainer(
     Args:
         project: Its training and validation pairs are simulated.
         reporter: Hears what was settled.
-        saved: Settings of the checkpoint that it will go on from.
+        saved: What the checkpoint that it will go on from says about itself.
         ranks: The processes that train together.
         check: Called while waiting for simulations; may raise.
     """
-    shards = _Shards(project)
-    first = shards.sample()
-    adapter = fit_adapter(project.config.model, project.prior, first)
+    shards, model, prior = _Shards(project), project.config.model, project.prior
+    if saved:
+        adapter = restore_adapter(model, prior, json.loads(saved["adapter"]))
+    else:
+        learned = fit_adapter(model, prior, shards.sample()).state()
+        adapter = restore_adapter(model, prior, json.loads(ranks.first(json.dumps(learned))))
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
     steps = project.config.train.steps  # epochs are not known before the source is
-    settings = settle(project, shapes, steps, saved, reporter)
+    settled = settle(project, shapes, steps, saved and saved["settings"], reporter, window=shards.window, processes=ranks.world)
+    settings = Settings(**json.loads(ranks.first(json.dumps(asdict(settled)))))
     settings.apply()
-    module = build_estimator(project.config.model, project.prior.size, shapes, project.config.train.seed).to(settings.device)
+    module = build_estimator(model, prior.size, shapes, project.config.train.seed).to(settings.device)
     validation = _tensors(project, adapter, load_split(project, "validation"), settings.device)
     source = _source(project, shards, adapter, settings, ranks, check)
     density = torch.compile(module) if settings.compile else None
@@ -113,13 +118,15 @@ def _source(project: Project, shards: _Shards, adapter: Adapter, settings: Setti
         )
     if settings.regime == "disk":
         shards.held = None
-        spool = Spool(lambda number: _tensors(project, adapter, shards.read(number), "cpu"), _scratch(project, rank), settings.device)
+        # the reading thread has no current GPU of its own
+        place = settings.device if settings.device == "cpu" else f"cuda:{torch.cuda.current_device()}"
+        spool = Spool(lambda number: _tensors(project, adapter, shards.read(number), "cpu"), _scratch(project, rank), place)
         return StreamedPairs(
             spool,
             shards.rows,
             batch_size=options.batch_size,
             seed=options.seed,
-            window=shards.window,
+            window=settings.window,
             rank=rank,
             world=world,
             check=check,
@@ -159,8 +166,9 @@ class _Shards:
     @property
     def window(self) -> int:
         """Pairs of a window: two windows, and a shard on its way, take the memory that training pairs may."""
-        bytes_per_row = sum(shard.record["bytes"] for shard in self._found) / sum(shard.record["rows"] for shard in self._found)
-        return max(1, int(memory_gb(self._project.config.machine.memory_gb) * GB / (COPIES * bytes_per_row)))
+        rows = sum(shard.record["rows"] for shard in self._found)
+        bytes_per_row = sum(shard.record["bytes"] for shard in self._found) / max(1, rows)
+        return max(1, int(memory_gb(self._project.config.machine.memory_gb) * GB / (COPIES * max(1.0, bytes_per_row))))
 
     def sample(self) -> Pairs:
         """What the adapters learn from: all training pairs where they fit into memory, else the first window of them."""

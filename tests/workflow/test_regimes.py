@@ -261,3 +261,21 @@ def test_a_machine_without_a_compiler_is_told_that_it_will_be_slow(simulated, tm
     train(tiny.open(), recorder)
     assert recorder.warned == ["no working C compiler (cc): the network is evaluated by torch operations, several times slower."]
     assert last(tiny)["about"]["settings"]["kernels"] is False
+
+
+def test_other_free_memory_at_a_resume_changes_neither_windows_nor_adapters(simulated, tmp_path, monkeypatch):
+    whole, tiny = copy(simulated, tmp_path / "whole"), copy(simulated, tmp_path / "p")
+
+    def stop(event):
+        if event.step == 30:
+            raise Stopped("for the test")
+
+    monkeypatch.setattr(machine, "_meminfo", lambda: 4e4)
+    train(whole.open("train.regime=disk"), Recorder())
+    with pytest.raises(Stopped):
+        train(tiny.open("train.regime=disk"), Recorder(), on_validated=stop)
+    before = last(tiny)["about"]
+    assert 0 < before["settings"]["window"] < 256
+    monkeypatch.setattr(machine, "_meminfo", lambda: 8e9)
+    train(tiny.open("train.regime=disk"), Recorder())
+    assert same(tiny, whole) and last(tiny)["about"]["adapter"] == before["adapter"]

@@ -151,7 +151,7 @@ def compiled(rows: int) -> Kernels | None:
     bins = rows // 3 if affine else (rows + 1) // 3
     try:
         return Kernels(_load(_built((f"-DBINS={bins}", f"-DAFFINE={int(affine)}"))))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home folder
         return None
 
 
