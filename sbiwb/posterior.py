@@ -160,7 +160,14 @@ def _each(work: Callable[[Any], None], pieces: Iterator[Any], threads: int) -> N
         for piece in pieces:
             work(piece)
         return
-    before = torch.get_num_threads()
+    before = torch.get_num_threads()  # setting it in one thread may set it in all
+    try:
+        _work_in_threads(work, pieces, threads)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _work_in_threads(work: Callable[[Any], None], pieces: Iterator[Any], threads: int) -> None:
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = deque[Future[None]]()
         for piece in pieces:
@@ -169,7 +176,6 @@ def _each(work: Callable[[Any], None], pieces: Iterator[Any], threads: int) -> N
                 waiting.popleft().result()
         for one in waiting:
             one.result()
-    torch.set_num_threads(before)
 
 
 def _blocks(data_sets: int, draws: int) -> Iterator[tuple[slice, slice]]:

@@ -24,7 +24,7 @@ from sbiwb.training.options import TrainOptions
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.schedule import ANNEAL_SHARE, Anneal, Schedule
 
-VALIDATION_MEMBERS = 1 << 18  # numbers of the inputs that one chunk of the validation holds
+VALIDATION_MEMBERS = 8192  # of all data sets in one chunk of the validation
 READ_EVERY = 20  # steps between looks at what the device knows
 BAD_STEPS = 20  # non-finite steps in a row, before the run goes back
 TIMES_BACK = 5  # before it gives up
@@ -350,7 +350,7 @@ class Trainer:
             kept.copy_(running)
         members = max((values.shape[1] for values, _ in self.validation.inputs.values() if values.dim() > 2), default=1)
         mine = self.validation[self.ranks.rank :: self.ranks.world]
-        parts = [-self.averaged(part.z, part.inputs).double().sum() for part in mine.chunks(max(64, VALIDATION_MEMBERS // (32 * members)))]
+        parts = [-self.averaged(part.z, part.inputs).double().sum() for part in mine.chunks(max(64, VALIDATION_MEMBERS // members))]
         total = torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=self.recent.device)
         self.ranks.total(total)
         return float(total) / len(self.validation)

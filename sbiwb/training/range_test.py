@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,15 +45,16 @@ class RangeTest:
         yield f"A learning rate of about {self.suggestion:.1g} should do."
 
 
-def range_test(trainer: Trainer, steps: int) -> Iterator[float | RangeTest]:
+def range_test(trainer: Trainer, steps: int, seen: Callable[[float], None] = lambda loss: None) -> RangeTest:
     """Trains with growing rates until the loss explodes or the steps are done.
 
     Args:
         trainer: At its beginning; its weights are spoilt afterwards.
         steps: From the lowest rate to the highest.
+        seen: Hears the smoothed loss of each step.
 
-    Yields:
-        The smoothed loss of each step; the result at the end.
+    Raises:
+        TrainingError: The very first loss is no number.
     """
     trainer.schedule = Ramp(LOW, HIGH, steps)
     rates, losses, mean = [], list[float](), 0.0
@@ -64,9 +65,9 @@ def range_test(trainer: Trainer, steps: int) -> Iterator[float | RangeTest]:
         losses.append(mean / (1 - SMOOTH ** (step + 1)))
         if not math.isfinite(loss) or losses[-1] > min(losses) + WORSE:
             break
-        yield losses[-1]
+        seen(losses[-1])
     kept = np.isfinite(losses)
     if not kept.any():
         raise TrainingError("the first loss is no number", where="train --find-lr", todo="Add a transform such as log or standardize.")
     tried, smoothed = np.array(rates)[kept], np.array(losses)[kept]
-    yield RangeTest(tried, smoothed, float(tried[smoothed.argmin()]) / 3)
+    return RangeTest(tried, smoothed, float(tried[smoothed.argmin()]) / 3)

@@ -28,13 +28,9 @@ def find_lr(project: Project, reporter: Reporter) -> RangeTest:
         trainer = open_trainer(project, reporter).trainer
         try:
             with reporter.task("rates", STEPS, unit="steps") as ticker:
-                for found in range_test(trainer, STEPS):
-                    if isinstance(found, RangeTest):
-                        break
-                    ticker.advance(loss=f"{found:.3f}")
+                found = range_test(trainer, STEPS, lambda loss: ticker.advance(loss=f"{loss:.3f}"))
         finally:
             trainer.source.close()
-    assert isinstance(found, RangeTest)
     picture = project.run.train / "learning-rates.png"
     put(picture, to_png(rates_picture(found.rates, found.losses, found.suggestion)))
     reporter.say(f"The picture is {picture}.")
