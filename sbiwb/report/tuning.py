@@ -42,6 +42,7 @@ def tuning_picture(
         axes.set_xlabel(key)
         if key in log:
             axes.set_xscale("log")
+            axes.tick_params(axis="x", which="minor", labelsize=6)  # within one decade they carry labels, which would overlap
     for axes in all_axes[:panels]:
         axes.set(ylabel="validation loss (nats)", ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low)))
         axes.axhline(high, color=GREY, lw=0.6, ls=":")
@@ -58,7 +59,8 @@ def _frame(loss: np.ndarray, early: np.ndarray) -> tuple[float, float]:
 
 
 def _history(axes: Axes, loss: np.ndarray, early: np.ndarray) -> None:
-    number = np.arange(1, len(loss) + 1)
+    number = np.arange(len(loss))  # as the folders are numbered
+    axes.xaxis.get_major_locator().set_params(integer=True)
     _points(axes, number, loss, early)
     if not early.all():
         axes.step(number, np.minimum.accumulate(np.where(early, np.inf, loss)), where="post", color=ORANGE, lw=1.2, label="best so far")
