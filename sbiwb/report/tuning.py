@@ -59,8 +59,10 @@ def _frame(loss: np.ndarray, early: np.ndarray) -> tuple[float, float]:
 
 
 def _history(axes: Axes, loss: np.ndarray, early: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     number = np.arange(len(loss))  # as the folders are numbered
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _points(axes, number, loss, early)
     if not early.all():
         axes.step(number, np.minimum.accumulate(np.where(early, np.inf, loss)), where="post", color=ORANGE, lw=1.2, label="best so far")

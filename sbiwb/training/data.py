@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,8 +65,8 @@ def _tensor(array: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
-class Source(Protocol):
-    """Where the pairs of a step come from.
+class Source(ABC):
+    """Where the pairs of a step come from; as it stands here, one whose batches depend on (seed, step) alone.
 
     Args:
         pairs: Training pairs of an epoch; None where there is no end of them.
@@ -77,28 +78,26 @@ class Source(Protocol):
     batch_size: int
     steps_per_epoch: int
 
+    @abstractmethod
     def batch(self, step: int) -> TensorPairs:
         """This rank's share of the pairs of a step, on its device; steps are asked for in order, from any first one."""
-        ...
 
     def facts(self) -> dict[str, object]:
         """For the progress line."""
-        ...
+        return {}
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs, plain values and tensors; empty where a batch depends on (seed, step) alone."""
-        ...
+        """What a resumed run needs, plain values and tensors."""
+        return {}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: dict[str, Any]) -> None:  # noqa: B027 (nothing to go back to is the rule)
         """Goes back to a saved state."""
-        ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (nor anything to end)
         """Ends threads and processes."""
-        ...
 
 
-class MemoryPairs:
+class MemoryPairs(Source):
     """All pairs on the device: a permutation for each epoch from (seed, epoch), so that no sampler state is saved.
 
     Args:
@@ -132,15 +131,3 @@ class MemoryPairs:
             self._epoch, self._order = epoch, torch.from_numpy(order).to(self.data.z.device)
         rows = self._order[place * self.batch_size : (place + 1) * self.batch_size]
         return self.data.take(rows[self.rank :: self.world] if self.world > 1 else rows)
-
-    def facts(self) -> dict[str, object]:
-        return {}
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """There is nothing to go back to."""
-
-    def close(self) -> None:
-        """There is nothing to end."""

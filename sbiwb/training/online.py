@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from sbiwb.errors import ConfigError
 from sbiwb.seeds import generator
-from sbiwb.training.data import Inputs, TensorPairs
+from sbiwb.training.data import Inputs, Source, TensorPairs
 
 FEW = 4  # batches that a batch is drawn from, at least: fewer would come again and again almost unchanged
 GLANCE_S = 0.2  # between two looks at `check` while waiting
@@ -52,7 +52,7 @@ class Feed(Protocol):
         ...
 
 
-class RollingPairs:
+class RollingPairs(Source):
     """A `Source` without an end: a buffer of fresh pairs, each used `uses` times at most.
 
     A batch is drawn without replacement among the pairs with uses left. There are always at least a few batches of these, and half of

@@ -17,14 +17,13 @@ from functools import partial
 from operator import attrgetter
 from queue import SimpleQueue
 from threading import Thread, current_thread
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.seeds import generator
-from sbiwb.training.data import TensorPairs
+from sbiwb.training.data import Source, TensorPairs
 
 CHECK_S = 0.1  # between two looks at whether to go on waiting
 CLOSE_S = 2.0  # for the thread to end what it is in, beyond which it is left alone: it is a daemon and reads only
@@ -93,7 +92,7 @@ class WindowOrder:
         return torch.from_numpy(generator(self.seed, "epoch", window.epoch, self.rank, window.index).permutation(window.rows))
 
 
-class StreamedPairs:
+class StreamedPairs(Source):
     """A `Source` of training pairs that are read from shards while they are used.
 
     Two windows are in memory at most, the one in use and the one on its way, besides the shard that is being loaded. Each pair is seen
@@ -171,17 +170,6 @@ class StreamedPairs:
             pieces.append(_cut(self._pairs(window), start - window.start, end - window.start))
             start, index = end, index + 1
         return pieces[0] if len(pieces) == 1 else _join(pieces)
-
-    def facts(self) -> dict[str, object]:
-        """Nothing to tell."""
-        return {}
-
-    def state(self) -> dict[str, Any]:
-        """Nothing: a batch depends on (seed, step) alone."""
-        return {}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Nothing to go back to."""
 
     def close(self) -> None:
         """Ends the thread, without waiting for the rest of the window it is loading."""
