@@ -5,30 +5,28 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from sbiwb.contracts import Reporter, Ticker
-from sbiwb.errors import CorruptFile, DiskError, RunError, Stopped
-from sbiwb.files import put, put_json, put_text, read_json, sha256
+from sbiwb.contracts import Reporter
+from sbiwb.errors import CorruptFile, DiskError, RunError
+from sbiwb.files import put, put_json, read_json, sha256
 from sbiwb.report import loss_picture, to_png
 from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.stopping import Flag, noticed, raised
-from sbiwb.training.checkpoint import checkpoint_path, keep_last, newest, put_checkpoint, read_checkpoint
-from sbiwb.training.loop import Finished, Stepped, Stopping, Trainer, Validated, WentBack
+from sbiwb.training.checkpoint import newest, read_checkpoint
+from sbiwb.training.loop import Finished, Trainer
 from sbiwb.training.ranks import Ranks, found, joined
-from sbiwb.workflow.machine import GB
+from sbiwb.workflow.keeper import Hook, Keeper, count, put_best
 from sbiwb.workflow.project import Project, differences, write_config
-from sbiwb.workflow.tracking import Tracking, trackers
-from sbiwb.workflow.trainer import Opened, open_trainer
+from sbiwb.workflow.tracking import trackers
+from sbiwb.workflow.trainer import open_trainer
 
 FRUITLESS = 3  # starts at one and the same step, before it is an error
-SHOW_EVERY_S = 0.2
 STARTS = "starts.json"
 
 
@@ -40,9 +38,6 @@ class Trained:
     parameters: int
     seconds: float
     speaks: bool = True
-
-
-Hook = Callable[[Validated], None]
 
 
 def train(project: Project, reporter: Reporter, *, fresh: bool = False, on_validated: Hook | None = None) -> Trained:
@@ -130,7 +125,7 @@ def _train(project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hoo
         trainer.source.close()
     if ranks.rank == 0:
         _close(project, trainer, finished, ranks, time.perf_counter() - start)
-    return Trained(finished, _count(trainer.module), time.perf_counter() - start, speaks=ranks.rank == 0)
+    return Trained(finished, count(trainer.module), time.perf_counter() - start, speaks=ranks.rank == 0)
 
 
 def _close(project: Project, trainer: Trainer, finished: Finished, ranks: Ranks, seconds: float) -> None:
@@ -162,18 +157,6 @@ def _count_start(run: RunDir, trainer: Trainer, ranks: Ranks) -> None:
         put_json(path, {"step": step, "starts": starts})
 
 
-def _about(project: Project, opened: Opened) -> dict[str, Any]:
-    """What a checkpoint needs to be loaded alone: plain Python only."""
-    return {
-        "config": json.dumps(project.config.model_dump(mode="json")),
-        "data_hash": project.data_hash,
-        "model_hash": project.model_hash,
-        "identity": json.dumps(project.model_identity),
-        "adapter": json.dumps(opened.adapter.state()),
-        "settings": asdict(opened.settings),
-    }
-
-
 def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
     """The newest valid checkpoint of this very model, if there is one.
 
@@ -198,111 +181,6 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
     return state
 
 
-class Keeper:
-    """Follows a trainer's events: best weights, metrics, checkpoints, progress, signals.
-
-    Args:
-        project: Where files go.
-        opened: The trainer at its step.
-        reporter: Where progress goes.
-        tracking: Further places for the numbers; None in a process that writes nothing.
-        on_validated: Called after each validation.
-    """
-
-    def __init__(self, project: Project, opened: Opened, reporter: Reporter, tracking: Tracking | None, on_validated: Hook | None) -> None:
-        self.run, self.every_s, self.trainer = project.run, project.config.train.checkpoint_every_s, opened.trainer
-        self.about, self.reporter, self.tracking, self.on_validated = _about(project, opened), reporter, tracking, on_validated
-        losses = self.trainer.progress.losses
-        self.metrics = _Metrics(self.run.metrics, losses[-1][0] if losses else 0) if tracking else None
-        self.saved_at = self.shown_at = self.began = time.monotonic()
-        self.first_step = self.shown_step = self.trainer.progress.step
-        self.facts: dict[str, object] = {}
-        source = self.trainer.source
-        pairs = f"{source.pairs:,} pairs ({opened.settings.regime})" if source.pairs else "fresh pairs"
-        together = f" in {self.trainer.ranks.world} processes" * (self.trainer.ranks.world > 1)
-        reporter.say(
-            f"{_count(self.trainer.module):,} weights, {pairs}, {self.trainer.steps:,} steps of {source.batch_size} at most "
-            f"on {opened.settings.device}{together}."
-        )
-
-    def follow(self, flag: Flag) -> Finished:
-        """Runs the trainer to its end.
-
-        Raises:
-            Stopped: It was asked to stop; its state is saved.
-        """
-        trainer = self.trainer
-        if not trainer.progress.step:
-            self._save()
-        with self.reporter.task("train", trainer.steps, unit="steps", done=trainer.progress.step) as ticker:
-            try:
-                for event in trainer.run(stopping=lambda: flag.due):
-                    if isinstance(event, Finished):
-                        self._show(ticker)
-                        self._save()
-                        return event
-                    self._take(event, ticker, flag)
-            except Stopped:  # between two steps, while waiting for simulations
-                self._save()
-                flag.check()
-                raise
-        raise AssertionError("unreachable")
-
-    def _take(self, event: Stepped | Stopping | WentBack | Validated, ticker: Ticker, flag: Flag) -> None:
-        now = time.monotonic()
-        if isinstance(event, Stepped) and now - self.shown_at > SHOW_EVERY_S:
-            self._show(ticker)
-        elif isinstance(event, Validated):
-            self._validated(event)
-            self._show(ticker)
-        elif isinstance(event, WentBack):
-            self.reporter.warn(
-                f"the loss was no number again and again: at step {event.step:,} the weights of step {event.to:,} are back, and the "
-                f"learning rate is {event.rate_scale:g} of its schedule from here on."
-            )
-        elif isinstance(event, Stopping):
-            self._save()
-            self.trainer.ranks.wait()  # ending while another process still sends would abort that one
-            flag.check()
-            raise Stopped("stopped together with another process", todo="Run the same command again to continue.")
-        if now - self.saved_at > self.every_s:
-            self._save()
-
-    def _show(self, ticker: Ticker) -> None:
-        """Progress, rates and losses on the running line."""
-        now, step = time.monotonic(), self.trainer.progress.step
-        rate = (step - self.first_step) * self.trainer.source.batch_size / max(1e-9, now - self.began)
-        memory = {"memory": f"{torch.cuda.max_memory_allocated() / GB:.1f} GB"} if self.trainer.recent.is_cuda else {}
-        ticker.advance(step - self.shown_step, **self.facts, **{"pairs/s": f"{rate:,.0f}"}, **memory, **self.trainer.source.facts())
-        self.shown_at, self.shown_step = now, step
-
-    def _validated(self, event: Validated) -> None:
-        best = self.trainer.progress.best_loss
-        self.facts = {"loss": f"{event.train_loss:.3f}", "validation": f"{event.validation_loss:.3f}", "best": f"{best:.3f}"}
-        self.facts |= {"gradient": f"{event.gradient_norm:.2g}"} | ({"skipped": event.skipped} if event.skipped else {})
-        if event.improved and self.tracking:
-            _put_best(self.run, self.trainer.best, self.about, event.step)
-        if self.metrics and self.tracking:
-            self.metrics.write(event)
-            numbers = {name: float(value) for name, value in asdict(event).items() if name not in ("step", "improved")}
-            self.tracking.log(event.step, numbers)
-        if self.on_validated:
-            self.on_validated(event)
-
-    def _save(self) -> None:
-        """A checkpoint, by the process that writes."""
-        if self.tracking:
-            put_checkpoint(
-                checkpoint_path(self.run.train, self.trainer.progress.step), {"about": self.about, "trainer": self.trainer.state()}
-            )
-            keep_last(self.run.train)
-        self.saved_at = time.monotonic()
-
-
-def _put_best(run: RunDir, weights: dict[str, torch.Tensor], about: dict[str, Any], step: int) -> None:
-    put_checkpoint(run.best, {"about": about, "weights": weights, "step": step})
-
-
 def _ended(project: Project, state: dict[str, Any]) -> Trained:
     """The result of a training that ended before; lost or damaged best weights are written again."""
     trainer = state["trainer"]
@@ -310,39 +188,10 @@ def _ended(project: Project, state: dict[str, Any]) -> Trained:
         read_checkpoint(project.run.best)
     except (CorruptFile, DiskError):
         if found().rank == 0:
-            _put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
+            put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
     provenance = json.loads((project.run.train / "provenance.json").read_bytes())
     finished = Finished(**{name: provenance[name] for name in Finished.__dataclass_fields__})
     return Trained(finished, sum(value.numel() for value in trainer["module"].values()), provenance["seconds"], speaks=found().rank == 0)
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-class _Metrics:
-    """Validations as JSON lines; lines after the last validation that a resumed run knows are dropped, for they come again."""
-
-    def __init__(self, path: Path, step: float) -> None:
-        self.path, self.start = path, time.monotonic()
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        put_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
-
-    def write(self, event: Validated) -> None:
-        facts = {**asdict(event), "seconds": round(time.monotonic() - self.start, 3)}
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(facts) + "\n")
-        except OSError as error:
-            raise DiskError.of(error, self.path) from error
-
-
-def _step_of(line: str) -> float:
-    """The step of a line; a line cut by a kill counts as later than everything."""
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return float("inf")
 
 
 def weights_hash(run: RunDir) -> str:
