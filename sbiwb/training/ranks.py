@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,16 +42,9 @@ class Ranks:
         Raises:
             TrainingError: Another process is gone.
         """
-        if self.world == 1:
-            return
-        try:
-            dist.all_reduce(values)
-        except RuntimeError as error:
-            raise TrainingError(
-                f"process {self.rank} of {self.world} lost another one: {str(error).splitlines()[0]}",
-                where="train",
-                todo="Run the same command again: it goes on from the newest checkpoint (torchrun --max-restarts does so by itself).",
-            ) from error
+        if self.world > 1:
+            with self.together():
+                dist.all_reduce(values)
 
     def agree(self, values: Tensor) -> bool:
         """Whether all processes hold the very same values."""
@@ -56,8 +52,9 @@ class Ranks:
             return True
         digest = values.detach().view(torch.int32).to(torch.int64).sum().reshape(1)
         low, high = digest.clone(), digest.clone()
-        dist.all_reduce(low, dist.ReduceOp.MIN)
-        dist.all_reduce(high, dist.ReduceOp.MAX)
+        with self.together():
+            dist.all_reduce(low, dist.ReduceOp.MIN)
+            dist.all_reduce(high, dist.ReduceOp.MAX)
         return bool(low == high)
 
     def any(self, here: bool) -> bool:
@@ -73,13 +70,27 @@ class Ranks:
         if self.world == 1:
             return value
         told = [value]
-        dist.broadcast_object_list(told)
+        with self.together():
+            dist.broadcast_object_list(told)
         return told[0]
 
     def wait(self) -> None:
         """Until all are here."""
         if self.world > 1:
-            dist.barrier()
+            with self.together():
+                dist.barrier()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """An exchange with the others, which fails when one of them is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise TrainingError(
+                f"process {self.rank} of {self.world} lost another one: {str(error).splitlines()[0]}",
+                where="train",
+                todo="Run the same command again: it goes on from the newest checkpoint (torchrun --max-restarts does so by itself).",
+            ) from error
 
 
 ALONE = Ranks()
@@ -124,9 +135,42 @@ def joined(device: str) -> Iterator[Ranks]:
     if device == "cuda":
         torch.cuda.set_device(ranks.local % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT)
+    with ranks.together():
+        store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.world, timeout=TIMEOUT))
+        own = dist.PrefixStore(generation(store, ranks), store)
+        dist.init_process_group(backend, store=own, rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT)
     try:
         yield ranks
         ranks.wait()  # destroying the group while another process still sends aborts that one
     finally:
         dist.destroy_process_group()
+
+
+def generation(store: dist.Store, ranks: Ranks) -> str:
+    """A name that the processes alive now share, and no earlier ones.
+
+    torchrun keeps one store over its restarts (torch 2.13), where a new process can find the address of a dead one and wait for it
+    forever. So each says a word of its own, the first repeats all of them, and all wait until everybody has seen the same.
+    """
+    word = uuid.uuid4().hex
+    store.set(f"sbiwb/here/{ranks.rank}", word)
+    deadline = time.monotonic() + TIMEOUT.total_seconds()
+    while time.monotonic() < deadline:
+        if ranks.rank == 0 and _come(store, "here", ranks.world):
+            store.set("sbiwb/all", ",".join(_read(store, "here", ranks.world)))
+        words = store.get("sbiwb/all").decode() if store.check(["sbiwb/all"]) else ""
+        if words.split(",")[ranks.rank : ranks.rank + 1] == [word]:
+            store.set(f"sbiwb/seen/{ranks.rank}", words)
+            if _come(store, "seen", ranks.world) and all(seen == words for seen in _read(store, "seen", ranks.world)):
+                return hashlib.sha256(words.encode()).hexdigest()
+        time.sleep(0.01)
+    raise RuntimeError(f"not all {ranks.world} processes came within {TIMEOUT}")
+
+
+def _come(store: dist.Store, kind: str, world: int) -> bool:
+    """Whether all have said it; reading before would wait, and the first could not say again what another missed."""
+    return store.check([f"sbiwb/{kind}/{rank}" for rank in range(world)])
+
+
+def _read(store: dist.Store, kind: str, world: int) -> list[str]:
+    return [value.decode() for value in store.multi_get([f"sbiwb/{kind}/{rank}" for rank in range(world)])]
