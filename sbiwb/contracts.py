@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from sbiwb.records import Draws, Value
+    from sbiwb.evidence import Value
 
 
 class Distribution(ABC):
@@ -127,11 +127,16 @@ class Executor(Protocol):
 
 
 class Diagnostic(Protocol):
-    """A module of the family `diagnostics`: numbers in, numbers out; and a picture of what was computed."""
+    """A module of the family `diagnostics`: evidence in, numbers out; and a picture of what was computed.
 
+    Attributes:
+        TAKES: The kind of evidence it judges, a key of `sbiwb.evidence.KINDS`; `draws` where the module does not say.
+    """
+
+    TAKES: str
     Config: type
 
-    def compute(self, draws: Draws, config: Any) -> Any:
+    def compute(self, evidence: Any, config: Any) -> Any:
         """A frozen dataclass with `values: tuple[Value, ...]`; pure."""
         ...
 

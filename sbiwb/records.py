@@ -1,12 +1,12 @@
-"""Plain values that cross the borders between rooms: variables, pairs, draws. numpy only.
+"""Plain values that cross the borders between rooms: variables and pairs. numpy only.
 
-Shapes: N simulations, D parameter columns, S draws, M set members or time steps, C channels.
+Shapes: N simulations, M set members or time steps, C channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -119,77 +119,3 @@ class Pairs:
     def variables(self) -> dict[str, Variable]:
         """Everything the network may see: observables and context by name."""
         return {**self.x, **self.context}
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Posterior draws for N test pairs, in the user's units.
-
-    Args:
-        names: Columns of theta, D names.
-        theta: What generated the data, (N, D).
-        draws: (N, S, D).
-        log_prob_theta: log q(theta | x) at `theta`, (N,).
-        log_prob_draws: log q(theta | x) at the draws, (N, S), where it was worth its cost.
-        prior_var: Var of each column under the prior, (D,).
-        prior_var_source: `prior` where it is the prior's own variance, else `test set`.
-        context: Design variables of each pair, each (N,).
-        leaked: Share of draws outside the prior's support, per column, (D,).
-        seed: Root of the random ties.
-    """
-
-    names: tuple[str, ...]
-    theta: np.ndarray
-    draws: np.ndarray
-    prior_var: np.ndarray
-    prior_var_source: str = "prior"
-    log_prob_theta: np.ndarray | None = None
-    context: Mapping[str, np.ndarray] = field(default_factory=dict)
-    leaked: np.ndarray | None = None
-    seed: int = 0
-    log_prob_draws: np.ndarray | None = None
-
-    @property
-    def n(self) -> int:
-        return self.draws.shape[0]
-
-    @property
-    def s(self) -> int:
-        return self.draws.shape[1]
-
-    def at(self, rows: np.ndarray) -> Draws:
-        """The test pairs at `rows`."""
-        theta, draws = self.log_prob_theta, self.log_prob_draws
-        return replace(
-            self,
-            theta=self.theta[rows],
-            draws=self.draws[rows],
-            log_prob_theta=None if theta is None else theta[rows],
-            log_prob_draws=None if draws is None else draws[rows],
-            context={name: column[rows] for name, column in self.context.items()},
-        )
-
-
-@dataclass(frozen=True)
-class Value:
-    """One number of a diagnostic, for one parameter (or test quantity).
-
-    Args:
-        name: What was measured, by the name of its definition.
-        parameter: Column of theta, or the test quantity.
-        value: The number; None where it cannot be had, with the reason.
-        p: p-value of a calibration check, before Holm.
-        effect: Effect size of a calibration check: max |ECDF - z|.
-        effect_interval: Its 95 % interval.
-        warning: A named rule of a descriptive check that holds, such as "unidentified".
-        reason: In words: what the number says, or why there is none.
-    """
-
-    name: str
-    parameter: str
-    value: float | None
-    p: float | None = None
-    effect: float | None = None
-    effect_interval: tuple[float, float] | None = None
-    warning: str | None = None
-    reason: str = ""

@@ -84,7 +84,7 @@ DIAGNOSTIC = '''"""Mean error of the posterior mean."""
 from dataclasses import dataclass
 from matplotlib.figure import Figure
 from sbiwb.families import Part
-from sbiwb.records import Value
+from sbiwb.evidence import Value
 
 
 class Config(Part):

@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.diagnostics._ecdf import Uniformity
+from sbiwb.evidence import Value
 from sbiwb.families import Part
-from sbiwb.records import Value
 
 SURE = 3.0  # standard errors from which a shape is named
 

@@ -6,22 +6,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sbiwb.records import Draws
+from sbiwb.evidence import Draws, Quantity, Rows
 from sbiwb.seeds import generator
 
 BLOCK = 4_000_000  # numbers held at once, so that memory does not grow with N
 
 
-def blocks(draws: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of draws (N, S, D) as (rows, block (n, D, S)), each column contiguous: reductions are ten times faster so."""
-    n, s, d = draws.shape
+def blocks(draws: Rows) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of draws (N, S, D) as (rows, block (n, D, S)), each column contiguous: reductions are ten times faster so.
+
+    Draws (N, S) of one quantity are taken as D = 1.
+    """
+    n, s, d = (*draws.shape, 1)[:3]
     step = max(1, BLOCK // max(1, s * d))
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
-        yield rows, np.ascontiguousarray(np.swapaxes(draws[rows], 1, 2))
+        yield rows, np.ascontiguousarray(np.swapaxes(draws[rows].reshape(-1, s, d), 1, 2))
 
 
-def rank_statistics(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def rank_statistics(theta: np.ndarray, draws: Rows, rng: np.random.Generator) -> np.ndarray:
     """Number of draws below the truth, ties broken at random.
 
     Args:
@@ -49,6 +52,11 @@ def theta_ranks(draws: Draws) -> np.ndarray:
     return rank_statistics(draws.theta, draws.draws, generator(draws.seed, "ranks"))
 
 
+def quantity_ranks(quantity: Quantity, rng: np.random.Generator) -> np.ndarray:
+    """The same of one test quantity, (N, 1)."""
+    return rank_statistics(quantity.truth[:, None], quantity.draws, rng)
+
+
 def troubles(draws: Draws) -> tuple[str | None, ...]:
     """Why each column cannot be judged, or None where it can, D entries."""
     bad = bad_rows(draws.theta, draws.draws)
@@ -56,7 +64,7 @@ def troubles(draws: Draws) -> tuple[str | None, ...]:
     return tuple(_trouble(draws.n, int(rows), bool(same)) for rows, same in zip(bad, constant, strict=True))
 
 
-def bad_rows(theta: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def bad_rows(theta: np.ndarray, draws: Rows) -> np.ndarray:
     """Test pairs with a truth or a draw that is not finite, per column, (D,)."""
     bad = ~np.isfinite(theta)
     for rows, block in blocks(draws):

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import numpy as np
 
 from sbiwb.contracts import DiagnosticResult
+from sbiwb.evidence import Value
 from sbiwb.families import Part
-from sbiwb.records import Value
 
 Verdict = Literal["pass", "warn", "fail", "info"]
 SEVERITY: dict[str, int] = {"info": 0, "pass": 1, "warn": 2, "fail": 3}

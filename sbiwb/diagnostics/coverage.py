@@ -20,7 +20,7 @@ from pydantic import Field
 
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.errors import DataError
-from sbiwb.records import Draws, Value
+from sbiwb.evidence import Draws, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sbiwb.diagnostics import _inputs
+from sbiwb.evidence import Draws, Rows, Value
 from sbiwb.families import Part
-from sbiwb.records import Draws, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def compute(draws: Draws, config: Config) -> Result:
     return Result(draws.names, draws.theta, median, low, high, troubles, values)
 
 
-def quantiles(draws: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+def quantiles(draws: Rows, levels: tuple[float, ...]) -> np.ndarray:
     """Quantiles of draws (N, S, D) over S, (len(levels), N, D), interpolated as `numpy.quantile` does, in one sort."""
     n, s, d = draws.shape
     position = np.asarray(levels) * (s - 1)

@@ -21,7 +21,7 @@ import numpy as np
 
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.errors import DataError
-from sbiwb.records import Draws, Value
+from sbiwb.evidence import Draws, Quantity, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
@@ -129,17 +129,20 @@ def _quantities(draws: Draws) -> tuple[tuple[str, ...], np.ndarray, tuple[str | 
     troubles, notes = _inputs.troubles(draws), _inputs.leak_notes(draws)
     if draws.log_prob_theta is None or draws.log_prob_draws is None:
         return names, ranks, troubles, notes
-    theta, cloud = draws.log_prob_theta[:, None], draws.log_prob_draws[:, :, None]
-    extra = _inputs.rank_statistics(theta, cloud, generator(draws.seed, "ranks", 1))
-    trouble = _density_trouble(theta, cloud)
+    log_q = Quantity(draws.log_prob_theta, draws.log_prob_draws)
+    extra = _inputs.quantity_ranks(log_q, generator(draws.seed, "ranks", 1))
+    trouble = _density_trouble(log_q)
     return (*names, LOG_Q), np.hstack([ranks, extra]), (*troubles, trouble), (*notes, "")
 
 
-def _density_trouble(theta: np.ndarray, cloud: np.ndarray) -> str | None:
-    if len(theta) < 2:
-        return f"{len(theta)} test pairs: judging needs hundreds"
-    bad = int((np.isnan(theta) | np.isnan(cloud).any(axis=1)).sum())  # -inf has a rank: q excludes the truth
-    return f"log q is not a number in {bad} of {len(theta)} test pairs" if bad else None
+def _density_trouble(log_q: Quantity) -> str | None:
+    n = len(log_q.truth)
+    if n < 2:
+        return f"{n} test pairs: judging needs hundreds"
+    bad = np.isnan(log_q.truth)  # -inf has a rank: q excludes the truth
+    for rows, block in _inputs.blocks(log_q.draws):
+        bad[rows] |= np.isnan(block).any(axis=(1, 2))
+    return f"log q is not a number in {int(bad.sum())} of {n} test pairs" if bad.any() else None
 
 
 def _words(name: str, rejected: bool, ranks: np.ndarray, s: int) -> str:

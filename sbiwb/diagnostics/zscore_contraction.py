@@ -22,8 +22,8 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.diagnostics import _inputs
+from sbiwb.evidence import Draws, Rows, Value
 from sbiwb.families import Part
-from sbiwb.records import Draws, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +88,7 @@ def compute(draws: Draws, config: Config) -> Result:
     return Result(draws.names, config.definition, z, contraction, source, troubles, (*values, *_leaked(draws, config)))
 
 
-def moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(draws: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (ddof 1) of draws (N, S, D) over S, (N, D) each; NaN for a single draw."""
     n, s, d = draws.shape
     mean, variance = np.full((n, d), np.nan), np.full((n, d), np.nan)

@@ -13,9 +13,10 @@ import torch
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family, judge, overall, to_json
 from sbiwb.errors import CorruptFile, GateFailed
+from sbiwb.evidence import Draws
 from sbiwb.files import put, put_json
 from sbiwb.posterior import CHUNK_ROWS, Posterior
-from sbiwb.records import Draws, Pairs
+from sbiwb.records import Pairs
 from sbiwb.report import to_png
 from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator

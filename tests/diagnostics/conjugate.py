@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from sbiwb.records import Draws
+from sbiwb.evidence import Draws
 
 
 def normal(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0) -> Draws:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from sbiwb.diagnostics import family
 from sbiwb.diagnostics._judge import judge, to_json
-from sbiwb.records import Draws
+from sbiwb.evidence import Draws
 from tests.diagnostics.conjugate import normal
 
 
@@ -150,7 +150,7 @@ def test_one_new_file_is_a_new_diagnostic(tmp_path):
     path.write_text(
         "from dataclasses import dataclass\n"
         "from sbiwb.families import Part\n"
-        "from sbiwb.records import Value\n"
+        "from sbiwb.evidence import Value\n"
         "class Config(Part):\n    pass\n"
         "@dataclass(frozen=True)\n"
         "class Result:\n    values: tuple\n"

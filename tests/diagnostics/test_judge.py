@@ -10,7 +10,7 @@ import pytest
 
 from sbiwb.diagnostics import recovery, sbc
 from sbiwb.diagnostics._judge import holm, judge, overall, to_json
-from sbiwb.records import Value
+from sbiwb.evidence import Value
 
 
 @dataclass(frozen=True)

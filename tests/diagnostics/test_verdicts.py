@@ -8,7 +8,7 @@ import pytest
 
 from sbiwb.diagnostics import coverage, sbc
 from sbiwb.diagnostics._judge import judge, overall
-from sbiwb.records import Draws
+from sbiwb.evidence import Draws
 from tests.diagnostics.conjugate import normal, normal_ranks
 
 D = 3

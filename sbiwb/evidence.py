@@ -1,0 +1,273 @@
+"""What diagnostics judge, and the numbers they give. numpy only.
+
+A check takes one of these records, the one that it names by `TAKES` (a key of `KINDS`); the workflow makes each record once, and
+only where a check takes it.
+
+Shapes: N test pairs, S draws, D parameter columns, K statistics, M real data sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Rows(Protocol):
+    """An array (N, ...) that is read in pieces by its first axis, and may be larger than memory; every numpy array is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some rows of such an array, in the given order, read when asked for.
+
+    Args:
+        whole: (N, ...).
+        rows: Which of them, (n,).
+    """
+
+    whole: Rows
+    rows: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.rows), *self.whole.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.whole.dtype
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray:
+        return self.whole[self.rows[rows]]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A test quantity t(theta, x) whose rank is judged like a parameter's.
+
+    Args:
+        truth: t(theta*, x), (N,).
+        draws: t(draws, x), (N, S).
+    """
+
+    truth: np.ndarray
+    draws: Rows
+
+    def at(self, rows: np.ndarray) -> Quantity:
+        return Quantity(self.truth[rows], at(self.draws, rows))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Posterior draws for N test pairs, in the user's units.
+
+    Args:
+        names: Columns of theta, D names.
+        theta: What generated the data, (N, D).
+        draws: (N, S, D); of a run, they are read from disk in pieces.
+        prior_var: Var of each column under the prior, (D,).
+        prior_var_source: `prior` where it is the prior's own variance, else `test set`.
+        log_prob_theta: log q(theta | x) at `theta`, (N,).
+        context: Design variables of each pair, each (N,).
+        leaked: Share of draws outside the prior's support, per column, (D,).
+        seed: Root of the random ties.
+        log_prob_draws: log q(theta | x) at the draws, (N, S), where it was worth its cost.
+        sizes: Members of each observable whose number varies, by name, each (N,).
+        quantities: Test quantities beyond theta's columns, by name: the simulator file's own, and its log-likelihood.
+        prior_draws: Draws from the prior, none of which generated any data here, (R, D).
+        unconstrain: Rows of theta (n, D) to the unconstrained z (n, D), NaN outside the support; None where theta is that already.
+        guess: h(x), what the data alone say of z: a ridge regression of z on statistics of the data, fitted on other pairs and
+            centred at the prior's mean, (N, D).
+    """
+
+    names: tuple[str, ...]
+    theta: np.ndarray
+    draws: Rows
+    prior_var: np.ndarray
+    prior_var_source: str = "prior"
+    log_prob_theta: np.ndarray | None = None
+    context: Mapping[str, np.ndarray] = field(default_factory=dict)
+    leaked: np.ndarray | None = None
+    seed: int = 0
+    log_prob_draws: Rows | None = None
+    sizes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    prior_draws: np.ndarray | None = None
+    unconstrain: Callable[[np.ndarray], np.ndarray] | None = None
+    guess: np.ndarray | None = None
+
+    @property
+    def n(self) -> int:
+        return self.draws.shape[0]
+
+    @property
+    def s(self) -> int:
+        return self.draws.shape[1]
+
+    def at(self, rows: np.ndarray) -> Draws:
+        """The test pairs at `rows`."""
+        return replace(
+            self,
+            theta=self.theta[rows],
+            draws=at(self.draws, rows),
+            log_prob_theta=None if self.log_prob_theta is None else self.log_prob_theta[rows],
+            log_prob_draws=None if self.log_prob_draws is None else at(self.log_prob_draws, rows),
+            context={name: column[rows] for name, column in self.context.items()},
+            sizes={name: column[rows] for name, column in self.sizes.items()},
+            quantities={name: quantity.at(rows) for name, quantity in self.quantities.items()},
+            guess=None if self.guess is None else self.guess[rows],
+        )
+
+
+def at(values: Rows, rows: np.ndarray) -> Rows:
+    """Rows of an array: a copy of those in memory, a view of those on disk."""
+    return values[rows] if isinstance(values, np.ndarray) else Chosen(values, rows)
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """Statistics of test data, and of data simulated again from the posterior of each.
+
+    Args:
+        names: Of the K statistics, such as `in_bed[3]` or `mean rt`.
+        observed: Of the test data, (N, K).
+        replicated: Of R simulations from the posterior of each, (N, R, K); NaN where a simulation failed.
+    """
+
+    names: tuple[str, ...]
+    observed: np.ndarray
+    replicated: np.ndarray
+
+
+@dataclass(frozen=True)
+class Space:
+    """Data sets as K numbers each, in one way of measuring them.
+
+    Args:
+        columns: K names.
+        train: Of training simulations, (T, K).
+        test: Of simulations that no training saw, (N, K).
+        observed: Of real data sets, (M, K).
+    """
+
+    columns: tuple[str, ...]
+    train: np.ndarray
+    test: np.ndarray
+    observed: np.ndarray
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """Simulated and real data sets, measured in one or several ways.
+
+    Args:
+        labels: Of the M real data sets.
+        groups: The observation that each belongs to, M names: those of one observation are also judged as a set.
+        spaces: `network`: the summary network's features; `statistics`: statistics of the observables.
+        seed: Root of whatever is drawn at random.
+    """
+
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+    spaces: Mapping[str, Space]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Local:
+    """What a classifier needs to judge the posterior at single observations.
+
+    Args:
+        names: Columns of theta, D names.
+        z: Unconstrained theta* of N calibration pairs, (N, D).
+        draws: One posterior draw for each, unconstrained, (N, D).
+        x: What the network's features say of each pair's data, (N, H).
+        labels: Of the M real data sets.
+        observed_x: Their features, (M, H).
+        observed_draws: Their posterior draws, unconstrained, (M, S, D).
+        seed: Root of the classifiers.
+    """
+
+    names: tuple[str, ...]
+    z: np.ndarray
+    draws: np.ndarray
+    x: np.ndarray
+    labels: tuple[str, ...]
+    observed_x: np.ndarray
+    observed_draws: np.ndarray
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The same network trained on parts of the simulations.
+
+    Args:
+        pairs: Training pairs of each training, rising, (B,).
+        losses: -log q(theta* | x) of each training on the same N validation pairs, in nats, in the units of theta, (B, N).
+    """
+
+    pairs: np.ndarray
+    losses: np.ndarray
+
+
+@dataclass(frozen=True)
+class WeightDraws:
+    """Posteriors under several draws of the network's weights.
+
+    Args:
+        names: Columns of theta, D names.
+        mean: Mean of the draws under each of W weight draws, (N, W, D).
+        variance: Their variance (ddof 1), (N, W, D).
+        draws: Posterior draws under each weight draw.
+    """
+
+    names: tuple[str, ...]
+    mean: np.ndarray
+    variance: np.ndarray
+    draws: int
+
+
+KINDS: dict[str, type] = {
+    "draws": Draws,
+    "replicas": Replicas,
+    "summaries": Summaries,
+    "local": Local,
+    "budget": Budget,
+    "weight_draws": WeightDraws,
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a diagnostic, for one parameter (or test quantity).
+
+    Args:
+        name: What was measured, by the name of its definition.
+        parameter: Column of theta, the test quantity, the statistic or the observation.
+        value: The number; None where it cannot be had, with the reason.
+        p: p-value of a calibration check, before Holm.
+        effect: Effect size of a calibration check: max |ECDF - z|.
+        effect_interval: Its 95 % interval.
+        warning: A named rule of a descriptive check that holds, such as "unidentified".
+        reason: In words: what the number says, or why there is none.
+    """
+
+    name: str
+    parameter: str
+    value: float | None
+    p: float | None = None
+    effect: float | None = None
+    effect_interval: tuple[float, float] | None = None
+    warning: str | None = None
+    reason: str = ""
