@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ from sbiwb.errors import DataError
 from sbiwb.records import Columns, Variable, take
 
 if TYPE_CHECKING:
+    import xarray
+
     from sbiwb.contracts import InferenceNetwork
 
     class Network(InferenceNetwork, Protocol):
@@ -47,27 +49,49 @@ class Unconstrained(Protocol):
 class Posterior:
     """q(theta | x).
 
+    Wherever x is asked for, it is a dict, a data frame, an xarray Dataset or the like of observables and context by name; of numpy
+    arrays, torch tensors, lists, columns of pandas or xarray. A variable is read by its number of axes alone:
+
+    - with N data sets in front: (N,) or (N, C) for a vector; (N, M) or (N, M, C), a list of N arrays (M_i,) or (M_i, C), or `Ragged`
+      for a set or a series
+    - without them, one data set: () or (C,); (M,) or (M, C)
+    - a plain number beside N data sets holds for all of them
+    - where there is one variable, x may be that variable itself
+
+    A set of single numbers given as (R, C = 1) is therefore R data sets of one member; it is refused where training never had one
+    member. Results always have N in front, also for one data set.
+
     Args:
         columns: Names of theta's D columns.
         theta_map: Theta to z and back.
         inputs: Input adapters by name.
+        read: From x in any of these forms to N data sets of each variable that the inputs read.
         network: The trained estimator.
         device: Where it lives.
         threads: Chunks worked on at a time.
+        units: Of the parameters, by name; may be incomplete.
+
+    Example:
+        >>> posterior = load_posterior("runs/influenza")                        # doctest: +SKIP
+        >>> posterior.sample({"in_bed": [3, 8, 26, 76, ...]}, 1000).shape       # doctest: +SKIP
+        (1, 1000, 3)
+        >>> posterior.sample_xarray({"in_bed": counts}, 1000)["beta"].mean()    # doctest: +SKIP
     """
 
     columns: tuple[str, ...]
     theta_map: Unconstrained
     inputs: Mapping[str, Inputs]
+    read: Callable[[Any], Mapping[str, Variable]]
     network: Network
     device: str = "cpu"
     threads: int = 1
+    units: Mapping[str, str] = field(default_factory=dict)
 
-    def sample(self, x: Columns, n: int, rng: np.random.Generator | int | None = None) -> np.ndarray:
+    def sample(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> np.ndarray:
         """Draws for every data set in x.
 
         Args:
-            x: Observables and context by name, each (N, ...) or `Ragged`.
+            x: Observables and context of N data sets, or of one; see the class.
             n: Draws for each.
             rng: Generator or seed; the draws depend on it and on nothing else, not on chunks.
 
@@ -89,17 +113,35 @@ class Posterior:
         _each(fill, pieces, self.threads)
         return draws
 
-    def log_prob(self, theta: np.ndarray, x: Columns) -> np.ndarray:
+    def sample_torch(
+        self, x: Any, n: int, rng: np.random.Generator | int | None = None, *, dtype: torch.dtype = torch.float64
+    ) -> torch.Tensor:
+        """The draws of `sample` as a tensor (N, n, D) on the network's device."""
+        return torch.as_tensor(self.sample(x, n, rng), dtype=dtype, device=self.device)
+
+    def sample_xarray(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> xarray.Dataset:
+        """The draws of `sample` as a Dataset: a variable a parameter, (data_set, draw) or, vector-valued, (data_set, draw, NAME_dim_0)."""
+        import xarray
+
+        draws = self.sample(x, n, rng)
+        coordinates = {"data_set": np.arange(len(draws)), "draw": np.arange(n)}
+        found = {name: _labelled(name, values, self.units.get(name, "")) for name, values in self._by_name(draws).items()}
+        return xarray.Dataset(found, coords=coordinates)
+
+    def log_prob(self, theta: Any, x: Any) -> np.ndarray:
         """log q(theta | x) per data set, in the units of theta, -inf outside the prior's support.
 
         Args:
-            theta: (N, D) for one theta a data set, or (N, S, D).
-            x: Observables and context of the N data sets.
+            theta: (N, D) for one theta a data set, or (N, S, D), as an array or a tensor; or by name, as `sample_xarray` gives it.
+            x: Observables and context of the N data sets; see the class.
 
         Returns:
             (N,) or (N, S) float64.
+
+        Raises:
+            DataError: Theta or a variable is missing or of another shape.
         """
-        theta = np.asarray(theta, np.float64)
+        theta = self._stacked(theta)
         features = self._features(x)
         if theta.shape[0] != len(features) or theta.shape[-1] != len(self.columns) or theta.ndim not in (2, 3):
             raise DataError(
@@ -117,16 +159,50 @@ class Posterior:
         _each(fill, iter(_pieces(len(flat), CHUNK_DRAWS)), self.threads)
         return density.reshape(theta.shape[:-1])
 
-    def strange(self, x: Columns) -> list[str]:
+    def log_prob_torch(self, theta: Any, x: Any, *, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        """The densities of `log_prob` as a tensor (N,) or (N, S) on the network's device, without gradients."""
+        return torch.as_tensor(self.log_prob(theta, x), dtype=dtype, device=self.device)
+
+    def log_prob_xarray(self, theta: Any, x: Any) -> xarray.DataArray:
+        """The densities of `log_prob` over (data_set,) or (data_set, draw)."""
+        import xarray
+
+        density = self.log_prob(theta, x)
+        dimensions = ("data_set", "draw")[: density.ndim]
+        coordinates = {name: np.arange(size) for name, size in zip(dimensions, density.shape, strict=True)}
+        return xarray.DataArray(density, coordinates, dimensions, name="log_prob", attrs={"units": "nats"})
+
+    def strange(self, x: Any) -> list[str]:
         """Sentences about values in x that no training simulation had."""
-        return [sentence for adapter in self.inputs.values() for sentence in adapter.outside(x)]
+        columns = self.read(x)
+        return [sentence for adapter in self.inputs.values() for sentence in adapter.outside(columns)]
+
+    def features(self, x: Any) -> np.ndarray:
+        """What the summary networks make of the N data sets in x, (N, H)."""
+        return self._features(x).double().cpu().numpy()
+
+    def _by_name(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Theta (..., D) as (...,) of each scalar and (..., K) of each vector-valued parameter."""
+        return {name: theta[..., where] for name, where in _places(self.columns).items()}
+
+    def _stacked(self, theta: Any) -> np.ndarray:
+        """Theta as (..., D): an array, or columns by name."""
+        if not hasattr(theta, "keys"):
+            return _float64(theta)
+        places = _places(self.columns)
+        missing = [name for name in places if name not in theta]
+        if missing:
+            raise DataError(f"no parameter {', '.join(missing)}", where="theta", todo=f"Give each of {', '.join(places)}.")
+        columns = {name: _float64(theta[name]) for name in places}
+        return np.concatenate([values[..., None] if isinstance(places[name], int) else values for name, values in columns.items()], axis=-1)
 
     @torch.no_grad()
-    def _features(self, x: Columns) -> torch.Tensor:
+    def _features(self, x: Any) -> torch.Tensor:
         """Summaries of all data sets, (N, H)."""
         self.network.eval()
-        n = len(next(iter(x.values())))
-        return torch.cat([self._summarise({name: take(x[name], rows) for name in x}) for rows in _rows(n, CHUNK_ROWS)])
+        columns = self.read(x)
+        n = len(next(iter(columns.values())))
+        return torch.cat([self._summarise({name: take(columns[name], rows) for name in columns}) for rows in _rows(n, CHUNK_ROWS)])
 
     def _summarise(self, x: Columns) -> torch.Tensor:
         tensors = {}
@@ -148,6 +224,25 @@ class Posterior:
         z[inside] = self.theta_map.forward(theta[inside])
         log_q = self.network.log_prob(_tensor(z.astype(np.float32), self.device), features).double().cpu().numpy()
         return np.where(inside, log_q + jacobian, -np.inf)
+
+
+def _places(columns: Sequence[str]) -> dict[str, int | list[int]]:
+    """Where each parameter's columns are: a place, or several for a vector-valued one (`beta[0]`, `beta[1]`)."""
+    places: dict[str, int | list[int]] = {}
+    for place, column in enumerate(columns):
+        name, bracket, _ = column.partition("[")
+        places[name] = [*places.get(name, []), place] if bracket else place  # type: ignore[misc]
+    return places
+
+
+def _labelled(name: str, values: np.ndarray, unit: str) -> tuple[list[str], np.ndarray, dict[str, str]]:
+    """Dimensions, values and attributes of one variable of a Dataset."""
+    inner = [f"{name}_dim_0"] * (values.ndim - 2)
+    return ["data_set", "draw", *inner], values, {"units": unit} if unit else {}
+
+
+def _float64(values: Any) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, np.float64)
 
 
 def _tensor(array: np.ndarray, device: str) -> torch.Tensor:

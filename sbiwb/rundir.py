@@ -73,7 +73,8 @@ class RunDir:
 
     @property
     def draws(self) -> Path:
-        return self.diagnose / "draws.h5"
+        """Folder of the posterior draws for the test pairs, one file a block."""
+        return self.diagnose / "draws"
 
     def sample(self, observation: str) -> Path:
         return self.path / "sample" / observation

@@ -19,6 +19,9 @@ STREAMS = {
     "bands": 10,
     "online": 11,
     "batch": 12,
+    "prior": 13,
+    "replicas": 14,
+    "local": 15,
 }
 
 

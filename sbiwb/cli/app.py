@@ -253,10 +253,12 @@ def run(
     gate: Annotated[bool, typer.Option("--gate", help="Stop with exit code 3 when a check fails.")] = False,
     fresh: Fresh = False,
 ) -> None:
-    """Simulate, train, diagnose and infer all observations; what is done already is not done again."""
+    """Simulate, train, diagnose, infer all observations and write the report; what is done already is not done again."""
     from sbiwb.cli import show
     from sbiwb.stopping import raised
+    from sbiwb.workflow.diagnose import check_gate
     from sbiwb.workflow.diagnose import diagnose as judge
+    from sbiwb.workflow.report import report as write
     from sbiwb.workflow.sample import named_observations
     from sbiwb.workflow.sample import sample as infer
     from sbiwb.workflow.simulate import simulate as draw_pairs
@@ -271,13 +273,67 @@ def run(
     show.step(2, "train")
     show.lines(describe(fit(project, reporter, fresh=fresh)))
     show.step(3, "diagnose")
-    show.diagnosed(judge(project, reporter, gate=gate), project.run)
+    judged = judge(project, reporter)
+    show.diagnosed(judged, project.run)
+    if gate:
+        write(project.run.path)
+        check_gate(project, judged)
     found = named_observations(project, None)
     if found:
         show.step(4, "sample")
         show.sampled(infer(project, found, reporter, draws=4000, seed=0))
     else:
         show.next_step(f"sbiwb sample {project.run.path} data.csv")
+    show.written([write(project.run.path)])
+
+
+@app.command()
+def predict(
+    config: ConfigPath,
+    observation: Annotated[
+        str | None, typer.Argument(help="A name from problem.observations, to simulate from its posterior; without it, from the prior.")
+    ] = None,
+    settings: Settings = [],  # noqa: B006
+    runs: Runs = RUNS,
+    draws: Annotated[int, typer.Option(min=1, help="Simulations.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Root of the draws and of the simulator's noise.")] = 0,
+    context: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A design variable at another value: what if? Repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Simulate from the posterior of an observation, or from the prior."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.predict import predict as simulate_from
+    from sbiwb.workflow.sample import context_values, named_observations
+
+    project = _open(config, settings, runs)
+    found = named_observations(project, observation)[0] if observation else None
+    fixed = context_values(context)
+    show.predicted(simulate_from(project, _reporter(), observation=found, draws=draws, seed=seed, context=fixed))
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write one HTML page about a run: verdict, pictures, posteriors of the data, provenance."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.report import report as write
+
+    show.written([write(run)])
+
+
+@app.command()
+def compare(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders (or YAMLs) with trained networks, two or more.")],
+    test: Annotated[Path | None, typer.Option("--test", metavar="RUN", help="Run whose test pairs are used; the first without it.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Folder for table, JSON and picture; `compare` beside the runs without it."),
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Rank trained runs by NLPD on the same test pairs, with standard errors, calibration and time."""
+    from sbiwb.cli import show
+    from sbiwb.workflow.compare import compare as rank
+
+    show.compared(rank(paths, _reporter(), test=test, output=output, runs=runs))
 
 
 @app.command()

@@ -15,8 +15,10 @@ from sbiwb.words import duration
 
 if TYPE_CHECKING:
     from sbiwb.workflow.check import Checked
+    from sbiwb.workflow.compare import Comparison
     from sbiwb.workflow.diagnose import Diagnosis
     from sbiwb.workflow.parts import PartInfo
+    from sbiwb.workflow.predict import Predicted
     from sbiwb.workflow.sample import Sampled
     from sbiwb.workflow.status import Status
     from sbiwb.workflow.tune import Tuned
@@ -47,10 +49,11 @@ def next_step(command: str) -> None:
     out.print(f"[dim]next:[/]  {escape(command)}")
 
 
-def written(paths: list[Path], command: str) -> None:
+def written(paths: list[Path], command: str = "") -> None:
     for path in paths:
         out.print(f"wrote {escape(str(path))}")
-    next_step(command)
+    if command:
+        next_step(command)
 
 
 def checked(found: Checked, config: Path) -> None:
@@ -93,26 +96,34 @@ SEVERITY = ("info", "pass", "warn", "fail")
 
 
 def diagnosed(found: Diagnosis, run: RunDir) -> None:
-    """Verdict first, then a line a parameter, then what is not as it should be in words."""
+    """Verdict first, then a line a parameter, then what the verdicts look like, what causes it and what to change."""
     out.print(f"[bold {COLOURS[found.verdict]}]{found.verdict}[/]  {escape(found.summary)}")
     numbers = {(one.check, one.name, one.parameter): one for one in found.judgments}
-    parameters = list(dict.fromkeys(one.parameter for one in found.judgments))
-    headings = {key: words for key, words in SHOWN.items() if any((*key, name) in numbers for name in parameters)}
+    headings = {key: words for key, words in SHOWN.items() if any((*key, name) in numbers for name in found.parameters)}
     table = _table("parameter", *headings.values(), "verdict")
-    for parameter in parameters[:MOST_ROWS]:
+    for parameter in found.parameters[:MOST_ROWS]:
         worst = max((one.verdict for one in found.judgments if one.parameter == parameter), key=SEVERITY.index)
         cells = [_judged(numbers.get((*key, parameter))) for key in headings]
         table.add_row(escape(parameter), *cells, f"[{COLOURS[worst]}]{worst}[/]")
     out.print(table)
     for one in found.judgments:
-        if one.verdict in ("warn", "fail") or (one.check == "coverage" and one.verdict == "pass" and len(parameters) <= MOST_SENTENCES):
-            out.print(f"[{COLOURS[one.verdict]}]{one.check}[/]  {escape(one.parameter)}: {escape(one.reason)}")
-    out.print(f"[dim]numbers and pictures:[/]  {escape(str(run.diagnose))}")
+        if one.check == "nlpd" and one.value is not None:
+            out.print(f"{escape(one.name)}  {number(one.value, 4)}  {escape(one.reason)}")
+    spoken = [one for one in found.judgments if one.verdict in ("warn", "fail")]
+    if len(found.parameters) <= MOST_SENTENCES:
+        spoken += [one for one in found.judgments if one.check == "coverage" and one.verdict == "pass"]
+    for one in spoken[:MOST_SENTENCES]:
+        out.print(f"[{COLOURS[one.verdict]}]{escape(one.check)}[/]  {escape(one.parameter)}: {escape(one.reason)}")
+    if len(spoken) > MOST_SENTENCES:
+        out.print(f"[dim]and {len(spoken) - MOST_SENTENCES} more in {escape(run.numbers.name)}[/]")
+    for advice in found.advice:
+        out.print(f"[bold {COLOURS[advice.severity]}]{escape(advice.finding)}[/]")
+        lines([f"  usual cause: {cause}" for cause in advice.causes] + [f"  try: {todo}" for todo in advice.todo])
     if found.verdict == "fail":
         out.print(
-            "[red]Do not use this posterior yet.[/] What usually helps: more simulate.train, more train.steps, inputs that carry more of"
+            f"[red]Do not use this posterior yet.[/] After a change: sbiwb run {escape(str(run.path))} --fresh  (simulations are kept)"
         )
-        out.print(f"the data, a larger network. Then: sbiwb run {escape(str(run.path))} --fresh  (the simulations are kept)")
+    out.print(f"[dim]numbers and pictures:[/]  {escape(str(run.diagnose))}")
 
 
 def _judged(one: Any) -> str:
@@ -137,6 +148,28 @@ def sampled(found: list[Sampled]) -> None:
         if len(one.rows) > MOST_ROWS:
             out.print(f"... {len(one.rows) - MOST_ROWS} more rows in summary.csv")
         out.print(f"draws in {one.seconds:.2f} s; draws, table and pictures: {escape(str(one.folder))}")
+
+
+def predicted(found: Predicted) -> None:
+    """What was simulated, and where it is."""
+    count, (data_sets, each) = len(found.simulations.rows), found.simulations.shape
+    out.print(f"{count:,} of {data_sets * each:,} simulations from {escape(found.name)}")
+    written([found.file, *found.pictures])
+
+
+def compared(found: Comparison) -> None:
+    """The runs, best first."""
+    table = _table("run", "NLPD", "± se", "worse by", "± se", "", "calibration", "pairs", "steps", "training", "draws/s", "weights")
+    for row in found.rows:
+        numbers = [number(row.nlpd, 4), number(row.nlpd_se, 2), number(row.difference, 3), number(row.difference_se, 2)]
+        verdict = f"[{COLOURS[row.calibration]}]{row.calibration}[/]" if row.calibration else "–"
+        steps = "–" if row.steps is None else f"{row.steps:,}"
+        spent = "–" if row.train_seconds is None else duration(row.train_seconds)
+        cost = [f"{row.training_pairs:,}", steps, spent, f"{row.draws_per_s:,.0f}", f"{row.weights:,}"]
+        table.add_row(escape(row.run), *numbers, row.told, verdict, *cost)
+    out.print(table)
+    out.print(f"NLPD of the same {found.pairs:,} test pairs of {escape(found.test)}, in nats; lower is better.")
+    written([found.folder / name for name in ("compare.json", "compare.csv", "compare.png")])
 
 
 def status(found: Status) -> None:

@@ -86,8 +86,16 @@ class Diagnose(Section):
 
     draws: Count = Field(999, ge=19, description="Posterior draws for each test pair; draws + 1 divisible by 20 is best.")
     checks: list[Annotated[Part, diagnostics.family]] = Field(
-        ["sbc", "coverage", "zscore_contraction", "recovery"], validate_default=True, description="Checks, by name or with options."
+        ["sbc", "coverage", "tarp", "zscore_contraction", "recovery", "nrmse", "nlpd", "prior_predictive", "misspecification"],
+        validate_default=True,
+        description="Checks, by name or with options.",
     )
+    by: list[str] | Literal["auto"] = Field(
+        "auto",
+        description="Also judge within strata of these: context variables, observables (by size) and parameters (by posterior median); "
+        "auto: every context variable, and every size that varies.",
+    )
+    strata: Count = Field(4, ge=2, le=20, description="Strata of each, of about equal numbers of test pairs.")
     seed: Count = Field(0, ge=0, description="Root of the draws and of random ties.")
 
 

@@ -1,12 +1,16 @@
-"""Diagnostics: posterior draws in, numbers out; and a picture of the numbers. One file per check, its name is the `kind`.
+"""Diagnostics: evidence in, numbers out; and a picture of the numbers. One file per check, its name is the `kind`.
 
-A check is a module with `Config`, `compute(draws, config) -> Result` and `plot(result) -> Figure`. `judge` turns the results
-of all checks together into verdicts.
+A check is a module with `Config`, `compute(evidence, config) -> Result` and `plot(result) -> Figure`; `TAKES` names the kind of
+evidence, posterior draws where it does not say. `judge` turns the results of all checks together into verdicts, and `advise` says
+what they look like and what to change.
 """
 
+from sbiwb.diagnostics._advice import STRATUM, Advice, Training, advise
 from sbiwb.diagnostics._judge import Judgment, judge, overall, to_json
+from sbiwb.diagnostics._statistics import statistics
+from sbiwb.diagnostics._strata import plot_strata
 from sbiwb.families import Family
 
-__all__ = ["Judgment", "family", "judge", "overall", "to_json"]
+__all__ = ["STRATUM", "Advice", "Judgment", "Training", "advise", "family", "judge", "overall", "plot_strata", "statistics", "to_json"]
 
 family = Family("sbiwb.diagnostics", "diagnostic")

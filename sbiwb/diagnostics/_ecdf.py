@@ -5,7 +5,9 @@ the count R_k of ranks at or below k is Binomial(N, z_k). The most surprising co
 
     gamma = 2 min_k min{ P(Bin(N, z_k) <= R_k), P(Bin(N, z_k) >= R_k) }.
 
-The counts depend on each other, so the null of gamma is simulated. Folded ranks min(r, S - r), which measure central intervals,
+The counts depend on each other, so the null of gamma is simulated. Below its smallest simulated value, where counting only says
+p <= 1/repetitions, the union bound tells more: each of the K terms is at or below gamma with probability gamma at most, so that
+p <= K gamma. Folded ranks min(r, S - r), which measure central intervals,
 have P(folded <= k) = 2 (k + 1)/(S + 1): the same formulas with `fold=2`. Where S is even the middle cell has half the mass of the
 others; leaving out grid points at 1 takes care of it.
 
@@ -25,7 +27,7 @@ import numpy as np
 
 from sbiwb.seeds import generator
 
-FEWEST, MOST = 20_000, 100_000  # repetitions of the null: p goes down to 5e-5 or less, enough for Holm over hundreds of tests
+FEWEST, MOST = 20_000, 100_000  # repetitions of the null: counting gives p down to 5e-5 or less
 TIE = 1e-9  # log gammas nearer than this are equal
 CELLS = 2_000_000  # numbers held at once while the null is simulated
 NULL_SEED = 0  # the null is a property of (N, S), not of a run
@@ -38,7 +40,7 @@ class Uniformity:
     Args:
         ecdf: Share of ranks at or below each grid point, (Q, K).
         log_gamma: log(gamma / its `alpha` quantile under the null), below 0 rejects, (Q,).
-        p: p-values, (Q,).
+        p: p-values, (Q,); an upper bound of them where no simulated gamma is as small.
         effect: max |ECDF - z|, (Q,).
         interval: Lower and upper end of its 95 % interval, (Q, 2).
     """
@@ -79,10 +81,16 @@ def uniformity(ranks: np.ndarray, s: int, *, fold: int = 1, alpha: float = 0.05)
         return _nothing(ranks.shape[1], len(z))
     counts, scores = counts_below(ranks, s, fold), null(n, s, fold)
     observed = tails(counts, n, z).min(axis=1)
-    at_most = np.searchsorted(scores, observed + TIE, side="right")
     ecdf = counts / n
     effect = np.abs(ecdf - z).max(axis=1)
-    return Uniformity(ecdf, observed - threshold(n, s, fold, alpha), (1 + at_most) / (1 + len(scores)), effect, spread(effect, n))
+    return Uniformity(ecdf, observed - threshold(n, s, fold, alpha), _p_values(observed, scores, len(z)), effect, spread(effect, n))
+
+
+def _p_values(observed: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """p-values of observed log gammas (Q,), by counting the simulated ones; beyond all of these no more than K gamma."""
+    at_most = np.searchsorted(scores, observed + TIE, side="right")
+    counted = (1 + at_most) / (1 + len(scores))
+    return np.where(at_most == 0, np.minimum(counted, k * np.exp(observed)), counted)
 
 
 def _nothing(q: int, k: int) -> Uniformity:
@@ -103,17 +111,26 @@ def tails(counts: np.ndarray, n: int, z: np.ndarray) -> np.ndarray:
 def null(n: int, s: int, fold: int = 1) -> np.ndarray:
     """Sorted log gammas of `repetitions` sets of N ranks of an exact posterior; memory O(grid), whatever N."""
     rng, z = generator(NULL_SEED, "bands", n, s, fold), grid(s, fold)
-    cells = np.diff(z, prepend=0.0, append=1.0)
     start, table = _tail_table(n, z)
-    step, scores = max(1, CELLS // len(cells)), np.empty(repetitions(len(z)))
+    step, scores = max(1, CELLS // max(len(z), min(n, s))), np.empty(repetitions(len(z)))
     for at in range(0, len(scores), step):
         chunk = scores[at : at + step]
-        counts = rng.multinomial(n, cells, size=len(chunk)).cumsum(axis=1)[:, :-1]
-        column = np.clip(counts - start, 0, table.shape[1] - 1)
+        column = np.clip(_null_counts(rng, len(chunk), n, s, fold) - start, 0, table.shape[1] - 1)
         chunk[:] = table[np.arange(len(z)), column].min(axis=1)
     scores.sort()
     scores.flags.writeable = False
     return scores
+
+
+def _null_counts(rng: np.random.Generator, sets: int, n: int, s: int, fold: int) -> np.ndarray:
+    """`counts_below` of sets of N ranks of an exact posterior, (sets, K); by their ranks where N is small, which is faster."""
+    z = grid(s, fold)
+    if n > s + 1:
+        return rng.multinomial(n, np.diff(z, prepend=0.0, append=1.0), size=sets).cumsum(axis=1)[:, :-1]
+    ranks, cells = rng.integers(0, s + 1, (sets, n), dtype=np.int32), len(z) + 1
+    ranks = fold_ranks(ranks, s) if fold == 2 else ranks
+    places = ranks + cells * np.arange(sets, dtype=np.int32)[:, None]
+    return np.bincount(places.ravel(), minlength=sets * cells).reshape(sets, cells).cumsum(axis=1)[:, :-1]
 
 
 def repetitions(k: int) -> int:

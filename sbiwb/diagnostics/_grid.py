@@ -37,10 +37,10 @@ def panels(cells: int, *, per: int = 1) -> tuple[Figure, np.ndarray]:
 
 
 def _columns(cells: int, most: int) -> int:
-    """Cells in a row: one row while they fit, else the number that leaves the fewest gaps."""
+    """Cells in a row: one row while they fit, else as many as fit, or one fewer where that leaves fewer gaps."""
     if cells <= most:
         return cells
-    return min(range(max(1, most - 2), most + 1), key=lambda across: (-cells % across, -across))
+    return min(range(max(2, most - 1), most + 1), key=lambda across: (-cells % across if cells < 3 * most else 0, -across))
 
 
 def _tidy(axes: Axes) -> None:
@@ -67,6 +67,14 @@ def message(axes: Axes, text: str | None) -> None:
     axes.set(xticks=[], yticks=[])
     words = textwrap.fill(f"not judged: {text}", 30)
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=FAINT)
+
+
+def empty(heading: str, why: str) -> Figure:
+    """A figure that says why there is nothing to show."""
+    figure, axes = panels(1)
+    message(axes[0, 0], why)
+    finish(figure, heading, "")
+    return figure
 
 
 def keys(n: int, s: int) -> str:

@@ -1,13 +1,17 @@
-"""Coverage of central intervals: how often do intervals of a stated level hold the truth?
+"""Coverage of central intervals and of regions of highest density: how often do those of a stated level hold the truth?
 
 The interval between the k-th smallest and the k-th largest of S draws holds the truth of an exact posterior with probability
 1 - 2k/(S + 1), no more and no less. So the curve has these levels, and is judged at these, by the folded ranks min(r, S - r).
+
+The region of highest density of level (k + 1)/(S + 1) holds the truth where at most k draws have a higher log q. That curve (expected
+coverage) is shown and told, but judged by sbc, as the rank of `log q`: one test is not to count twice.
 
 Warning: intervals of the right coverage may be too wide to be of use, and may be shifted for some data and back for other.
 
 References:
     Talts et al. 2018, https://arxiv.org/abs/1804.06788.
     Säilynoja, Bürkner, Vehtari 2022, https://arxiv.org/abs/2103.10522.
+    Hermans et al. 2022, A crisis in simulation-based inference?, https://arxiv.org/abs/2110.06581.
 """
 
 from __future__ import annotations
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 
 FEWEST_DRAWS = 4
 MAIN = "coverage_log_gamma"
-ERROR_LEVELS = np.linspace(0.005, 0.995, 20)
 
 
 Level = Annotated[float, Field(gt=0, lt=1)]
@@ -43,53 +46,65 @@ class Config(_calibration.CalibrationConfig):
 
 
 @dataclass(frozen=True)
-class Result:
-    """Coverage of D parameters at the K levels that S draws can form.
+class Curves:
+    """Coverage at K levels, and where an exact posterior's would be.
 
     Args:
-        names: D names.
-        n: Test pairs.
-        s: Draws each.
         levels: Rising, (K,).
-        coverage: Share of intervals that hold the truth, (D, K).
+        coverage: Share of test pairs whose truth lies inside, a row for each curve, (Q, K).
         lower: Lower end of the simultaneous band, (K,).
         upper: Upper end, (K,).
         pointwise_lower: Lower end of the 95 % range of each level alone, (K,).
         pointwise_upper: Upper end, (K,).
-        troubles: Why a parameter was not judged, else None, D entries.
-        alpha: Level of the band.
-        values: `coverage_log_gamma`, `coverage_<level>` and `calibration_error` of each parameter.
     """
 
-    names: tuple[str, ...]
-    n: int
-    s: int
     levels: np.ndarray
     coverage: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     pointwise_lower: np.ndarray
     pointwise_upper: np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """Coverage of D parameters at the levels that S draws can form.
+
+    Args:
+        names: D names.
+        n: Test pairs.
+        s: Draws each.
+        central: Of central intervals, a curve for each parameter.
+        highest: Of regions of highest density, one curve; None where log q of the draws is not known.
+        troubles: Why a parameter was not judged, else None, D entries.
+        highest_trouble: Why there is no curve of regions of highest density, else None.
+        alpha: Level of the bands.
+        values: `coverage_log_gamma` and `coverage_<level>` of each parameter, and `hpd_coverage_<level>`.
+    """
+
+    names: tuple[str, ...]
+    n: int
+    s: int
+    central: Curves
+    highest: Curves | None
     troubles: tuple[str | None, ...]
+    highest_trouble: str | None
     alpha: float
     values: tuple[Value, ...]
 
     @property
     def definitions(self) -> dict[str, str]:
         """What each value is, by name."""
-        shares = {value.name: SHARE for value in self.values if value.name not in DEFINITIONS}
-        return DEFINITIONS | shares
+        return {value.name: MEANING if value.name == MAIN else HIGHEST if value.name.startswith("hpd") else SHARE for value in self.values}
 
 
+MEANING = (
+    "log(gamma / its 5 % quantile under an exact posterior) of the folded ranks min(r, S - r), below 0 rejects; with alpha in "
+    "place of 5 % where it is set; effect: max |coverage - level|, with a 95 % DKW interval "
+    "[Säilynoja et al. 2022; Modrák et al. 2025]"
+)
 SHARE = "share of test pairs whose truth lies in the central interval of this level, between order statistics [Talts et al. 2018]"
-DEFINITIONS: dict[str, str] = {
-    MAIN: (
-        "log(gamma / its 5 % quantile under an exact posterior) of the folded ranks min(r, S - r), below 0 rejects; with alpha in "
-        "place of 5 % where it is set; effect: max |coverage - level|, with a 95 % DKW interval "
-        "[Säilynoja et al. 2022; Modrák et al. 2025]"
-    ),
-    "calibration_error": "median over 20 levels in [0.005, 0.995] of |coverage - level| [DEFINITIONS.md, Calibration]",
-}
+HIGHEST = "share of test pairs whose truth lies in the region of highest density of this level, by the rank of log q [Hermans et al. 2022]"
 
 
 def compute(draws: Draws, config: Config) -> Result:
@@ -103,14 +118,38 @@ def compute(draws: Draws, config: Config) -> Result:
         raise DataError(f"{s} draws form too few intervals", where="coverage", todo="Take 999 draws, and 4 at least.")
     ranks, troubles = _inputs.theta_ranks(draws), _inputs.troubles(draws)
     test = _ecdf.uniformity(_ecdf.fold_ranks(ranks, s), s, fold=2, alpha=config.alpha)
-    levels, coverage = 1 - _ecdf.grid(s, 2)[::-1], 1 - test.ecdf[:, ::-1]
-    lower, upper = (1 - end[::-1] for end in reversed(_ecdf.band(max(n, 1), s, fold=2, alpha=config.alpha)))
-    curve = Curve(n, levels, config)
+    central = _central(ranks, s, config.alpha)
     values: list[Value] = []
     for d, (name, trouble, note) in enumerate(zip(draws.names, troubles, _inputs.leak_notes(draws), strict=True)):
-        values += [_calibration.missing(MAIN, name, trouble)] if trouble else curve.values(name, coverage[d], test, d, note)
-    pointwise = exact_range(max(n, 1), levels)
-    return Result(draws.names, n, s, levels, coverage, lower, upper, *pointwise, troubles, config.alpha, tuple(values))
+        curve = Curve(name, n, central.levels, central.coverage[d])
+        values += [_calibration.missing(MAIN, name, trouble)] if trouble else [_judged(curve, test, d, note, config), *curve.shares(config)]
+    highest, trouble = _highest(draws, config.alpha)
+    values += _highest_values(highest, n, config)
+    return Result(draws.names, n, s, central, highest, troubles, trouble, config.alpha, tuple(values))
+
+
+def _central(ranks: np.ndarray, s: int, alpha: float) -> Curves:
+    n, (levels, coverage) = max(1, len(ranks)), _calibration.central_coverage(ranks, s)
+    lower, upper = (1 - end[::-1] for end in reversed(_ecdf.band(n, s, fold=2, alpha=alpha)))
+    return Curves(levels, coverage, lower, upper, *exact_range(n, levels))
+
+
+def _highest(draws: Draws, alpha: float) -> tuple[Curves | None, str | None]:
+    """The curve of regions of highest density, or why there is none."""
+    density, n, s = _inputs.log_q(draws), max(1, draws.n), draws.s
+    if density is None:
+        return None, "log q of the draws is not known"
+    trouble = _inputs.quantity_trouble(_inputs.LOG_Q, density)
+    if trouble:
+        return None, trouble
+    higher, levels = s - _inputs.log_q_ranks(density, draws.seed), _ecdf.grid(s)
+    return Curves(levels, _ecdf.counts_below(higher, s) / n, *_ecdf.band(n, s, alpha=alpha), *exact_range(n, levels)), None
+
+
+def _highest_values(curves: Curves | None, n: int, config: Config) -> list[Value]:
+    if curves is None:
+        return []
+    return Curve(_inputs.ALL, n, curves.levels, curves.coverage[0], prefix="hpd_coverage", what="regions of highest density").shares(config)
 
 
 def exact_range(n: int, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,39 +161,51 @@ def exact_range(n: int, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Turns one coverage curve into values."""
+    """One coverage curve in words and values.
 
+    Args:
+        parameter: Whose.
+        n: Test pairs.
+        levels: Rising, (K,).
+        coverage: (K,).
+        prefix: Of the values' names.
+        what: What holds the truth.
+    """
+
+    parameter: str
     n: int
     levels: np.ndarray
-    config: Config
+    coverage: np.ndarray
+    prefix: str = "coverage"
+    what: str = "intervals"
 
-    def values(self, name: str, coverage: np.ndarray, test: _ecdf.Uniformity, column: int, note: str) -> list[Value]:
-        """The verdict's number, the coverage at each level in words, and the calibration error."""
-        said = self.sentence(min(self.config.levels, key=lambda level: abs(level - 0.9)), coverage)
-        if test.p[column] <= self.config.alpha:
-            said = f"{_tendency(coverage - self.levels)}: {said}"
-        shares = [self._share(name, level, coverage) for level in self.config.levels]
-        error = Value("calibration_error", name, float(np.median(np.abs(coverage - self.levels)[self._nearest(ERROR_LEVELS)])))
-        return [_calibration.value(MAIN, name, test, column, reason=said + note), *shares, error]
-
-    def sentence(self, level: float, coverage: np.ndarray) -> str:
+    def sentence(self, level: float) -> str:
         """What a user can act on."""
-        at = self._nearest(level)
+        at = _calibration.nearest(self.levels, level)
         low, high = exact_range(self.n, self.levels[at])
         return (
-            f"your {percent(self.levels[at])} % intervals hold the truth {percent(coverage[at])} % of the time "
+            f"your {percent(self.levels[at])} % {self.what} hold the truth {percent(self.coverage[at])} % of the time "
             f"(an exact posterior: {percent(low)} to {percent(high)} %)"
         )
 
-    def _share(self, name: str, level: float, coverage: np.ndarray) -> Value:
-        at = self._nearest(level)
-        said = self.sentence(level, coverage)
-        if not np.isclose(self.levels[at], level):
-            said += f"; the draws can form no {percent(level)} % intervals, these are the nearest"
-        return Value(f"coverage_{percent(level)}", name, float(coverage[at]), reason=said)
+    def shares(self, config: Config) -> list[Value]:
+        """The coverage at each level that was asked for."""
+        return [self._share(level) for level in config.levels]
 
-    def _nearest(self, level: float | np.ndarray) -> np.ndarray:
-        return np.abs(self.levels - np.asarray(level)[..., None]).argmin(axis=-1)
+    def _share(self, level: float) -> Value:
+        at = _calibration.nearest(self.levels, level)
+        said = self.sentence(level)
+        if not np.isclose(self.levels[at], level):
+            said += f"; the draws can form no {percent(level)} % {self.what}, these are the nearest"
+        return Value(f"{self.prefix}_{percent(level)}", self.parameter, float(self.coverage[at]), reason=said)
+
+
+def _judged(curve: Curve, test: _ecdf.Uniformity, column: int, note: str, config: Config) -> Value:
+    """The verdict's number."""
+    said = curve.sentence(min(config.levels, key=lambda level: abs(level - 0.9)))
+    if test.p[column] <= config.alpha:
+        said = f"{_tendency(curve.coverage - curve.levels)}: {said}"
+    return _calibration.value(MAIN, curve.parameter, test, column, reason=said + note)
 
 
 def percent(share: float | np.ndarray) -> str:
@@ -169,30 +220,49 @@ def percent(share: float | np.ndarray) -> str:
 
 def _tendency(error: np.ndarray) -> str:
     most = error[np.abs(error).argmax()]
-    return "overconfident (intervals too narrow)" if most < 0 else "underconfident (intervals too wide)"
+    if most < 0:
+        return f"{_calibration.OVERCONFIDENT} (intervals too narrow)"
+    return f"{_calibration.UNDERCONFIDENT} (intervals too wide)"
 
 
 def plot(result: Result) -> Figure:
-    """Coverage against level for every parameter, with what an exact posterior would show."""
+    """Coverage of central intervals against their level for every parameter, with what an exact posterior would show."""
     from sbiwb.diagnostics import _grid
 
     figure, axes = _grid.panels(len(result.names))
     for d, (panel,) in enumerate(axes):
-        _curve(panel, result, d)
+        _grid.title(panel, result.names[d])
+        if result.troubles[d]:
+            _grid.message(panel, result.troubles[d])
+        else:
+            panel.set_xlabel("level of the central interval")
+            _curve(panel, result.central, d)
     _grid.finish(figure, "Coverage: how often do the intervals hold the truth?", _grid.keys(result.n, result.s))
     return figure
 
 
-def _curve(axes: Axes, result: Result, d: int) -> None:
+def plot_hpd(result: Result) -> Figure:
+    """Expected coverage: that of regions of highest density, over all parameters at once."""
     from sbiwb.diagnostics import _grid
 
-    _grid.title(axes, result.names[d])
-    axes.set(xlabel="level of the central interval", ylabel="share that holds the truth", xlim=(0, 1), ylim=(0, 1))
-    if result.troubles[d]:
-        return _grid.message(axes, result.troubles[d])
-    axes.fill_between(result.levels, result.lower, result.upper, color=_grid.GREY, alpha=0.25, lw=0)
-    axes.fill_between(result.levels, result.pointwise_lower, result.pointwise_upper, color=_grid.GREY, alpha=0.35, lw=0)
+    heading = "Expected coverage: how often do the regions of highest density hold the truth?"
+    if result.highest is None:
+        return _grid.empty(heading, result.highest_trouble or "unknown")
+    figure, axes = _grid.panels(1)
+    _grid.title(axes[0, 0], _inputs.ALL)
+    axes[0, 0].set_xlabel("level of the region")
+    _curve(axes[0, 0], result.highest, 0)
+    _grid.finish(figure, heading, _grid.keys(result.n, result.s))
+    return figure
+
+
+def _curve(axes: Axes, curves: Curves, row: int) -> None:
+    from sbiwb.diagnostics import _grid
+
+    axes.set(ylabel="share that holds the truth", xlim=(0, 1), ylim=(0, 1))
+    axes.fill_between(curves.levels, curves.lower, curves.upper, color=_grid.GREY, alpha=0.25, lw=0)
+    axes.fill_between(curves.levels, curves.pointwise_lower, curves.pointwise_upper, color=_grid.GREY, alpha=0.35, lw=0)
     axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
-    axes.plot(result.levels, result.coverage[d], color=_grid.BLUE, lw=1.6)
+    axes.plot(curves.levels, curves.coverage[row], color=_grid.BLUE, lw=1.6)
     axes.text(0.04, 0.96, "too wide", transform=axes.transAxes, va="top", fontsize=7, color=_grid.FAINT)
     axes.text(0.96, 0.04, "too narrow", transform=axes.transAxes, ha="right", fontsize=7, color=_grid.FAINT)

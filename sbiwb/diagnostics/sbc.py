@@ -3,8 +3,12 @@
 For an exact posterior the number of draws below the truth is uniform on {0..S}. The shape of the histogram says what is wrong:
 a U is overconfident, a hump underconfident, a slope biased.
 
-Warning: the draws of one test pair have to be independent, and a few hundred pairs are needed. SBC of the parameters alone cannot
-see a posterior that equals the prior.
+Beside the columns of theta, ranks of other quantities of theta and x are judged: log q, the simulator file's own, and for every
+column theta_j * h_j(x), where h_j(x) is what the data alone predict, named `theta_j·x`. As it rises with theta_j where h_j > 0 and
+falls where h_j < 0, its rank is that of the column, or S minus it.
+
+Warning: the draws of one test pair have to be independent, and a few hundred pairs are needed. A posterior that equals the prior
+passes for the columns and for log q; theta_j·x sees it.
 
 References:
     Talts et al. 2018, https://arxiv.org/abs/1804.06788.
@@ -21,7 +25,7 @@ import numpy as np
 
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.errors import DataError
-from sbiwb.evidence import Draws, Quantity, Value
+from sbiwb.evidence import Draws, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 MOST_BINS, FEWEST_BINS = 20, 5
 MAIN = "sbc_log_gamma"
-LOG_Q = "log q"  # the test quantity beside the parameters
+WITH_DATA = "·x"  # ends the name of theta_j * h_j(x)
 
 
 class Config(_calibration.CalibrationConfig):
@@ -39,10 +43,10 @@ class Config(_calibration.CalibrationConfig):
 
 @dataclass(frozen=True)
 class Result:
-    """Ranks of Q quantities (D parameters and, where known, log q) and what they say.
+    """Ranks of Q quantities and what they say.
 
     Args:
-        names: Q names.
+        names: Q names: D columns, log q where it is known, the simulator file's own; then the columns times the data, ending in `·x`.
         n: Test pairs.
         s: Draws each.
         ranks: (N, Q).
@@ -75,9 +79,20 @@ class Result:
     alpha: float
     values: tuple[Value, ...]
 
+    @property
+    def marginal(self) -> list[int]:
+        """Positions of all quantities but those ending in `·x`."""
+        return [q for q, name in enumerate(self.names) if not name.endswith(WITH_DATA)]
+
+    @property
+    def data_dependent(self) -> list[int]:
+        """Positions of those ending in `·x`."""
+        return [q for q, name in enumerate(self.names) if name.endswith(WITH_DATA)]
+
     definitions: ClassVar[dict[str, str]] = {
         MAIN: (
             "log(gamma / its 5 % quantile under uniform ranks), below 0 rejects; with alpha in place of 5 % where it is set; "
+            "`NAME·x` is NAME times what a ridge regression on the data predicts of it, which sees a posterior that ignores the data; "
             "effect: max |ECDF - z|, with a 95 % DKW interval [Talts et al. 2018; Säilynoja et al. 2022; Modrák et al. 2025]"
         )
     }
@@ -107,48 +122,91 @@ def _divisor(s: int) -> int:
 
 
 def compute(draws: Draws, config: Config) -> Result:
-    """Ranks of every column of theta, and of log q where the draws carry it."""
+    """Ranks of every column of theta, and of every other quantity that the draws carry."""
     n, s, b = draws.n, draws.s, bins(draws.s)
-    names, ranks, troubles, notes = _quantities(draws)
+    judged = _quantities(draws)
+    names, troubles = tuple(one.name for one in judged), tuple(one.trouble for one in judged)
+    ranks = np.stack([one.ranks for one in judged], axis=1)
     test = _ecdf.uniformity(ranks, s, alpha=config.alpha)
     counts = np.stack([np.bincount(column * b // (s + 1), minlength=b) for column in ranks.T])
     lower, upper = _ecdf.band(max(n, 1), s, alpha=config.alpha)
-    said = [_words(name, test.p[q] <= config.alpha, ranks[:, q], s) + notes[q] for q, name in enumerate(names)]
+    rejected = {name: bool(p <= config.alpha) for name, p in zip(names, test.p, strict=True)}
     values = tuple(
-        _calibration.missing(MAIN, name, trouble) if trouble else _calibration.value(MAIN, name, test, q, reason=said[q])
-        for q, (name, trouble) in enumerate(zip(names, troubles, strict=True))
+        _calibration.missing(MAIN, one.name, one.trouble)
+        if one.trouble
+        else _calibration.value(MAIN, one.name, test, q, reason=_words(one, rejected, s) + one.note)
+        for q, one in enumerate(judged)
     )
     edges, z = np.linspace(-0.5, s + 0.5, b + 1), _ecdf.grid(s)
     pointwise, simultaneous = _bin_band(n, b, 0.05), _bin_band(n, b, 0.05 / b)
     return Result(names, n, s, ranks, edges, counts, pointwise, simultaneous, z, test.ecdf, lower, upper, troubles, config.alpha, values)
 
 
-def _quantities(draws: Draws) -> tuple[tuple[str, ...], np.ndarray, tuple[str | None, ...], tuple[str, ...]]:
-    """Names, ranks, troubles and notes of the parameters, and of log q where it is there."""
-    names, ranks = draws.names, _inputs.theta_ranks(draws)
-    troubles, notes = _inputs.troubles(draws), _inputs.leak_notes(draws)
-    if draws.log_prob_theta is None or draws.log_prob_draws is None:
-        return names, ranks, troubles, notes
-    log_q = Quantity(draws.log_prob_theta, draws.log_prob_draws)
-    extra = _inputs.quantity_ranks(log_q, generator(draws.seed, "ranks", 1))
-    trouble = _density_trouble(log_q)
-    return (*names, LOG_Q), np.hstack([ranks, extra]), (*troubles, trouble), (*notes, "")
+@dataclass(frozen=True)
+class _Judged:
+    """One quantity: its ranks (N,), why it cannot be judged, what else to say, and the column that it is made of."""
+
+    name: str
+    ranks: np.ndarray
+    trouble: str | None
+    note: str = ""
+    column: _Judged | None = None
 
 
-def _density_trouble(log_q: Quantity) -> str | None:
-    n = len(log_q.truth)
-    if n < 2:
-        return f"{n} test pairs: judging needs hundreds"
-    bad = np.isnan(log_q.truth)  # -inf has a rank: q excludes the truth
-    for rows, block in _inputs.blocks(log_q.draws):
-        bad[rows] |= np.isnan(block).any(axis=(1, 2))
-    return f"log q is not a number in {int(bad.sum())} of {n} test pairs" if bad.any() else None
+def _quantities(draws: Draws) -> list[_Judged]:
+    """The columns, log q, the simulator file's own, and the columns times the data."""
+    ranks, troubles, notes = _inputs.theta_ranks(draws), _inputs.troubles(draws), _inputs.leak_notes(draws)
+    columns = [_Judged(*one) for one in zip(draws.names, ranks.T, troubles, notes, strict=True)]
+    return [*columns, *_log_q(draws), *_own(draws), *_with_data(draws, columns)]
 
 
-def _words(name: str, rejected: bool, ranks: np.ndarray, s: int) -> str:
-    if not rejected:
+def _log_q(draws: Draws) -> list[_Judged]:
+    density = _inputs.log_q(draws)
+    if density is None:
+        return []
+    trouble = _inputs.quantity_trouble(_inputs.LOG_Q, density)
+    return [_Judged(_inputs.LOG_Q, _inputs.log_q_ranks(density, draws.seed)[:, 0], trouble)]
+
+
+def _own(draws: Draws) -> list[_Judged]:
+    """The simulator file's test quantities, each with ties of its own."""
+    found = []
+    for k, (name, quantity) in enumerate(draws.quantities.items()):
+        ranks = _inputs.quantity_ranks(quantity, generator(draws.seed, "ranks", 2, k))
+        found.append(_Judged(name, ranks[:, 0], _inputs.quantity_trouble(name, quantity)))
+    return found
+
+
+def _with_data(draws: Draws, columns: list[_Judged]) -> list[_Judged]:
+    """theta_j * h_j(x) for every column; where h_j(x) is 0 all draws tie with the truth."""
+    if draws.guess is None:
+        return []
+    ties = generator(draws.seed, "ranks", 3).integers(0, draws.s + 1, draws.guess.shape)
+    found = []
+    for d, one in enumerate(columns):
+        guess = draws.guess[:, d]
+        ranks = np.where(guess > 0, one.ranks, np.where(guess < 0, draws.s - one.ranks, ties[:, d]))
+        bad = int((~np.isfinite(guess)).sum())
+        trouble = one.trouble or (f"nothing can be predicted from the data in {bad} of {draws.n} test pairs" if bad else None)
+        found.append(_Judged(one.name + WITH_DATA, ranks, trouble, one.note, one))
+    return found
+
+
+def _words(one: _Judged, rejected: dict[str, bool], s: int) -> str:
+    if not rejected[one.name]:
         return "ranks look uniform"
-    return _calibration.density_shape(ranks, s) if name == LOG_Q else _calibration.shape(ranks, s)
+    if one.name == _inputs.LOG_Q:
+        return _calibration.density_shape(one.ranks, s)
+    if one.column is None:
+        return _calibration.shape(one.ranks, s)
+    own = _calibration.data_shape(one.ranks, s)
+    if own is None or (rejected[one.column.name] and _shift(one.column.ranks, s) > _shift(one.ranks, s)):
+        return _calibration.shape(one.column.ranks if rejected[one.column.name] else one.ranks, s)
+    return own
+
+
+def _shift(ranks: np.ndarray, s: int) -> float:
+    return abs(_calibration.moments(ranks, s)[0])
 
 
 def _bin_band(n: int, b: int, alpha: float) -> tuple[float, float]:
@@ -158,14 +216,25 @@ def _bin_band(n: int, b: int, alpha: float) -> tuple[float, float]:
 
 
 def plot(result: Result) -> Figure:
-    """Rank histogram and ECDF difference of every quantity, each with what an exact posterior would show."""
+    """Rank histogram and ECDF difference of every quantity but those ending in `·x`, each with what an exact posterior would show."""
+    return _pairs(result, result.marginal, "Simulation-based calibration: are the ranks uniform?")
+
+
+def plot_data_dependent(result: Result) -> Figure:
+    """The same of the columns times what the data predict of them: where these alone fail, the posterior does not follow the data."""
+    return _pairs(result, result.data_dependent, "Simulation-based calibration: does the posterior follow the data?")
+
+
+def _pairs(result: Result, shown: list[int], heading: str) -> Figure:
     from sbiwb.diagnostics import _grid
 
-    figure, axes = _grid.panels(len(result.names), per=2)
-    for q, (histogram, difference) in enumerate(axes):
+    if not shown:
+        return _grid.empty(heading, "there is no prediction from the data alone")
+    figure, axes = _grid.panels(len(shown), per=2)
+    for q, (histogram, difference) in zip(shown, axes, strict=True):
         _histogram(histogram, result, q)
         _difference(difference, result, q)
-    _grid.finish(figure, "Simulation-based calibration: are the ranks uniform?", _grid.keys(result.n, result.s))
+    _grid.finish(figure, heading, _grid.keys(result.n, result.s))
     return figure
 
 
@@ -202,8 +271,8 @@ def plot_ecdf(result: Result) -> Figure:
     """The ECDF itself, for readers who are used to it; the difference shows the same more clearly."""
     from sbiwb.diagnostics import _grid
 
-    figure, axes = _grid.panels(len(result.names))
-    for q, (panel,) in enumerate(axes):
+    figure, axes = _grid.panels(len(result.marginal))
+    for q, (panel,) in zip(result.marginal, axes, strict=True):
         _grid.title(panel, result.names[q])
         panel.set(xlabel="fractional rank z", ylabel="ECDF of the ranks", xlim=(0, 1), ylim=(0, 1))
         if result.troubles[q]:

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.diagnostics import _inputs
-from sbiwb.evidence import Draws, Rows, Value
+from sbiwb.evidence import Draws, Value
 from sbiwb.families import Part
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class Result:
 
 def compute(draws: Draws, config: Config) -> Result:
     """z-score and contraction per test pair, and their summaries."""
-    mean, variance = moments(draws.draws)
-    prior, source = prior_variance(draws)
+    mean, variance = _inputs.moments(draws.draws)
+    prior, source = _inputs.prior_variance(draws)
     with np.errstate(all="ignore"):
         z = (mean - draws.theta) / np.sqrt(variance)
         ratio = variance / np.where(prior > 0, prior, np.nan)
@@ -86,28 +86,6 @@ def compute(draws: Draws, config: Config) -> Result:
         values += _z_values(name, z[:, d], trouble)
         values.append(_contraction_value(name, contraction[:, d], source[d], trouble, config))
     return Result(draws.names, config.definition, z, contraction, source, troubles, (*values, *_leaked(draws, config)))
-
-
-def moments(draws: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance (ddof 1) of draws (N, S, D) over S, (N, D) each; NaN for a single draw."""
-    n, s, d = draws.shape
-    mean, variance = np.full((n, d), np.nan), np.full((n, d), np.nan)
-    with np.errstate(all="ignore"):
-        for rows, block in _inputs.blocks(draws):
-            mean[rows] = block.mean(axis=2)
-            if s > 1:
-                variance[rows] = np.where(np.ptp(block, axis=2) == 0, 0.0, block.var(axis=2, ddof=1))  # exactly 0, rounding aside
-    return mean, variance
-
-
-def prior_variance(draws: Draws) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The prior's variance (D,), that of the test set where the prior has none to offer, and which it is."""
-    known = np.isfinite(draws.prior_var)
-    if known.all() or draws.n < 2:
-        return draws.prior_var, (draws.prior_var_source,) * len(draws.names)
-    with np.errstate(all="ignore"):
-        variance = np.where(known, draws.prior_var, draws.theta.var(axis=0, ddof=1))
-    return variance, tuple(draws.prior_var_source if own else "test set" for own in known)
 
 
 def _spread_trouble(variance: np.ndarray, s: int) -> str | None:

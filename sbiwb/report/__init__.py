@@ -1,18 +1,43 @@
 """Report: tables, pictures and files that people open."""
 
-from sbiwb.report.figures import forest_picture, loss_picture, pairs_picture, predictive_picture, rates_picture, shown_picture, to_png
+from sbiwb.report._svg import to_svg
+from sbiwb.report.compare import Compared, comparison_csv, comparison_picture
+from sbiwb.report.figures import (
+    forest_picture,
+    loss_picture,
+    pairs_picture,
+    predictive_picture,
+    rates_picture,
+    shown_picture,
+    to_png,
+)
 from sbiwb.report.netcdf import netcdf
-from sbiwb.report.summary import Row, summarise
+from sbiwb.report.simulated import shown_simulations, simulated_picture
+from sbiwb.report.summary import Moments, Row, moments, summarise
+from sbiwb.report.tables import draws_csv, draws_hdf5, flat, summary_csv, too_long_for_csv
 
 __all__ = [
+    "Compared",
+    "Moments",
     "Row",
+    "comparison_csv",
+    "comparison_picture",
+    "draws_csv",
+    "draws_hdf5",
+    "flat",
     "forest_picture",
     "loss_picture",
+    "moments",
     "netcdf",
     "pairs_picture",
     "predictive_picture",
     "rates_picture",
     "shown_picture",
+    "shown_simulations",
+    "simulated_picture",
     "summarise",
+    "summary_csv",
     "to_png",
+    "to_svg",
+    "too_long_for_csv",
 ]

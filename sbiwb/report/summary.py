@@ -1,13 +1,23 @@
-"""Summary of draws: one row a quantity and data set."""
+"""Summary of draws: one row a quantity and data set, with the columns of ArviZ's summaries under their names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 LEVELS = {"q2.5": 2.5, "q5": 5.0, "q25": 25.0, "median": 50.0, "q75": 75.0, "q95": 95.0, "q97.5": 97.5}
+HDI = 0.94  # ArviZ's own choice: columns hdi_3% and hdi_97%
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation of one quantity under the prior."""
+
+    mean: float
+    sd: float
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,11 @@ class Row:
         mean: Mean of the draws.
         sd: Standard deviation, ddof 1.
         quantiles: By name: q2.5, q5, q25, median, q75, q95, q97.5.
+        mad: Median absolute deviation from the median, unscaled.
+        hdi: The shortest interval that holds 94 % of the draws.
+        mcse_mean: Monte-Carlo standard error of the mean, sd / sqrt(S): the draws are independent.
+        contraction: 1 - variance / prior variance; None where that variance is not known.
+        prior: Mean and sd under the prior, where they are known.
     """
 
     data_set: str
@@ -27,18 +42,79 @@ class Row:
     mean: float
     sd: float
     quantiles: dict[str, float]
+    mad: float
+    hdi: tuple[float, float]
+    mcse_mean: float
+    contraction: float | None
+    prior: Moments | None
+
+    @property
+    def columns(self) -> dict[str, float | None]:
+        """Every number under the name of its column; hdi_3% and hdi_97% as in ArviZ."""
+        others = {name: value for name, value in self.quantiles.items() if name != "median"}
+        return {
+            "mean": self.mean,
+            "sd": self.sd,
+            "median": self.quantiles["median"],
+            "mad": self.mad,
+            "hdi_3%": self.hdi[0],
+            "hdi_97%": self.hdi[1],
+            "mcse_mean": self.mcse_mean,
+            **others,
+            "contraction": self.contraction,
+            "prior_mean": None if self.prior is None else self.prior.mean,
+            "prior_sd": None if self.prior is None else self.prior.sd,
+        }
 
 
-def summarise(label: str, draws: Mapping[str, np.ndarray]) -> list[Row]:
+def summarise(label: str, draws: Mapping[str, np.ndarray], prior: Mapping[str, Moments] | None = None) -> list[Row]:
     """Rows for one data set.
 
     Args:
         label: Of the data set.
         draws: Draws (S,) of each quantity.
+        prior: Of those quantities whose prior variance is known.
     """
-    return [_row(label, name, values) for name, values in draws.items()]
+    return [_row(label, name, values, (prior or {}).get(name)) for name, values in draws.items()]
 
 
-def _row(label: str, name: str, values: np.ndarray) -> Row:
-    quantiles = np.percentile(values, list(LEVELS.values()))
-    return Row(label, name, float(values.mean()), float(values.std(ddof=1)), dict(zip(LEVELS, quantiles.tolist(), strict=True)))
+def moments(names: Sequence[str], prior_draws: np.ndarray, variance: np.ndarray) -> dict[str, Moments]:
+    """Mean and sd under the prior of those columns of theta whose variance is known.
+
+    Args:
+        names: Columns of theta, D names.
+        prior_draws: Draws from the prior (R, D), for the means alone.
+        variance: The prior's own variance, (D,); NaN or infinite where there is none.
+    """
+    means, sds = prior_draws.mean(axis=0), np.sqrt(variance)
+    return {name: Moments(float(mean), float(sd)) for name, mean, sd in zip(names, means, sds, strict=True) if 0 < sd < math.inf}
+
+
+def hdi(values: np.ndarray, probability: float = HDI) -> tuple[float, float]:
+    """The shortest interval that holds this share of the draws (S,); one interval also where there are several modes.
+
+    Example:
+        >>> hdi(np.array([0.0, 1.0, 1.1, 1.2, 5.0]), 0.5)
+        (1.0, 1.2)
+    """
+    ordered = np.sort(values)
+    inside = int(probability * len(ordered))
+    first = int(np.argmin(ordered[inside:] - ordered[: len(ordered) - inside]))
+    return float(ordered[first]), float(ordered[first + inside])
+
+
+def _row(label: str, name: str, values: np.ndarray, prior: Moments | None) -> Row:
+    quantiles = dict(zip(LEVELS, np.percentile(values, list(LEVELS.values())).tolist(), strict=True))
+    sd = float(values.std(ddof=1))
+    return Row(
+        data_set=label,
+        name=name,
+        mean=float(values.mean()),
+        sd=sd,
+        quantiles=quantiles,
+        mad=float(np.median(np.abs(values - quantiles["median"]))),
+        hdi=hdi(values),
+        mcse_mean=sd / math.sqrt(len(values)),
+        contraction=None if prior is None else 1 - (sd / prior.sd) ** 2,
+        prior=prior,
+    )

@@ -185,8 +185,8 @@ def _attempt(problem: Problem, stream: str, position: tuple[int, int], rows: np.
 Reasons = dict[int, tuple[str, str]]  # row: (kind, message)
 
 
-def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator) -> tuple[dict[str, Variable], int]:
-    """Observables at given parameters, for predictions; rows that fail are left out and counted.
+def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator) -> tuple[dict[str, Variable], Reasons]:
+    """Observables at given parameters, for predictions; rows that fail are left out, and why they failed is told by row.
 
     Args:
         problem: What is simulated.
@@ -194,8 +194,7 @@ def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.rand
         context: Design variables by name, (N, ...).
         rng: For all rows; a batch that raises is done again row by row from streams spawned of it.
     """
-    x, reasons = _simulate(problem, theta, context, rng, lambda row: rng.spawn(1)[0])
-    return x, len(reasons)
+    return _simulate(problem, theta, context, rng, lambda row: rng.spawn(1)[0])
 
 
 def _simulate(

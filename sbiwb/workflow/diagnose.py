@@ -1,42 +1,48 @@
-"""The verb `diagnose`: draws for every test pair once, all checks on them, numbers and pictures."""
+"""The verb `diagnose`: evidence made once, all checks on it, verdicts over everything, numbers, advice and pictures."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from sbiwb.contracts import Reporter
-from sbiwb.diagnostics import family, judge, overall, to_json
-from sbiwb.errors import CorruptFile, GateFailed
-from sbiwb.evidence import Draws
-from sbiwb.files import put, put_json
-from sbiwb.posterior import CHUNK_ROWS, Posterior
-from sbiwb.records import Pairs
-from sbiwb.report import to_png
-from sbiwb.rundir import put_provenance
-from sbiwb.seeds import generator
+from sbiwb.contracts import DiagnosticResult, Reporter
+from sbiwb.diagnostics import STRATUM, Advice, Judgment, Training, advise, family, judge, overall, plot_strata, to_json
+from sbiwb.errors import GateFailed
+from sbiwb.families import Part
+from sbiwb.files import put, put_json, read_json
+from sbiwb.report import to_png, to_svg
+from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.stopping import raised
-from sbiwb.store import hdf5
-from sbiwb.workflow.posterior import posterior_of
+from sbiwb.workflow.evidence import Gathered
 from sbiwb.workflow.project import Project
+from sbiwb.workflow.strata import Stratum, strata
 from sbiwb.workflow.train import weights_hash
-from sbiwb.workflow.trainer import load_split
 
-BLOCK = CHUNK_ROWS // 4
+Judged = tuple[str, Part, DiagnosticResult]
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the checks said."""
+    """What the checks said.
+
+    Args:
+        verdict: The worst of all.
+        summary: One sentence.
+        parameters: Columns of theta.
+        judgments: Of every check and stratum.
+        advice: What they look like, and what to change.
+    """
 
     verdict: str
     summary: str
-    judgments: tuple[Any, ...]
+    parameters: tuple[str, ...]
+    judgments: tuple[Judgment, ...]
+    advice: tuple[Advice, ...]
 
 
 def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Diagnosis:
@@ -53,103 +59,113 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
     """
     start = time.perf_counter()
     with raised():
-        draws = posterior_draws(project, reporter)
-        results = []
-        for check, config in _named(project.config.diagnose.checks):
-            module = family.module(config.kind)
-            result = module.compute(draws, config)
-            results.append((check, config, result))
-            for suffix, plot in _plots(module):
-                put(project.run.diagnose / f"{check}{suffix}.png", to_png(plot(result)))
+        torch.set_num_threads(1)  # chunks of draws are what shares the cores
+        gathered = Gathered(project, reporter)
+        parts = strata(gathered.draws, project.config.diagnose.by, project.config.diagnose.strata)
+        results = _results(project, gathered, parts, reporter)
         judgments = judge(results)
-    leaked = {name: float(share) for name, share in zip(draws.names, draws.leaked if draws.leaked is not None else [], strict=False)}
-    numbers = {**to_json(judgments), "n": draws.n, "draws": draws.s, "prior_var_source": draws.prior_var_source, "leaked": leaked}
-    put_json(project.run.numbers, numbers)
-    facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": project.config.diagnose.seed}
-    put_provenance(project.run.diagnose, seconds=time.perf_counter() - start, facts=facts)
-    found = overall(judgments)
-    if gate and found.verdict == "fail":
-        raise GateFailed(
-            found.summary, where=project.run.numbers, todo="Look at the pictures beside it; more simulations or steps often help."
-        )
-    return Diagnosis(found.verdict, found.summary, tuple(judgments))
+        _write_pictures(project, results, judgments, parts, reporter)
+    advice = advise(judgments, _training(project.run))
+    _write_numbers(project, gathered, judgments, advice, parts, time.perf_counter() - start)
+    worst = overall(judgments)
+    found = Diagnosis(worst.verdict, worst.summary, gathered.draws.names, tuple(judgments), tuple(advice))
+    if gate:
+        check_gate(project, found)
+    return found
 
 
-def _plots(module: Any) -> list[tuple[str, Any]]:
-    """`plot`, and further pictures by functions named `plot_ecdf` and the like."""
-    return [(name.removeprefix("plot"), function) for name, function in vars(module).items() if name == "plot" or name.startswith("plot_")]
+def check_gate(project: Project, found: Diagnosis) -> None:
+    """Stops where a check has failed.
+
+    Raises:
+        GateFailed: It has.
+    """
+    if found.verdict == "fail":
+        todo = next((todo for one in found.advice for todo in one.todo), "Look at the pictures beside it.")
+        raise GateFailed(found.summary, where=project.run.numbers, todo=todo)
 
 
-def _named(checks: list[Any]) -> list[tuple[str, Any]]:
+def _results(project: Project, gathered: Gathered, parts: Sequence[Stratum], reporter: Reporter) -> list[Judged]:
+    """Every check, and those that judge draws also on every stratum."""
+    checks = _named(project.config.diagnose.checks)
+    evidence = {check: getattr(gathered, _takes(config)) for check, config in checks}  # what is slow shows its own progress
+    on_draws = [(check, config) for check, config in checks if _takes(config) == "draws"]
+    results: list[Judged] = []
+    with reporter.task("check", len(checks) + len(parts) * len(on_draws), unit="checks") as ticker:
+        for check, config in checks:
+            results.append((check, config, family.module(config.kind).compute(evidence[check], config)))
+            ticker.advance()
+        for part in parts:
+            draws = gathered.draws.at(part.rows)
+            for check, config in on_draws:
+                results.append((f"{check}{STRATUM}{part.label}", config, family.module(config.kind).compute(draws, config)))
+                ticker.advance()
+    return results
+
+
+def _takes(config: Part) -> str:
+    """The kind of evidence that a check judges."""
+    return getattr(family.module(config.kind), "TAKES", "draws")
+
+
+def _named(checks: Sequence[Any]) -> list[tuple[str, Any]]:
     """Each check with a name of its own: its kind, numbered where it comes twice."""
     kinds = [Path(check.kind).stem for check in checks]
     names = [kind if kind not in kinds[:i] else f"{kind}_{kinds[:i].count(kind) + 1}" for i, kind in enumerate(kinds)]
     return list(zip(names, checks, strict=True))
 
 
-def posterior_draws(project: Project, reporter: Reporter) -> Draws:
-    """Draws for the test pairs: read where these weights made them before, else made now and saved."""
-    torch.set_num_threads(1)  # chunks of draws are what shares the cores
-    posterior = posterior_of(project, reporter)
-    pairs = load_split(project, "test")
-    made_by = {
-        "weights": weights_hash(project.run),
-        "draws": project.config.diagnose.draws,
-        "seed": project.config.diagnose.seed,
-        "data_hash": project.data_hash,
-        "n": len(pairs),
-    }
-    path = project.run.draws
-    arrays = _saved(path, made_by, reporter)
-    if arrays is None:
-        arrays = _draw(project, posterior, pairs, reporter)
-        put(path, hdf5.image(arrays, made_by))
-    return _draws(project, posterior, pairs, arrays)
+def _write_pictures(
+    project: Project, results: Sequence[Judged], judgments: Sequence[Judgment], parts: Sequence[Stratum], reporter: Reporter
+) -> None:
+    """Each picture as PNG for people and as SVG for the report; those of an earlier diagnosis are removed."""
+    folder = project.run.diagnose
+    for old in (*folder.glob("*.png"), *folder.glob("*.svg")):
+        old.unlink()
+    pictures = list(_pictures(results, judgments, parts))
+    with reporter.task("draw pictures", len(pictures), unit="pictures") as ticker:
+        for name, plot in pictures:
+            figure = plot()
+            put(folder / f"{name}.png", to_png(figure))
+            put(folder / f"{name}.svg", to_svg(figure))
+            ticker.advance()
 
 
-def _saved(path: Path, made_by: dict[str, Any], reporter: Reporter) -> dict[str, np.ndarray] | None:
-    """The draws on disk, unless others made them or they are damaged."""
-    try:
-        return hdf5.read(path.read_bytes(), path) if path.is_file() and _made_by(path) == made_by else None
-    except CorruptFile as error:
-        reporter.warn(f"{path} {error.what}; drawn again.")
-        return None
+def _pictures(results: Sequence[Judged], judgments: Sequence[Judgment], parts: Sequence[Stratum]) -> Iterator[tuple[str, Any]]:
+    """`plot`, and further pictures by functions named `plot_ecdf` and the like, of all test pairs; one picture for all strata."""
+    for check, config, result in results:
+        if STRATUM in check:
+            continue
+        for name, function in vars(family.module(config.kind)).items():
+            if name == "plot" or name.startswith("plot_"):
+                yield check + name.removeprefix("plot"), lambda function=function, result=result: function(result)
+    if parts:
+        tolerance = min((getattr(config, "tolerance", 0.03) for _, config, _ in results), default=0.03)
+        yield "strata", lambda: plot_strata(judgments, {part.label: len(part.rows) for part in parts}, tolerance)
 
 
-def _made_by(path: Any) -> dict[str, Any]:
-    return {name: value for name, value in hdf5.attributes(path.read_bytes(), path).items() if name != "format"}
+def _training(run: RunDir) -> Training | None:
+    path = run.train / "provenance.json"
+    facts = read_json(path) if path.is_file() else {}
+    return Training(facts["still_falling"], facts["gap"]) if "gap" in facts else None
 
 
-def _draw(project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter) -> dict[str, np.ndarray]:
-    """Draws (N, S, D) and log q at the truth (N,), block by block; each block has a seed of its own."""
-    n, count, seed = len(pairs), project.config.diagnose.draws, project.config.diagnose.seed
-    theta = project.prior.stack(pairs.theta)
-    draws, log_prob = np.empty((n, count, theta.shape[1])), np.empty(n)
-    with reporter.task("draw", n, unit="test pairs") as ticker:
-        for block, start in enumerate(range(0, n, BLOCK)):
-            rows = np.arange(start, min(start + BLOCK, n))
-            x = pairs.take(rows).variables
-            draws[rows] = posterior.sample(x, count, generator(seed, "draws", block))
-            log_prob[rows] = posterior.log_prob(theta[rows], x)
-            ticker.advance(len(rows))
-    return {"draws": draws, "log_prob_theta": log_prob}
-
-
-def _draws(project: Project, posterior: Posterior, pairs: Pairs, arrays: dict[str, np.ndarray]) -> Draws:
-    prior, theta = project.prior, project.prior.stack(pairs.theta)
-    variance, source = prior.variance(), "prior"
-    unknown = ~np.isfinite(variance)
-    if unknown.any():
-        variance, source = np.where(unknown, theta.var(axis=0, ddof=1) if len(theta) > 1 else np.nan, variance), "test set"
-    scalars = {name: np.asarray(column) for name, column in pairs.context.items() if isinstance(column, np.ndarray) and column.ndim == 1}
-    return Draws(
-        names=posterior.columns,
-        theta=theta,
-        draws=arrays["draws"],
-        prior_var=variance,
-        prior_var_source=source,
-        log_prob_theta=arrays["log_prob_theta"],
-        context=scalars,
-        leaked=1 - prior.inside(arrays["draws"]).mean(axis=(0, 1)),
-        seed=project.config.diagnose.seed,
+def _write_numbers(
+    project: Project, gathered: Gathered, judgments: list[Judgment], advice: list[Advice], parts: Sequence[Stratum], seconds: float
+) -> None:
+    draws = gathered.draws
+    leaked = dict(zip(draws.names, map(float, draws.leaked), strict=True)) if draws.leaked is not None else {}
+    put_json(
+        project.run.numbers,
+        {
+            **to_json(judgments),
+            "advice": [asdict(one) for one in advice],
+            "strata": [{"by": part.by, "label": part.label, "n": len(part.rows)} for part in parts],
+            "n": draws.n,
+            "draws": draws.s,
+            "prior_var_source": draws.prior_var_source,
+            "leaked": leaked,
+        },
     )
+    facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": project.config.diagnose.seed}
+    put_provenance(project.run.diagnose, seconds=seconds, facts=facts)

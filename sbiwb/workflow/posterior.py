@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sbiwb.config import RunConfig
 from sbiwb.contracts import Reporter
-from sbiwb.errors import CorruptFile, RunError
+from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
+from sbiwb.records import Ragged, Variable, take
 from sbiwb.training.checkpoint import read_checkpoint
-from sbiwb.workflow.estimator import build_estimator, device_of, restore_adapter, sampling_threads
+from sbiwb.workflow.estimator import Adapter, build_estimator, device_of, restore_adapter, sampling_threads
 from sbiwb.workflow.project import Project, differences
 
 
@@ -29,8 +35,8 @@ def load_posterior(run: Path | str, device: str = "auto") -> Posterior:
         CorruptFile: The checkpoint is cut or altered, or its weights are not finite.
 
     Example:
-        >>> posterior = load_posterior("runs/influenza")            # doctest: +SKIP
-        >>> posterior.sample({"in_bed": counts[None]}, 1000).shape  # doctest: +SKIP
+        >>> posterior = load_posterior("runs/influenza")      # doctest: +SKIP
+        >>> posterior.sample({"in_bed": counts}, 1000).shape  # doctest: +SKIP
         (1, 1000, 3)
     """
     return _load(Path(run), device)[0]
@@ -76,4 +82,124 @@ def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
     if not all(value.isfinite().all() for value in state["weights"].values() if value.is_floating_point()):
         raise CorruptFile("holds weights that are not finite", where=path, todo="Train again with a lower train.learning_rate.")
     threads = sampling_threads(config.machine.threads) if place == "cpu" else 1
-    return Posterior(prior.columns, adapter.theta_map, adapter.inputs, network, place, threads), about
+    units = {name: getattr(part, "unit", "") for name, part in config.problem.parameters.items()}
+    return Posterior(
+        prior.columns, adapter.theta_map, adapter.inputs, partial(read, _expected(adapter)), network, place, threads, units
+    ), about
+
+
+def _expected(adapter: Adapter) -> dict[str, Expected]:
+    """What the inputs read, by observable or context variable."""
+    return {
+        source: Expected(one.kind, len(one.learned["sources"][source]["low"]), one.learned["lengths"] and tuple(one.learned["lengths"]))
+        for one in adapter.inputs.values()
+        for source in one.sources
+    }
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the network reads as one variable.
+
+    Args:
+        kind: `vector`, `set` or `series`.
+        channels: Numbers of a data set (vector), of a member or of a step.
+        lengths: Fewest and most members or steps that training had; None for a vector.
+    """
+
+    kind: str
+    channels: int
+    lengths: tuple[int, int] | None = None
+
+    @property
+    def axes(self) -> int:
+        """Axes of the array of one data set: () or (C,) for a vector, (M,) or (M, C) for a set or a series."""
+        return (self.lengths is not None) + (self.channels > 1)
+
+    def __str__(self) -> str:
+        numbers = "one number" if self.channels == 1 else f"{self.channels} numbers"
+        if self.lengths is None:
+            return numbers
+        low, high = self.lengths
+        members = "steps" if self.kind == "series" else "members"
+        return f"a {self.kind} of {low if low == high else f'{low} to {high}'} {members} of {numbers}"
+
+
+def read(observables: Mapping[str, Expected], x: Any) -> dict[str, Variable]:
+    """The variables that the network reads, N data sets each, from whatever form x has."""
+    given = _by_variable(x, observables)
+    arrays = {name: _array(name, given[name]) for name in observables}
+    whole = {name: _whole(name, array, observables[name]) for name, array in arrays.items()}
+    numbers = {name for name, array in arrays.items() if not isinstance(array, Ragged) and array.ndim == 0}
+    counts = {name: len(variable) for name, variable in whole.items() if name not in numbers}
+    n = max(counts.values(), default=1)
+    if n == 0 or set(counts.values()) - {n}:
+        found = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        what = f"the numbers of data sets do not agree: {found}" if n else "holds no data sets"
+        raise DataError(what, where="x", todo=_expectation(observables))
+    return {name: take(variable, np.zeros(n, int)) if name in numbers else variable for name, variable in whole.items()}
+
+
+def _by_variable(x: Any, observables: Mapping[str, Expected]) -> Mapping[str, Any]:
+    if not hasattr(x, "keys"):
+        if len(observables) == 1:
+            return dict.fromkeys(observables, x)
+        raise DataError(f"is of type {type(x).__name__}, where variables are read by name", where="x", todo=_expectation(observables))
+    missing = [name for name in observables if name not in x]
+    if missing:
+        raise DataError(
+            f"no variable {', '.join(missing)} among {', '.join(map(str, x)) or 'none'}", where="x", todo=_expectation(observables)
+        )
+    return x
+
+
+def _expectation(observables: Mapping[str, Expected]) -> str:
+    """What to give instead, in words."""
+    return "Give " + "; ".join(f"{name}: {one}" for name, one in observables.items()) + "; for each of N data sets, or for one."
+
+
+def _array(name: str, value: Any) -> Variable:
+    """A dense array, or `Ragged` where a list holds arrays of different length."""
+    if isinstance(value, Ragged):
+        return value
+    if not isinstance(value, list | tuple) and getattr(value, "dtype", None) is not np.dtype(object):
+        return _numbers(name, value)
+    parts = [_numbers(name, part) for part in value]
+    if not parts:
+        raise DataError("is empty", where=name, todo="Give at least one data set.")
+    if len({part.shape for part in parts}) == 1:
+        return np.stack(parts)
+    if 0 in {part.ndim for part in parts} or len({part.shape[1:] for part in parts}) > 1:
+        shapes = ", ".join(str(shape) for shape in dict.fromkeys(part.shape for part in parts))
+        raise DataError(f"is a list of arrays of shapes {shapes}", where=name, todo="Only the first axis, members or steps, may differ.")
+    return Ragged.of(parts)
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """An array of numpy, torch, pandas, xarray or nested lists."""
+    try:
+        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"is no array: {error}", where=name, todo="Give numbers; data sets of different length as a list of arrays."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"holds {array.dtype} instead of numbers", where=name, todo="Give each category a number.")
+    return array
+
+
+def _whole(name: str, variable: Variable, expected: Expected) -> Variable:
+    """The variable with its N data sets in front."""
+    if isinstance(variable, Ragged):
+        return variable
+    extra = variable.ndim - expected.axes
+    single = expected.channels == 1 and extra > 0 and variable.shape[-1] == 1
+    if extra not in (0, 1) and not (extra == 2 and single):
+        raise DataError(f"has the shape {variable.shape}", where=name, todo=_expectation({name: expected}))
+    if extra == 1 and single and expected.lengths is not None and not expected.lengths[0] <= 1 <= expected.lengths[1]:
+        raise DataError(
+            f"has the shape {variable.shape}: {len(variable)} data sets of one member, which training never had",
+            where=name,
+            todo=f"One data set of {len(variable)} members has the shape {variable.shape[:1]} or {(1, *variable.shape)}.",
+        )
+    return variable if extra else variable[None]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +15,29 @@ import torch
 from sbiwb import report
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reporter
-from sbiwb.errors import DataError, RunError
+from sbiwb.diagnostics import family
+from sbiwb.errors import DataError, RunError, SimulatorError
+from sbiwb.evidence import Value
 from sbiwb.files import put, put_json, put_text, read_json
 from sbiwb.posterior import Posterior
-from sbiwb.records import Columns
 from sbiwb.rundir import put_provenance, versions
 from sbiwb.seeds import generator
-from sbiwb.simulation.blocks import simulate_at
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
 from sbiwb.workflow.derived import quantities
-from sbiwb.workflow.estimator import sources_of
+from sbiwb.workflow.evidence import summaries
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.posterior import posterior_of
+from sbiwb.workflow.predict import Simulations, predictive_picture, simulations
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.train import weights_hash
+from sbiwb.workflow.trainer import load_split
 
 PREDICTED = 200  # simulations from the posterior for each data set
 PREDICTED_MANY = 20
 PRIOR_DRAWS = 20_000
 MOST_WARNINGS = 3
+MISSPECIFICATION = "misspecification"
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,18 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     start = time.perf_counter()
     theta = posterior.sample(data.variables, draws, generator(seed, "sample"))
     seconds = time.perf_counter() - start
-    warnings = [*_few(posterior.strange(data.variables)), *_outside_context(project, data), *_leaked(project, theta)]
+    unlike = misfit(project, posterior, data)
+    warnings = [*_few(posterior.strange(data.variables)), *_outside_context(project, data), *_unlike(unlike), *_leaked(project, theta)]
     found = quantities(project, theta)
-    rows = [row for i, label in enumerate(data.labels) for row in report.summarise(label, {name: v[i] for name, v in _flat(found).items()})]
-    predicted = _predict(project, data, theta, seed, warnings)
+    prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
+    known = report.moments(project.prior.columns, prior, project.prior.variance())
+    flat = report.flat(found)
+    rows = [row for i, label in enumerate(data.labels) for row in report.summarise(label, {name: v[i] for name, v in flat.items()}, known)]
+    predicted = _predict(project, data, theta, seed, reporter, warnings)
     folder = project.run.sample(data.name)
-    _write(folder, data, rows, warnings, _netcdf(project, data, found, predicted, seed))
-    _draw_pictures(project, data, theta, rows, predicted, folder)
+    _write(folder, data, rows, warnings, unlike)
+    _write_draws(project, folder, data, found, predicted, prior, seed, reporter)
+    _draw_pictures(project, data, theta, rows, predicted, prior, folder)
     facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": seed, "draws": draws, "draw_seconds": seconds}
     put_provenance(folder, seconds=time.perf_counter() - start, facts=facts)
     for warning in warnings:
@@ -128,6 +134,24 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     if data.unused:
         reporter.say(f"{data.name}: columns {', '.join(data.unused)} are not used.")
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
+
+
+def misfit(project: Project, posterior: Posterior, data: DataSets) -> tuple[Value, ...]:
+    """How far each data set lies from the simulations, in the network's features and in statistics of the observables."""
+    check = next((one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION), family.parse(MISSPECIFICATION))
+    seen = summaries(project, posterior, [data], load_split(project, "test"))
+    return tuple(family.module(MISSPECIFICATION).compute(seen, check).values)
+
+
+def _unlike(found: Sequence[Value]) -> list[str]:
+    """One sentence on data sets that lie outside what was simulated."""
+    odd = [one for one in found if one.warning]
+    if not odd:
+        return []
+    worst = min(odd, key=lambda one: one.value or 0.0)
+    labels = list(dict.fromkeys(one.parameter for one in odd))
+    which = "the data are" if len(labels) == 1 else f"{len(labels)} data sets ({', '.join(labels[:MOST_WARNINGS])}, ...) are"
+    return [f"{which} unlike the simulations (p = {worst.value:.1g}; {worst.reason}): do not trust this posterior before you know why"]
 
 
 def _few(sentences: list[str]) -> list[str]:
@@ -159,85 +183,90 @@ def _leaked(project: Project, theta: np.ndarray) -> list[str]:
     ]
 
 
-def _flat(quantities: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """(N, S) columns: vector-valued parameters one column each."""
-    flat: dict[str, np.ndarray] = {}
-    for name, values in quantities.items():
-        flat |= {name: values} if values.ndim == 2 else {f"{name}[{k}]": values[..., k] for k in range(values.shape[2])}
-    return flat
-
-
-def _predict(project: Project, data: DataSets, theta: np.ndarray, seed: int, warnings: list[str]) -> Columns:
-    """Data simulated from the first posterior draws of each data set, in their order; failures are told, not hidden."""
+def _predict(project: Project, data: DataSets, theta: np.ndarray, seed: int, reporter: Reporter, warnings: list[str]) -> Simulations | None:
+    """Data simulated from the first posterior draws of each data set; failures are told, not hidden."""
     count = min(PREDICTED if len(data) == 1 else PREDICTED_MANY, theta.shape[1])
-    rng = generator(seed, "predictive")
-    flat = theta[:, :count].reshape(-1, theta.shape[-1])
-    context = {name: np.repeat(values, count, axis=0) for name, values in data.context.items()}
-    context = {name: values.astype(np.int64) if project.context[name].discrete else values for name, values in context.items()}
-    x, failed = simulate_at(project.problem, project.prior.unstack(flat), context, rng)
-    if failed:
-        warnings.append(f"{failed} of {len(flat)} simulations from the posterior failed and are left out of the predictive plot")
-        return {} if failed == len(flat) or len(data) > 1 else x
-    return x
+    try:
+        found = simulations(project, theta[:, :count], data.context, seed, reporter)
+    except SimulatorError as error:
+        warnings.append(f"nothing could be simulated from the posterior: {error.what}")
+        return None
+    warnings += found.warnings
+    return found
 
 
-def _write(folder: Path, data: DataSets, rows: list[report.Row], warnings: list[str], file: bytes) -> None:
-    """The draws, the table for programs, and the table for people."""
-    put(folder / "posterior.nc", file)
-    put_json(folder / "summary.json", {"observation": data.name, "warnings": warnings, "rows": [asdict(row) for row in rows]})
-    put_text(folder / "summary.csv", _table(data, rows))
+def _write(folder: Path, data: DataSets, rows: list[report.Row], warnings: list[str], unlike: Sequence[Value]) -> None:
+    """The table for programs, and the table for people."""
+    told = [{"measure": one.name, "data_set": one.parameter, "p": one.value, "reason": one.reason} for one in unlike]
+    table = [{"data_set": row.data_set, "name": row.name, **row.columns} for row in rows]
+    put_json(folder / "summary.json", {"observation": data.name, "warnings": warnings, "misspecification": told, "rows": table})
+    put_text(folder / "summary.csv", report.summary_csv(rows, labels=data.labels, keys=data.keys))
 
 
-def _netcdf(project: Project, data: DataSets, found: dict[str, np.ndarray], predicted: Columns, seed: int) -> bytes:
-    attributes = {"created_by": "sbiwb", "run": project.run.name, "data_hash": project.data_hash, "seed": str(seed)}
+def _write_draws(
+    project: Project,
+    folder: Path,
+    data: DataSets,
+    found: dict[str, np.ndarray],
+    predicted: Simulations | None,
+    prior: np.ndarray,
+    seed: int,
+    reporter: Reporter,
+) -> None:
+    """The draws as netCDF, HDF5 and, where they are not too many, CSV."""
+    about = {"run": project.run.name, "data_hash": project.data_hash, "weights": weights_hash(project.run), "seed": str(seed)}
+    about |= {"versions": json.dumps(versions())}
     numbers = {name: value for name, value in project.config.problem.constants.items() if isinstance(value, int | float)}
-    return report.netcdf(
+    file = report.netcdf(
         found,
-        predicted,
+        predicted.filled() if predicted else {},
         data.x,
         {**data.context, **numbers},
         labels=data.labels,
-        attributes={**attributes, "versions": json.dumps(versions())},
+        attributes=about,
+        prior=project.prior.unstack(prior[: min(len(prior), found[project.prior.names[0]].shape[1])]),
+        units=project.prior.units,
     )
-
-
-def _table(data: DataSets, rows: list[report.Row]) -> str:
-    """The summary as CSV, with the grouping columns."""
-    keys = {label: [values[i] for values in data.keys.values()] for i, label in enumerate(data.labels)}
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["data_set", *data.keys, "quantity", "mean", "sd", *rows[0].quantiles])
-    for row in rows:
-        numbers = [f"{value:.6g}" for value in (row.mean, row.sd, *row.quantiles.values())]
-        writer.writerow([row.data_set, *keys[row.data_set], row.name, *numbers])
-    return buffer.getvalue()
-
-
-def _draw_pictures(project: Project, data: DataSets, theta: np.ndarray, rows: list[report.Row], predicted: Columns, folder: Path) -> None:
-    for picture in ("forest.png", "pairs.png", "predictive.png"):
-        (folder / picture).unlink(missing_ok=True)  # of an earlier sample with other groups
-    if len(data) > 1:
-        put(folder / "forest.png", report.to_png(_forest(project, data, rows)))
-        return
-    prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
+    put(folder / "posterior.nc", file)
+    theta = {name: found[name] for name in project.prior.names}
+    derived = {name: values for name, values in found.items() if name not in theta}
     put(
-        folder / "pairs.png",
-        report.to_png(report.pairs_picture(theta[0], [_label(project, name) for name in project.prior.columns], prior=prior)),
+        folder / "draws.h5",
+        report.draws_hdf5(theta, derived, labels=data.labels, attributes=about, keys=data.keys, units=project.prior.units),
     )
+    too_long = report.too_long_for_csv(found)
+    if too_long:
+        (folder / "draws.csv").unlink(missing_ok=True)
+        reporter.say(f"{data.name}: {too_long}.")
+    else:
+        put_text(folder / "draws.csv", report.draws_csv(found, labels=data.labels, keys=data.keys))
+
+
+def _draw_pictures(
+    project: Project,
+    data: DataSets,
+    theta: np.ndarray,
+    rows: list[report.Row],
+    predicted: Simulations | None,
+    prior: np.ndarray,
+    folder: Path,
+) -> None:
+    for old in (*folder.glob("*.png"), *folder.glob("*.svg")):  # of an earlier sample with other groups
+        if old.stem in ("forest", "pairs", "predictive"):
+            old.unlink()
+    if len(data) > 1:
+        return _put_picture(folder / "forest", _forest(project, data, rows))
+    labels = [_label(project, name) for name in project.prior.columns]
+    _put_picture(folder / "pairs", report.pairs_picture(theta[0], labels, prior=prior))
     if predicted:
-        put(folder / "predictive.png", report.to_png(_predictive(project, data, predicted)))
+        title = f"{data.name}: simulated from the posterior"
+        _put_picture(folder / "predictive", predictive_picture(project, data, 0, predicted.of(0), title=title))
+    return None
 
 
-def _predictive(project: Project, data: DataSets, predicted: Columns) -> Any:
-    title = f"{data.name}: simulated from the posterior"
-    show = project.source.optional("show")
-    if show is None:
-        observed = {name: np.asarray(values[0]) for name, values in data.x.items()}
-        many = {name: [values[i] for i in range(len(values))] for name, values in predicted.items()}
-        kinds = {source: one.as_ for name, one in project.config.model.inputs.items() for source in sources_of(name, one)}
-        return report.predictive_picture(observed, many, kinds, title=title)
-    simulated = [{name: values[i] for name, values in predicted.items()} for i in range(min(5, len(next(iter(predicted.values())))))]
-    return report.shown_picture(show, {name: values[0] for name, values in data.x.items()}, simulated, title=title)
+def _put_picture(path: Path, figure: Any) -> None:
+    put(path.with_suffix(".png"), report.to_png(figure))
+    put(path.with_suffix(".svg"), report.to_svg(figure))
 
 
 def _forest(project: Project, data: DataSets, rows: list[report.Row]) -> Any:
@@ -272,6 +301,15 @@ def from_file(path: Path, *, group_by: str, columns: Sequence[str], context: Seq
         ),
         Path(),
     )
+
+
+def context_values(context: Sequence[str]) -> dict[str, float]:
+    """`NAME=NUMBER` of the command line.
+
+    Raises:
+        DataError: One is not that.
+    """
+    return {name: _value(name, value) for name, value in (_pair("--context", one) for one in context)}
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

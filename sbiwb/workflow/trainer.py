@@ -38,15 +38,16 @@ class Opened:
     settings: Settings
 
 
-def load_split(project: Project, split: str) -> Pairs:
-    """The pairs of a split, as many as the YAML asks for.
+def load_split(project: Project, split: str, *, most: int | None = None) -> Pairs:
+    """The pairs of a split, as many as the YAML asks for; the first `most` of them.
 
     Raises:
         RunError: They are not all simulated.
         CorruptFile: A shard is cut or altered.
     """
     folder = project.data_run.split(split)
-    return manifest.load(manifest.shards(folder, project.data_hash), getattr(project.config.simulate, split), folder)
+    rows = getattr(project.config.simulate, split)
+    return manifest.load(manifest.shards(folder, project.data_hash), rows if most is None else min(rows, most), folder)
 
 
 def open_trainer(

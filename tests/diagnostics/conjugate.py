@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtr
+from scipy.stats import norm
 
-from sbiwb.evidence import Draws
+from sbiwb.evidence import Draws, Quantity
+
+PRIOR_SD = 1.25**0.5
 
 
 def normal(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0) -> Draws:
@@ -17,6 +20,36 @@ def normal(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float =
     theta = centre + 0.5 * rng.standard_normal((n, d))
     cloud = centre[:, None] + 0.5 * (shift + sd * rng.standard_normal((n, s, d)))
     return Draws(names_of(d), theta, cloud, np.full(d, 1.25), seed=seed)
+
+
+def full(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0, prior: bool = False) -> Draws:
+    """The same with everything else that draws may carry; with `prior` the posterior is the prior, whatever the data."""
+    rng = np.random.default_rng(seed)
+    centre = rng.standard_normal((n, d))
+    theta = centre + 0.5 * rng.standard_normal((n, d))
+    mean, width = (np.zeros((n, d)), PRIOR_SD) if prior else (centre + 0.5 * shift, 0.5 * sd)
+    cloud = mean[:, None] + width * rng.standard_normal((n, s, d))
+    return Draws(
+        names_of(d),
+        theta,
+        cloud,
+        np.full(d, PRIOR_SD**2),
+        log_prob_theta=norm.logpdf(theta, mean, width).sum(axis=-1),
+        log_prob_draws=norm.logpdf(cloud, mean[:, None], width).sum(axis=-1),
+        context={"design": rng.integers(0, 3, n).astype(float)},
+        leaked=np.zeros(d),
+        seed=seed,
+        sizes={"x": rng.integers(5, 50, n)},
+        quantities={"total": Quantity(theta.sum(axis=-1), cloud.sum(axis=-1))},
+        prior_draws=PRIOR_SD * rng.standard_normal((1000, d)),
+        unconstrain=standardise,
+        guess=centre / PRIOR_SD,
+    )
+
+
+def standardise(theta: np.ndarray) -> np.ndarray:
+    """theta (n, D) to z, standard normal under the prior."""
+    return theta / PRIOR_SD
 
 
 def normal_ranks(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0) -> Draws:

@@ -71,16 +71,16 @@ def test_log_q_is_a_test_quantity_where_it_is_known(sd, word):
 
 def test_coverage_of_known_ranks():
     result = coverage.compute(with_ranks(np.arange(100)[:, None], 99), coverage.Config())
-    np.testing.assert_allclose(result.coverage[0], result.levels)
-    assert by_name(result.values, "calibration_error")[0].value == pytest.approx(0)
+    np.testing.assert_allclose(result.central.coverage[0], result.central.levels)
+    assert result.highest is None and "not known" in result.highest_trouble
 
 
 @pytest.mark.parametrize("s", [99, 100])
 @pytest.mark.parametrize("sd", [0.8, 1.0, 1.25])
 def test_coverage_agrees_with_theory(s, sd):
     result = coverage.compute(normal_ranks(10_000, s, 1, seed=5, sd=sd), coverage.Config())
-    expected = 2 * norm.cdf(sd * norm.ppf((1 + result.levels) / 2)) - 1
-    np.testing.assert_allclose(result.coverage[0], expected, atol=0.025)
+    expected = 2 * norm.cdf(sd * norm.ppf((1 + result.central.levels) / 2)) - 1
+    np.testing.assert_allclose(result.central.coverage[0], expected, atol=0.025)
 
 
 def test_coverage_says_what_a_user_can_act_on():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import gammaln
 from scipy.stats import binom, kstest
 
 from sbiwb.diagnostics import _ecdf, _inputs
@@ -61,8 +62,33 @@ def test_band_log_gamma_and_p_tell_the_same(fold):
 
 def test_p_value_is_never_zero():
     test = _ecdf.uniformity(np.zeros((500, 1), int), 99)
-    assert test.p[0] == 1 / (_ecdf.repetitions(99) + 1)
-    assert np.isfinite(test.log_gamma[0]) and test.log_gamma[0] < -100
+    assert 0 < test.p[0] < 1e-300
+    assert np.isfinite(test.log_gamma[0]) and test.log_gamma[0] < -600
+
+
+def test_beyond_the_simulated_null_p_is_bounded_by_the_union_and_by_counting():
+    n, s = 200, 99
+    floor, smallest = 1 / (_ecdf.repetitions(s) + 1), _ecdf.null(n, s)[0]
+    rng = np.random.default_rng(8)
+    ranks = np.stack([np.r_[np.zeros(zeros, int), rng.integers(0, s + 1, n - zeros)] for zeros in range(5, 60)], axis=1)
+    p, observed = _ecdf.uniformity(ranks, s).p, _ecdf.tails(_ecdf.counts_below(ranks, s), n, _ecdf.grid(s)).min(axis=1)
+    beyond = observed + _ecdf.TIE < smallest
+    assert 10 < beyond.sum() < len(p) and np.all(p[~beyond] > floor)
+    np.testing.assert_allclose(p[beyond], np.minimum(floor, 99 * np.exp(observed[beyond])))
+    order = np.argsort(observed)
+    assert np.all(np.diff(p[order]) >= 0)  # a smaller gamma never has a larger p
+
+
+def test_union_bound_holds_for_a_null_that_can_be_counted():
+    n, s = 12, 4  # all ways of putting 12 ranks into 5 cells
+    cells = np.array([c for c in np.ndindex(*(n + 1,) * s) if sum(c) <= n])
+    counts = np.cumsum(cells, axis=1)
+    full = np.hstack([cells, n - counts[:, -1:]])
+    probability = np.exp(gammaln(n + 1) - gammaln(full + 1).sum(axis=1) - n * np.log(s + 1))
+    gamma = np.exp(_ecdf.tails(counts, n, _ecdf.grid(s)).min(axis=1))
+    assert probability.sum() == pytest.approx(1)
+    for level in np.unique(np.quantile(gamma, np.linspace(0, 1, 200))):
+        assert probability[gamma <= level * (1 + 1e-9)].sum() <= s * level * (1 + 1e-6)
 
 
 def test_interval_of_the_effect_covers_the_true_effect():

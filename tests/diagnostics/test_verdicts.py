@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sbiwb.diagnostics import coverage, sbc
+from sbiwb.diagnostics import coverage, family, sbc
 from sbiwb.diagnostics._judge import judge, overall
 from sbiwb.evidence import Draws
-from tests.diagnostics.conjugate import normal, normal_ranks
+from tests.diagnostics.conjugate import full, normal, normal_ranks
+from tests.diagnostics.test_contract import ON_DRAWS
 
 D = 3
 WRONG = {"sd x 0.8": {"sd": 0.8}, "sd x 1.25": {"sd": 1.25}, "mean + 0.3 sd": {"shift": 0.3}}
@@ -38,6 +39,22 @@ def test_exact_posterior_from_draws():
 def test_wrong_posterior_fails(wrong):
     assert rate(normal_ranks, 1000, 999, range(3000, 3040), ("fail",), **WRONG[wrong]) >= 0.9
     assert rate(normal, 1000, 999, range(4000, 4005), ("fail",), **WRONG[wrong]) >= 0.9
+
+
+def of_all(draws: Draws) -> str:
+    """Over every check that takes draws."""
+    configs = [(kind, family.parse(kind)) for kind in ON_DRAWS]
+    return overall(judge([(kind, config, family.module(kind).compute(draws, config)) for kind, config in configs])).verdict
+
+
+def test_all_checks_together_seldom_reject_an_exact_posterior():
+    found = [of_all(full(200, 99, 5, seed)) for seed in range(5000, 5060)]
+    assert sum(one in ("warn", "fail") for one in found) <= 8  # 3 are expected
+
+
+@pytest.mark.parametrize("wrong", [*WRONG.values(), {"prior": True}])
+def test_all_checks_together_see_a_wrong_posterior(wrong):
+    assert {of_all(full(1000, 99, 5, seed, **wrong)) for seed in range(6000, 6003)} == {"fail"}
 
 
 @pytest.mark.slow

@@ -15,11 +15,12 @@ from sbiwb.errors import DataError, GateFailed, RunError, SimulatorError
 from sbiwb.seeds import generator
 from sbiwb.workflow import diagnose as judging
 from sbiwb.workflow.diagnose import diagnose
+from sbiwb.workflow.evidence import Gathered
 from sbiwb.workflow.posterior import load_posterior
 from sbiwb.workflow.sample import from_file, named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-from tests.tiny import SIMULATOR, Recorder, Tiny, digest
+from tests.tiny import SIMULATOR, Recorder, Tiny
 from tests.workflow.test_posterior import trained
 
 SETS = '''"""Sets of n normal numbers."""
@@ -79,43 +80,6 @@ def infer(tiny: Tiny, name=None, draws=40):
 # diagnose
 
 
-def test_draws_are_made_once_and_again_for_new_weights(tmp_path, plain):
-    tiny = copy(plain, tmp_path / "p")
-    first, second, third, fourth = Recorder(), Recorder(), Recorder(), Recorder()
-    diagnose(tiny.open(), first)
-    before = digest(tiny.run / "diagnose/draws.h5")
-    diagnose(tiny.open(), second)
-    assert (first.advanced, second.advanced) == ({"draw": 64}, {})
-    assert digest(tiny.run / "diagnose/draws.h5") == before
-    diagnose(tiny.open("diagnose.draws=39"), third)
-    assert third.advanced == {"draw": 64}
-    shutil.rmtree(tiny.run / "train")
-    train(tiny.open("train.seed=9"), Recorder())
-    diagnose(tiny.open("train.seed=9"), fourth)
-    assert fourth.advanced == {"draw": 64}
-
-
-def test_damaged_draws_are_made_again(tmp_path, plain):
-    tiny, recorder = copy(plain, tmp_path / "p"), Recorder()
-    diagnose(tiny.open(), recorder)
-    path = tiny.run / "diagnose/draws.h5"
-    before = digest(path)
-    path.write_bytes(path.read_bytes()[:-100])
-    diagnose(tiny.open(), recorder)
-    assert "drawn again" in recorder.warned[0] and digest(path) == before
-
-
-def test_draws_are_the_posterior_of_the_test_pairs(tmp_path, plain):
-    tiny = copy(plain, tmp_path / "p")
-    draws = judging.posterior_draws(tiny.open(), Recorder())
-    assert draws.draws.shape == (64, 19, 1) and draws.names == ("mu",)
-    assert draws.prior_var.tolist() == [1.0] and draws.leaked.tolist() == [0.0]
-    pairs = judging.load_split(tiny.open(), "test")
-    np.testing.assert_array_equal(draws.theta[:, 0], pairs.theta["mu"])
-    again = load_posterior(tiny.run).sample(pairs.variables, 19, generator(0, "draws", 0))
-    np.testing.assert_array_equal(draws.draws, again)
-
-
 def test_a_check_named_twice_has_two_names():
     kinds = ["sbc", "zscore_contraction", "sbc", "zscore_contraction", "zscore_contraction", "parts/sbc.py"]
     names = [name for name, _ in judging._named([type("Check", (), {"kind": kind}) for kind in kinds])]
@@ -124,7 +88,7 @@ def test_a_check_named_twice_has_two_names():
 
 def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeypatch):
     tiny = copy(plain, tmp_path / "p")
-    draws = judging.posterior_draws(tiny.open(), Recorder())
+    draws = Gathered(tiny.open(), Recorder()).draws
     rng = np.random.default_rng(0)
     y = np.stack([generator(1, "test", i).normal(size=4) for i in range(400)])
     mean, sd = y.sum(1) / 5, np.sqrt(1 / 5)
@@ -132,14 +96,14 @@ def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeyp
 
     def made(width):
         cloud = mean[:, None, None] + width * sd * rng.normal(size=(400, 19, 1))
-        return replace(draws, theta=theta[:, None], draws=cloud, log_prob_theta=None, context={})
+        return replace(draws, theta=theta[:, None], draws=cloud, log_prob_theta=None, log_prob_draws=None, guess=None)
 
-    monkeypatch.setattr(judging, "posterior_draws", lambda *_: made(0.4))
+    monkeypatch.setattr(Gathered, "draws", property(lambda _: made(0.4)))
     with pytest.raises(GateFailed) as caught:
         diagnose(tiny.open(), Recorder(), gate=True)
     assert caught.value.exit_code == 3 and "mu" in caught.value.what and caught.value.where.endswith("numbers.json")
     assert json.loads((tiny.run / "diagnose/numbers.json").read_text())["verdict"] == "fail"
-    monkeypatch.setattr(judging, "posterior_draws", lambda *_: made(1.0))
+    monkeypatch.setattr(Gathered, "draws", property(lambda _: made(1.0)))
     assert diagnose(tiny.open(), Recorder(), gate=True).verdict != "fail"
 
 
@@ -179,7 +143,7 @@ def test_arviz_opens_it(tmp_path, plain, grouped):
         for tiny, sets in ((plain, 1), (grouped, 3)):
             ((one,), _) = infer(copy(tiny, tmp_path / str(sets)))
             data = arviz.from_netcdf(str(one.folder / "posterior.nc"))
-            assert set(data.groups()) == {"posterior", "posterior_predictive", "observed_data", "constant_data"}
+            assert set(data.groups()) == {"posterior", "posterior_predictive", "observed_data", "constant_data", "prior"}
             table = arviz.summary(data, kind="stats")
             assert len(table) == (1 if sets == 1 else 6)
             np.testing.assert_allclose(table["mean"].iloc[0], one.rows[0].mean, atol=2e-3)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+import xarray as xr
 
 from sbiwb import posterior as module
 from sbiwb.errors import CorruptFile, DataError, RunError
+from sbiwb.records import Ragged
 from sbiwb.training.checkpoint import checkpoints, put_checkpoint, read_checkpoint
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.posterior import Expected, load_posterior, read
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny
@@ -154,3 +159,129 @@ def test_values_no_simulation_had_are_told(learned):
     told = load_posterior(learned.run).strange({"y": np.full((1, 4), 100.0)})
     assert len(told) == 4 and told[0].startswith("y[0]: 1 of 1 values lie outside the simulated range [-") and "(largest 100)" in told[0]
     assert load_posterior(learned.run).strange({"y": Y}) == []
+
+
+# x in the forms that people have
+
+
+FORMS = {
+    "lists": {"y": Y.tolist()},
+    "list of arrays": {"y": list(Y)},
+    "a tensor": {"y": torch.tensor(Y)},
+    "single precision": {"y": torch.tensor(Y, dtype=torch.float32)},
+    "columns of a data frame": {"y": pd.DataFrame(Y, columns=list("abcd"))},
+    "a Dataset": xr.Dataset({"y": (("trial", "position"), Y)}),
+    "the variable itself": Y,
+    "a list of the variable": Y.tolist(),
+    "with others": {"y": Y, "z": "not read"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_of_the_same_data_give_the_same_draws(learned, form):
+    posterior = load_posterior(learned.run)
+    np.testing.assert_array_equal(posterior.sample(FORMS[form], 30, 3), posterior.sample({"y": Y}, 30, 3))
+
+
+@pytest.mark.parametrize("y", [Y[1], Y[1].tolist(), torch.tensor(Y[1]), pd.Series(Y[1], index=list("abcd"))])
+def test_one_data_set_needs_no_axis_in_front(learned, y):
+    posterior = load_posterior(learned.run)
+    expected = posterior.sample({"y": Y[1:2]}, 30, 3)
+    assert expected.shape == (1, 30, 1)
+    np.testing.assert_array_equal(posterior.sample({"y": y}, 30, 3), expected)
+    np.testing.assert_array_equal(posterior.features({"y": y}), posterior.features({"y": Y[1:2]}))
+
+
+NUMBER, NUMBERS = Expected("vector", 1), Expected("vector", 3)
+SET, SERIES = Expected("set", 1, (2, 5)), Expected("series", 2, (4, 4))
+READ = [
+    (NUMBER, 0.5, (1,)),
+    (NUMBER, [0.5, 0.6], (2,)),
+    (NUMBER, np.zeros((4, 1)), (4, 1)),
+    (NUMBERS, np.zeros(3), (1, 3)),
+    (NUMBERS, np.zeros((2, 3)), (2, 3)),
+    (SET, np.zeros(4), (1, 4)),
+    (SET, np.zeros((3, 4)), (3, 4)),
+    (SET, np.zeros((3, 4, 1)), (3, 4, 1)),
+    (SERIES, np.zeros((4, 2)), (1, 4, 2)),
+    (SERIES, np.zeros((3, 4, 2)), (3, 4, 2)),
+    (SERIES, [np.zeros((4, 2)), np.zeros((4, 2))], (2, 4, 2)),
+    (Expected("set", 1, (1, 5)), np.zeros((3, 1)), (3, 1)),
+]
+
+
+@pytest.mark.parametrize(("expected", "value", "shape"), READ)
+def test_axes_alone_say_how_many_data_sets_there_are(expected, value, shape):
+    assert read({"y": expected}, {"y": value})["y"].shape == shape
+
+
+@pytest.mark.parametrize("value", [[[1.0, 2.0], [3.0, 4.0, 5.0]], pd.Series([[1.0, 2.0], [3.0, 4.0, 5.0]]), [torch.ones(2), torch.ones(3)]])
+def test_lists_of_different_length_are_data_sets(value):
+    found = read({"y": SET}, {"y": value})["y"]
+    assert isinstance(found, Ragged) and found.lengths.tolist() == [2, 3]
+    again = read({"y": SET}, {"y": found})["y"]
+    assert again is found
+
+
+def test_a_number_holds_for_all_data_sets():
+    found = read({"y": SET, "n": NUMBER}, {"y": np.ones((3, 2)), "n": 7})
+    assert found["n"].tolist() == [7, 7, 7]
+    frame = pd.DataFrame({"rt": [0.5, 0.7, 0.4], "choice": [1, 0, 1]})
+    found = read({"rt": SET, "choice": SET}, frame)
+    assert found["rt"].tolist() == [[0.5, 0.7, 0.4]] and found["choice"].tolist() == [[1, 0, 1]]
+
+
+ODD = [
+    ({"y": NUMBERS}, {"y": np.zeros((2, 2, 3))}, "has the shape (2, 2, 3)", "y: 3 numbers"),
+    ({"y": NUMBERS}, {"y": 1.0}, "has the shape ()", "y: 3 numbers"),
+    ({"y": SERIES}, {"y": np.zeros(4)}, "has the shape (4,)", "a series of 4 steps of 2 numbers"),
+    ({"y": SET}, {"y": np.zeros((4, 1))}, "4 data sets of one member, which training never had", "the shape (4,) or (1, 4, 1)"),
+    ({"y": SET, "n": NUMBER}, {"y": np.zeros((3, 2)), "n": [1, 2]}, "do not agree: y has 3, n has 2", "n: one number"),
+    ({"y": SET, "n": NUMBER}, {"x": 1}, "no variable y, n among x", "y: a set of 2 to 5 members of one number"),
+    ({"y": SET, "n": NUMBER}, np.zeros(3), "is of type ndarray, where variables are read by name", "y: a set"),
+    ({"y": SET}, {"y": []}, "is empty", "at least one"),
+    ({"y": NUMBERS}, {"y": np.zeros((0, 3))}, "holds no data sets", "y: 3 numbers"),
+    ({"y": SET}, {"y": ["a", "b"]}, "instead of numbers", "a number"),
+    ({"y": SET}, {"y": [np.zeros(2), np.zeros((3, 2))]}, "a list of arrays of shapes (2,), (3, 2)", "first axis"),
+    ({"y": SET}, {"y": [[1.0, [2.0, 3.0]]]}, "is no array", "a list of arrays"),
+]
+
+
+@pytest.mark.parametrize(("observables", "x", "what", "todo"), ODD)
+def test_data_of_no_such_form_name_what_is_expected(observables, x, what, todo):
+    with pytest.raises(DataError) as caught:
+        read(observables, x)
+    assert what in caught.value.what and todo in caught.value.todo
+
+
+# numpy, torch, xarray
+
+
+def test_all_three_hand_out_the_same_draws_and_densities(learned):
+    posterior = load_posterior(learned.run)
+    draws = posterior.sample({"y": Y}, 25, 4)
+    tensor, table = posterior.sample_torch({"y": Y}, 25, 4), posterior.sample_xarray({"y": Y}, 25, 4)
+    assert tensor.dtype == torch.float64 and posterior.sample_torch({"y": Y}, 2, 4, dtype=torch.float32).dtype == torch.float32
+    np.testing.assert_array_equal(tensor.numpy(), draws)
+    assert table["mu"].dims == ("data_set", "draw") and table.sizes == {"data_set": 3, "draw": 25}
+    np.testing.assert_array_equal(table["mu"].values, draws[..., 0])
+    density = posterior.log_prob(draws, {"y": Y})
+    for theta in (tensor, table, {"mu": draws[..., 0]}):
+        np.testing.assert_array_equal(posterior.log_prob(theta, {"y": Y}), density)
+    np.testing.assert_array_equal(posterior.log_prob_torch(tensor, {"y": Y}).numpy(), density)
+    found = posterior.log_prob_xarray(table, {"y": Y})
+    assert found.dims == ("data_set", "draw") and found.name == "log_prob"
+    np.testing.assert_array_equal(found.values, density)
+    assert posterior.log_prob_xarray(draws[:, 0], {"y": Y}).dims == ("data_set",)
+    with pytest.raises(DataError, match="no parameter mu"):
+        posterior.log_prob({"nu": draws}, {"y": Y})
+
+
+def test_vector_valued_parameters_are_one_variable_with_units(learned, monkeypatch):
+    posterior = replace(load_posterior(learned.run), columns=("a", "b[0]", "b[1]"), units={"a": "s"})
+    theta = np.arange(2 * 5 * 3.0).reshape(2, 5, 3)
+    monkeypatch.setattr(module.Posterior, "sample", lambda *_: theta)
+    table = posterior.sample_xarray({"y": Y[:2]}, 5)
+    assert table["b"].dims == ("data_set", "draw", "b_dim_0") and table["a"].attrs == {"units": "s"} and table["b"].attrs == {}
+    np.testing.assert_array_equal(table["b"].values, theta[..., 1:])
+    np.testing.assert_array_equal(posterior._stacked(table), theta)

@@ -1,0 +1,131 @@
+"""Epistemic share: how much of the posterior's variance comes from not knowing the network's weights?
+
+    share = max(0, B) / (max(0, B) + mean_w Var_w),    B = Var_w(mean_w) - mean_w(Var_w) / n
+
+for W weight draws with n posterior draws each; both variances with ddof 1. The means of n draws scatter even where all weights agree;
+the last term takes that out (20 weight draws of 50 draws each would show 2 % where there is none). The value is the median over test
+pairs, of shares that may be negative, so that noise around 0 does not add up; below 0 the median is told as 0.
+
+Warning: B scatters by a factor 1 ± sqrt(2 / (W - 1)); take 10 weight draws or more. A large share says that more training data, or
+better ones, would change the posterior; it is no sign that the posterior is wrong.
+
+References:
+    Depeweg, Hernández-Lobato, Doshi-Velez, Udluft 2018, Decomposition of uncertainty in Bayesian deep learning for efficient and
+    risk-sensitive learning, https://arxiv.org/abs/1710.07283.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from sbiwb.evidence import Value, WeightDraws
+from sbiwb.families import Part
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TAKES = "weight_draws"
+NAME = "epistemic_share"
+LEVELS = (0.05, 0.5, 0.95)
+
+
+class Config(Part):
+    """Options of the epistemic share."""
+
+    most: float = Field(0.2, ge=0, le=1, description="Median share of the posterior's variance above which we warn.")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Epistemic share of D parameters.
+
+    Args:
+        names: D names.
+        share: Of each test pair, not cut at 0, (N, D); NaN where the posterior has no variance.
+        quantiles: 5, 50 and 95 % over test pairs, cut at 0, (3, D); NaN where not judged.
+        most: Above it we warn.
+        values: `epistemic_share` of each parameter.
+    """
+
+    names: tuple[str, ...]
+    share: np.ndarray
+    quantiles: np.ndarray
+    most: float
+    values: tuple[Value, ...]
+
+    definitions: ClassVar[dict[str, str]] = {
+        NAME: (
+            "median over test pairs of (variance over weight draws of the posterior mean - mean variance / draws per weight draw) / "
+            "total variance, not below 0 [Depeweg et al. 2018, with the correction for finitely many draws]"
+        )
+    }
+
+
+def compute(weights: WeightDraws, config: Config) -> Result:
+    """Share of each test pair, and its median."""
+    share = shares(weights)
+    troubles = [_trouble(weights, share[:, d], d) for d in range(len(weights.names))]
+    quantiles = np.full((len(LEVELS), len(weights.names)), np.nan)
+    for d, trouble in enumerate(troubles):
+        if not trouble:
+            quantiles[:, d] = np.maximum(0.0, np.quantile(share[:, d][~np.isnan(share[:, d])], LEVELS))
+    values = tuple(_value(name, quantiles[1, d], troubles[d], config.most) for d, name in enumerate(weights.names))
+    return Result(weights.names, share, quantiles, config.most, values)
+
+
+def shares(weights: WeightDraws) -> np.ndarray:
+    """Epistemic share of each test pair and parameter, not cut at 0, (N, D); NaN where it cannot be had."""
+    if weights.mean.shape[1] < 2 or weights.draws < 2:
+        return np.full((len(weights.mean), len(weights.names)), np.nan)
+    with np.errstate(all="ignore"):
+        within = weights.variance.mean(axis=1, dtype=float)
+        between = weights.mean.var(axis=1, ddof=1, dtype=float) - within / weights.draws
+        return between / (np.maximum(0.0, between) + within)
+
+
+def _trouble(weights: WeightDraws, share: np.ndarray, d: int) -> str | None:
+    n, w = weights.mean.shape[:2]
+    if w < 2:
+        return "the network has one set of weights, so nothing is known of their uncertainty"
+    if weights.draws < 2:
+        return "a single draw for each weight draw has no variance"
+    if not n:
+        return "there is no test pair"
+    bad = ~(np.isfinite(weights.mean[:, :, d]) & np.isfinite(weights.variance[:, :, d])).all(axis=1)
+    if bad.any():
+        return f"mean or variance of the draws is not finite in {int(bad.sum())} of {n} test pairs"
+    return "the posterior's variance is 0, or too large for a number, in all test pairs" if np.isnan(share).all() else None
+
+
+def _value(name: str, share: float, trouble: str | None, most: float) -> Value:
+    if trouble:
+        return Value(NAME, name, None, reason=trouble)
+    if share <= most:
+        return Value(NAME, name, float(share))
+    reason = f"{share:.0%} of the variance of {name} comes from uncertain weights: more training data would narrow it"
+    return Value(NAME, name, float(share), warning="uncertain weights", reason=reason)
+
+
+def plot(result: Result) -> Figure:
+    """Median and spread of the share over test pairs, per parameter."""
+    from sbiwb.diagnostics import _grid
+    from sbiwb.diagnostics.predictive import MOST_ROWS, rows
+
+    heading = "Epistemic share: how much uncertainty would more training remove?"
+    judged = np.flatnonzero(np.isfinite(result.quantiles[1]))
+    if not len(judged):
+        return _grid.empty(heading, result.values[0].reason if result.values else "there are no parameters")
+    shown = np.sort(judged[np.argsort(-result.quantiles[1, judged], kind="stable")[:MOST_ROWS]])
+    figure, axes = rows([result.names[d] for d in shown])
+    at, (low, middle, high) = np.arange(len(shown)), 100 * result.quantiles[:, shown]
+    colors = [_grid.VERMILLION if result.values[d].warning else _grid.BLUE for d in shown]
+    axes.hlines(at, low, high, color=_grid.SKY, lw=2)
+    axes.scatter(middle, at, s=22, color=colors, lw=0, zorder=3)
+    axes.axvline(100 * result.most, color=_grid.FAINT, lw=0.8, ls="--")
+    axes.set(xlim=(0, max(110 * result.most, 1.05 * float(high.max()), 5.0)), xlabel="% of the posterior's variance")
+    _grid.finish(figure, heading, f"dots: median over {len(result.share)} test pairs; lines: 5 to 95 % of them; dashed: we warn above")
+    return figure

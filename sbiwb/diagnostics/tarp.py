@@ -1,0 +1,258 @@
+"""TARP: are draws nearer to a random reference point than the truth as often as they should be? Judges all parameters at once.
+
+For an exact posterior, and a reference r that depends on nothing but x and chance, truth and draws are alike: the number of draws
+nearer to r than theta* is uniform on {0..S}. Its ECDF is the expected coverage of balls around r [Lemos et al. 2023]. Two kinds of
+references are taken, with distances in the unconstrained z, each dimension in units of its spread:
+
+    tarp_prior    r is a draw from the prior, in units of the prior's spread
+    tarp_data     r = h(x) + noise, h(x) what the data alone say of z, the noise as wide as the residuals of h, in units of theirs
+
+Draws outside the prior's support have no z and count as infinitely far.
+
+Warning: with references from the prior a posterior that equals the prior passes; tarp_data sees it. A Kolmogorov-Smirnov test of the
+curve against its grid of levels, as some packages report, is no valid test: the levels are no sample.
+
+References:
+    Lemos et al. 2023, Sampling-based accuracy testing of posterior estimators for general inference, https://arxiv.org/abs/2302.03026.
+    Säilynoja, Bürkner, Vehtari 2022, https://arxiv.org/abs/2103.10522.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from sbiwb.diagnostics import _calibration, _ecdf, _inputs
+from sbiwb.evidence import Draws, Value
+from sbiwb.seeds import generator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PRIOR, DATA = "tarp_prior", "tarp_data"
+TITLES = {PRIOR: "references from the prior", DATA: "references near the data's guess"}
+BIASED = 4.0  # standard errors from which a column is called biased
+
+
+class Config(_calibration.CalibrationConfig):
+    """Options of TARP."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Expected coverage of balls around Q kinds of references.
+
+    Args:
+        kinds: `tarp_prior`, `tarp_data`, or both.
+        n: Test pairs.
+        s: Draws each.
+        ranks: Draws nearer to the reference than the truth, (N, Q).
+        z: Credibility levels, (K,).
+        ecdf: Expected coverage, (Q, K).
+        lower: Lower end of the simultaneous band, (K,).
+        upper: Upper end, (K,).
+        trouble: Why nothing was judged, else None; with one `ranks` and `ecdf` are empty.
+        alpha: Level of the band.
+        values: One for each kind of reference.
+    """
+
+    kinds: tuple[str, ...]
+    n: int
+    s: int
+    ranks: np.ndarray
+    z: np.ndarray
+    ecdf: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    trouble: str | None
+    alpha: float
+    values: tuple[Value, ...]
+
+    definitions: ClassVar[dict[str, str]] = {
+        name: (
+            "log(gamma / its 5 % quantile under uniform ranks) of the number of draws nearer than the truth to a reference point, "
+            f"{how}; below 0 rejects; with alpha in place of 5 % where it is set; effect: max |expected coverage - credibility|, "
+            "with a 95 % DKW interval [Lemos et al. 2023; Säilynoja et al. 2022]"
+        )
+        for name, how in ((PRIOR, "a draw from the prior"), (DATA, "a prediction from the data alone plus noise"))
+    }
+
+
+@dataclass(frozen=True)
+class _References:
+    """Reference points of one kind.
+
+    Args:
+        kind: Its name.
+        points: (N, D), unconstrained.
+        scale: Unit of distance in each dimension, (D,).
+    """
+
+    kind: str
+    points: np.ndarray
+    scale: np.ndarray
+
+    def distances(self, z: np.ndarray, rows: slice) -> np.ndarray:
+        """Squared distances of z (n, S, D) to the references of these rows, (n, S); infinite where z is not finite."""
+        with np.errstate(all="ignore"):
+            gap = (z - self.points[rows, None]) / self.scale
+            found = np.einsum("nsd,nsd->ns", gap, gap)
+        found[~np.isfinite(found)] = np.inf
+        return found
+
+
+def compute(draws: Draws, config: Config) -> Result:
+    """Ranks of the truth's distance among those of the draws, for every kind of reference that the draws allow."""
+    n, s, truth = draws.n, draws.s, _unconstrained(draws, draws.theta)
+    prior = _prior(draws, truth)
+    trouble = _trouble(draws, truth, prior)
+    references = [] if trouble else _references(draws, truth, prior)
+    ranks, errors = _measure(draws, truth, references)
+    z, (lower, upper) = _ecdf.grid(s), _ecdf.band(max(n, 1), s, alpha=config.alpha)
+    if trouble:
+        kinds = _kinds(draws) or (PRIOR,)
+        missing = tuple(_calibration.missing(kind, _inputs.ALL, trouble) for kind in kinds)
+        return Result(kinds, n, s, ranks, z, np.empty((0, len(z))), lower, upper, trouble, config.alpha, missing)
+    test, biased = _ecdf.uniformity(ranks, s, alpha=config.alpha), _biased(draws.names, errors)
+    values = tuple(
+        _calibration.value(one.kind, _inputs.ALL, test, q, reason=_words(ranks[:, q], s, test.p[q] <= config.alpha, biased))
+        for q, one in enumerate(references)
+    )
+    return Result(tuple(one.kind for one in references), n, s, ranks, z, test.ecdf, lower, upper, None, config.alpha, values)
+
+
+def _kinds(draws: Draws) -> tuple[str, ...]:
+    return tuple(kind for kind, source in ((PRIOR, draws.prior_draws), (DATA, draws.guess)) if source is not None)
+
+
+def _prior(draws: Draws, truth: np.ndarray) -> np.ndarray:
+    """z of draws from the prior (R, D); the test set's own parameters are such draws too."""
+    z = truth if draws.prior_draws is None else _unconstrained(draws, draws.prior_draws)
+    return z[np.isfinite(z).all(axis=1)]
+
+
+def _trouble(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> str | None:
+    """Why nothing can be judged, else None."""
+    n = draws.n
+    if not _kinds(draws):
+        return "there are neither draws from the prior nor predictions from the data to take references from"
+    if n < 2:
+        return _inputs.few(n)
+    if bad := int((~np.isfinite(truth).all(axis=1)).sum()):
+        return f"the truth is not finite, or outside the prior's support, in {bad} of {n} test pairs"
+    if not len(prior):
+        return "none of the draws from the prior is inside its support"
+    if (np.ptp(draws.theta, axis=0) == 0).all():
+        return f"every parameter is the same in all {n} test pairs: nothing to compare"
+    if draws.guess is not None and not np.isfinite(draws.guess).all():
+        return "the predictions from the data are not finite"
+    if bad := sum(int((~np.isfinite(piece)).any(axis=(1, 2)).sum()) for _, piece in _inputs.pieces(draws.draws)):
+        return f"some draws are not finite in {bad} of {n} test pairs"
+    return None
+
+
+def _unconstrained(draws: Draws, theta: np.ndarray) -> np.ndarray:
+    """z of theta (..., D)."""
+    rows = np.asarray(theta, float)
+    if draws.unconstrain is None:
+        return rows
+    with np.errstate(all="ignore"):
+        return draws.unconstrain(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape)
+
+
+def _references(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> list[_References]:
+    """Every kind that can be had."""
+    found = []
+    if draws.prior_draws is not None:
+        rows = generator(draws.seed, "ranks", 4).choice(len(prior), draws.n, replace=len(prior) < draws.n)
+        found.append(_References(PRIOR, prior[rows], _spread(prior)))
+    if draws.guess is not None:
+        guess = np.median(prior, axis=0) + draws.guess
+        spread = _spread(truth - guess)
+        noise = generator(draws.seed, "ranks", 5).standard_normal(guess.shape)
+        found.append(_References(DATA, guess + spread * noise, spread))
+    return found
+
+
+def _spread(z: np.ndarray) -> np.ndarray:
+    """Half the distance between the 16 and 84 % quantiles of z (n, D), (D,): the sd where normal, finite where tails are heavy."""
+    low, high = np.quantile(z, [0.16, 0.84], axis=0)
+    spread = np.where(high > low, (high - low) / 2, np.ptp(z, axis=0))
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _measure(draws: Draws, truth: np.ndarray, references: list[_References]) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks (N, Q), ties broken at random, and standardised errors of the posterior mean (N, D)."""
+    n, d = truth.shape
+    nearer, ties = np.zeros((n, len(references)), np.int64), np.zeros((n, len(references)), np.int64)
+    errors = np.full((n, d), np.nan)
+    for rows, piece in _inputs.pieces(draws.draws) if references else ():
+        z = _unconstrained(draws, piece)
+        errors[rows] = _errors(z, truth[rows])
+        for q, one in enumerate(references):
+            far, own = one.distances(z, rows), one.distances(truth[rows, None], rows)
+            nearer[rows, q], ties[rows, q] = (far < own).sum(axis=1), (far == own).sum(axis=1)
+    return nearer + generator(draws.seed, "ranks", 6).integers(0, ties + 1), errors
+
+
+def _errors(z: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(mean(z) - z*) / sd(z) by the finite ones of the draws z (n, S, D), (n, D)."""
+    with np.errstate(all="ignore"):
+        gap = z - truth[:, None]
+        inside = np.isfinite(gap)
+        count = inside.sum(axis=1)
+        gap[~inside] = 0.0
+        mean = gap.sum(axis=1) / count
+        return mean / np.sqrt(np.einsum("nsd,nsd->nd", gap, gap) / count - mean**2)
+
+
+def _biased(names: tuple[str, ...], errors: np.ndarray) -> list[str]:
+    """Which columns lie too low or too high on average, the worst first, in words."""
+    with np.errstate(all="ignore"):
+        score = errors.mean(axis=0) / (errors.std(axis=0) / np.sqrt(len(errors)))
+    sure = [d for d in np.argsort(-np.abs(score)) if abs(score[d]) > BIASED]
+    return [f"{_calibration.BIASED_LOW if score[d] < 0 else _calibration.BIASED_HIGH} in {names[d]}" for d in sure]
+
+
+def _words(ranks: np.ndarray, s: int, rejected: bool, biased: list[str]) -> str:
+    """What the curve says; it cannot tell a bias from too small a width by itself, so biased columns are handed in.
+
+    High ranks, or ranks at both ends: the truth lies farther out than draws do.
+    """
+    if not rejected:
+        return "balls around the references hold the truth as often as they should"
+    shift, width = _calibration.moments(ranks, s)
+    if biased:
+        return biased[0] + (f" and {len(biased) - 1} more" if len(biased) > 1 else "")
+    strongest = max(shift, width, key=abs)
+    if abs(strongest) <= _calibration.SURE:
+        return "wrong in shape, right on average"
+    if strongest > 0:
+        return f"{_calibration.OVERCONFIDENT} (the truth lies farther out than the draws)"
+    return f"{_calibration.UNDERCONFIDENT} (the draws lie farther out than the truth)"
+
+
+def plot(result: Result) -> Figure:
+    """Expected coverage against credibility for every kind of reference, with what an exact posterior would show."""
+    from sbiwb.diagnostics import _grid
+
+    figure, axes = _grid.panels(len(result.kinds))
+    for q, (panel,) in enumerate(axes):
+        _curve(panel, result, q)
+    _grid.finish(figure, "TARP: do balls around random points hold the truth as often as they should?", _grid.keys(result.n, result.s))
+    return figure
+
+
+def _curve(axes: Axes, result: Result, q: int) -> None:
+    from sbiwb.diagnostics import _grid
+
+    _grid.title(axes, TITLES[result.kinds[q]])
+    axes.set(xlabel="credibility level", ylabel="expected coverage", xlim=(0, 1), ylim=(0, 1))
+    if result.trouble:
+        return _grid.message(axes, result.trouble)
+    axes.fill_between(result.z, result.lower, result.upper, color=_grid.GREY, alpha=0.35, lw=0, step="post")
+    axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
+    axes.step(result.z, result.ecdf[q], where="post", color=_grid.VERMILLION, lw=1.4)

@@ -1,0 +1,245 @@
+"""What the checks judge, made from a trained run: each kind of evidence once, and only where a check takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sbiwb.contracts import Reporter
+from sbiwb.diagnostics import statistics
+from sbiwb.errors import DataError, SimulatorError
+from sbiwb.evidence import Budget, Draws, Local, Quantity, Replicas, Space, Summaries, WeightDraws
+from sbiwb.files import read_json
+from sbiwb.posterior import Posterior
+from sbiwb.records import Columns, Pairs, Ragged, join
+from sbiwb.rundir import RunDir
+from sbiwb.seeds import generator
+from sbiwb.simulation.layout import from_json
+from sbiwb.workflow.drawn import drawn
+from sbiwb.workflow.guess import fit_guess
+from sbiwb.workflow.observe import DataSets, observe
+from sbiwb.workflow.posterior import posterior_of
+from sbiwb.workflow.predict import simulations
+from sbiwb.workflow.project import Project
+from sbiwb.workflow.train import train
+from sbiwb.workflow.trainer import load_split
+
+MOST_TRAINING = 4_000  # simulations that stand for the training set where data sets are compared with it
+REPLICATED, REPLICAS = 200, 50  # test pairs, and simulations from the posterior of each
+LOCAL_DRAWS = 1_000
+BUDGET = (0.25, 0.5)  # parts of the training pairs that the data budget trains on besides all of them
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Evidence by kind; each is a property that is made when it is first asked for.
+
+    Args:
+        project: A trained run.
+        reporter: Where progress goes.
+    """
+
+    project: Project
+    reporter: Reporter
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        return posterior_of(self.project, self.reporter)
+
+    @cached_property
+    def test(self) -> Pairs:
+        return load_split(self.project, "test")
+
+    @cached_property
+    def observations(self) -> list[DataSets]:
+        """The real data of the YAML; what cannot be read is told by `sample`, and left out here."""
+        return observed(self.project, self.reporter)
+
+    @cached_property
+    def draws(self) -> Draws:
+        return _draws(self.project, self.posterior, self.test, self.reporter)
+
+    @cached_property
+    def summaries(self) -> Summaries:
+        return summaries(self.project, self.posterior, self.observations, self.test)
+
+    @cached_property
+    def replicas(self) -> Replicas:
+        return _replicas(self.project, self.draws, self.test, self.reporter)
+
+    @cached_property
+    def local(self) -> Local:
+        return _local(self.posterior, self.draws, self.test, self.observations, self.project.config.diagnose.seed)
+
+    @cached_property
+    def budget(self) -> Budget:
+        return _budget(self.project, self.draws, self.test, self.reporter)
+
+    @cached_property
+    def weight_draws(self) -> WeightDraws:
+        """One set of weights: what there is as long as the network has no other."""
+        mean, variance = _moments(self.draws)
+        return WeightDraws(self.draws.names, mean[:, None], variance[:, None], self.draws.s)
+
+
+def observed(project: Project, reporter: Reporter) -> list[DataSets]:
+    """Every observation of the YAML that can be read."""
+    layout = from_json(read_json(project.data_run.plan)["layout"])
+    shapes = {name: one.event for name, one in project.context.items()}
+    found = []
+    for name, what in project.config.problem.observations.items():
+        try:
+            found.append(observe(name, what, project.base, layout, shapes))
+        except DataError as error:
+            reporter.warn(f"observation {name} is left out: {error.where} {error.what}")
+    return found
+
+
+def _draws(project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter) -> Draws:
+    found = drawn(project, posterior, pairs, reporter)
+    prior, theta, seed = project.prior, project.prior.stack(pairs.theta), project.config.diagnose.seed
+    variance, source = prior.variance(), "prior"
+    unknown = ~np.isfinite(variance)
+    if unknown.any():
+        variance, source = np.where(unknown, theta.var(axis=0, ddof=1) if len(theta) > 1 else np.nan, variance), "test set"
+    draws = Draws(
+        names=posterior.columns,
+        theta=theta,
+        draws=found.draws,
+        prior_var=variance,
+        prior_var_source=source,
+        log_prob_theta=found.log_prob_theta,
+        log_prob_draws=found.log_prob_draws,
+        context={name: values for name, values in pairs.context.items() if isinstance(values, np.ndarray) and values.ndim == 1},
+        leaked=found.leaked,
+        seed=seed,
+        sizes={name: values.lengths for name, values in pairs.x.items() if isinstance(values, Ragged) and np.ptp(values.lengths) > 0},
+        prior_draws=prior.stack(prior.sample(generator(seed, "prior"), max(len(theta), 1_000))),
+        unconstrain=posterior.theta_map.forward,
+        guess=_guess(project, posterior, pairs),
+    )
+    return replace(draws, quantities=_quantities(project, draws, pairs))
+
+
+def _guess(project: Project, posterior: Posterior, pairs: Pairs) -> np.ndarray:
+    """What the data alone say of z; fitted on the validation pairs."""
+    others = load_split(project, "validation")
+    z = posterior.theta_map.forward(project.prior.stack(others.theta))
+    return fit_guess(numbers(others.x, others.context), z)(numbers(pairs.x, pairs.context))
+
+
+def numbers(x: Columns, context: Columns) -> np.ndarray:
+    """Data sets as statistics and context, (N, K)."""
+    _, found = statistics(x)
+    return np.hstack([found, *(np.asarray(values, float).reshape(len(found), -1) for values in context.values())])
+
+
+def _moments(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    pieces = [draws.draws[slice(start, start + 64)] for start in range(0, draws.n, 64)]
+    return np.concatenate([piece.mean(axis=1) for piece in pieces]), np.concatenate([piece.var(axis=1, ddof=1) for piece in pieces])
+
+
+def _quantities(project: Project, draws: Draws, pairs: Pairs) -> dict[str, Quantity]:
+    """The simulator file's own `test_quantities(theta, x)`, at the truth and at the draws of each test pair.
+
+    Raises:
+        SimulatorError: It fails, or returns something of another shape.
+    """
+    function = project.source.optional("test_quantities")
+    if function is None:
+        return {}
+    rows: list[dict[str, np.ndarray]] = []
+    for n in range(draws.n):
+        theta = np.concatenate([draws.theta[n : n + 1], draws.draws[slice(n, n + 1)][0]])
+        x = {name: values[n] for name, values in pairs.variables.items()}
+        rows.append(_called(project, function, project.prior.unstack(theta), x, len(theta)))
+    table = {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
+    return {name: Quantity(values[:, 0], values[:, 1:]) for name, values in table.items()}
+
+
+def _called(project: Project, function: Any, theta: Mapping[str, np.ndarray], x: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
+    try:
+        return {name: np.asarray(values, float).reshape(count) for name, values in function(theta, x).items()}
+    except Exception as error:
+        raise SimulatorError(
+            f"test_quantities() failed: {type(error).__name__}: {error}",
+            where=project.source.path,
+            todo="It is called with theta {name: (n,)} and the x of one data set; return {name: array (n,)}.",
+        ) from error
+
+
+def summaries(project: Project, posterior: Posterior, observations: list[DataSets], test: Pairs) -> Summaries:
+    """Simulations and real data as the network's features, and as statistics of the observables."""
+    train = load_split(project, "train", most=MOST_TRAINING)
+    labels = tuple(label for one in observations for label in one.labels)
+    groups = tuple(one.name for one in observations for _ in one.labels)
+    real = {name: join([one.x[name] for one in observations]) for name in train.x} if observations else {}
+    context = {name: np.concatenate([one.context[name] for one in observations]) for name in train.context} if observations else {}
+    sets = [(train.x, train.context), (test.x, test.context), (real, context)]
+    names, _ = statistics(train.x)
+    known = [statistics(x)[1] if x else np.zeros((0, len(names))) for x, _ in sets]
+    seen = [posterior.features({**x, **extra}) if x else None for x, extra in sets]
+    width = 0 if seen[0] is None else seen[0].shape[1]
+    learned = [np.zeros((0, width)) if one is None else one for one in seen]
+    return Summaries(
+        labels,
+        groups,
+        {"statistics": Space(names, *known), "network": Space(tuple(f"feature {k}" for k in range(width)), *learned)},
+        project.config.diagnose.seed,
+    )
+
+
+def _replicas(project: Project, draws: Draws, pairs: Pairs, reporter: Reporter) -> Replicas:
+    """Data simulated again from the posterior of the first test pairs."""
+    n, count = min(REPLICATED, draws.n), min(REPLICAS, draws.s)
+    kept = pairs.take(np.arange(n))
+    done = simulations(project, draws.draws[slice(0, n)][:, :count], kept.context, project.config.diagnose.seed, reporter)
+    names, observed = statistics(kept.x)
+    replicated = np.full((n * count, len(names)), np.nan)
+    replicated[done.rows] = statistics(done.pairs.x)[1]
+    return Replicas(names, observed, replicated.reshape(n, count, -1))
+
+
+def _local(posterior: Posterior, draws: Draws, pairs: Pairs, observations: list[DataSets], seed: int) -> Local:
+    forward = posterior.theta_map.forward
+    first = np.concatenate([draws.draws[slice(start, start + 64)][:, 0] for start in range(0, draws.n, 64)])
+    labels = tuple(label for one in observations for label in one.labels)
+    features = [posterior.features(one.variables) for one in observations]
+    clouds = [posterior.sample(one.variables, LOCAL_DRAWS, generator(seed, "local", i)) for i, one in enumerate(observations)]
+    x, d = posterior.features(pairs.variables), len(draws.names)
+    return Local(
+        draws.names,
+        forward(draws.theta),
+        forward(first),
+        x,
+        labels,
+        np.concatenate([np.zeros((0, x.shape[1])), *features]),
+        np.concatenate([np.zeros((0, LOCAL_DRAWS, d)), *(forward(cloud.reshape(-1, d)).reshape(cloud.shape) for cloud in clouds)]),
+        seed,
+    )
+
+
+def _budget(project: Project, draws: Draws, pairs: Pairs, reporter: Reporter) -> Budget:
+    """The same network trained on parts of the pairs, each in a run folder of its own that resumes like any training."""
+    assert draws.log_prob_theta is not None
+    whole = project.config.simulate.train
+    counts = sorted({max(1, int(part * whole)) for part in BUDGET})
+    reporter.say(f"The data budget trains {len(counts)} further networks, on {' and '.join(f'{count:,}' for count in counts)} pairs.")
+    theta, losses = project.prior.stack(pairs.theta), []
+    for count in counts:
+        part = _part(project, count)
+        train(part, reporter)
+        losses.append(-posterior_of(part, reporter).log_prob(theta, pairs.variables))
+    return Budget(np.array([*counts, whole]), np.stack([*losses, -draws.log_prob_theta]))
+
+
+def _part(project: Project, count: int) -> Project:
+    """The same project with fewer training pairs, read from the same shards."""
+    simulate = project.config.simulate.model_copy(update={"train": count, "from_": str(project.data_run.path.resolve())})
+    machine = project.config.machine.model_copy(update={"tracking": []})
+    config = project.config.model_copy(update={"name": str(count), "simulate": simulate, "machine": machine})
+    return Project(config, RunDir(project.run.diagnose / "budget" / str(count)), project.base)

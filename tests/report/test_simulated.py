@@ -1,0 +1,41 @@
+"""Pictures of simulations alone: bands of the right quantiles where there is an order, histograms elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sbiwb.report import shown_simulations, simulated_picture, to_png
+
+
+def test_bands_are_the_quantiles_at_each_step_of_those_that_reach_it():
+    long = [np.array([i, 10.0 * i]) for i in range(101)]
+    figure = simulated_picture({"y": [*long, np.array([50.0])]}, {"y": "series"}, title="prior")
+    wide, narrow = (band.get_paths()[0].vertices for band in figure.axes[0].collections)
+    at_two = wide[wide[:, 0] == 2][:, 1]
+    assert (at_two.min(), at_two.max()) == (25.0, 975.0)  # of 0, 10, ..., 1000: the short one does not count
+    assert narrow[narrow[:, 0] == 2][:, 1].max() == 750.0
+    assert len(figure.axes[0].lines) == 5 and to_png(figure)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("many", "kind", "panels", "ordered"),
+    [
+        ([np.array(0.5), np.array(0.7)], "vector", 1, False),
+        ([np.zeros(3), np.ones(3)], "vector", 1, True),
+        ([np.zeros(3), np.ones(3)], "set", 1, False),
+        ([np.zeros(3), np.ones(4)], "set", 1, False),
+        ([np.zeros((4, 2)), np.ones((4, 2))], "series", 2, True),
+        ([np.zeros(300), np.ones(300)], "vector", 1, False),
+    ],
+)
+def test_each_observable_is_drawn_as_what_it_is(many, kind, panels, ordered):
+    axes = simulated_picture({"y": many}, {"y": kind}, title="prior").axes
+    assert sum(one.axison for one in axes) == panels
+    assert bool(axes[0].collections) == ordered and bool(axes[0].patches) != ordered
+
+
+def test_the_own_show_draws_each_simulation_once():
+    seen = []
+    figure = shown_simulations(lambda x, axes: seen.append(x["y"]), [{"y": i} for i in range(4)], title="prior")
+    assert seen == [0, 1, 2, 3] and [axes.get_title() for axes in figure.axes] == [*(f"simulated {i}" for i in range(1, 5)), "", ""]
