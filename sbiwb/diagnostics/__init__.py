@@ -9,8 +9,23 @@ from sbiwb.diagnostics._advice import STRATUM, Advice, Training, advise
 from sbiwb.diagnostics._judge import Judgment, judge, overall, to_json
 from sbiwb.diagnostics._statistics import statistics
 from sbiwb.diagnostics._strata import plot_strata
+from sbiwb.diagnostics.misspecification import Distances, distances
 from sbiwb.families import Family
 
-__all__ = ["STRATUM", "Advice", "Judgment", "Training", "advise", "family", "judge", "overall", "plot_strata", "statistics", "to_json"]
+__all__ = [
+    "STRATUM",
+    "Advice",
+    "Distances",
+    "Judgment",
+    "Training",
+    "advise",
+    "distances",
+    "family",
+    "judge",
+    "overall",
+    "plot_strata",
+    "statistics",
+    "to_json",
+]
 
 family = Family("sbiwb.diagnostics", "diagnostic")

@@ -107,9 +107,28 @@ def tails(counts: np.ndarray, n: int, z: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(2 * smaller, np.finfo(float).tiny))
 
 
-@lru_cache(maxsize=64)
 def null(n: int, s: int, fold: int = 1) -> np.ndarray:
-    """Sorted log gammas of `repetitions` sets of N ranks of an exact posterior; memory O(grid), whatever N."""
+    """Sorted log gammas of `repetitions` sets of N ranks of an exact posterior; memory O(grid), whatever N.
+
+    N is rounded up to two digits, so that strata of about equal size share a null. Log gamma falls slowly as N grows (its 5 % quantile
+    by 0.25 from N = 250 to 1000): p-values come out larger by 2 % of their value at most, never smaller.
+    """
+    return _null(rounded_up(n), s, fold)
+
+
+def rounded_up(n: int) -> int:
+    """N with two digits.
+
+    Example:
+        >>> rounded_up(99), rounded_up(243), rounded_up(1000), rounded_up(1001)
+        (99, 250, 1000, 1100)
+    """
+    unit = 10 ** max(0, len(str(n)) - 2)
+    return -(-n // unit) * unit
+
+
+@lru_cache(maxsize=64)
+def _null(n: int, s: int, fold: int) -> np.ndarray:
     rng, z = generator(NULL_SEED, "bands", n, s, fold), grid(s, fold)
     start, table = _tail_table(n, z)
     step, scores = max(1, CELLS // max(len(z), min(n, s))), np.empty(repetitions(len(z)))

@@ -66,14 +66,14 @@ def _described(name: str, ragged: Ragged) -> tuple[list[str], np.ndarray]:
     item = ragged.values.shape[1:]
     channels = int(np.prod(item))
     labels = _places(name, item) if channels <= MOST_CHANNELS and item != (1,) else [name]
-    members = ragged.values.reshape(len(ragged.values), len(labels), -1)  # (total, C, numbers of a member)
+    members = ragged.values.reshape(len(ragged.values), len(labels), channels // max(1, len(labels)))  # (total, C, I)
     found = np.zeros((len(ragged), len(labels), len(WORDS)))
     for rows in _blocks(ragged.lengths * channels):
         span = slice(ragged.offsets[rows.start], ragged.offsets[rows.stop])
         part = Ragged(members[span].astype(float), ragged.offsets[rows.start : rows.stop + 1] - ragged.offsets[rows.start])
         for c in range(len(labels)):
             found[rows, c] = _channel(Ragged(part.values[:, c], part.offsets))
-    return [f"{word} {label}" for label in labels for word in WORDS], found.reshape(len(ragged), -1)
+    return [f"{word} {label}" for label in labels for word in WORDS], found.reshape(len(ragged), len(labels) * len(WORDS))
 
 
 def _blocks(sizes: np.ndarray) -> Iterator[slice]:

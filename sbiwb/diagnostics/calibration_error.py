@@ -90,7 +90,7 @@ def chance(n: int) -> float:
 def _value(name: str, error: float, trouble: str | None, limit: float) -> Value:
     if trouble:
         return _calibration.missing(NAME, name, trouble)
-    said = f"at a typical level the coverage is off by {100 * error:.2g} points of per cent"
+    said = f"at a typical level the coverage is off by {100 * error:.2g} percentage points"
     if error <= limit:
         return Value(NAME, name, float(error), reason=said)
     return Value(NAME, name, float(error), warning="miscalibrated", reason=f"{said}, above {100 * limit:.2g}")

@@ -59,7 +59,7 @@ class Config(CalibrationConfig):
     tolerance: float = Field(
         0.05, ge=0, le=1, description="Largest effect, the typical |d - 1/2| of the classifier, that warns only, where the check rejects."
     )
-    nulls: Count = Field(100, ge=20, le=10_000, description="Classifiers of the null.")
+    nulls: Count = Field(200, ge=20, le=10_000, description="Classifiers of the null.")
     steps: Count = Field(300, ge=10, description="Steps of training.")
 
 

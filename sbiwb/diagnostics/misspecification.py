@@ -13,8 +13,8 @@ over several orders of magnitude would drown in their own tail otherwise. p is e
 simulations it goes on by `_statistics.tail`. Several data sets of one observation are also judged together, by the MMD² of the set
 against that of equally many simulations.
 
-The bandwidth of k is the median distance of a simulation to its nearest neighbour. The median of all distances, the usual choice, does
-not notice an epidemic with two waves (p = 0.5 among single ones; by neighbours 0.001).
+For a single data set the bandwidth of k is the median distance of a simulation to its nearest neighbour: with the median of all
+distances, the usual choice, an epidemic with two waves has p = 0.5, by neighbours 0.001. Sets have the usual choice, being smooth.
 
 Warning: a large p-value does not say that the model is right. It says that such data do come out of it now and then.
 
@@ -29,7 +29,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -41,7 +41,6 @@ from sbiwb.families import Part
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TAKES = "summaries"
@@ -61,7 +60,7 @@ BLOCK = 1_000
 class Config(Part):
     """Options of the check for misspecification."""
 
-    below: float = Field(0.01, gt=0, le=0.5, description="Probability, after Bonferroni over all tests, below which we warn.")
+    below: float = Field(0.01, gt=0, le=0.5, description="Probability, after Bonferroni over data sets and spaces, below which we warn.")
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,13 @@ class Result:
     Args:
         labels: M data sets.
         distances: By space; spaces that cannot be judged are left out.
-        below: Probability below which we warn.
-        tests: How many p-values there are.
+        limits: Probability below which each value warns, one a value.
         values: `SPACE_p` of each data set, `SPACE_set_p` of each observation with several.
     """
 
     labels: tuple[str, ...]
     distances: dict[str, Distances]
-    below: float
-    tests: int
+    limits: tuple[float, ...]
     values: tuple[Value, ...]
 
     definitions: ClassVar[dict[str, str]] = {
@@ -134,8 +131,8 @@ def compute(summaries: Summaries, config: Config) -> Result:
         values += _sets(name, ruler, space, summaries, place)
     if not values:
         values.append(Value("network_p", "observations", None, reason="no space was measured"))
-    tests = sum(value.value is not None for value in values)
-    return Result(summaries.labels, found, config.below, tests, tuple(_warned(value, tests, config.below) for value in values))
+    limits = _limits(values, config.below)
+    return Result(summaries.labels, found, limits, tuple(map(_warned, values, limits)))
 
 
 def distances(space: Space) -> Distances:
@@ -198,8 +195,8 @@ class _Ruler:
     spread: np.ndarray  # (K,)
     whiten: np.ndarray  # (K, K)
     references: np.ndarray  # (R, K), standardised
-    bandwidth: float
-    inside: float  # mean kernel among the references
+    narrow: float  # bandwidth for one data set
+    wide: float  # bandwidth for sets
 
     @classmethod
     def of(cls, train: np.ndarray) -> _Ruler:
@@ -210,9 +207,7 @@ class _Ruler:
         values, vectors = np.linalg.eigh(ledoit_wolf(unit))
         whiten = vectors / np.sqrt(np.maximum(values, SMALLEST_EIGENVALUE * max(values.mean(), 1e-3)))
         references = unit[_spread_out(len(unit), MOST_KERNEL)]
-        bandwidth = _bandwidth(references)
-        inside = float(np.concatenate([_kernel(block, references, bandwidth).mean(axis=1) for block in _blocks(references)]).mean())
-        return cls(scale, mean, spread, whiten, references, bandwidth, inside)
+        return cls(scale, mean, spread, whiten, references, *_bandwidths(references))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Standardised columns."""
@@ -221,14 +216,13 @@ class _Ruler:
     def mahalanobis(self, unit: np.ndarray) -> np.ndarray:
         return np.sqrt(((unit @ self.whiten) ** 2).sum(axis=1))
 
-    def near(self, unit: np.ndarray) -> np.ndarray:
+    def near(self, unit: np.ndarray, bandwidth: float) -> np.ndarray:
         """Mean kernel with the references, (n,)."""
-        parts = [_kernel(block, self.references, self.bandwidth).mean(axis=1) for block in _blocks(unit)]
-        return np.concatenate([np.zeros(0), *parts])
+        return np.concatenate([np.zeros(0), *(_kernel(block, self.references, bandwidth).mean(axis=1) for block in _blocks(unit))])
 
-    def kernel(self, unit: np.ndarray) -> np.ndarray:
-        """Among the rows themselves, (n, n)."""
-        return _kernel(unit, unit, self.bandwidth)
+    def inside(self, bandwidth: float) -> float:
+        """Mean kernel among the references."""
+        return float(self.near(self.references, bandwidth).mean())
 
 
 def ledoit_wolf(rows: np.ndarray) -> np.ndarray:
@@ -252,11 +246,14 @@ def _kernel(a: np.ndarray, b: np.ndarray, bandwidth: float) -> np.ndarray:
     return np.exp(-_squared(a, b) / (2 * bandwidth**2))
 
 
-def _bandwidth(references: np.ndarray) -> float:
-    """Median distance to the nearest simulation that is not the same; 1, the scale of the columns, where there is none."""
+def _bandwidths(references: np.ndarray) -> tuple[float, float]:
+    """Median distance to the nearest reference that is not the same, and to all that are not; 1, the columns' scale, for none."""
     squared = _squared(references[_spread_out(len(references), MOST_NEIGHBOURS)], references)
-    nearest = np.where(squared > SAME, squared, np.inf).min(axis=1)
-    return float(np.sqrt(np.median(nearest[np.isfinite(nearest)]))) if np.isfinite(nearest).any() else 1.0
+    other = np.where(squared > SAME, squared, np.inf)
+    nearest = other.min(axis=1)
+    if not np.isfinite(nearest).any():
+        return 1.0, 1.0
+    return tuple(float(np.sqrt(np.median(found[np.isfinite(found)]))) for found in (nearest, other))  # type: ignore[return-value]
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -274,12 +271,13 @@ def _distances(ruler: _Ruler, space: Space) -> Distances:
     usual, seen = _measures(ruler, test), _measures(ruler, real)
     p, measured = np.full(len(finite), np.nan), np.full((len(finite), 2), np.nan)
     p[finite], measured[finite] = _together(usual, seen), seen
-    return Distances(p, measured[:, 0], measured[:, 1], usual[:, 0], usual[:, 1])
+    inside = ruler.inside(ruler.narrow)
+    return Distances(p, measured[:, 0], measured[:, 1] + inside, usual[:, 0], usual[:, 1] + inside)
 
 
 def _measures(ruler: _Ruler, unit: np.ndarray) -> np.ndarray:
-    """Mahalanobis distance and MMD² of each data set alone, (n, 2)."""
-    return np.stack([ruler.mahalanobis(unit), 1 + ruler.inside - 2 * ruler.near(unit)], axis=1)
+    """Mahalanobis distance, and MMD² but for its constant, of each data set alone, (n, 2)."""
+    return np.stack([ruler.mahalanobis(unit), 1 - 2 * ruler.near(unit, ruler.narrow)], axis=1)
 
 
 def _together(usual: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -309,7 +307,7 @@ def _sets(name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: i
     if not several:
         return
     test = ruler(space.test[_spread_out(len(space.test), MOST_SETS)])
-    kernel, near = ruler.kernel(test), ruler.near(test)
+    kernel, near, inside = _kernel(test, test, ruler.wide), ruler.near(test, ruler.wide), ruler.inside(ruler.wide)
     for number, group in enumerate(several):
         members = space.observed[groups == group]
         trouble = _set_trouble(members, len(test))
@@ -317,11 +315,11 @@ def _sets(name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: i
             yield Value(f"{name}_set_p", group, None, reason=trouble)
             continue
         unit, rng = ruler(members), generator(summaries.seed, "bands", place, number)
-        seen = ruler.kernel(unit).mean() - 2 * ruler.near(unit).mean()
+        seen = _kernel(unit, unit, ruler.wide).mean() - 2 * ruler.near(unit, ruler.wide).mean()
         sets = (rng.choice(len(test), len(unit), replace=False) for _ in range(SETS))
         usual = np.array([kernel[np.ix_(rows, rows)].mean() - 2 * near[rows].mean() for rows in sets])
         p = float(tail(usual, np.array([seen]))[0])
-        reason = f"MMD² {seen + ruler.inside:.3g} of {len(unit)} data sets together, {np.median(usual) + ruler.inside:.3g} usual"
+        reason = f"MMD² {seen + inside:.3g} of {len(unit)} data sets together, {np.median(usual) + inside:.3g} usual"
         yield Value(f"{name}_set_p", group, p, reason=reason)
 
 
@@ -332,46 +330,36 @@ def _set_trouble(members: np.ndarray, n: int) -> str | None:
     return f"{n} test simulations are too few to make sets of {m} from; {PER_SET * m} would do" if n < PER_SET * m else None
 
 
-def _warned(value: Value, tests: int, below: float) -> Value:
-    if value.value is None or value.value * tests >= below:
-        return value
-    return Value(value.name, value.parameter, value.value, warning="unlike the simulations", reason=value.reason)
+def _limits(values: list[Value], below: float) -> tuple[float, ...]:
+    """The level of each value after Bonferroni; data sets alone and sets of them share it evenly, however many they are."""
+    kinds = [value.name.endswith("_set_p") for value in values if value.value is not None]
+    return tuple(below / max(1, len(set(kinds)) * kinds.count(value.name.endswith("_set_p"))) for value in values)
+
+
+def _warned(value: Value, limit: float) -> Value:
+    odd = value.value is not None and value.value < limit
+    return replace(value, warning="unlike the simulations") if odd else value
 
 
 def plot(result: Result) -> Figure:
-    """Distance of each data set in each space, beside those of simulations."""
+    """p-value of each data set in each space, on a logarithmic axis, beside the level at which it warns."""
     from sbiwb.diagnostics import _grid
     from sbiwb.diagnostics.predictive import MOST_ROWS, rows
 
     heading = "Misspecification: are the real data like the simulations?"
-    if not result.distances:
+    judged = [j for j, value in enumerate(result.values) if value.value is not None]
+    if not judged:
         return _grid.empty(heading, result.values[0].reason)
-    smallest = np.min([np.nan_to_num(found.p, nan=-1.0) for found in result.distances.values()], axis=0)
-    shown = np.sort(np.argsort(smallest, kind="stable")[:MOST_ROWS])
-    odd = {(value.name, value.parameter) for value in result.values if value.warning}
-    lines = [(m, space) for m in shown for space in result.distances]
-    figure, axes = rows([f"{result.labels[m]} ({space})" for m, space in lines])
-    for at, (m, space) in enumerate(lines):
-        _line(axes, at, result.distances[space], m, warned=(f"{space}_p", result.labels[m]) in odd)
-    axes.axvline(1, color=_grid.INK, lw=0.6)
-    axes.set(xlabel="Mahalanobis distance / median of the simulations")
-    axes.set_xlim(left=0)
-    left = f"; the {len(shown)} most extreme of {len(result.labels)} data sets" if len(shown) < len(result.labels) else ""
-    note = f"bars: 95 and 99 % of the simulations are nearer than their ends; dots: real data (red: unlike the simulations){left}"
-    _grid.finish(figure, heading, note)
+    shown = sorted(sorted(judged, key=lambda j: result.values[j].value or 0.0)[:MOST_ROWS])
+    values = [result.values[j] for j in shown]
+    figure, axes = rows([f"{value.parameter} ({value.name.removesuffix('_p').replace('_', ', ')})" for value in values])
+    at, p, limits = np.arange(len(shown)), np.array([value.value for value in values], float), np.array(result.limits)[shown]
+    edge = min(1e-4, float(limits.min()) / 3)
+    colors = [_grid.VERMILLION if value.warning else _grid.BLUE for value in values]
+    axes.hlines(at, np.maximum(p, edge), 1, color=_grid.SKY, lw=2)
+    axes.plot(limits, at, "|", color=_grid.FAINT, ms=9)
+    axes.scatter(np.maximum(p, edge), at, s=22, color=colors, lw=0, zorder=3)
+    axes.set(xscale="log", xlim=(1.3, edge / 1.3), xlabel="share of simulations that lie as far out or farther")
+    left = f"; the {len(shown)} most extreme of {len(judged)}" if len(shown) < len(judged) else ""
+    _grid.finish(figure, heading, f"grey ticks: beyond them a data set is unlike the simulations (red); at the edge: less still{left}")
     return figure
-
-
-def _line(axes: Axes, at: int, found: Distances, m: int, *, warned: bool) -> None:
-    from sbiwb.diagnostics import _grid
-
-    middle = np.median(found.usual_mahalanobis) or 1.0
-    near, far = np.quantile(found.usual_mahalanobis, [0.95, 0.99]) / middle
-    axes.hlines(at, 0, far, color=_grid.SKY, lw=2)
-    axes.hlines(at, 0, near, color=_grid.SKY, lw=6)
-    if not np.isfinite(found.p[m]):
-        axes.text(0, at, " not finite", va="center", fontsize=7, color=_grid.FAINT)
-        return
-    distance, edge = found.mahalanobis[m] / middle, 2 * far
-    color = _grid.VERMILLION if warned else _grid.BLUE
-    axes.scatter(min(distance, edge), at, s=22, marker="o" if distance <= edge else ">", color=color, lw=0, zorder=3)

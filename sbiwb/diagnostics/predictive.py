@@ -120,7 +120,7 @@ def _trouble(replicas: Replicas, column: int, judged: int) -> str | None:
 def _value(name: str, below: float, above: float, n: int, trouble: str | None, config: Config, tests: int) -> Value:
     if trouble:
         return Value(NAME, name, None, reason=trouble)
-    share = below + above
+    share = float(below + above)
     reason = f"outside in {share:.1%} of {n} test data sets, at most about 5 % expected"
     if _lower_bound(round(share * n), n, SURE / tests) <= EXPECTED + config.margin:
         return Value(NAME, name, share, reason=reason)

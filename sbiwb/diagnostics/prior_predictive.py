@@ -163,7 +163,8 @@ def plot(result: Result) -> Figure:
     odd = np.array([value.warning is not None for value in result.values])
     place = np.clip(standardize(result.observed, result.quantiles)[:, shown], -EDGE, EDGE)
     for row, warned in zip(place, odd, strict=True):
-        axes.scatter(row, at, s=16, color=_grid.VERMILLION if warned else _grid.BLUE, alpha=max(0.25, 1 / len(place)), lw=0, zorder=3)
+        color, alpha = (_grid.VERMILLION, 0.9) if warned else (_grid.INK, min(0.8, max(0.25, 5 / len(place))))
+        axes.scatter(row, at, s=16, color=color, alpha=alpha, lw=0, zorder=3)
     axes.set(xlim=(-1.05 * EDGE, 1.05 * EDGE), xticks=[-1, 0, 1], xticklabels=["2.5 %", "median", "97.5 %"])
     left = f"; the {len(shown)} most extreme of {len(judged)} statistics" if len(shown) < len(judged) else ""
     note = (

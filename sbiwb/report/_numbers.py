@@ -163,7 +163,7 @@ def sentence(numbers: Sequence[Number]) -> str:
 
 
 def matrix(numbers: Sequence[Number], columns: Sequence[str], rows: Mapping[str, str], *, label: str) -> Html:
-    """Verdicts by check and parameter; what is judged beside the parameters shares the last column.
+    """Verdicts by check and parameter; what is judged beside the parameters shares the first column, in view however many follow.
 
     Args:
         numbers: All of them.
@@ -175,7 +175,7 @@ def matrix(numbers: Sequence[Number], columns: Sequence[str], rows: Mapping[str,
     for one in numbers:
         cells.setdefault((one.check, one.parameter if one.parameter in columns else ""), []).append(one)
     others = any((check, "") in cells for check in rows)
-    keys = [*(name for name in columns if any((check, name) in cells for check in rows)), *([""] if others else [])]
+    keys = [*([""] if others else []), *(name for name in columns if any((check, name) in cells for check in rows))]
     head = [tag("th", "check", scope="col"), *(tag("th", tag("span", key or "other"), scope="col") for key in keys)]
     body = [[name, *(_verdict_cell(key, cells.get((check, key), [])) for key in keys)] for check, name in rows.items()]
     return table(head, body, label=label, class_="matrix" if len(keys) <= FEW_COLUMNS else "matrix many", sort=False)

@@ -18,8 +18,10 @@ ROOT_SEED = 20260705  # fixed before the first run
 N, S, D = 500, 499, 3
 SLIGHTLY = Case("slightly wrong", scale=0.9, shift=0.1)  # far enough from exact, near enough that 1 - cdf still has digits
 ALARM_SETS, ALARM_PAIRS, ALARM_DRAWS = 400, 1000, (100, 250, 999)
+REFERENCE = np.array([0.5, -1.0, 0.2])  # of TARP, for every test pair
+WIDTHS = np.arange(25, S, 50) / (S + 1)  # of central intervals, each between two order statistics
 EXACTLY, ROUNDING = 0.0, 1e-6
-LOCAL_PAIRS, LOCAL_DRAWS, LOCAL_ALPHA = 2000, 1000, 0.01
+LOCAL_PAIRS, LOCAL_DRAWS, LOCAL_ALPHA = 1000, 1000, 0.01
 LOCAL = {"exact": EXACT, "wrong": Case("half the sd", scale=0.5)}
 
 
@@ -93,19 +95,18 @@ class Shared:
         return sbc.compute(self.draws, sbc.Config()).ranks[:, :D]
 
     @cached_property
-    def references(self) -> tuple[np.ndarray, np.ndarray]:
-        """Reference points of our own TARP (N, D), and the units (D,) in which it measures distance."""
-        (found,) = tarp._references(self.draws, self.draws.theta)
-        return found.points, found.scale
+    def tarp(self) -> tarp.Result:
+        """Ours with a reference that everyone knows: a prior of a single point, which has no spread to measure distance in but 1."""
+        point = np.tile(REFERENCE, (N, 1))
+        return tarp.compute(replace(self.draws, prior_draws=point, guess=None), tarp.Config())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the peers' scripts."""
-        posteriors, draws, (references, unit) = self.posteriors, self.draws, self.references
+        posteriors, draws = self.posteriors, self.draws
         rng = np.random.default_rng(np.random.SeedSequence(ROOT_SEED, spawn_key=(1,)))
         exact = {f"exact_{s}": rng.integers(0, s + 1, (ALARM_SETS, ALARM_PAIRS)) for s in ALARM_DRAWS}
         one = {"theta": posteriors.theta, "x": posteriors.x, "mean": posteriors.mean, "sd": posteriors.sd, "draws": draws.draws[:]}
-        scaled = {"scaled_theta": posteriors.theta / unit, "scaled_draws": draws.draws[:] / unit, "references": references / unit}
-        return {**one, **scaled, "widths": np.arange(25, S, 50) / (S + 1), **exact, **local_arrays()}
+        return {**one, "references": np.tile(REFERENCE, (N, 1)), "widths": WIDTHS, **exact, **local_arrays()}
 
 
 @cache
@@ -146,7 +147,7 @@ def with_sbi(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
     yield same("NLPD (mean of get_nltp)", values(nlpd.compute(draws, nlpd.Config()), nlpd.NAME), theirs["nlpd"], ROUNDING)
     yield from of_tarp(shared, theirs)
     curve, grid = (theirs[name] for name in ("tarp_ecp", "tarp_alpha"))
-    p = np.array([tarp.compute(draws, tarp.Config()).values[0].p])
+    p = np.array([shared.tarp.values[0].p])
     ks = np.array([kstest(curve, grid).pvalue])
     reason = "two-sample KS test of the curve's points against the grid's: no test"
     yield Row("p-value of TARP", p, theirs["tarp_ks_p"], ROUNDING, reason, ks)
@@ -163,7 +164,7 @@ def of_lc2st(theirs: dict[str, np.ndarray]) -> Iterator[Row]:
 
 def of_tarp(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
     """Expected coverage at the peer's levels: shares of draws below each, at or below the last."""
-    shares = np.sort(tarp.compute(shared.draws, tarp.Config()).ranks[:, 0]) / S
+    shares = np.sort(shared.tarp.ranks[:, 0]) / S
     levels = theirs["tarp_alpha"]
     below = np.r_[np.searchsorted(shares, levels[:-1], side="left"), N] / N
     ours = _ecdf_at(shared, levels)
@@ -173,7 +174,7 @@ def of_tarp(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
 
 def _ecdf_at(shared: Shared, levels: np.ndarray) -> np.ndarray:
     """Our expected coverage at the nearest levels that S draws can form."""
-    result = tarp.compute(shared.draws, tarp.Config())
+    result = shared.tarp
     return result.ecdf[0, np.abs(result.z - levels[:, None]).argmin(axis=1)]
 
 

@@ -71,21 +71,34 @@ class Ranks:
 
 def ranks_of(posteriors: Posteriors, s: int, rng: np.random.Generator) -> Ranks:
     """Ranks as S fresh draws from each posterior would give them."""
-    n, d = posteriors.theta.shape
-    error = (posteriors.theta - posteriors.mean) / posteriors.sd[:, None]
-    theta = rng.binomial(s, ndtr(error))
-    log_q = rng.binomial(s, chdtrc(d, (error**2).sum(axis=1)))
-    prior = rng.standard_normal((n, d))
-    data = posteriors.exact_mean + np.sqrt(VARIANCE) * rng.standard_normal((n, d))
-    nearer = np.stack([_mass_nearer(posteriors, references) for references in (prior, data)], axis=1)
+    shape = posteriors.theta.shape
+    prior = rng.standard_normal(shape)
+    data = posteriors.exact_mean + np.sqrt(VARIANCE) * rng.standard_normal(shape)
+    nearer = np.stack([mass_nearer(posteriors, references) for references in (prior, data)], axis=1)
+    theta, log_q = rng.binomial(s, mass_below(posteriors)), rng.binomial(s, mass_less_dense(posteriors))
     with_data = np.where(posteriors.exact_mean > 0, theta, s - theta)
     return Ranks(s, posteriors.names, theta, with_data, log_q, rng.binomial(s, nearer))
 
 
-def _mass_nearer(posteriors: Posteriors, references: np.ndarray) -> np.ndarray:
+def mass_below(posteriors: Posteriors) -> np.ndarray:
+    """Mass of each posterior below the truth in each column, (N, D)."""
+    return ndtr((posteriors.theta - posteriors.mean) / posteriors.sd[:, None])
+
+
+def mass_less_dense(posteriors: Posteriors) -> np.ndarray:
+    """Mass of each posterior where log q is lower than at the truth, (N,)."""
+    return chdtrc(posteriors.theta.shape[1], _squared(posteriors, posteriors.theta, posteriors.mean))
+
+
+def mass_nearer(posteriors: Posteriors, references: np.ndarray) -> np.ndarray:
     """Mass of each posterior nearer than the truth to its reference (N, D), (N,)."""
-    truth, mean = (((end - references) ** 2).sum(axis=1) / posteriors.sd**2 for end in (posteriors.theta, posteriors.mean))
+    truth, mean = (_squared(posteriors, end, references) for end in (posteriors.theta, posteriors.mean))
     return chndtr(truth, references.shape[1], mean)
+
+
+def _squared(posteriors: Posteriors, ends: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Squared distances in the sd of each posterior, (N,)."""
+    return ((ends - starts) ** 2).sum(axis=1) / posteriors.sd**2
 
 
 def entries_of_ranks(ranks: Ranks) -> list[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from sbiwb.diagnostics import sbc, tarp
 from tests.calibration.campaign import rejections, run, work
 from tests.calibration.posteriors import CASES, CORRELATION, EXACT, FAULTS, PRIOR, STRATUM, VARIANCE, Case, covariance, pairs, sampled
-from tests.calibration.ranks import Ranks, _mass_nearer, entries_of_draws, entries_of_ranks, ranks_of
+from tests.calibration.ranks import Ranks, entries_of_draws, entries_of_ranks, mass_below, mass_less_dense, mass_nearer, ranks_of
 from tests.calibration.rates import BY_STRATA, LARGEST, ONE_STRATUM, VERDICT, Cell, Rates, cells
 from tests.calibration.tables import BLIND, COLUMNS, disagreements, tables, unmet
 
@@ -36,31 +37,28 @@ def test_faults_are_what_their_names_say():
     assert np.linalg.eigvalsh(covariance(2, CORRELATION.rho)) == pytest.approx([0.2 * VARIANCE, 1.8 * VARIANCE])
 
 
-def standard(ranks: np.ndarray, mass: np.ndarray, s: int) -> np.ndarray:
-    """Ranks as deviations from Binomial(S, mass), in its sds; only where the mass is in the middle."""
-    kept = (mass > 0.02) & (mass < 0.98)
-    return ((ranks - s * mass) / np.sqrt(s * mass * (1 - mass)))[kept]
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_ranks_of_real_draws_follow_the_law(case):
     n, s, d = 1000, 199, 3
     rng = np.random.default_rng(3)
     posteriors = pairs(case, n, d, rng)
     draws = sampled(posteriors, s, rng)
-    many = [ranks_of(posteriors, s, rng) for _ in range(400)]
     real, references = sbc.compute(draws, sbc.Config()).ranks, rng.standard_normal((n, d))
     nearer = ((draws.draws[:] - references[:, None]) ** 2).sum(2) < ((posteriors.theta - references) ** 2).sum(1)[:, None]
-    found = {
-        "theta": standard(real[:, :d], np.mean([one.theta for one in many], axis=0) / s, s),
-        "log q": standard(real[:, d], np.mean([one.log_q for one in many], axis=0) / s, s),
-        "with data": standard(real[:, d + 1 :], np.mean([one.with_data for one in many], axis=0) / s, s),
-        "references": standard(nearer.sum(1), _mass_nearer(posteriors, references), s),
-    }
-    for name, deviations in found.items():
-        error = 1 / np.sqrt(len(deviations))
-        assert abs(deviations.mean()) < 4.5 * error, name
-        assert abs(deviations.var() - 1) < 4.5 * np.sqrt(2) * error, name
+    assert_binomial(real[:, :d], mass_below(posteriors), s)
+    assert_binomial(real[:, d], mass_less_dense(posteriors), s)
+    assert_binomial(nearer.sum(1), mass_nearer(posteriors, references), s)
+    with_data = ranks_of(posteriors, s, rng).with_data  # other draws, the same law
+    assert_binomial(real[:, d + 1 :] - with_data + s * mass_below(posteriors), mass_below(posteriors), s, variance=2)
+
+
+def assert_binomial(ranks: np.ndarray, mass: np.ndarray, s: int, variance: float = 1) -> None:
+    """Mean and variance of ranks, in sds of Binomial(S, mass); where the mass is in the middle, so that the sd is not small."""
+    kept = (mass > 0.02) & (mass < 0.98)
+    ranks, mass = ranks[kept], mass[kept]
+    score = (ranks - s * mass) / np.sqrt(s * mass * (1 - mass))
+    assert abs(score.mean()) < 4.5 * np.sqrt(variance / len(score))
+    assert abs(score.var() / variance - 1) < 4.5 * np.sqrt(2 / len(score))
 
 
 @pytest.mark.parametrize("d", [1, 4])
@@ -80,11 +78,11 @@ def told(entry) -> tuple:
 
 @pytest.mark.parametrize("case", [EXACT, Case("sd × 0.8", scale=0.8), STRATUM], ids=lambda case: case.name)
 def test_draws_and_ranks_reject_as_often(case):
-    cell = Cell(case, 5 if case == EXACT else 1, *SMALL)
-    real = work((Cell(cell.case, cell.d, cell.n, cell.s, real=True), range(150)))
-    drawn = work((cell, range(600)))
+    cell = Cell(case, 1 + (case == EXACT), *SMALL)
+    real = work((replace(cell, real=True), range(100)))
+    drawn = work((cell, range(400)))
     assert list(disagreements(real, drawn)) == []
-    assert case == EXACT or 0 < real.counts["coverage"] < 150  # neither is at an end, so that a wrong law would show
+    assert case == EXACT or 0 < real.counts["coverage"] < 100  # not at an end, so that a wrong law would show
 
 
 def test_exact_posteriors_are_seldom_rejected():
@@ -100,10 +98,16 @@ def test_faults_are_found_where_theory_says_so(case):
     assert case != STRATUM or rates.rate(ONE_STRATUM) > 0.9
 
 
-def test_repetitions_do_not_depend_on_chunks_and_processes():
+def test_repetitions_do_not_depend_on_chunks():
     cell = Cell(STRATUM, 2, *SMALL)
-    (found,) = run({cell: 7}, processes=2, chunk=3)
-    assert found == Rates(cell, 7, Counter(name for at in range(7) for name in rejections(cell, at)))
+    found = work((cell, range(2))) + work((cell, range(2, 5)))
+    assert found == Rates(cell, 5, Counter(name for at in range(5) for name in rejections(cell, at)))
+
+
+@pytest.mark.slow
+def test_repetitions_do_not_depend_on_processes():
+    cell = Cell(STRATUM, 2, *SMALL)
+    assert run({cell: 7}, processes=2, chunk=3) == [work((cell, range(7)))]
 
 
 def test_every_cell_of_the_issue_is_there():

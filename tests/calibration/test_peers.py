@@ -21,7 +21,7 @@ def arrays(shared):
 
 
 def test_tarp_by_the_histogram_of_the_tarp_package(shared, arrays):
-    references, theta, draws = arrays["references"], arrays["scaled_theta"], arrays["scaled_draws"]
+    references, theta, draws = arrays["references"], arrays["theta"], arrays["draws"]
     distance = np.sqrt(((draws - references[:, None]) ** 2).sum(axis=2))
     share = (distance < np.sqrt(((theta - references) ** 2).sum(axis=1))[:, None]).mean(axis=1)
     height, levels = np.histogram(share, bins=N // 10, density=True)

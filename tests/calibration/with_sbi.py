@@ -15,11 +15,14 @@ from sbi.diagnostics.tarp import check_tarp
 from torch import Tensor
 
 
-class Given:
-    """What sbi asks of a posterior: Normal(mean(x), sd² I), whose draws (N, S, D) were made elsewhere."""
+NULLS = 50  # trainings of a classifier under the null: each takes a second
 
-    def __init__(self, data: dict[str, np.ndarray], draws: np.ndarray) -> None:
-        self.draws = torch.from_numpy(draws).transpose(0, 1)
+
+class Given:
+    """What sbi asks of a posterior: Normal(mean(x), sd² I), whose draws were made elsewhere."""
+
+    def __init__(self, data: dict[str, np.ndarray]) -> None:
+        self.draws = torch.from_numpy(data["draws"]).transpose(0, 1)
         self.x, self.mean = torch.from_numpy(data["x"]), torch.from_numpy(data["mean"])
         self.sd = torch.from_numpy(data["sd"])
 
@@ -35,13 +38,12 @@ class Given:
 
 
 def numbers(data: dict[str, np.ndarray]) -> dict[str, Any]:
-    theta, x, posterior = torch.from_numpy(data["theta"]), torch.from_numpy(data["x"]), Given(data, data["draws"])
+    theta, x, posterior = torch.from_numpy(data["theta"]), torch.from_numpy(data["x"]), Given(data)
     s = len(posterior.draws)
     ranks, _ = run_sbc(theta, x, posterior, s, show_progress_bar=False)
     density, _ = run_sbc(theta, x, posterior, s, reduce_fns=posterior.log_prob, show_progress_bar=False)
-    scaled, references = torch.from_numpy(data["scaled_theta"]), torch.from_numpy(data["references"])
     options = {"num_posterior_samples": s, "show_progress_bar": False, "z_score_theta": False}
-    ecp, alpha = run_tarp(scaled, x, Given(data, data["scaled_draws"]), references, **options)
+    ecp, alpha = run_tarp(theta, x, posterior, torch.from_numpy(data["references"]), **options)
     return {
         "ranks": ranks.tolist(),
         "log_q_ranks": density[:, 0].tolist(),
@@ -55,11 +57,11 @@ def numbers(data: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def local_p(data: dict[str, np.ndarray], name: str) -> float:
-    """L-C2ST with its defaults at one observation."""
+    """L-C2ST at one observation, its defaults but for the number of nulls."""
     theta, x, one, observed, draws = (
         torch.from_numpy(data[key]).float() for key in ("local_theta", "local_x", f"local_{name}", "observed_x", f"observed_{name}")
     )
-    test = LC2ST(theta, x, one, seed=1).train_on_observed_data(verbosity=0).train_under_null_hypothesis(verbosity=0)
+    test = LC2ST(theta, x, one, seed=1, num_trials_null=NULLS).train_on_observed_data(verbosity=0).train_under_null_hypothesis(verbosity=0)
     return test.p_value(theta_o=draws, x_o=observed)
 
 

@@ -9,8 +9,12 @@ import itertools
 import re
 import unicodedata
 
+import numpy as np
 import pytest
 
+from sbiwb.diagnostics import family
+from sbiwb.evidence import Draws
+from sbiwb.report import to_svg
 from sbiwb.report._html import number, places, prose, tag
 from sbiwb.report._numbers import Number, about
 from sbiwb.report._picture import Picture, drawn
@@ -134,6 +138,15 @@ def test_findings_come_before_the_questions_with_their_keys_as_code(read):
 def test_the_worst_verdict_heads_the_table(read):
     body = read.text.partition("in words")[2]
     assert body.index("overconfident") < body.index("ranks look uniform")
+
+
+def test_what_is_judged_jointly_is_in_the_first_column_with_its_worst():
+    made = numbers([f"p[{at}]" for at in range(50)])
+    made["values"].append(value("sbc", "sbc_log_gamma", "log q", -3.0, effect=0.2, p=0.0, p_adjusted=0.0, verdict="fail", reason="off"))
+    made["values"].append(value("tarp", "tarp", "all", 3.0, effect=0.01, p=0.5, p_adjusted=1.0, verdict="pass"))
+    read = Read.of(page(facts(["p[0]"], numbers=made)))
+    assert next(attributes["title"] for _, attributes in read.tags("td") if "title" in attributes) == "log q: fail, off"
+    assert read.text.partition("checkother")[2].startswith("p[0]p[1]")
 
 
 def test_strata_are_apart_and_unfolded_where_one_fails():
@@ -286,3 +299,20 @@ def test_checks_are_known_by_kind_however_they_are_named():
     assert about("coverage_2").title == "Coverage of intervals (2)"
     assert about("my_own").title == "My own"
     assert Number.of({}).verdict == "info"
+
+
+@pytest.mark.slow
+def test_fifty_parameters_with_all_their_pictures_stay_below_five_megabytes():
+    names = tuple(f"weights[{at}]" for at in range(50))
+    rng = np.random.default_rng(0)
+    theta, centre = rng.normal(size=(1000, 50)), rng.normal(size=(1000, 50))
+    draws = Draws(
+        names, theta + centre, rng.normal(size=(1000, 999, 50)).astype(np.float32) + centre[:, None].astype(np.float32), np.full(50, 2.0)
+    )
+    pictures = []
+    for check in ("sbc", "coverage", "zscore_contraction", "recovery", "nrmse"):
+        module = family.module(check)
+        result = module.compute(draws, module.Config(kind=check))
+        plots = {name: plot for name, plot in vars(module).items() if name == "plot" or name.startswith("plot_")}
+        pictures += [Picture(check + name.removeprefix("plot"), ".svg", to_svg(plot(result))) for name, plot in plots.items()]
+    assert 200_000 < len(page(facts(list(names), pictures=tuple(pictures)))) < 5_000_000
