@@ -243,6 +243,7 @@ def sample(
     else:
         found = named_observations(project, observation)
     show.sampled(infer(project, found, _reporter(), draws=draws, seed=seed))
+    show.next_step(f"sbiwb report {project.run.path}")
 
 
 @app.command()

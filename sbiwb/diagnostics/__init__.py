@@ -5,8 +5,8 @@ evidence, posterior draws where it does not say. `judge` turns the results of al
 what they look like and what to change.
 """
 
-from sbiwb.diagnostics._advice import STRATUM, Advice, Training, advise
-from sbiwb.diagnostics._judge import Judgment, judge, overall, to_json
+from sbiwb.diagnostics._advice import Advice, Training, advise
+from sbiwb.diagnostics._judge import STRATUM, Judgment, judge, overall, to_json
 from sbiwb.diagnostics._statistics import statistics
 from sbiwb.diagnostics._strata import plot_strata
 from sbiwb.diagnostics.misspecification import Distances, distances

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sbiwb.diagnostics._judge import SEVERITY, Judgment, Verdict
+from sbiwb.diagnostics._judge import SEVERITY, STRATUM, Judgment, Verdict
 
-STRATUM = " | "  # between the name of a check and the stratum it judged
 MOST_NAMES = 6
 LARGE_GAP = 0.2  # nats between training and validation from which we speak of overfitting
 GROSS = 0.25  # max |ECDF - z| that no half-trained network reaches in the middle of its data
@@ -18,7 +17,7 @@ class Training:
     """How the training ended.
 
     Args:
-        still_falling: Whether the validation loss was falling in the last fifth.
+        still_falling: Whether the validation loss was falling in the last fifth, or was measured too seldom to know.
         gap: Validation loss minus training loss at the best step, in nats.
     """
 
@@ -55,7 +54,7 @@ def advise(judgments: Sequence[Judgment], training: Training | None = None) -> l
     rejected = [one for one in judgments if one.p_adjusted is not None and one.verdict in ("warn", "fail")]
     whole, parts = [one for one in rejected if STRATUM not in one.check], [one for one in rejected if STRATUM in one.check]
     average = {(one.check, one.name, one.parameter): one for one in judgments if STRATUM not in one.check}
-    found = [*_calibration(whole, training), *_strata(parts, average), *_named(judgments)]
+    found = [*_calibration(whole, training), *_strata(parts, average), *_named(judgments, training)]
     return sorted(found, key=lambda advice: -SEVERITY[advice.severity])
 
 
@@ -221,6 +220,12 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("See which inputs hold it: model.inputs and their summary.",),
     ),
     (
+        "uncertain weights",
+        "Much of the uncertainty of {} is the network's own.",
+        ("too few simulations to pin the weights down",),
+        ("Raise simulate.train, or train.steps where the validation loss was still falling.",),
+    ),
+    (
         "more simulations would help",
         "More simulations would make the posterior sharper.",
         ("the validation loss still falls with the number of training pairs",),
@@ -229,12 +234,13 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 )
 
 
-def _named(judgments: Sequence[Judgment]) -> Iterable[Advice]:
+def _named(judgments: Sequence[Judgment], training: Training | None) -> Iterable[Advice]:
     """Named warnings of descriptive checks."""
     for rule, finding, causes, todo in _RULES:
         here = [one for one in judgments if one.verdict == "warn" and one.reason.startswith(rule) and STRATUM not in one.check]
         if here:
-            yield _advice(finding.format(_names(here)), here, causes, todo)
+            longer = _longer(training) if rule == "unidentified" else ()
+            yield _advice(finding.format(_names(here)), here, _with_training(causes, training), (*longer, *todo))
 
 
 def _advice(finding: str, behind: Sequence[Judgment], causes: Iterable[str], todo: Iterable[str]) -> Advice:
@@ -249,14 +255,16 @@ def _with_training(causes: tuple[str, ...], training: Training | None) -> tuple[
         return causes
 
     def likely(cause: str) -> bool:
-        return ("by heart" in cause and training.gap > LARGE_GAP) or ("too early" in cause and training.still_falling)
+        return ("by heart" in cause and training.gap > LARGE_GAP) or (
+            ("too early" in cause or "not found it yet" in cause) and training.still_falling
+        )
 
     return tuple(sorted(causes, key=lambda cause: not likely(cause)))
 
 
 def _longer(training: Training | None) -> tuple[str, ...]:
     if training is not None and training.still_falling:
-        return ("Train longer: the validation loss was still falling at the end. Raise train.steps, then `sbiwb train --fresh`.",)
+        return ("Train longer: the validation loss had not settled at the end. Raise train.steps, then `sbiwb run CONFIG --fresh`.",)
     if training is not None and training.gap > LARGE_GAP:
         return (f"Simulate more: validation lies {training.gap:.2f} nats above training. Raise simulate.train.",)
     return ()

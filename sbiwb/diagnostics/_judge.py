@@ -28,6 +28,7 @@ from sbiwb.families import Part
 Verdict = Literal["pass", "warn", "fail", "info"]
 SEVERITY: dict[str, int] = {"info": 0, "pass": 1, "warn": 2, "fail": 3}
 FORMAT = 1
+STRATUM = " | "  # between the name of a check and the stratum it judged
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Judgment:
     """One number with its verdict.
 
     Args:
-        check: Which check, as named in the run (`sbc`, or `sbc n_trials 10..50` for a stratum).
+        check: Which check, as named in the run (`sbc`, or `sbc | n_trials 10 to 50` for a stratum).
         name: What was measured.
         parameter: Column of theta, or test quantity.
         value: The number, None where it cannot be had.
@@ -152,7 +153,9 @@ def overall(judgments: Sequence[Judgment]) -> Overall:
     found = sorted((judgment for judgment in judgments if judgment.verdict == worst), key=lambda judgment: -(judgment.effect or 0))
     first = found[0]
     count = f"1 number {worst}s" if len(found) == 1 else f"{len(found)} numbers {worst}, above all"
-    return Overall(worst, f"{count}: {first.check} of {first.parameter}, {first.reason}.")
+    check, _, stratum = first.check.partition(STRATUM)
+    where = f" ({stratum})" if stratum else ""
+    return Overall(worst, f"{count}: {check} of {first.parameter}{where}, {first.reason.partition(':')[0] if first.p else first.reason}.")
 
 
 def to_json(judgments: Sequence[Judgment]) -> dict[str, Any]:

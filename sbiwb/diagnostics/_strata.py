@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sbiwb.diagnostics._advice import STRATUM
-from sbiwb.diagnostics._judge import Judgment
+from sbiwb.diagnostics._judge import STRATUM, Judgment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,12 +5,13 @@ apart, and the classifier's d(theta, x) is 1/2. At a data set o with posterior d
 
     t(o) = mean_s (d(theta_s, x_o) - 1/2)²,    p = (1 + #{null t >= t}) / (1 + R),
 
-the null from R classifiers trained alike with truth and draw of each pair swapped at random, which is exact. Beyond all of them the
-tail goes on by `_statistics.tail`: Holm over many tests asks for smaller numbers than 1/(1 + R).
+the null from R classifiers trained alike with truth and draw of each pair swapped at random, which is exact where the posterior is right
+for all x. Beyond all of them the tail goes on by `_statistics.tail`: Holm over many tests asks for less than 1/(1 + R).
 
     effect = sqrt(max(0, t - mean null t))
 
-what is left of the typical |d - 1/2| once the noise of training is taken out. 0.05 means that the classifier is right 55 times in 100.
+what is left of the typical |d - 1/2| once the noise of training is taken out. 0.05 means that the classifier is right about 55 times in
+100. The classifier is kept simple, so that the effect is rather too small than too large.
 
 All classifiers are multilayer perceptrons trained together, as one batch of matrix products. They see theta as what a ridge regression on
 x, fitted to truths and draws together, leaves of it: a spread that is wrong is then a plain thing to see, and swapping changes nothing.
@@ -129,7 +130,7 @@ def _value(label: str, statistic: float, null: np.ndarray) -> Value:
     p, usual = float(tail(null, np.array([statistic]))[0]), null.mean()
     low, high = np.quantile(null - usual, [0.025, 0.975])
     effect, least, most = np.sqrt(np.maximum(0.0, statistic - usual - np.array([0.0, high, low])))
-    said = "a classifier tells draws from truths" if p <= 0.05 else "no classifier tells draws from truths"
+    said = "a classifier tells draws from truths" if p <= 0.05 else "the classifier does not tell draws from truths"
     reason = f"{said}: off 1/2 by {np.sqrt(statistic):.3f}, by {np.sqrt(usual):.3f} where there is nothing to tell"
     return Value(
         NAME, label, float(np.sqrt(statistic)), p=p, effect=float(effect), effect_interval=(float(least), float(most)), reason=reason

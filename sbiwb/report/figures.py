@@ -44,8 +44,9 @@ def loss_picture(losses: Sequence[Sequence[float]], best_step: int) -> Figure:
     figure = _figure(7, 4)
     axes = figure.subplots()
     steps, training, validation = np.asarray(losses, float).T if len(losses) else np.zeros((3, 0))
-    axes.plot(steps, training, color=GREY, lw=1, label="training")
-    axes.plot(steps, validation, color=BLUE, lw=1.8, label="validation (averaged weights)")
+    marker = "o" if len(steps) == 1 else None  # a single validation makes no line
+    axes.plot(steps, training, color=GREY, lw=1, marker=marker, label="training")
+    axes.plot(steps, validation, color=BLUE, lw=1.8, marker=marker, label="validation (averaged weights)")
     if len(steps):
         axes.axvline(best_step, color=ORANGE, lw=1, ls="--", label=f"best, step {best_step:,}")
         low, high = validation.min(), max(validation[0], np.percentile(validation, 90))

@@ -24,6 +24,7 @@ from sbiwb.workflow.strata import Stratum, strata
 from sbiwb.workflow.train import weights_hash
 
 Judged = tuple[str, Part, DiagnosticResult]
+FEW_VALIDATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def check_gate(project: Project, found: Diagnosis) -> None:
 
 def _results(project: Project, gathered: Gathered, parts: Sequence[Stratum], reporter: Reporter) -> list[Judged]:
     """Every check, and those that judge draws also on every stratum."""
-    checks = _named(project.config.diagnose.checks)
+    checks = [(check, config) for check, config in _named(project.config.diagnose.checks) if _can_judge(check, config, gathered, reporter)]
     evidence = {check: getattr(gathered, _takes(config)) for check, config in checks}  # what is slow shows its own progress
     on_draws = [(check, config) for check, config in checks if _takes(config) == "draws"]
     results: list[Judged] = []
@@ -101,6 +102,14 @@ def _results(project: Project, gathered: Gathered, parts: Sequence[Stratum], rep
                 results.append((f"{check}{STRATUM}{part.label}", config, family.module(config.kind).compute(draws, config)))
                 ticker.advance()
     return results
+
+
+def _can_judge(check: str, config: Part, gathered: Gathered, reporter: Reporter) -> bool:
+    """Whether there is what a check judges: a local one needs real data."""
+    if _takes(config) != "local" or gathered.observations:
+        return True
+    reporter.say(f"{check} judges the posterior at real data; problem.observations names none, so it is left out.")
+    return False
 
 
 def _takes(config: Part) -> str:
@@ -145,9 +154,13 @@ def _pictures(results: Sequence[Judged], judgments: Sequence[Judgment], parts: S
 
 
 def _training(run: RunDir) -> Training | None:
+    """How training ended; after a handful of validations nobody knows whether it was at its end."""
     path = run.train / "provenance.json"
     facts = read_json(path) if path.is_file() else {}
-    return Training(facts["still_falling"], facts["gap"]) if "gap" in facts else None
+    if "gap" not in facts:
+        return None
+    validations = len(run.metrics.read_text(encoding="utf-8").splitlines()) if run.metrics.is_file() else FEW_VALIDATIONS
+    return Training(facts["still_falling"] or validations < FEW_VALIDATIONS, facts["gap"])
 
 
 def _write_numbers(

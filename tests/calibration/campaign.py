@@ -19,7 +19,7 @@ import itertools
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +52,8 @@ def rejections(cell: Cell, repetition: int) -> list[str]:
     posteriors = pairs(cell.case, cell.n, cell.d, rng)
     evidence = sampled(posteriors, cell.s, rng) if cell.real else ranks_of(posteriors, cell.s, rng)
     entries = entries_of(evidence)
-    found = [column for column in (*CHECKS, *PARTS) if verdict(entry for entry in entries if column in (entry.check, entry.part)) != "pass"]
+    alone = {column: [entry for entry in entries if column in (entry.check, entry.part)] for column in (*CHECKS, *PARTS)}
+    found = [column for column, some in alone.items() if verdict(some) != "pass"]
     found += names(verdict(entries), VERDICT, FAILS)
     if cell.by_strata:
         found += by_strata([*entries, *in_strata(evidence, posteriors.design)])
@@ -101,13 +102,16 @@ def work(task: tuple[Cell, range]) -> Rates:
     return Rates(cell, len(repetitions), Counter(itertools.chain.from_iterable(rejections(cell, one) for one in repetitions)))
 
 
-def run(wanted: dict[Cell, int], *, processes: int, chunk: int = 25) -> list[Rates]:
-    """So many repetitions of each cell, in chunks, by several processes."""
+def run(wanted: dict[Cell, int], *, processes: int, chunk: int = 25, say: Callable[[str], None] = lambda text: None) -> list[Rates]:
+    """So many repetitions of each cell, in chunks, by several processes; tells after each cell how far it is."""
     tasks = [(cell, range(at, min(at + chunk, total))) for cell, total in wanted.items() for at in range(0, total, chunk)]
     found: dict[Cell, Rates] = {}
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for rates in pool.imap_unordered(work, tasks):
-            found[rates.cell] = found[rates.cell] + rates if rates.cell in found else rates
+        for done, rates in enumerate(pool.imap_unordered(work, tasks), 1):
+            cell = rates.cell
+            found[cell] = found[cell] + rates if cell in found else rates
+            if found[cell].repetitions == wanted[cell]:
+                say(f"{done} of {len(tasks)} tasks; {cell}: {100 * found[cell].rate(cell.target):.1f} %")
     return [found[cell] for cell in wanted]
 
 
@@ -118,10 +122,11 @@ def main(
 ) -> None:
     """Runs the campaign and prints its tables."""
     start = time.perf_counter()
-    rates = run(cells(40, 4) if quick else cells(2000, 200), processes=processes)
+    rates = run(cells(40, 4) if quick else cells(2000, 200), processes=processes, say=lambda text: typer.echo(text, err=True))
     lines = [*tables(rates), f"Made in {(time.perf_counter() - start) / 60:.0f} minutes by {processes} processes."]
     text = "\n".join(lines) + "\n"
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     typer.echo(text)
     missed = [] if quick else list(unmet(rates))

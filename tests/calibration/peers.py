@@ -83,8 +83,9 @@ def agreement(compared: Mapping[str, list[Row]]) -> Iterator[str]:
 
 
 def own_alarms(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Share of the exact rank sets that our SBC rejects at 5 %, by S."""
-    return {str(s): {OURS: float((_ecdf.uniformity(arrays[f"exact_{s}"].T, s).p <= 0.05).mean())} for s in ALARM_DRAWS}
+    """Share of each collection of exact rank sets that our SBC rejects at 5 %, by S."""
+    sets = {name.removeprefix("exact_"): ranks for name, ranks in arrays.items() if name.startswith("exact_")}
+    return {s: {OURS: float((_ecdf.uniformity(ranks.T, int(s)).p <= 0.05).mean())} for s, ranks in sets.items()}
 
 
 def false_alarms(alarms: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
@@ -117,6 +118,7 @@ def main(
     alarms = {"": own_alarms(arrays), **{peer: answer["false_alarms"] for peer, answer in answers.items() if answer["false_alarms"]}}
     text = "\n".join([*agreement(compared), *false_alarms(alarms)]) + "\n"
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     typer.echo(text)
     raise typer.Exit(0 if all(row.equal for found in compared.values() for row in found) else 1)

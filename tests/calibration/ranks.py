@@ -26,7 +26,7 @@ from sbiwb.evidence import Draws, Value
 from tests.calibration.posteriors import VARIANCE, Posteriors
 
 CHECKS: dict[str, ModuleType] = {"sbc": sbc, "coverage": coverage, "tarp": tarp}
-PARTS = ("theta", "log q", "theta·x", "central", tarp.PRIOR, tarp.DATA)
+PARTS = ("theta", "log q", "theta·x", tarp.PRIOR, tarp.DATA)  # of sbc and tarp; coverage has one kind of value only
 LOG_Q, ALL = "log q", "all parameters"
 
 
@@ -36,7 +36,7 @@ class Entry:
 
     Args:
         check: A key of `CHECKS`, and its stratum where there is one.
-        part: What it judges, one of `PARTS`.
+        part: What it judges, one of `PARTS`; its check where that has none.
         value: The number.
     """
 
@@ -124,7 +124,7 @@ def _judged(module: ModuleType, draws: Draws) -> Iterator[Value]:
 
 def _entry(value: Value) -> Entry:
     if value.name == coverage.MAIN:
-        return Entry("coverage", "central", value)
+        return Entry("coverage", "coverage", value)
     if value.name != sbc.MAIN:
         return Entry("tarp", value.name, value)
     if value.parameter == LOG_Q:

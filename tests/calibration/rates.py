@@ -34,6 +34,9 @@ class Cell:
     s: int
     real: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.case.name}, N = {self.n}, S = {self.s}, D = {self.d}{', real draws' if self.real else ''}"
+
     @property
     def by_strata(self) -> bool:
         """Whether the verdict over all strata is taken too."""
@@ -82,4 +85,4 @@ def cells(repetitions: int, control: int) -> dict[Cell, int]:
     drawn = [cell for cell in every if cell.case == EXACT or cell.n == LARGEST[0]]
     dear = [replace(cell, real=True) for cell in drawn if cell.d == DIMENSIONS[-1] and (cell.n, cell.s) == LARGEST]
     cheap = [replace(cell, real=True) for cell in drawn if cell.case == EXACT and cell.s == 99]
-    return {**dict.fromkeys(dear, control), **dict.fromkeys([*cheap, *drawn], repetitions)}
+    return {**dict.fromkeys([*drawn, *cheap], repetitions), **dict.fromkeys(dear, control)}

@@ -10,13 +10,13 @@ from tests.calibration.rates import BY_STRATA, BY_STRATA_FAILS, FAILS, LARGEST, 
 
 COLUMNS = {
     "sbc": "sbc",
-    "theta": "θ",
-    "log q": "log q",
-    "theta·x": "θ·x",
+    "theta": "sbc: θ",
+    "log q": "sbc: log q",
+    "theta·x": "sbc: θ·x",
     "coverage": "coverage",
     "tarp": "tarp",
-    "tarp_prior": "prior",
-    "tarp_data": "data",
+    "tarp_prior": "tarp: prior",
+    "tarp_data": "tarp: data",
 }
 BLIND = {PRIOR: ("theta", "log q", "coverage", "tarp_prior"), CORRELATION: ("theta", "theta·x", "coverage")}
 MOST_FALSE, LEAST_POWER, SURE = 0.06, 0.9, 4.0
@@ -25,6 +25,9 @@ MOST_FALSE, LEAST_POWER, SURE = 0.06, 0.9, 4.0
 def tables(rates: Sequence[Rates]) -> Iterator[str]:
     """All of them, line by line."""
     found = {one.cell: one for one in rates}
+    yield "The verdict is over all checks together, `by strata` also over those within four strata of N / 4. Then each check and each of"
+    yield "its parts alone, after Holm over its own p-values; log q is also expected coverage (HPD). ± is one binomial standard error."
+    yield ""
     yield from false_alarms([one for one in rates if one.cell.case == EXACT and not one.cell.real])
     yield from power([one for one in rates if one.cell.case != EXACT and not one.cell.real], found)
     yield from control([one for one in rates if one.cell.real], found)
@@ -68,18 +71,20 @@ def _power_rows(one: Rates, fewer: Rates) -> Iterator[str]:
 def control(rates: Sequence[Rates], found: dict[Cell, Rates]) -> Iterator[str]:
     yield "Real draws through `compute` against ranks drawn by their law, verdicts other than pass in per cent:"
     yield ""
-    yield from head("posterior", "N", "S", "D", "repetitions", "draws", "ranks", "draws, by strata", "ranks, by strata")
+    yield from head("posterior", "N", "S", "D", "repetitions", "draws", "ranks", "draws, by strata", "ranks, by strata", "farthest")
     for one in rates:
         cell, other = one.cell, found[replace(one.cell, real=False)]
         strata = (spread(one, BY_STRATA), spread(other, BY_STRATA)) if cell.by_strata else ("", "")
         whole = (spread(one, VERDICT), spread(other, VERDICT))
-        yield line(cell.case.name, cell.n, cell.s, cell.d, one.repetitions, *whole, *strata)
+        yield line(cell.case.name, cell.n, cell.s, cell.d, one.repetitions, *whole, *strata, farthest(one, other))
+    yield ""
+    yield "Farthest: of the verdicts, checks and parts, the one whose two rates differ most, in standard errors of the difference."
     yield ""
 
 
 def head(*words: object) -> Iterator[str]:
     yield line(*words)
-    yield line(*("---" if word in ("posterior",) else "---:" for word in words))
+    yield line(*("---" if word == "posterior" else "---:" for word in words))
 
 
 def line(*words: object) -> str:
@@ -109,18 +114,28 @@ def unmet(rates: Sequence[Rates]) -> Iterator[str]:
     found = {one.cell: one for one in rates}
     for one in rates:
         cell = one.cell
-        where = f"{cell.case.name}, N = {cell.n}, S = {cell.s}, D = {cell.d}"
         if cell.real:
-            yield from (f"{where}: {said}" for said in disagreements(one, found[replace(cell, real=False)]))
+            yield from (f"{cell}: {said}" for said in disagreements(one, found[replace(cell, real=False)]))
         elif cell.case == EXACT:
-            yield from (f"{where}: false alarms of {x}: {spread(one, x)} %" for x in (VERDICT, BY_STRATA) if one.rate(x) > MOST_FALSE)
+            yield from (f"{cell}: false alarms of {x}: {spread(one, x)} %" for x in (VERDICT, BY_STRATA) if one.rate(x) > MOST_FALSE)
         elif one.rate(cell.target) < LEAST_POWER:
-            yield f"{where}: found in {spread(one, cell.target)} %"
+            yield f"{cell}: found in {spread(one, cell.target)} %"
+
+
+def farthest(real: Rates, drawn: Rates) -> str:
+    column, gap = max(gaps(real, drawn).items(), key=lambda item: item[1])
+    return f"{column} {gap:.1f}"
+
+
+def gaps(real: Rates, drawn: Rates) -> dict[str, float]:
+    """By how many standard errors the rates by draws and by ranks differ, by column."""
+    names = (VERDICT, BY_STRATA, *COLUMNS)
+    errors = {name: (real.error(name) ** 2 + drawn.error(name) ** 2) ** 0.5 for name in names}
+    return {name: abs(real.rate(name) - drawn.rate(name)) / errors[name] for name in names}
 
 
 def disagreements(real: Rates, drawn: Rates) -> Iterator[str]:
     """Columns in which draws and ranks differ by more than chance."""
-    for column in (VERDICT, BY_STRATA, *COLUMNS):
-        gap = abs(real.rate(column) - drawn.rate(column))
-        if gap > SURE * (real.error(column) ** 2 + drawn.error(column) ** 2) ** 0.5:
+    for column, gap in gaps(real, drawn).items():
+        if gap > SURE:
             yield f"{column} rejects {spread(real, column)} % by draws, {spread(drawn, column)} % by ranks"

@@ -11,7 +11,17 @@ import pytest
 from sbiwb.diagnostics import sbc, tarp
 from tests.calibration.campaign import rejections, run, work
 from tests.calibration.posteriors import CASES, CORRELATION, EXACT, FAULTS, PRIOR, STRATUM, VARIANCE, Case, covariance, pairs, sampled
-from tests.calibration.ranks import Ranks, entries_of_draws, entries_of_ranks, mass_below, mass_less_dense, mass_nearer, ranks_of
+from tests.calibration.ranks import (
+    CHECKS,
+    PARTS,
+    Ranks,
+    entries_of_draws,
+    entries_of_ranks,
+    mass_below,
+    mass_less_dense,
+    mass_nearer,
+    ranks_of,
+)
 from tests.calibration.rates import BY_STRATA, LARGEST, ONE_STRATUM, VERDICT, Cell, Rates, cells
 from tests.calibration.tables import BLIND, COLUMNS, disagreements, tables, unmet
 
@@ -107,7 +117,9 @@ def test_repetitions_do_not_depend_on_chunks():
 @pytest.mark.slow
 def test_repetitions_do_not_depend_on_processes():
     cell = Cell(STRATUM, 2, *SMALL)
-    assert run({cell: 7}, processes=2, chunk=3) == [work((cell, range(7)))]
+    said: list[str] = []
+    assert run({cell: 7}, processes=2, chunk=3, say=said.append) == [work((cell, range(7)))]
+    assert len(said) == 1 and said[0].startswith("3 of 3 tasks; sd × 0.5 in a quarter, N = 200, S = 99, D = 2: ")
 
 
 def test_every_cell_of_the_issue_is_there():
@@ -120,6 +132,7 @@ def test_every_cell_of_the_issue_is_there():
 
 
 def test_tables_and_missed_targets():
+    assert set(COLUMNS) == {*CHECKS, *PARTS}
     every = [VERDICT, BY_STRATA, *COLUMNS]
     rates = [Rates(cell, 100, Counter(dict.fromkeys(every, 5 if cell.case == EXACT else 95))) for cell in cells(100, 100)]
     assert list(unmet(rates)) == []
@@ -131,4 +144,4 @@ def test_tables_and_missed_targets():
     missed = list(unmet(worse))
     assert sum("false alarms of verdict: 30.0 ± 4.6 %" in line for line in missed) == 9
     assert "sd × 0.8, N = 1000, S = 999, D = 20: found in 30.0 ± 4.6 %" in missed
-    assert list(disagreements(worse[0], rates[-1]))
+    assert list(disagreements(worse[-1], rates[-1]))

@@ -14,7 +14,6 @@ from sbi.diagnostics.sbc import check_uniformity_frequentist, get_nltp
 from sbi.diagnostics.tarp import check_tarp
 from torch import Tensor
 
-
 NULLS = 50  # trainings of a classifier under the null: each takes a second
 
 

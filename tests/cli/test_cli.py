@@ -62,7 +62,7 @@ def loaded_by(*arguments: str) -> tuple[int, set[str], str]:
 def test_help_and_version_import_nothing_heavy():
     code, heavy, said = loaded_by("--help")
     assert (code, heavy) == (0, set())
-    for verb in ("init", "check", "simulate", "train", "diagnose", "sample", "run", "status", "parts", "schema"):
+    for verb in ("init", "check", "simulate", "train", "diagnose", "sample", "run", "predict", "report", "compare", "status", "parts", "schema"):
         assert re.search(rf"^ +{verb} +[A-Z]", said, re.M), f"no help on {verb}"
     code, heavy, said = loaded_by("--version")
     assert (code, heavy, said) == (0, set(), f"sbiwb {__version__}")
@@ -289,7 +289,7 @@ def test_run_does_everything_and_a_second_time_nothing(tiny):
     project = tiny(train={"steps": 20})
     child = project.fork("run")
     assert child.wait() == 0, child.told
-    kept = [*project.run.glob("data/*/*.h5"), *project.run.glob("train/*"), project.run / "diagnose/draws.h5", project.run / "config.yaml"]
+    kept = [*project.run.glob("data/*/*.h5"), *project.run.glob("train/*"), *project.run.glob("diagnose/draws/*"), project.run / "config.yaml"]
     before = {path: path.stat().st_mtime_ns for path in kept}
     child = project.fork("run")
     assert child.wait() == 0, child.told
@@ -297,6 +297,32 @@ def test_run_does_everything_and_a_second_time_nothing(tiny):
     assert "Training is done already." in child.told and "draw  " not in child.told
     for step in ("1  simulate", "2  train", "3  diagnose", "4  sample"):
         assert step in child.told
+
+
+def test_report_predict_and_compare_follow_a_run(tmp_path, tiny):
+    project = tiny(train={"steps": 20})
+    assert project.fork("run").wait() == 0
+    told = project.command("predict", "seen", "--draws", "30")
+    assert told.returncode == 0 and "30 of 30 simulations from seen" in told.stdout, told.stderr
+    assert "30 of 30 simulations from prior" in project.command("predict", "--draws", "30").stdout
+    told = project.command("predict", "seen", "--context", "n=3")
+    assert told.returncode == 2 and "no context variable 'n'" in told.stderr
+    code, heavy, said = loaded_by("report", str(project.run))
+    assert code == 0 and "torch" not in heavy and "report.html" in said
+    told = shell(f"sbiwb compare {project.run} {project.run} --output {tmp_path / 'compared'}")
+    assert told.returncode == 0 and "not told apart" in told.stdout and "NLPD of the same 64 test pairs" in told.stdout, told.stderr
+    told = shell(f"sbiwb compare {project.run}")
+    assert told.returncode == 2 and "two runs or more" in told.stderr
+
+
+def test_run_under_a_gate_writes_the_report_before_it_stops(tiny, monkeypatch):
+    """Every posterior fails where the tolerance is 0 and any p-value rejects."""
+    checks = [{"kind": "coverage", "alpha": 0.5, "tolerance": 0.0}]
+    project = tiny(train={"steps": 1}, diagnose={"checks": checks}, model={"theta": "standardize"}, simulate={"test": 1024})
+    told = project.command("run", "--gate")
+    assert told.returncode == 3 and "numbers.json" in told.stderr, told.stdout
+    assert "Do not use this posterior yet" in told.stdout
+    assert "coverage" in (project.run / "report.html").read_text() and not (project.run / "sample").exists()
 
 
 def test_a_run_folder_stands_for_its_yaml(tmp_path, tiny):
