@@ -27,6 +27,7 @@ COLOURS = {"pass": "green", "info": "default", "warn": "yellow", "fail": "red"}
 MOST_ROWS = 60
 MOST_SENTENCES = 12
 MOST_TRIALS = 10
+LONGEST_NAME = 28
 
 
 def _table(*columns: str) -> Table:
@@ -159,17 +160,21 @@ def predicted(found: Predicted) -> None:
 
 def compared(found: Comparison) -> None:
     """The runs, best first."""
-    table = _table("run", "NLPD", "± se", "worse by", "± se", "", "calibration", "pairs", "steps", "training", "draws/s", "weights")
+    table = _table("run", "NLPD", "worse by", "", "calibration", "pairs", "training", "draws/s")
     for row in found.rows:
-        numbers = [number(row.nlpd, 4), number(row.nlpd_se, 2), number(row.difference, 3), number(row.difference_se, 2)]
+        worse = f"{number(row.difference, 3)} ± {number(row.difference_se, 2)}"
         verdict = f"[{COLOURS[row.calibration]}]{row.calibration}[/]" if row.calibration else "–"
-        steps = "–" if row.steps is None else f"{row.steps:,}"
         spent = "–" if row.train_seconds is None else duration(row.train_seconds)
-        cost = [f"{row.training_pairs:,}", steps, spent, f"{row.draws_per_s:,.0f}", f"{row.weights:,}"]
-        table.add_row(escape(row.run), *numbers, row.told, verdict, *cost)
+        cost = [f"{row.training_pairs:,}", spent, f"{row.draws_per_s:,.0f}"]
+        table.add_row(escape(_end(row.run)), f"{number(row.nlpd, 4)} ± {number(row.nlpd_se, 2)}", worse, row.told, verdict, *cost)
     out.print(table)
     out.print(f"NLPD of the same {found.pairs:,} test pairs of {escape(found.test)}, in nats; lower is better.")
     written([found.folder / name for name in ("compare.json", "compare.csv", "compare.png")])
+
+
+def _end(name: str) -> str:
+    """The end of a long path."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def status(found: Status) -> None:

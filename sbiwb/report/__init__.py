@@ -1,6 +1,6 @@
 """Report: tables, pictures and files that people open."""
 
-from sbiwb.report._svg import to_svg
+from sbiwb.report._svg import to_both, to_svg
 from sbiwb.report.compare import Compared, comparison_csv, comparison_picture
 from sbiwb.report.figures import (
     forest_picture,
@@ -37,6 +37,7 @@ __all__ = [
     "simulated_picture",
     "summarise",
     "summary_csv",
+    "to_both",
     "to_png",
     "to_svg",
     "too_long_for_csv",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sbiwb.report.figures import DPI
+from sbiwb.report.figures import DPI, to_png
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -39,6 +39,13 @@ def to_svg(figure: Figure) -> bytes:
         figure.savefig(buffer, format="svg", dpi=DPI, metadata=silent)
     text = FONTS.sub("'DejaVu Sans', sans-serif", buffer.getvalue().decode())
     return PATH.sub(lambda found: _shorter(found[0]), text).encode()
+
+
+def to_both(figure: Figure) -> tuple[bytes, bytes]:
+    """The figure as PNG and as SVG, laid out once; its layout is fixed from then on."""
+    png = to_png(figure)
+    figure.set_layout_engine("none")
+    return png, to_svg(figure)
 
 
 def _shorter(path: str) -> str:

@@ -14,11 +14,11 @@ from sbiwb.contracts import DiagnosticResult, Reporter
 from sbiwb.diagnostics import STRATUM, Advice, Judgment, Training, advise, family, judge, overall, plot_strata, to_json
 from sbiwb.errors import GateFailed
 from sbiwb.families import Part
-from sbiwb.files import put, put_json, read_json
-from sbiwb.report import to_png, to_svg
+from sbiwb.files import put_json, read_json
 from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.stopping import raised
 from sbiwb.workflow.evidence import Gathered
+from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.strata import Stratum, strata
 from sbiwb.workflow.train import weights_hash
@@ -134,9 +134,7 @@ def _write_pictures(
     pictures = list(_pictures(results, judgments, parts))
     with reporter.task("draw pictures", len(pictures), unit="pictures") as ticker:
         for name, plot in pictures:
-            figure = plot()
-            put(folder / f"{name}.png", to_png(figure))
-            put(folder / f"{name}.svg", to_svg(figure))
+            put_picture(folder / name, plot())
             ticker.advance()
 
 

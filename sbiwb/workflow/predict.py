@@ -24,6 +24,7 @@ from sbiwb.stopping import raised
 from sbiwb.store import hdf5
 from sbiwb.workflow.estimator import sources_of
 from sbiwb.workflow.observe import DataSets, observe
+from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.train import weights_hash
@@ -258,9 +259,7 @@ def _draw_pictures(project: Project, start: _Start, done: Simulations, stem: Pat
         old.unlink()
     paths = []
     for end, figure in _pictures(project, start, done, "".join(f", {name} = {value:g}" for name, value in fixed.items())):
-        paths.append(stem.with_name(f"{stem.name}{end}.png"))
-        put(paths[-1], report.to_png(figure))
-        put(paths[-1].with_suffix(".svg"), report.to_svg(figure))
+        paths.append(put_picture(stem.with_name(f"{stem.name}{end}"), figure))
     return tuple(paths)
 
 

@@ -27,6 +27,7 @@ from sbiwb.stopping import raised
 from sbiwb.workflow.derived import quantities
 from sbiwb.workflow.evidence import summaries
 from sbiwb.workflow.observe import DataSets, observe
+from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.predict import Simulations, predictive_picture, simulations
 from sbiwb.workflow.project import Project
@@ -255,18 +256,13 @@ def _draw_pictures(
         if old.stem in ("forest", "pairs", "predictive"):
             old.unlink()
     if len(data) > 1:
-        return _put_picture(folder / "forest", _forest(project, data, rows))
+        put_picture(folder / "forest", _forest(project, data, rows))
+        return
     labels = [_label(project, name) for name in project.prior.columns]
-    _put_picture(folder / "pairs", report.pairs_picture(theta[0], labels, prior=prior))
+    put_picture(folder / "pairs", report.pairs_picture(theta[0], labels, prior=prior))
     if predicted:
         title = f"{data.name}: simulated from the posterior"
-        _put_picture(folder / "predictive", predictive_picture(project, data, 0, predicted.of(0), title=title))
-    return None
-
-
-def _put_picture(path: Path, figure: Any) -> None:
-    put(path.with_suffix(".png"), report.to_png(figure))
-    put(path.with_suffix(".svg"), report.to_svg(figure))
+        put_picture(folder / "predictive", predictive_picture(project, data, 0, predicted.of(0), title=title))
 
 
 def _forest(project: Project, data: DataSets, rows: list[report.Row]) -> Any:
