@@ -10,8 +10,9 @@ training simulations, and simulations that no training saw say how far is usual:
 
 u are the columns brought to one scale: log(1 + x/c) where a column is never negative, asinh((x - median)/spread) elsewhere; counts
 over several orders of magnitude would drown in their own tail otherwise. p is exact whatever the columns' distribution; beyond all
-simulations it goes on by `_statistics.tail`. Several data sets of one observation are also judged together, by the MMD² of the set
-against that of equally many simulations.
+simulations it goes on by `_statistics.tail`. Several data sets of one observation are also judged together: are more of them among the
+farthest 5 % than there should be? The MMD² of the set against that of equally many simulations stands beside it and never warns: people
+are more alike than draws from a wide prior, and the posterior of each is none the worse for it.
 
 For a single data set the bandwidth of k is the median distance of a simulation to its nearest neighbour: with the median of all
 distances, the usual choice, an epidemic with two waves has p = 0.5, by neighbours 0.001. Sets have the usual choice, being smooth.
@@ -49,6 +50,7 @@ FEWEST = 20  # simulations, in training and in test
 MOST_KERNEL = 4_000  # training simulations that the kernel looks at
 MOST_SETS = 2_000  # test simulations of which sets are made
 SETS = 1_000  # sets of simulations
+FAR = 0.05  # p-value of a data set that counts as far out
 PER_SET = 5  # times as many simulations as a set has members, so that sets differ
 MOST_NEIGHBOURS = 500  # simulations whose nearest neighbour is sought
 SAME = 1e-12  # squared distance of the same data set, rounding aside
@@ -90,7 +92,7 @@ class Result:
         labels: M data sets.
         distances: By space; spaces that cannot be judged are left out.
         limits: Probability below which each value warns, one a value.
-        values: `SPACE_p` of each data set, `SPACE_set_p` of each observation with several.
+        values: `SPACE_p` of each data set; `SPACE_far_p` and `SPACE_set_p` of each observation with several.
     """
 
     labels: tuple[str, ...]
@@ -103,6 +105,12 @@ class Result:
             f"{space}_p": (
                 f"p-value of a data set's distance from the training simulations in {words}: Mahalanobis and MMD² against the same of "
                 "test simulations, the more extreme counts [Schmitt et al. 2023]"
+            )
+            for space, words in SPACES.items()
+        },
+        **{
+            f"{space}_far_p": (
+                f"binomial probability that so many of an observation's data sets or more are among the farthest 5 % in {words} by chance"
             )
             for space, words in SPACES.items()
         },
@@ -128,6 +136,7 @@ def compute(summaries: Summaries, config: Config) -> Result:
         ruler = _Ruler.of(space.train)
         found[name] = _distances(ruler, space)
         values += [_value(name, label, found[name], m) for m, label in enumerate(summaries.labels)]
+        values += _far(name, found[name], summaries.groups)
         values += _sets(name, ruler, space, summaries, place)
     if not values:
         values.append(Value("network_p", "observations", None, reason="no space was measured"))
@@ -300,6 +309,18 @@ def _value(space: str, label: str, found: Distances, m: int) -> Value:
     return Value(f"{space}_p", label, float(found.p[m]), reason=reason)
 
 
+def _far(name: str, found: Distances, groups: tuple[str, ...]) -> Iterator[Value]:
+    """Whether too many data sets of one observation lie far out, though none alone may."""
+    from scipy.stats import binom
+
+    for group in dict.fromkeys(groups):
+        p = found.p[np.array(groups) == group]
+        if len(p) > 1 and np.isfinite(p).all():
+            far = int((p <= FAR).sum())
+            reason = f"{far} of {len(p)} data sets are among the farthest {FAR:.0%}"
+            yield Value(f"{name}_far_p", group, float(binom.sf(far - 1, len(p), FAR)), reason=reason)
+
+
 def _sets(name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: int) -> Iterator[Value]:
     """One number an observation that has several data sets."""
     groups = np.array(summaries.groups)
@@ -331,9 +352,14 @@ def _set_trouble(members: np.ndarray, n: int) -> str | None:
 
 
 def _limits(values: list[Value], below: float) -> tuple[float, ...]:
-    """The level of each value after Bonferroni; data sets alone and sets of them share it evenly, however many they are."""
-    kinds = [value.name.endswith("_set_p") for value in values if value.value is not None]
-    return tuple(below / max(1, len(set(kinds)) * kinds.count(value.name.endswith("_set_p"))) for value in values)
+    """The level of each value after Bonferroni; data sets alone and observations share it evenly. What never warns has level 0."""
+    kinds = [_kind(value) for value in values if value.value is not None and _kind(value) != "set"]
+    return tuple(0.0 if _kind(value) == "set" else below / max(1, len(set(kinds)) * kinds.count(_kind(value))) for value in values)
+
+
+def _kind(value: Value) -> str:
+    """`far`, `set`, or the empty word for one data set."""
+    return next((kind for kind in ("far", "set") if value.name.endswith(f"_{kind}_p")), "")
 
 
 def _warned(value: Value, limit: float) -> Value:
@@ -347,7 +373,7 @@ def plot(result: Result) -> Figure:
     from sbiwb.diagnostics.predictive import MOST_ROWS, rows
 
     heading = "Misspecification: are the real data like the simulations?"
-    judged = [j for j, value in enumerate(result.values) if value.value is not None]
+    judged = [j for j, value in enumerate(result.values) if value.value is not None and _kind(value) != "set"]
     if not judged:
         return _grid.empty(heading, result.values[0].reason)
     shown = sorted(sorted(judged, key=lambda j: result.values[j].value or 0.0)[:MOST_ROWS])

@@ -126,11 +126,30 @@ def test_shrinkage_is_that_of_ledoit_and_wolf(n):
     np.testing.assert_allclose(ledoit_wolf(rows), covariance.ledoit_wolf(rows)[0])
 
 
-def test_a_set_of_data_sets_is_found_where_each_alone_is_ordinary():
+def gaussian(observed: np.ndarray) -> Result:
     rng = np.random.default_rng(9)
     made = space(*(rng.standard_normal((600, 2)) for _ in range(2)), np.zeros((0, 2)))
-    odd = compute(summaries(0.8 + rng.standard_normal((30, 2)), made=made, groups=("a",) * 30), Config())
-    assert warned(odd) == [False] * 30 + [True] and odd.values[-1].name == "statistics_set_p"
+    return compute(summaries(observed, made=made, groups=("a",) * len(observed)), Config())
+
+
+def named(result: Result, name: str):
+    return next(value for value in result.values if value.name == name)
+
+
+def test_too_many_data_sets_far_out_are_found_where_none_alone_is():
+    """Eight of thirty at p of about 0.02 each."""
+    rng = np.random.default_rng(9)
+    angle = rng.uniform(0, 2 * np.pi, 8)
+    ring = 2.75 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    odd = gaussian(np.vstack([0.7 * rng.standard_normal((22, 2)), ring]))
+    assert not any(value.warning for value in odd.values if value.name == "statistics_p")
+    assert named(odd, "statistics_far_p").warning and named(odd, "statistics_far_p").value < 1e-3
+
+
+def test_data_sets_more_alike_than_the_prior_are_no_misfit():
+    """A narrow population: MMD² tells it from the prior, and nothing warns."""
+    alike = gaussian(0.5 + 0.3 * np.random.default_rng(9).standard_normal((30, 2)))
+    assert named(alike, "statistics_set_p").value < 0.01 and not any(warned(alike))
 
 
 def test_sets_of_simulations_are_seldom_accused():

@@ -33,19 +33,20 @@ class DeepSet(nn.Module):
         pools: Poolings whose results are joined.
         head: rho.
         features: H.
-        counts: Whether the log of the size goes to the head.
+        longest: Members of the largest set of the training data, where the log of the size goes to the head; None where it does not vary.
     """
 
-    def __init__(self, member: nn.Module, pools: list[nn.Module], head: nn.Module, *, features: int, counts: bool) -> None:
+    def __init__(self, member: nn.Module, pools: list[nn.Module], head: nn.Module, *, features: int, longest: int | None) -> None:
         super().__init__()
         self.member, self.pools, self.head = member, nn.ModuleList(pools), head
-        self.features, self.counts = features, counts
+        self.features, self.longest = features, longest
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         values = _layers.without_padding(values, mask)
         members = self.member(values)
         pooled = [pool(members, mask) for pool in self.pools]
-        return self.head(torch.cat([*pooled, _layers.log_length(values, mask)] if self.counts else pooled, dim=-1))
+        size = [] if self.longest is None else [_layers.log_length(values, mask, self.longest)]
+        return self.head(torch.cat([*pooled, *size], dim=-1))
 
 
 class Config(Part):
@@ -66,7 +67,9 @@ class Config(Part):
         names = [self.pooling] if isinstance(self.pooling, str) else self.pooling
         pools = [_layers.pooling(name, self.hidden) for name in names]
         head = self._mlp(len(pools) * self.hidden + shape.varies, self.head_depth, features)
-        return DeepSet(self._mlp(shape.channels, self.depth, None), pools, head, features=features, counts=shape.varies)
+        return DeepSet(
+            self._mlp(shape.channels, self.depth, None), pools, head, features=features, longest=shape.length if shape.varies else None
+        )
 
     def _mlp(self, channels: int, depth: int, features: int | None) -> nn.Module:
         widths = [self.hidden] * depth

@@ -51,13 +51,13 @@ class LSTM(nn.Module):
         pool: Pooling over all states, or None for the state after the last real step (the first, read backwards).
         head: From the pooled states to the features.
         features: H.
-        counts: Whether the log of the length goes to the head.
+        longest: Steps of the longest training series, where the log of the length goes to the head; None where it does not vary.
     """
 
-    def __init__(self, layers: list[Layer], pool: nn.Module | None, head: nn.Module, *, features: int, counts: bool) -> None:
+    def __init__(self, layers: list[Layer], pool: nn.Module | None, head: nn.Module, *, features: int, longest: int | None) -> None:
         super().__init__()
         self.layers, self.pool, self.head = nn.ModuleList(layers), pool, head
-        self.hidden, self.features, self.counts = layers[0].ahead.hidden_size, features, counts
+        self.hidden, self.features, self.longest = layers[0].ahead.hidden_size, features, longest
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         values, lengths = _layers.without_padding(values, mask), _layers.lengths(values, mask)
@@ -65,7 +65,7 @@ class LSTM(nn.Module):
         for layer in self.layers:
             states = layer(states, lengths)
         pooled = self._last(states, lengths) if self.pool is None else self.pool(states, mask)
-        return self.head(torch.cat([pooled, _layers.log_length(values, mask)], dim=-1) if self.counts else pooled)
+        return self.head(pooled if self.longest is None else torch.cat([pooled, _layers.log_length(values, mask, self.longest)], dim=-1))
 
     def _last(self, states: Tensor, lengths: Tensor) -> Tensor:
         """States after reading everything, (B, hidden) or (B, 2 hidden); 0 for an empty series."""
@@ -93,4 +93,4 @@ class Config(Part):
         layers = [Layer(channels, self.hidden, bidirectional=self.bidirectional) for channels in inputs]
         pool = None if self.pooling == "last" else _layers.pooling(self.pooling, states)
         head = _layers.mlp(states + shape.varies, [self.hidden] * self.head_depth, features, activation=self.activation)
-        return LSTM(layers, pool, head, features=features, counts=shape.varies)
+        return LSTM(layers, pool, head, features=features, longest=shape.length if shape.varies else None)
