@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install demo test check slow bench schema clean
+.PHONY: help install demo test check slow calibration bench schema clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made
@@ -34,6 +34,10 @@ test: check  ## Every contract and one case of each fault, in minutes
 
 slow: install  ## The rest: all networks, statistical campaigns, calibration
 	$(BIN)/pytest -m slow -s
+
+calibration: install  ## Proof of the verdicts: rejection rates of every check, and the same draws judged by other packages
+	$(BIN)/python -m tests.calibration.campaign $(ARGS)
+	$(BIN)/python -m tests.calibration.peers
 
 bench: install  ## Speed against sbi, BayesFlow and LAMPE, in environments of their own; ARGS="--quick", ARGS="--only step,draws"
 	$(BIN)/python -m tests.bench.run $(ARGS)

@@ -116,7 +116,7 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     start = time.perf_counter()
     theta = posterior.sample(data.variables, draws, generator(seed, "sample"))
     seconds = time.perf_counter() - start
-    unlike = misfit(project, posterior, data)
+    unlike = _misfit(project, posterior, data, reporter)
     warnings = [*_few(posterior.strange(data.variables)), *_outside_context(project, data), *_unlike(unlike), *_leaked(project, theta)]
     found = quantities(project, theta)
     prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
@@ -137,10 +137,15 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
 
 
-def misfit(project: Project, posterior: Posterior, data: DataSets) -> tuple[Value, ...]:
+def _misfit(project: Project, posterior: Posterior, data: DataSets, reporter: Reporter) -> tuple[Value, ...]:
     """How far each data set lies from the simulations, in the network's features and in statistics of the observables."""
+    try:
+        test = load_split(project, "test")
+        seen = summaries(project, posterior, [data], test)
+    except RunError as error:
+        reporter.say(f"{data.name}: not compared with the simulations: {error.where} {error.what}.")
+        return ()
     check = next((one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION), family.parse(MISSPECIFICATION))
-    seen = summaries(project, posterior, [data], load_split(project, "test"))
     return tuple(family.module(MISSPECIFICATION).compute(seen, check).values)
 
 

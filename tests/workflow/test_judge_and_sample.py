@@ -180,6 +180,24 @@ def test_data_no_simulation_resembles_are_told(tmp_path, plain):
     assert json.loads((one.folder / "summary.json").read_text())["warnings"] == list(one.warnings)
 
 
+def test_data_unlike_the_simulations_are_told_though_each_number_is_ordinary(tmp_path):
+    """Four numbers around one mean never alternate between -1.5 and 3."""
+    tiny = trained(tmp_path / "p", {"train": {"steps": 20}, "simulate": {"test": 1000}})
+    (tiny.folder / "seen.csv").write_text("y\n3\n-1.5\n3\n-1.5\n")
+    ((one,), _) = infer(tiny)
+    (told,) = [warning for warning in one.warnings if "unlike the simulations" in warning]
+    assert "do not trust this posterior" in told
+    kept = json.loads((one.folder / "summary.json").read_text())["misspecification"]
+    assert {entry["measure"] for entry in kept} == {"statistics_p", "network_p"} and min(entry["p"] for entry in kept) < 0.005
+
+
+def test_where_the_simulations_are_gone_that_is_said(tmp_path, plain):
+    tiny = copy(plain, tmp_path / "p")
+    shutil.rmtree(tiny.run / "data/train")
+    ((one,), recorder) = infer(tiny)
+    assert any("not compared with the simulations" in said for said in recorder.said) and (one.folder / "posterior.nc").is_file()
+
+
 def test_context_outside_its_simulated_range_is_told(tmp_path, grouped):
     tiny = copy(grouped, tmp_path / "p")
     path = tiny.folder / "long.csv"
