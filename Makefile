@@ -35,9 +35,9 @@ test: check  ## Every contract and one case of each fault, in minutes
 slow: install  ## The rest: all networks, statistical campaigns, calibration
 	$(BIN)/pytest -m slow -s
 
-calibration: install  ## Proof of the verdicts: rejection rates of every check, and the same draws judged by other packages
-	$(BIN)/python -m tests.calibration.campaign $(ARGS)
-	$(BIN)/python -m tests.calibration.peers
+calibration: install  ## Proof of the verdicts: false alarms and power of every check, agreement with sbi, BayesFlow, arviz-stats, tarp
+	$(BIN)/python -m tests.calibration.peers --out .bench/peers.md
+	$(BIN)/python -m tests.calibration.campaign --out .bench/rates.md $(ARGS)
 
 bench: install  ## Speed against sbi, BayesFlow and LAMPE, in environments of their own; ARGS="--quick", ARGS="--only step,draws"
 	$(BIN)/python -m tests.bench.run $(ARGS)

@@ -5,7 +5,8 @@ nearer to r than theta* is uniform on {0..S}. Its ECDF is the expected coverage 
 references are taken, with distances in the unconstrained z, each dimension in units of its spread:
 
     tarp_prior    r is a draw from the prior, in units of the prior's spread
-    tarp_data     r = h(x) + noise, h(x) what the data alone say of z, the noise as wide as the residuals of h, in units of theirs
+    tarp_data     r = h(x) + noise, h(x) what the data alone say of z, the noise as wide as what h leaves of the prior's spread, in its
+                  units: sqrt(prior² - h²), and not the spread of theta* - h(x), for a reference must not depend on the truth
 
 Draws outside the prior's support have no z and count as infinitely far.
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PRIOR, DATA = "tarp_prior", "tarp_data"
 TITLES = {PRIOR: "references from the prior", DATA: "references near the data's guess"}
+SMALLEST_REST = 0.01  # of the prior's variance, that h leaves at least
 BIASED = 4.0  # standard errors from which a column is called biased
 
 
@@ -107,9 +109,9 @@ class _References:
 def compute(draws: Draws, config: Config) -> Result:
     """Ranks of the truth's distance among those of the draws, for every kind of reference that the draws allow."""
     n, s, truth = draws.n, draws.s, _unconstrained(draws, draws.theta)
-    prior = _prior(draws, truth)
+    prior = _prior(draws)
     trouble = _trouble(draws, truth, prior)
-    references = [] if trouble else _references(draws, truth, prior)
+    references = [] if trouble else _references(draws, prior)
     ranks, errors = _measure(draws, truth, references)
     z, (lower, upper) = _ecdf.grid(s), _ecdf.band(max(n, 1), s, alpha=config.alpha)
     if trouble:
@@ -125,12 +127,15 @@ def compute(draws: Draws, config: Config) -> Result:
 
 
 def _kinds(draws: Draws) -> tuple[str, ...]:
-    return tuple(kind for kind, source in ((PRIOR, draws.prior_draws), (DATA, draws.guess)) if source is not None)
+    """References that can be had; both take their scale from the prior."""
+    if draws.prior_draws is None:
+        return ()
+    return (PRIOR,) if draws.guess is None else (PRIOR, DATA)
 
 
-def _prior(draws: Draws, truth: np.ndarray) -> np.ndarray:
-    """z of draws from the prior (R, D); the test set's own parameters are such draws too."""
-    z = truth if draws.prior_draws is None else _unconstrained(draws, draws.prior_draws)
+def _prior(draws: Draws) -> np.ndarray:
+    """z of draws from the prior (R, D). Parameters of the test pairs would not do: no reference may depend on a truth."""
+    z = np.zeros((0, len(draws.names))) if draws.prior_draws is None else _unconstrained(draws, draws.prior_draws)
     return z[np.isfinite(z).all(axis=1)]
 
 
@@ -138,7 +143,7 @@ def _trouble(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> str | None:
     """Why nothing can be judged, else None."""
     n = draws.n
     if not _kinds(draws):
-        return "there are neither draws from the prior nor predictions from the data to take references from"
+        return "there are no draws from the prior to take references from"
     if n < 2:
         return _inputs.few(n)
     if bad := int((~np.isfinite(truth).all(axis=1)).sum()):
@@ -163,17 +168,15 @@ def _unconstrained(draws: Draws, theta: np.ndarray) -> np.ndarray:
         return draws.unconstrain(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape)
 
 
-def _references(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> list[_References]:
+def _references(draws: Draws, prior: np.ndarray) -> list[_References]:
     """Every kind that can be had."""
-    found = []
-    if draws.prior_draws is not None:
-        rows = generator(draws.seed, "ranks", 4).choice(len(prior), draws.n, replace=len(prior) < draws.n)
-        found.append(_References(PRIOR, prior[rows], _spread(prior)))
+    rows = generator(draws.seed, "ranks", 4).choice(len(prior), draws.n, replace=len(prior) < draws.n)
+    wide = _spread(prior)
+    found = [_References(PRIOR, prior[rows], wide)]
     if draws.guess is not None:
-        guess = np.median(prior, axis=0) + draws.guess
-        spread = _spread(truth - guess)
-        noise = generator(draws.seed, "ranks", 5).standard_normal(guess.shape)
-        found.append(_References(DATA, guess + spread * noise, spread))
+        spread = np.sqrt(np.maximum(wide**2 - _spread(draws.guess) ** 2, SMALLEST_REST * wide**2))
+        noise = generator(draws.seed, "ranks", 5).standard_normal(draws.guess.shape)
+        found.append(_References(DATA, np.median(prior, axis=0) + draws.guess + spread * noise, spread))
     return found
 
 
