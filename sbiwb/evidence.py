@@ -83,9 +83,9 @@ class Draws:
         seed: Root of the random ties.
         log_prob_draws: log q(theta | x) at the draws, (N, S), where it was worth its cost.
         sizes: Members of each observable whose number varies, by name, each (N,).
-        quantities: Test quantities beyond theta's columns, by name: the simulator file's own, and its log-likelihood.
+        quantities: Test quantities beyond theta's columns, by name: those of the simulator file.
         prior_draws: Draws from the prior, none of which generated any data here, (R, D).
-        unconstrain: Rows of theta (n, D) to the unconstrained z (n, D), NaN outside the support; None where theta is that already.
+        unconstrain: Rows of theta (n, D), inside the support, to the unconstrained z (n, D); None where theta is that already.
         guess: h(x), what the data alone say of z: a ridge regression of z on statistics of the data, fitted on other pairs and
             centred at the prior's mean, (N, D).
     """

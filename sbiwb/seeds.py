@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 # Append only: a number once given to a name stays its number, or old runs draw other values.
@@ -39,6 +41,11 @@ def generator(seed: int, stream: str, *position: int) -> np.random.Generator:
     """
     key = (STREAMS[stream], *position)
     return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def place(name: str) -> int:
+    """A position for a name, the same in every process: two observations never share their noise."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
 def torch_seed(rng: np.random.Generator) -> int:

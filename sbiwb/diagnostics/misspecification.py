@@ -110,7 +110,7 @@ class Result:
         },
         **{
             f"{space}_far_p": (
-                f"binomial probability that so many of an observation's data sets or more are among the farthest 5 % in {words} by chance"
+                f"beta-binomial probability that so many data sets of an observation, or more, are among the farthest 5 % in {words}"
             )
             for space, words in SPACES.items()
         },
@@ -311,14 +311,18 @@ def _value(space: str, label: str, found: Distances, m: int) -> Value:
 
 def _far(name: str, found: Distances, groups: tuple[str, ...]) -> Iterator[Value]:
     """Whether too many data sets of one observation lie far out, though none alone may."""
-    from scipy.stats import binom
+    from scipy.stats import betabinom
 
+    n = len(found.usual_mahalanobis)
+    rank = int(FAR * (n + 1))  # p-values are ranks among the same n simulations, so their number at or below FAR is beta-binomial
+    if rank < 1:
+        return
     for group in dict.fromkeys(groups):
         p = found.p[np.array(groups) == group]
         if len(p) > 1 and np.isfinite(p).all():
             far = int((p <= FAR).sum())
             reason = f"{far} of {len(p)} data sets are among the farthest {FAR:.0%}"
-            yield Value(f"{name}_far_p", group, float(binom.sf(far - 1, len(p), FAR)), reason=reason)
+            yield Value(f"{name}_far_p", group, float(betabinom.sf(far - 1, len(p), rank, n + 1 - rank)), reason=reason)
 
 
 def _sets(name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: int) -> Iterator[Value]:

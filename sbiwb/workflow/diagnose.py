@@ -62,12 +62,16 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
     with raised():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         gathered = Gathered(project, reporter)
-        parts = strata(gathered.draws, project.config.diagnose.by, project.config.diagnose.strata)
+        parts, small = strata(gathered.draws, project.config.diagnose.by, project.config.diagnose.strata)
+        for sentence in small:
+            reporter.say(f"Stratum {sentence}.")
         results = _results(project, gathered, parts, reporter)
         judgments = judge(results)
+        advice = advise(judgments, _training(project.run))
+        _write_numbers(project, gathered, judgments, advice, parts, small)
         _write_pictures(project, results, judgments, parts, reporter)
-    advice = advise(judgments, _training(project.run))
-    _write_numbers(project, gathered, judgments, advice, parts, time.perf_counter() - start)
+    facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": project.config.diagnose.seed}
+    put_provenance(project.run.diagnose, seconds=time.perf_counter() - start, facts=facts)
     worst = overall(judgments)
     found = Diagnosis(worst.verdict, worst.summary, gathered.draws.names, tuple(judgments), tuple(advice))
     if gate:
@@ -105,11 +109,14 @@ def _results(project: Project, gathered: Gathered, parts: Sequence[Stratum], rep
 
 
 def _can_judge(check: str, config: Part, gathered: Gathered, reporter: Reporter) -> bool:
-    """Whether there is what a check judges: a local one needs real data."""
-    if _takes(config) != "local" or gathered.observations:
-        return True
-    reporter.say(f"{check} judges the posterior at real data; problem.observations names none, so it is left out.")
-    return False
+    """Whether there is what a check judges: real data for a local one, training pairs for a data budget."""
+    if _takes(config) == "local" and not gathered.observations:
+        reporter.say(f"{check} judges the posterior at real data; problem.observations names none, so it is left out.")
+        return False
+    if _takes(config) == "budget" and gathered.project.config.train.regime == "online":
+        reporter.say(f"{check} is left out: under train.regime: online the network never sees a pair twice too often, and none is counted.")
+        return False
+    return True
 
 
 def _takes(config: Part) -> str:
@@ -146,7 +153,7 @@ def _pictures(results: Sequence[Judged], judgments: Sequence[Judgment], parts: S
         for name, function in vars(family.module(config.kind)).items():
             if name == "plot" or name.startswith("plot_"):
                 yield check + name.removeprefix("plot"), lambda function=function, result=result: function(result)
-    if parts:
+    if parts and any(judgment.p is not None for judgment in judgments):
         tolerance = min((getattr(config, "tolerance", 0.03) for _, config, _ in results), default=0.03)
         yield "strata", lambda: plot_strata(judgments, {part.label: len(part.rows) for part in parts}, tolerance)
 
@@ -162,7 +169,7 @@ def _training(run: RunDir) -> Training | None:
 
 
 def _write_numbers(
-    project: Project, gathered: Gathered, judgments: list[Judgment], advice: list[Advice], parts: Sequence[Stratum], seconds: float
+    project: Project, gathered: Gathered, judgments: list[Judgment], advice: list[Advice], parts: Sequence[Stratum], small: list[str]
 ) -> None:
     draws = gathered.draws
     leaked = dict(zip(draws.names, map(float, draws.leaked), strict=True)) if draws.leaked is not None else {}
@@ -172,11 +179,10 @@ def _write_numbers(
             **to_json(judgments),
             "advice": [asdict(one) for one in advice],
             "strata": [{"by": part.by, "label": part.label, "n": len(part.rows)} for part in parts],
+            "small_strata": small,
             "n": draws.n,
             "draws": draws.s,
             "prior_var_source": draws.prior_var_source,
             "leaked": leaked,
         },
     )
-    facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": project.config.diagnose.seed}
-    put_provenance(project.run.diagnose, seconds=seconds, facts=facts)

@@ -15,7 +15,7 @@ from sbiwb.errors import DataError, SimulatorError
 from sbiwb.evidence import Budget, Draws, Local, Quantity, Replicas, Space, Summaries, WeightDraws
 from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
-from sbiwb.records import Columns, Pairs, Ragged, join
+from sbiwb.records import Columns, Pairs, Ragged, join, take
 from sbiwb.rundir import RunDir
 from sbiwb.seeds import generator
 from sbiwb.simulation.layout import from_json
@@ -25,12 +25,12 @@ from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.predict import simulations
 from sbiwb.workflow.project import Project
-from sbiwb.workflow.train import train
+from sbiwb.workflow.train import Silent, train
 from sbiwb.workflow.trainer import load_split
 
 MOST_TRAINING = 4_000  # simulations that stand for the training set where data sets are compared with it
-REPLICATED, REPLICAS = 200, 50  # test pairs, and simulations from the posterior of each
-LOCAL_DRAWS = 1_000
+REPLICATED, REPLICAS, AT_ONCE = 200, 50, 20  # test pairs, simulations from the posterior of each, and pairs simulated together
+LOCAL_DRAWS, MOST_LOCAL = 1_000, 50
 BUDGET = (0.25, 0.5)  # parts of the training pairs that the data budget trains on besides all of them
 
 
@@ -73,7 +73,7 @@ class Gathered:
 
     @cached_property
     def local(self) -> Local:
-        return _local(self.posterior, self.draws, self.test, self.observations, self.project.config.diagnose.seed)
+        return _local(self.posterior, self.draws, self.test, self.observations, self.project.config.diagnose.seed, self.reporter)
 
     @cached_property
     def budget(self) -> Budget:
@@ -102,16 +102,11 @@ def observed(project: Project, reporter: Reporter) -> list[DataSets]:
 def _draws(project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter) -> Draws:
     found = drawn(project, posterior, pairs, reporter)
     prior, theta, seed = project.prior, project.prior.stack(pairs.theta), project.config.diagnose.seed
-    variance, source = prior.variance(), "prior"
-    unknown = ~np.isfinite(variance)
-    if unknown.any():
-        variance, source = np.where(unknown, theta.var(axis=0, ddof=1) if len(theta) > 1 else np.nan, variance), "test set"
     draws = Draws(
         names=posterior.columns,
         theta=theta,
         draws=found.draws,
-        prior_var=variance,
-        prior_var_source=source,
+        prior_var=prior.variance(),
         log_prob_theta=found.log_prob_theta,
         log_prob_draws=found.log_prob_draws,
         context={name: values for name, values in pairs.context.items() if isinstance(values, np.ndarray) and values.ndim == 1},
@@ -157,8 +152,23 @@ def _quantities(project: Project, draws: Draws, pairs: Pairs) -> dict[str, Quant
         theta = np.concatenate([draws.theta[n : n + 1], draws.draws[slice(n, n + 1)][0]])
         x = {name: values[n] for name, values in pairs.variables.items()}
         rows.append(_called(project, function, project.prior.unstack(theta), x, len(theta)))
+    _check_names(project, draws.names, rows)
     table = {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
     return {name: Quantity(values[:, 0], values[:, 1:]) for name, values in table.items()}
+
+
+def _check_names(project: Project, columns: tuple[str, ...], rows: list[dict[str, np.ndarray]]) -> None:
+    """Refuses names that come for some data sets only, or mean something else already."""
+    names = sorted({name for row in rows for name in row})
+    varying = [name for name in names if not all(name in row for row in rows)]
+    taken = [name for name in names if name in columns or name == "log q" or name.endswith("·x")]
+    if varying or taken:
+        what = f"returns {', '.join(varying)} for some data sets only" if varying else f"gives a quantity the name {', '.join(taken)}"
+        raise SimulatorError(
+            f"test_quantities() {what}",
+            where=project.source.path,
+            todo="Return the same names for every data set, none of them a parameter's, `log q` or one that ends in `·x`.",
+        )
 
 
 def _called(project: Project, function: Any, theta: Mapping[str, np.ndarray], x: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
@@ -197,28 +207,38 @@ def _replicas(project: Project, draws: Draws, pairs: Pairs, reporter: Reporter) 
     """Data simulated again from the posterior of the first test pairs."""
     n, count = min(REPLICATED, draws.n), min(REPLICAS, draws.s)
     kept = pairs.take(np.arange(n))
-    done = simulations(project, draws.draws[slice(0, n)][:, :count], kept.context, project.config.diagnose.seed, reporter)
     names, observed = statistics(kept.x)
-    replicated = np.full((n * count, len(names)), np.nan)
-    replicated[done.rows] = statistics(done.pairs.x)[1]
-    return Replicas(names, observed, replicated.reshape(n, count, -1))
+    replicated = np.full((n, count, len(names)), np.nan)
+    with reporter.task("predict", n, unit="test pairs") as ticker:
+        for start in range(0, n, AT_ONCE):  # of the data only the statistics are kept
+            rows = np.arange(start, min(start + AT_ONCE, n))
+            context = {name: take(values, rows) for name, values in kept.context.items()}
+            seed = int(generator(project.config.diagnose.seed, "replicas", start).integers(2**31))
+            done = simulations(project, draws.draws[rows][:, :count], context, seed, Silent())
+            row, replica = np.divmod(done.rows, count)
+            replicated[start + row, replica] = statistics(done.pairs.x)[1]
+            ticker.advance(len(rows))
+    return Replicas(names, observed, replicated)
 
 
-def _local(posterior: Posterior, draws: Draws, pairs: Pairs, observations: list[DataSets], seed: int) -> Local:
-    forward = posterior.theta_map.forward
+def _local(posterior: Posterior, draws: Draws, pairs: Pairs, observations: list[DataSets], seed: int, reporter: Reporter) -> Local:
+    """Test pairs for the classifier, and real data sets to judge: not more than `MOST_LOCAL`, for each is a test of its own."""
+    forward, d = posterior.theta_map.forward, len(draws.names)
     first = np.concatenate([draws.draws[slice(start, start + 64)][:, 0] for start in range(0, draws.n, 64)])
-    labels = tuple(label for one in observations for label in one.labels)
-    features = [posterior.features(one.variables) for one in observations]
-    clouds = [posterior.sample(one.variables, LOCAL_DRAWS, generator(seed, "local", i)) for i, one in enumerate(observations)]
-    x, d = posterior.features(pairs.variables), len(draws.names)
+    labels = [label for one in observations for label in one.labels]
+    chosen = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_LOCAL)).astype(int))
+    if len(chosen) < len(labels):
+        reporter.say(f"The posterior is judged locally at {len(chosen)} of {len(labels):,} data sets, evenly spread.")
+    x = {name: take(join([one.variables[name] for one in observations]), chosen) for name in observations[0].variables}
+    cloud = posterior.sample(x, LOCAL_DRAWS, generator(seed, "local"))
     return Local(
         draws.names,
         forward(draws.theta),
         forward(first),
-        x,
-        labels,
-        np.concatenate([np.zeros((0, x.shape[1])), *features]),
-        np.concatenate([np.zeros((0, LOCAL_DRAWS, d)), *(forward(cloud.reshape(-1, d)).reshape(cloud.shape) for cloud in clouds)]),
+        posterior.features(pairs.variables),
+        tuple(labels[i] for i in chosen),
+        posterior.features(x),
+        forward(cloud.reshape(-1, d)).reshape(cloud.shape),
         seed,
     )
 
@@ -241,5 +261,6 @@ def _part(project: Project, count: int) -> Project:
     """The same project with fewer training pairs, read from the same shards."""
     simulate = project.config.simulate.model_copy(update={"train": count, "from_": str(project.data_run.path.resolve())})
     machine = project.config.machine.model_copy(update={"tracking": []})
-    config = project.config.model_copy(update={"name": str(count), "simulate": simulate, "machine": machine})
-    return Project(config, RunDir(project.run.diagnose / "budget" / str(count)), project.base)
+    name = f"{count}-{project.model_hash[:12]}"  # of another model there may be an earlier budget
+    config = project.config.model_copy(update={"name": name, "simulate": simulate, "machine": machine})
+    return Project(config, RunDir(project.run.diagnose / "budget" / name), project.base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from sbiwb.errors import DataError, RunError, SimulatorError
 from sbiwb.files import put
 from sbiwb.records import Columns, Pairs, Ragged, Variable, take
 from sbiwb.rundir import versions
-from sbiwb.seeds import generator
+from sbiwb.seeds import generator, place
 from sbiwb.simulation.blocks import Problem, Reasons, simulate_at
 from sbiwb.stopping import raised
 from sbiwb.store import hdf5
@@ -80,7 +81,7 @@ class Simulations:
         return whole
 
 
-def simulations(project: Project, theta: np.ndarray, context: Columns, seed: int, reporter: Reporter) -> Simulations:
+def simulations(project: Project, theta: np.ndarray, context: Columns, seed: int, reporter: Reporter, *, name: str = "") -> Simulations:
     """Simulates data at given parameters, chunk by chunk; each chunk has a stream of its own, and failures are left out.
 
     Args:
@@ -89,6 +90,7 @@ def simulations(project: Project, theta: np.ndarray, context: Columns, seed: int
         context: Design variables of the N data sets, each (N, ...).
         seed: Root of the simulations.
         reporter: Where progress goes.
+        name: Of the observation, so that two with one seed have noise of their own.
 
     Raises:
         SimulatorError: Not one simulation came out, or a result has the wrong form.
@@ -102,7 +104,7 @@ def simulations(project: Project, theta: np.ndarray, context: Columns, seed: int
     with reporter.task("predict", n * s, unit="simulations") as ticker:
         for chunk, start in enumerate(range(0, n * s, project.block_size)):
             here = np.arange(start, min(start + project.block_size, n * s))
-            x, reasons = _chunk(problem, asked.take(here), generator(seed, "predictive", chunk))
+            x, reasons = _chunk(problem, asked.take(here), generator(seed, "predictive", place(name), chunk))
             failed |= {start + row: reason for row, reason in sorted(reasons.items())}
             good = np.setdiff1d(here, [start + row for row in reasons])
             if len(good):
@@ -196,7 +198,7 @@ def predict(
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         start = _from_prior(project, draws, seed) if observation is None else _from_posterior(project, reporter, observation, draws, seed)
         changed = {name: np.full((len(start.theta), *project.context[name].event), value) for name, value in fixed.items()}
-        done = simulations(project, start.theta, {**start.context, **changed}, seed, reporter)
+        done = simulations(project, start.theta, {**start.context, **changed}, seed, reporter, name=start.name)
     folder = output or start.folder
     stem = "predictive" + "".join(f"-{name}={value:.12g}" for name, value in fixed.items())
     put(folder / f"{stem}.h5", hdf5.image(_arrays(start, done), _about(project, start, fixed, seed)))
@@ -213,6 +215,8 @@ def _check_context(project: Project, fixed: Mapping[str, float]) -> None:
             raise DataError(
                 f"no context variable '{name}'", where="context", todo=f"There are: {', '.join(project.context) or 'none in this problem'}."
             )
+        if not math.isfinite(value):
+            raise DataError(f"{value} is no number to simulate with", where=f"context {name}", todo=f"For example {name}=100.")
         if project.context[name].discrete and value != round(value):
             raise DataError(f"{value:g} is no integer", where=f"context {name}", todo=f"For example {name}={round(value)}.")
 
@@ -227,7 +231,7 @@ def _from_posterior(project: Project, reporter: Reporter, observation: tuple[str
     if layout is None:
         raise RunError("nothing is simulated yet", where=project.data_run.path, todo="Run `sbiwb run` on the config first.")
     data = observe(*observation, layout, {name: one.event for name, one in project.context.items()})
-    theta = posterior.sample(data.variables, draws, generator(seed, "sample"))
+    theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
     return _Start(data.name, project.run.sample(data.name), theta, data.context, data, tuple(posterior.strange(data.variables)[:3]))
 
 

@@ -16,12 +16,12 @@ from sbiwb import report
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family
-from sbiwb.errors import DataError, RunError, SimulatorError
+from sbiwb.errors import CorruptFile, DataError, RunError, SimulatorError
 from sbiwb.evidence import Value
 from sbiwb.files import put, put_json, put_text, read_json
 from sbiwb.posterior import Posterior
 from sbiwb.rundir import put_provenance, versions
-from sbiwb.seeds import generator
+from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
 from sbiwb.workflow.derived import quantities
@@ -114,10 +114,16 @@ def _plan(project: Project) -> dict[str, Any]:
 
 def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter: Reporter, draws: int, seed: int) -> Sampled:
     start = time.perf_counter()
-    theta = posterior.sample(data.variables, draws, generator(seed, "sample"))
+    theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
     seconds = time.perf_counter() - start
-    unlike = _misfit(project, posterior, data, reporter)
-    warnings = [*_few(posterior.strange(data.variables)), *_outside_context(project, data), *_unlike(unlike), *_leaked(project, theta)]
+    unlike, untold = _misfit(project, posterior, data)
+    warnings = [
+        *untold,
+        *_few(posterior.strange(data.variables)),
+        *_outside_context(project, data),
+        *_unlike(unlike),
+        *_leaked(project, theta),
+    ]
     found = quantities(project, theta)
     prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
     known = report.moments(project.prior.columns, prior, project.prior.variance())
@@ -137,16 +143,15 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
 
 
-def _misfit(project: Project, posterior: Posterior, data: DataSets, reporter: Reporter) -> tuple[Value, ...]:
-    """How far each data set lies from the simulations, in the network's features and in statistics of the observables."""
+def _misfit(project: Project, posterior: Posterior, data: DataSets) -> tuple[tuple[Value, ...], list[str]]:
+    """How far each data set lies from the simulations, in the network's features and in statistics; or why nobody knows."""
     try:
         test = load_split(project, "test")
         seen = summaries(project, posterior, [data], test)
-    except RunError as error:
-        reporter.say(f"{data.name}: not compared with the simulations: {error.where} {error.what}.")
-        return ()
+    except (RunError, CorruptFile) as error:
+        return (), [f"not compared with the simulations: {error.where} {error.what}"]
     check = next((one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION), family.parse(MISSPECIFICATION))
-    return tuple(family.module(MISSPECIFICATION).compute(seen, check).values)
+    return tuple(family.module(MISSPECIFICATION).compute(seen, check).values), []
 
 
 def _unlike(found: Sequence[Value]) -> list[str]:
@@ -193,7 +198,7 @@ def _predict(project: Project, data: DataSets, theta: np.ndarray, seed: int, rep
     """Data simulated from the first posterior draws of each data set; failures are told, not hidden."""
     count = min(PREDICTED if len(data) == 1 else PREDICTED_MANY, theta.shape[1])
     try:
-        found = simulations(project, theta[:, :count], data.context, seed, reporter)
+        found = simulations(project, theta[:, :count], data.context, seed, reporter, name=data.name)
     except SimulatorError as error:
         warnings.append(f"nothing could be simulated from the posterior: {error.what}")
         return None

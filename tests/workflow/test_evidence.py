@@ -151,6 +151,38 @@ def test_draws_on_disk_give_the_same_numbers(sets, tmp_path, monkeypatch):
     assert numbers(tiny) == before
 
 
+def test_a_budget_of_another_model_is_not_in_the_way(sets, tmp_path):
+    tiny = copy(sets, tmp_path / "p")
+    few = ("diagnose.checks=[data_budget]", "train.steps=20")
+    for steps in (20, 30):
+        changed = (*few[:1], f"train.steps={steps}")
+        shutil.rmtree(tiny.run / "train", ignore_errors=True)
+        train(tiny.open(*changed), Recorder())
+        diagnose(tiny.open(*changed), Recorder())
+    assert any(value["value"] is not None for value in numbers(tiny)["values"] if value["check"] == "data_budget")
+
+
+def test_where_no_check_has_a_p_value_strata_have_no_picture(sets, tmp_path):
+    tiny = copy(sets, tmp_path / "p")
+    diagnose(tiny.open("diagnose.checks=[nlpd]"), Recorder())
+    assert len(numbers(tiny)["values"]) == 5 and not (tiny.run / "diagnose/strata.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ('{"mu": theta["mu"]}', "gives a quantity the name mu"),
+        ('{"far": theta["mu"]} if len(x["y"]) > 20 else {}', "returns far for some data sets only"),
+    ],
+)
+def test_names_of_quantities_are_checked(sets, tmp_path, returned, told):
+    tiny = copy(sets, tmp_path / "p")
+    head, _, _ = SETS.partition('    return {"mu times')
+    (tiny.folder / "tiny.py").write_text(f"{head}    return {returned}\n")
+    with pytest.raises(SimulatorError, match=told):
+        _ = Gathered(tiny.open(), Recorder()).draws
+
+
 def test_pictures_of_an_earlier_diagnosis_are_removed(sets, tmp_path):
     tiny = copy(sets, tmp_path / "p")
     diagnose(tiny.open("diagnose.checks=[recovery]", "diagnose.by=[]"), Recorder())

@@ -10,7 +10,7 @@ import pytest
 
 from sbiwb.errors import DataError, RunError, SimulatorError
 from sbiwb.records import Ragged
-from sbiwb.seeds import generator
+from sbiwb.seeds import generator, place
 from sbiwb.workflow import predict as module
 from sbiwb.workflow.posterior import load_posterior
 from sbiwb.workflow.predict import Predicted, predict, simulations
@@ -78,7 +78,7 @@ def test_theta_are_the_first_draws_of_the_posterior(tmp_path, plain, monkeypatch
     tiny = copy(plain, tmp_path / "p")
     monkeypatch.setattr(module, "MOST_PICTURES", 1)
     found = predicted(tiny, "seen")
-    draws = load_posterior(tiny.run).sample({"y": [1.0, 0.5, 1.5, 1.0]}, 4000, generator(5, "sample"))
+    draws = load_posterior(tiny.run).sample({"y": [1.0, 0.5, 1.5, 1.0]}, 4000, generator(5, "sample", place("seen")))
     assert found.file == tiny.run / "sample/seen/predictive.h5"
     with h5py.File(found.file) as file:
         np.testing.assert_array_equal(file["theta/mu"][:], draws[0, :40, 0])
