@@ -117,12 +117,13 @@ def run(wanted: dict[Cell, int], *, processes: int, chunk: int = 25, say: Callab
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Few repetitions: does it work?")] = False,
+    control: Annotated[int, typer.Option(min=1, help="Repetitions of a cell that go through real draws.")] = 200,
     out: Annotated[Path | None, typer.Option(help="Where the tables are kept as Markdown.")] = None,
     processes: Annotated[int, typer.Option(help="Processes, one thread each.")] = os.cpu_count() or 1,
 ) -> None:
     """Runs the campaign and prints its tables."""
     start = time.perf_counter()
-    rates = run(cells(40, 4) if quick else cells(2000, 200), processes=processes, say=lambda text: typer.echo(text, err=True))
+    rates = run(cells(40, 4) if quick else cells(2000, control), processes=processes, say=lambda text: typer.echo(text, err=True))
     lines = [*tables(rates), f"Made in {(time.perf_counter() - start) / 60:.0f} minutes by {processes} processes."]
     text = "\n".join(lines) + "\n"
     if out is not None:

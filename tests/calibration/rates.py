@@ -85,4 +85,4 @@ def cells(repetitions: int, control: int) -> dict[Cell, int]:
     drawn = [cell for cell in every if cell.case == EXACT or cell.n == LARGEST[0]]
     dear = [replace(cell, real=True) for cell in drawn if cell.d == DIMENSIONS[-1] and (cell.n, cell.s) == LARGEST]
     cheap = [replace(cell, real=True) for cell in drawn if cell.case == EXACT and cell.s == 99]
-    return {**dict.fromkeys([*drawn, *cheap], repetitions), **dict.fromkeys(dear, control)}
+    return {**dict.fromkeys(drawn, repetitions), **dict.fromkeys([*cheap, *dear], control)}
