@@ -146,6 +146,18 @@ def test_too_many_data_sets_far_out_are_found_where_none_alone_is():
     assert named(odd, "statistics_far_p").warning and named(odd, "statistics_far_p").value < 1e-3
 
 
+@pytest.mark.slow
+def test_the_number_of_far_data_sets_keeps_its_level():
+    """The cut is estimated from the simulations: by a plain binomial 10 % of such sets are accused at 5 %."""
+    rng, p = np.random.default_rng(12), []
+    for _ in range(300):
+        made = space(rng.standard_normal((200, 2)), rng.standard_normal((200, 2)), np.zeros((0, 2)))
+        p.append(
+            named(compute(summaries(rng.standard_normal((200, 2)), made=made, groups=("a",) * 200), Config()), "statistics_far_p").value
+        )
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 300)
+
+
 def test_data_sets_more_alike_than_the_prior_are_no_misfit():
     """A narrow population: MMD² tells it from the prior, and nothing warns."""
     alike = gaussian(0.5 + 0.3 * np.random.default_rng(9).standard_normal((30, 2)))

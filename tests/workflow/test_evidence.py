@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,17 @@ def test_local_pairs_a_truth_and_a_draw_for_the_same_data(gathered):
     np.testing.assert_allclose(found.draws[:, 0], draws.draws[slice(None)][:, 0, 0])
     np.testing.assert_allclose(found.z, draws.theta)
     assert found.observed_draws.shape == (1, evidence.LOCAL_DRAWS, 1) and found.observed_x.shape == (1, found.x.shape[1])
+
+
+def test_local_looks_at_some_of_many_data_sets(gathered, monkeypatch):
+    monkeypatch.setattr(evidence, "MOST_LOCAL", 3)
+    recorder = Recorder()
+    many = Gathered(gathered.project, recorder)
+    (one,) = many.observations
+    many.__dict__["observations"] = [replace(one, name=str(i), labels=(f"set {i}",)) for i in range(9)]
+    found = many.local
+    assert found.labels == ("set 0", "set 4", "set 8") and len(found.observed_draws) == len(found.observed_x) == 3
+    assert "3 of 9 data sets" in recorder.said[-1]
 
 
 def test_the_budget_trains_on_parts_of_the_same_shards_and_goes_on_where_it_was(sets, tmp_path):

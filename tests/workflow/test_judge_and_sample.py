@@ -191,10 +191,22 @@ def test_data_unlike_the_simulations_are_told_though_each_number_is_ordinary(tmp
     assert {entry["measure"] for entry in kept} == {"statistics_p", "network_p"} and min(entry["p"] for entry in kept) < 0.005
 
 
+def test_two_observations_share_no_noise(tmp_path, plain):
+    tiny = copy(plain, tmp_path / "p")
+    for name in ("one", "two"):
+        (tiny.folder / f"{name}.csv").write_text("y\n1.0\n0.5\n1.5\n1.0\n")
+    found = [from_file(tiny.folder / f"{name}.csv", group_by="", columns=[], context=[]) for name in ("one", "two")]
+    one, two = (xr.open_dataset(each.folder / "posterior.nc", group="posterior", engine="h5netcdf")["mu"].values[0]
+                for each in sample(tiny.open(), found, Recorder(), draws=2000, seed=5))  # fmt: skip
+    assert abs(np.corrcoef(one, two)[0, 1]) < 0.1
+    np.testing.assert_allclose([one.mean(), one.std()], [two.mean(), two.std()], atol=0.05)
+
+
 def test_where_the_simulations_are_gone_that_is_said(tmp_path, plain):
     tiny = copy(plain, tmp_path / "p")
     shutil.rmtree(tiny.run / "data/train")
     ((one,), _) = infer(tiny)
+    assert json.loads((one.folder / "summary.json").read_text())["warnings"] == list(one.warnings)
     assert any("not compared with the simulations" in warning for warning in one.warnings) and (one.folder / "posterior.nc").is_file()
 
 

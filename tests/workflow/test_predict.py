@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import h5py
 import numpy as np
@@ -193,3 +194,9 @@ def test_where_nothing_comes_out_the_reason_is_an_error(tmp_path, grouped):
     project = copy(grouped, tmp_path / "p").open()
     with pytest.raises(SimulatorError, match="not one of 6 simulations came out, the first failed by not finite: 'y' is not finite"):
         simulations(project, np.full((2, 3, 1), 2.0), {"n": np.array([2, 3])}, 0, Recorder())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_context_that_is_no_number_is_refused(grouped, value):
+    with pytest.raises(DataError, match="is no number to simulate with"):
+        predict(grouped.open(), Recorder(), observation=None, draws=5, seed=0, context={"n": value})
