@@ -114,7 +114,7 @@ def _can_judge(check: str, config: Part, gathered: Gathered, reporter: Reporter)
         reporter.say(f"{check} judges the posterior at real data; problem.observations names none, so it is left out.")
         return False
     if _takes(config) == "budget" and gathered.project.config.train.regime == "online":
-        reporter.say(f"{check} is left out: under train.regime: online the network never sees a pair twice too often, and none is counted.")
+        reporter.say(f"{check} is left out: under train.regime: online the number of training pairs is no setting.")
         return False
     return True
 
