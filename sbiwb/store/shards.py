@@ -60,7 +60,7 @@ def write_shard(shard: Path, pairs: Pairs, failures: Sequence[FailedRow], facts:
         The record.
     """
     identity = {name: facts[name] for name in IDENTITY}
-    data = hdf5.image({**_flatten(pairs), **_ledger(failures)}, identity)
+    data = hdf5.image({**flatten(pairs), **_ledger(failures)}, identity)
     put(shard, data)
     record = {**facts, "rows": len(pairs), "failed": len(failures), "bytes": len(data), "sha256": sha256(data)}
     put_json(record_path(shard), record)
@@ -120,7 +120,8 @@ def read_record(shard: Path) -> dict[str, Any] | None:
     return record
 
 
-def _flatten(pairs: Pairs) -> dict[str, np.ndarray]:
+def flatten(pairs: Pairs) -> dict[str, np.ndarray]:
+    """Arrays by name as a file holds them: theta/NAME, context/NAME, x/NAME, the ragged ones as values and offsets."""
     arrays: dict[str, np.ndarray] = {}
     for group, columns in (("theta", pairs.theta), ("context", pairs.context), ("x", pairs.x)):
         for name, column in columns.items():

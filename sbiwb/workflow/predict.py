@@ -23,6 +23,7 @@ from sbiwb.seeds import generator, place
 from sbiwb.simulation.blocks import Problem, Reasons, simulate_at
 from sbiwb.stopping import raised
 from sbiwb.store import hdf5
+from sbiwb.store.shards import flatten
 from sbiwb.workflow.estimator import sources_of
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.pictures import put_picture
@@ -237,14 +238,7 @@ def _from_posterior(project: Project, reporter: Reporter, observation: tuple[str
 
 def _arrays(start: _Start, done: Simulations) -> dict[str, np.ndarray]:
     """The file's arrays: columns as shards have them, and where each simulation comes from."""
-    groups = {"theta": done.pairs.theta, "context": done.pairs.context, "x": done.pairs.x}
-    arrays: dict[str, np.ndarray] = {}
-    for group, columns in groups.items():
-        for name, column in columns.items():
-            if isinstance(column, Ragged):
-                arrays |= {f"{group}/{name}/values": column.values, f"{group}/{name}/offsets": column.offsets}
-            else:
-                arrays[f"{group}/{name}"] = column
+    arrays = flatten(done.pairs)
     if start.data is None:
         return arrays
     data_set, draw = np.divmod(done.rows, done.shape[1])
