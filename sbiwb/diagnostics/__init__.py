@@ -6,6 +6,7 @@ what they look like and what to change.
 """
 
 from sbiwb.diagnostics._advice import Advice, Training, advise
+from sbiwb.diagnostics._inputs import moments, prior_variance
 from sbiwb.diagnostics._judge import STRATUM, Judgment, judge, overall, to_json
 from sbiwb.diagnostics._statistics import statistics
 from sbiwb.diagnostics._strata import plot_strata
@@ -22,8 +23,10 @@ __all__ = [
     "distances",
     "family",
     "judge",
+    "moments",
     "overall",
     "plot_strata",
+    "prior_variance",
     "statistics",
     "to_json",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ INK, FAINT, GREY = "#222222", "#777777", "#999999"
 
 WIDTH, HEIGHT = 2.7, 2.35  # of one panel, in inches
 MOST_ACROSS = 4  # panels in a row
+MOST_ROWS = 100  # lines of a picture of rows
 HEAD = 0.75  # inches for title and note
 
 
@@ -93,3 +95,13 @@ def finish(figure: Figure, heading: str, note: str) -> None:
 def sample(n: int, most: int) -> np.ndarray:
     """At most `most` of n rows, evenly spread: the same ones each time."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)) if n else np.arange(0)
+
+
+def rows(labels: Sequence[str]) -> tuple[Figure, Axes]:
+    """A figure with one panel, and in it one line a label, the first on top; the figure grows with their number."""
+    figure, axes = panels(1)
+    panel: Axes = axes[0, 0]
+    figure.set_size_inches(7.5, 0.21 * max(len(labels), 6) + 1.5)
+    panel.set_yticks(range(len(labels)), [_short(label, 36) for label in labels])
+    panel.set_ylim(len(labels) - 0.4, -0.6)
+    return figure, panel

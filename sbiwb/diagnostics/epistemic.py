@@ -113,14 +113,13 @@ def _value(name: str, share: float, trouble: str | None, most: float) -> Value:
 def plot(result: Result) -> Figure:
     """Median and spread of the share over test pairs, per parameter."""
     from sbiwb.diagnostics import _grid
-    from sbiwb.diagnostics.predictive import MOST_ROWS, rows
 
     heading = "Epistemic share: how much uncertainty would more training remove?"
     judged = np.flatnonzero(np.isfinite(result.quantiles[1]))
     if not len(judged):
         return _grid.empty(heading, result.values[0].reason if result.values else "there are no parameters")
-    shown = np.sort(judged[np.argsort(-result.quantiles[1, judged], kind="stable")[:MOST_ROWS]])
-    figure, axes = rows([result.names[d] for d in shown])
+    shown = np.sort(judged[np.argsort(-result.quantiles[1, judged], kind="stable")[: _grid.MOST_ROWS]])
+    figure, axes = _grid.rows([result.names[d] for d in shown])
     at, (low, middle, high) = np.arange(len(shown)), 100 * result.quantiles[:, shown]
     colors = [_grid.VERMILLION if result.values[d].warning else _grid.BLUE for d in shown]
     axes.hlines(at, low, high, color=_grid.SKY, lw=2)

@@ -243,15 +243,14 @@ def _logits(weights: list[Tensor], inputs: Tensor) -> Tensor:
 def plot(result: Result) -> Figure:
     """The classifier's distance from 1/2 at each data set, and that of the null classifiers."""
     from sbiwb.diagnostics import _grid
-    from sbiwb.diagnostics.predictive import MOST_ROWS, rows
 
     heading = "L-C2ST: is the posterior right at your data?"
     judged = np.flatnonzero(np.isfinite(result.statistic))
     if not len(judged):
         return _grid.empty(heading, result.values[0].reason)
     order = sorted(judged, key=lambda m: result.values[m].p or 0.0)
-    shown = np.sort(order[:MOST_ROWS])
-    figure, axes = rows([result.labels[m] for m in shown])
+    shown = np.sort(order[: _grid.MOST_ROWS])
+    figure, axes = _grid.rows([result.labels[m] for m in shown])
     at, null = np.arange(len(shown)), np.sqrt(result.null[shown])
     low, middle, high = np.quantile(null, [0.025, 0.5, 0.975], axis=1)
     axes.hlines(at, low, high, color=_grid.SKY, lw=6)

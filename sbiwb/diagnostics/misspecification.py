@@ -374,15 +374,14 @@ def _warned(value: Value, limit: float) -> Value:
 def plot(result: Result) -> Figure:
     """p-value of each data set in each space, on a logarithmic axis, beside the level at which it warns."""
     from sbiwb.diagnostics import _grid
-    from sbiwb.diagnostics.predictive import MOST_ROWS, rows
 
     heading = "Misspecification: are the real data like the simulations?"
     judged = [j for j, value in enumerate(result.values) if value.value is not None and _kind(value) != "set"]
     if not judged:
         return _grid.empty(heading, result.values[0].reason)
-    shown = sorted(sorted(judged, key=lambda j: result.values[j].value or 0.0)[:MOST_ROWS])
+    shown = sorted(sorted(judged, key=lambda j: result.values[j].value or 0.0)[: _grid.MOST_ROWS])
     values = [result.values[j] for j in shown]
-    figure, axes = rows([f"{value.parameter} ({value.name.removesuffix('_p').replace('_', ', ')})" for value in values])
+    figure, axes = _grid.rows([f"{value.parameter} ({value.name.removesuffix('_p').replace('_', ', ')})" for value in values])
     at, p, limits = np.arange(len(shown)), np.array([value.value for value in values], float), np.array(result.limits)[shown]
     edge = min(1e-4, float(limits.min()) / 3)
     colors = [_grid.VERMILLION if value.warning else _grid.BLUE for value in values]

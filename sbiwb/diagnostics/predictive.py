@@ -18,7 +18,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,7 +28,6 @@ from sbiwb.evidence import Replicas, Value
 from sbiwb.families import Part
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TAKES = "replicas"
@@ -37,7 +35,6 @@ NAME = "predictive_outside_95"
 EXPECTED = 0.05
 FEWEST = 39  # replicates of which the smallest two-sided p is 0.05
 SURE = 0.01  # chance over all statistics together that sampling noise alone makes a warning
-MOST_ROWS = 100  # in a picture
 
 
 class Config(Part):
@@ -149,8 +146,8 @@ def plot(result: Result) -> Figure:
     if not judged:
         return _grid.empty(heading, result.values[0].reason)
     shares = result.below + result.above
-    shown = sorted(sorted(judged, key=lambda j: -shares[j])[:MOST_ROWS])
-    figure, axes = rows([result.names[j] for j in shown])
+    shown = sorted(sorted(judged, key=lambda j: -shares[j])[: _grid.MOST_ROWS])
+    figure, axes = _grid.rows([result.names[j] for j in shown])
     at = np.arange(len(shown))
     colors = [_grid.VERMILLION if result.values[j].warning else _grid.BLUE for j in shown]
     axes.barh(at, -100 * result.below[shown], color=colors, height=0.7)
@@ -164,15 +161,3 @@ def plot(result: Result) -> Figure:
     left = f"; the {len(shown)} worst of {len(judged)}" if len(shown) < len(judged) else ""
     _grid.finish(figure, heading, f"dashed: where 5 % would lie outside, fewer are usual; red: not reproduced{left}")
     return figure
-
-
-def rows(labels: Sequence[str]) -> tuple[Figure, Axes]:
-    """A figure with one panel, and in it one line a label, the first on top; the figure grows with their number."""
-    from sbiwb.diagnostics import _grid
-
-    figure, axes = _grid.panels(1)
-    panel: Axes = axes[0, 0]
-    figure.set_size_inches(7.5, 0.21 * max(len(labels), 6) + 1.5)
-    panel.set_yticks(range(len(labels)), [_grid._short(label, 36) for label in labels])
-    panel.set_ylim(len(labels) - 0.4, -0.6)
-    return figure, panel

@@ -148,14 +148,13 @@ def listed(words: list[str]) -> str:
 def plot(result: Result) -> Figure:
     """Each statistic's prior predictive interval, all drawn equally long, and where the real data lie in it."""
     from sbiwb.diagnostics import _grid
-    from sbiwb.diagnostics.predictive import MOST_ROWS, rows
 
     heading = "Prior predictive: does the simulator make data like yours?"
     judged = np.flatnonzero(np.isfinite(result.p).any(axis=0)) if result.p.size else np.arange(0)
     if not len(judged):
         return _grid.empty(heading, result.values[0].reason)
-    shown = np.sort(judged[np.argsort(np.nanmin(result.p[:, judged], axis=0), kind="stable")[:MOST_ROWS]])
-    figure, axes = rows([result.names[j] for j in shown])
+    shown = np.sort(judged[np.argsort(np.nanmin(result.p[:, judged], axis=0), kind="stable")[: _grid.MOST_ROWS]])
+    figure, axes = _grid.rows([result.names[j] for j in shown])
     at, (low, lower, middle, upper, high) = np.arange(len(shown)), standardize(result.quantiles, result.quantiles)[:, shown]
     axes.hlines(at, low, high, color=_grid.SKY, lw=2)
     axes.hlines(at, lower, upper, color=_grid.SKY, lw=6)

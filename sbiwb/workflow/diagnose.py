@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sbiwb.contracts import DiagnosticResult, Reporter
-from sbiwb.diagnostics import STRATUM, Advice, Judgment, Training, advise, family, judge, overall, plot_strata, to_json
+from sbiwb.diagnostics import STRATUM, Advice, Judgment, Training, advise, family, judge, overall, plot_strata, prior_variance, to_json
 from sbiwb.errors import GateFailed
 from sbiwb.families import Part
 from sbiwb.files import put_json, read_json
@@ -182,7 +182,7 @@ def _write_numbers(
             "small_strata": small,
             "n": draws.n,
             "draws": draws.s,
-            "prior_var_source": draws.prior_var_source,
+            "prior_var_source": " or ".join(sorted(set(prior_variance(draws)[1]))),
             "leaked": leaked,
         },
     )

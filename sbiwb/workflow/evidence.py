@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sbiwb.contracts import Reporter
-from sbiwb.diagnostics import statistics
+from sbiwb.diagnostics import moments, statistics
 from sbiwb.errors import DataError, SimulatorError
 from sbiwb.evidence import Budget, Draws, Local, Quantity, Replicas, Space, Summaries, WeightDraws
 from sbiwb.files import read_json
@@ -82,7 +82,7 @@ class Gathered:
     @cached_property
     def weight_draws(self) -> WeightDraws:
         """One set of weights: what there is as long as the network has no other."""
-        mean, variance = _moments(self.draws)
+        mean, variance = moments(self.draws.draws)
         return WeightDraws(self.draws.names, mean[:, None], variance[:, None], self.draws.s)
 
 
@@ -131,11 +131,6 @@ def numbers(x: Columns, context: Columns) -> np.ndarray:
     """Data sets as statistics and context, (N, K)."""
     _, found = statistics(x)
     return np.hstack([found, *(np.asarray(values, float).reshape(len(found), -1) for values in context.values())])
-
-
-def _moments(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-    pieces = [draws.draws[slice(start, start + 64)] for start in range(0, draws.n, 64)]
-    return np.concatenate([piece.mean(axis=1) for piece in pieces]), np.concatenate([piece.var(axis=1, ddof=1) for piece in pieces])
 
 
 def _quantities(project: Project, draws: Draws, pairs: Pairs) -> dict[str, Quantity]:

@@ -204,6 +204,15 @@ def test_pictures_of_an_earlier_diagnosis_are_removed(sets, tmp_path):
     assert {path.name for path in (tiny.run / "diagnose").glob("*.png")} == {"nlpd.png"}
 
 
+def test_a_prior_without_a_variance_is_compared_with_the_test_set_and_that_is_said(tmp_path, recorder):
+    joint = SIMULATOR + "\n\ndef prior(n, rng):\n    return {'mu': rng.standard_normal(n)}\n"
+    tiny = Tiny.write(tmp_path / "p", {"problem": {"parameters": {"mu": {"kind": "joint"}}}, "train": {"steps": 20}}, joint)
+    simulate(tiny.open(), recorder)
+    train(tiny.open(), recorder)
+    diagnose(tiny.open("diagnose.checks=[zscore_contraction]"), recorder)
+    assert numbers(tiny)["prior_var_source"] == "test set"
+
+
 def test_a_stratum_of_something_unknown_is_refused_before_anything_is_judged(sets, tmp_path):
     tiny = copy(sets, tmp_path / "p")
     with pytest.raises(ConfigError, match="'trials' parts no test pairs"):
