@@ -1,4 +1,4 @@
-"""Pieces that summary networks share: multilayer perceptrons, and pooling that never sees the padding."""
+"""Pieces that summary networks share: multilayer perceptrons, pooling that never sees the padding, and what is said to a wrong input."""
 
 from __future__ import annotations
 
@@ -8,16 +8,32 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from sbiwb.contracts import InputShape
 from sbiwb.errors import ConfigError
 
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise PydanticCustomError("odd", "{value} is even: take {less} or {more}", {"value": value, "less": value - 1, "more": value + 1})
+    return value
+
+
 Activation = Literal["relu", "elu", "silu", "gelu", "tanh"]
 Width = Annotated[int, Field(ge=1, le=65536)]
+Odd = Annotated[int, Field(ge=1, le=1023), AfterValidator(_odd)]
+Pooling = Literal["mean", "max", "attention"]
+Poolings = Pooling | Annotated[list[Pooling], Field(min_length=1, max_length=3)]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+
+
+def function(activation: str) -> nn.Module:
+    """The activation of that name."""
+    return _ACTIVATIONS[activation]()
 
 
 class Residual(nn.Module):
@@ -29,14 +45,14 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), _ACTIVATIONS[activation](), nn.Linear(width, width))
+        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), function(activation), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
 
 
 def _plain(before: int, after: int, activation: str, norm: bool) -> list[nn.Module]:
-    return [nn.Linear(before, after), *([nn.LayerNorm(after)] if norm else []), _ACTIVATIONS[activation]()]
+    return [nn.Linear(before, after), *([nn.LayerNorm(after)] if norm else []), function(activation)]
 
 
 def mlp(
@@ -67,6 +83,14 @@ def mlp(
 def without_padding(values: Tensor, mask: Tensor | None) -> Tensor:
     """Values (B, M, C) with zeros in the padding: whatever stood there, even NaN, reaches neither output nor gradient."""
     return values if mask is None else torch.where(mask[..., None], values, 0.0)
+
+
+def real(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Values (B, M, C) with zeros in the padding, and their mask; where M is 0, one member of padding, for reductions want one."""
+    if values.shape[1] > 0:
+        return without_padding(values, mask), mask
+    rows, _, channels = values.shape
+    return values.new_zeros(rows, 1, channels), torch.zeros(rows, 1, dtype=torch.bool, device=values.device)
 
 
 def lengths(values: Tensor, mask: Tensor | None) -> Tensor:
@@ -117,22 +141,75 @@ class Attention(nn.Module):
     def forward(self, values: Tensor, mask: Tensor | None) -> Tensor:
         scores = self.score(values)
         if mask is not None:
-            scores = scores.masked_fill(~mask[..., None], torch.finfo(values.dtype).min)
+            scores = scores.masked_fill(~mask[..., None], torch.finfo(scores.dtype).min)
         return without_padding(torch.softmax(scores, dim=1) * values, mask).sum(1)
 
 
+class Last(nn.Module):
+    """Last real member (B, M, C), 0 for an empty series; (B, C)."""
+
+    def forward(self, values: Tensor, mask: Tensor | None) -> Tensor:
+        return before(values, lengths(values, mask), 1)[:, 0]
+
+
+def before(values: Tensor, lengths: Tensor, count: int) -> Tensor:
+    """The last `count` members of each series of length (B,), the last one first, 0 before the beginning; (B, count, C)."""
+    at = lengths[:, None] - 1 - torch.arange(count, device=values.device)
+    found = values.gather(1, at.clamp(min=0)[..., None].expand(-1, -1, values.shape[2]))
+    return torch.where(at[..., None] >= 0, found, 0.0)
+
+
+_POOLINGS: dict[str, type[nn.Module]] = {"mean": Mean, "max": Max, "last": Last}
+
+
 def pooling(name: str, channels: int) -> nn.Module:
-    """The pooling `mean`, `max` or `attention` of C channels."""
-    return Attention(channels) if name == "attention" else {"mean": Mean, "max": Max}[name]()
+    """The pooling `mean`, `max`, `last` or `attention` of C channels."""
+    return Attention(channels) if name == "attention" else _POOLINGS[name]()
+
+
+def poolings(names: str | Sequence[str], channels: int) -> list[nn.Module]:
+    """One pooling or several."""
+    return [pooling(name, channels) for name in ([names] if isinstance(names, str) else names)]
+
+
+def with_length(pooled: Tensor, values: Tensor, mask: Tensor | None, longest: int | None) -> Tensor:
+    """What was pooled, (B, K), and beside it the log of the number of members, unless `longest` says that it never varies."""
+    return pooled if longest is None else torch.cat([pooled, log_length(values, mask, longest)], dim=-1)
+
+
+def longest(shape: InputShape) -> int | None:
+    """Members of the largest data set in training where their number varies; None where it does not."""
+    return shape.length if shape.varies else None
+
+
+_MASKED = {"set": ["deepset", "set_transformer"], "series": ["lstm", "gru", "lstnet", "transformer", "conv1d"]}
+
+
+def made_for(shape: InputShape) -> str:
+    """The networks that take such an input, as a list to choose from."""
+    fixed = [] if shape.varies else ["mlp"]
+    found = {"vector": ["mlp", "identity"], "grid": ["conv1d" if len(shape.grid) == 1 else "conv2d", "mlp"]}
+    *names, last = found.get(shape.kind) or [*_MASKED[shape.kind], *fixed]
+    return f"{', '.join(names)} or {last}"
 
 
 def require(shape: InputShape, kinds: Sequence[str], network: str) -> None:
     """Refuses an input that the network is not made for.
 
     Raises:
-        ConfigError: Naming the kinds it takes.
+        ConfigError: Naming the kinds it takes, and the networks that take this one.
     """
     if shape.kind not in kinds:
-        todo = {"vector": "Use mlp or identity.", "set": "Use deepset.", "series": "Use lstm."}.get(shape.kind, "")
-        what = f"{network} takes a {' or '.join(kinds)}, and this input is a {shape.kind}"
-        raise ConfigError(what, where="summary.kind", todo=todo or f"Change 'as' to {' or '.join(kinds)}.")
+        what = f"{network} takes a {' or a '.join(kinds)}, and this input is a {shape.kind}"
+        raise ConfigError(what, where="summary.kind", todo=f"Use {made_for(shape)}.")
+
+
+def require_axes(shape: InputShape, axes: int, network: str) -> None:
+    """Refuses a grid of another number of axes.
+
+    Raises:
+        ConfigError: Naming the networks that take this one.
+    """
+    if shape.kind == "grid" and len(shape.grid) != axes:
+        what = f"{network} takes a grid of {axes} {'axis' if axes == 1 else 'axes'}, and this one is {' x '.join(map(str, shape.grid))}"
+        raise ConfigError(what, where="summary.kind", todo=f"Use {made_for(shape)}.")

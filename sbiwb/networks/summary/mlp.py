@@ -1,7 +1,8 @@
-"""Multilayer perceptron: for vectors, and for sets and series of one length, laid end to end."""
+"""Multilayer perceptron: for vectors, and for sets, series and grids of one size, laid end to end."""
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
@@ -9,13 +10,13 @@ from torch import Tensor, nn
 
 from sbiwb.contracts import InputShape
 from sbiwb.errors import ConfigError
-from sbiwb.families import Part
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
+from sbiwb.networks.summary._learned import Learned
 
 
 class MLP(nn.Module):
-    """values (B, C) or (B, M, C) to (B, H), the members laid end to end."""
+    """values (B, C), (B, M, C) or (B, *grid, C) to (B, H), members and cells laid end to end."""
 
     def __init__(self, net: nn.Module, features: int) -> None:
         super().__init__()
@@ -25,7 +26,7 @@ class MLP(nn.Module):
         return self.net(values.flatten(1))
 
 
-class Config(Part):
+class Config(Learned):
     """Hidden layers and how they are made."""
 
     hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field([64, 64], description="Width of each hidden layer.")
@@ -35,9 +36,8 @@ class Config(Part):
 
     def build(self, shape: InputShape, features: int) -> MLP:
         if shape.varies:
-            network = "deepset" if shape.kind == "set" else "lstm"
             what = f"mlp takes one length, and this {shape.kind} has up to {shape.length} members"
-            raise ConfigError(what, where="summary.kind", todo=f"Use {network}.")
-        channels = shape.channels * (shape.length or 1)
+            raise ConfigError(what, where="summary.kind", todo=f"Use {_layers.made_for(shape)}.")
+        channels = shape.channels * (shape.length or 1) * math.prod(shape.grid)
         net = _layers.mlp(channels, self.hidden, features, activation=self.activation, norm=self.norm, residual=self.residual)
         return MLP(net, features)
