@@ -28,7 +28,7 @@ class Distribution(ABC):
 
     Attributes:
         event: Shape of one value: `()` for a scalar parameter (K = 1), `(K,)` for a vector-valued one.
-        discrete: Whether its values are integers; such a distribution has no map to a normal variable and serves as context only.
+        discrete: Whether its values are integers; such a parameter is known by the place of its value among its levels.
         known: Whether density, quantile and variance can be computed; not so for a parameter that the simulator file draws.
     """
 
@@ -80,28 +80,37 @@ class InputShape:
     """What one input of the network looks like.
 
     Args:
-        kind: `vector` (B, C), `set` or `series` (B, M, C).
+        kind: `vector` (B, C), `set` or `series` (B, M, C), `grid` (B, *grid, C).
         channels: C.
-        length: Longest M of the training data; None for a vector.
+        length: Longest M of the training data; None for a vector and a grid.
         varies: Whether M varies, so that a mask comes along.
+        grid: Sizes of a grid's one or two axes, the same for all data sets; empty for the others.
     """
 
     kind: str
     channels: int
     length: int | None = None
     varies: bool = False
+    grid: tuple[int, ...] = ()
 
 
 class SummaryNetwork(Protocol):
     """An `nn.Module` from one input to H features."""
 
     def __call__(self, values: Tensor, mask: Tensor | None) -> Tensor:
-        """values (B, C) or (B, M, C), mask (B, M) True at real members, or None where all are; returns (B, H)."""
+        """values (B, C), (B, M, C) or (B, *grid, C), mask (B, M) True at real members, or None where all are; returns (B, H)."""
         ...
 
 
 class InferenceNetwork(Protocol):
-    """An `nn.Module` for the density of z (B, D) given features (B, H)."""
+    """An `nn.Module` for the density of z (B, D) given features (B, H).
+
+    Its part is built by `build(D, H)`; a part whose class attribute `CIRCULAR` is true takes a keyword `circular` besides: the columns of
+    z that are angles in [-pi, pi), whose two ends meet.
+
+    It is trained by its log-density, unless it has a method `loss(z, features)`, (B,). Where it has no joint density, its attribute `gives`
+    says what it has: `marginals` (draws of each column alone) or `estimate` (one number for each column).
+    """
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,)."""
@@ -112,10 +121,52 @@ class InferenceNetwork(Protocol):
         ...
 
 
+class Trained(Protocol):
+    """An `nn.Module` that is trained: an estimator, or what an uncertainty of its weights makes of it.
+
+    Attributes:
+        members: Networks in it, whose parameters stand one after the other; each has a batch of its own.
+        terms: Names of the penalties.
+        likelihood: Whether what it maximises is a log-density.
+        gives: `joint`: a density of all parameters; `marginals`: draws of each alone; `estimate`: one number for each.
+    """
+
+    members: int
+    terms: tuple[str, ...]
+    likelihood: bool
+    gives: str
+
+    def __call__(self, z: Tensor, inputs: Mapping[str, tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:
+        """What training maximises, and P penalties that it adds to the loss.
+
+        In training (B,), or (M, B) where z and inputs have the M members in front; in evaluation (B,), the mixture of all, no penalty.
+        """
+        ...
+
+    def components(self) -> Sequence[Any]:
+        """The networks whose mixture is the posterior."""
+        ...
+
+    def mixture(self) -> Sequence[float]:
+        """The share of each."""
+        ...
+
+
 class Transform(Protocol):
-    """One step of an input's chain, on float64 arrays (rows, C) to (rows, C')."""
+    """One step of an input's chain, on float64 arrays (rows, C) to (rows, C'), row by row; `inverse`, where there is one, goes back.
+
+    Rows are data sets (vector), or the members, steps or cells of all data sets end to end. NaN is a missing value: it stays NaN.
+    """
 
     def forward(self, values: np.ndarray) -> np.ndarray: ...
+
+
+class SeriesTransform(ABC):
+    """A step that looks along each series; like `Transform` otherwise."""
+
+    @abstractmethod
+    def forward(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """values (rows, C) of N series end to end, `lengths` (N,) rows each, to (rows, C')."""
 
 
 class Executor(Protocol):
@@ -131,9 +182,11 @@ class Diagnostic(Protocol):
 
     Attributes:
         TAKES: The kind of evidence it judges, a key of `sbiwb.evidence.KINDS`; `draws` where the module does not say.
+        NEEDS: What the network must give: `estimate`, `marginals` or `joint` (see `Trained.gives`); `joint` where the module does not say.
     """
 
     TAKES: str
+    NEEDS: str
     Config: type
 
     def compute(self, evidence: Any, config: Any) -> Any:

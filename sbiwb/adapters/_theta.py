@@ -7,6 +7,10 @@ under the prior, no draw can leave the support, and
 
 which also holds where the columns of one prior depend on each other. The other maps are z = (g(theta) - mean) / sd, column by
 column, with g the identity (`standardize`), log(theta - low) (`log`) or log(theta - low) - log(high - theta) (`logit`).
+
+Two kinds of columns are not made normal. A circular one becomes an angle, z = 2 pi (theta - low) / (high - low) - pi in [-pi, pi), whose
+two ends are the same point. A discrete one becomes the place of its value among its K levels, z in {0, ..., K - 1}; what belongs to it is
+a mass, which no map changes, so that it adds nothing to the log-determinant.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from sbiwb.errors import ConfigError, DataError
 _Z_MAX = 37.0  # Phi(-37) is about the smallest float64
 _TINY = 1e-300
 _LOG_2PI = float(np.log(2 * np.pi))
+_MOST_LEVELS = 1000
 
 Placed = tuple[slice, Distribution, str]
 Block = dict[str, Any]
@@ -135,6 +140,45 @@ class _Standardized:
         return self.g.log_abs_det(theta) - np.log(self.sd)
 
 
+@dataclass(frozen=True)
+class _Circle:
+    """An angle in [-pi, pi); the upper bound is the lower one."""
+
+    low: float
+    high: float
+
+    def forward(self, theta: np.ndarray) -> np.ndarray:
+        angle = 2 * np.pi * ((theta - self.low) / (self.high - self.low)) - np.pi
+        return np.where(self._inside(theta), np.where(angle < np.pi, angle, -np.pi), np.nan)
+
+    def inverse(self, z: np.ndarray) -> np.ndarray:
+        turn = np.mod((z + np.pi) / (2 * np.pi), 1.0)
+        return np.clip(self.low + (self.high - self.low) * turn, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
+
+    def log_abs_det(self, theta: np.ndarray) -> np.ndarray:
+        return np.where(self._inside(theta).all(1), np.log(2 * np.pi / (self.high - self.low)), -np.inf)
+
+    def _inside(self, theta: np.ndarray) -> np.ndarray:
+        return (theta >= self.low) & (theta <= self.high)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """The place of a value among K levels, which rise."""
+
+    levels: np.ndarray
+
+    def forward(self, theta: np.ndarray) -> np.ndarray:
+        place = np.minimum(np.searchsorted(self.levels, theta), len(self.levels) - 1)
+        return np.where(self.levels[place] == theta, place, np.nan)
+
+    def inverse(self, z: np.ndarray) -> np.ndarray:
+        return self.levels[np.clip(np.rint(z), 0, len(self.levels) - 1).astype(np.int64)]
+
+    def log_abs_det(self, theta: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(self.forward(theta)).any(1), -np.inf, 0.0)
+
+
 _G: dict[str, type[_Affine] | type[_Log] | type[_Logit]] = {"standardize": _Affine, "log": _Log, "logit": _Logit}
 
 
@@ -158,12 +202,13 @@ class ThetaMap:
 
         Args:
             columns: Names of theta's columns, D.
-            parts: Columns, prior and kind (`prior`, `standardize`, `log` or `logit`) of each parameter. Where a prior is known by
-                sampling alone, `prior` stands for logit between two bounds, log above one, and standardize otherwise.
+            parts: Columns, prior and kind (`prior`, `standardize`, `log`, `logit` or `circular`) of each parameter. Where a prior is
+                known by sampling alone, `prior` stands for logit between two bounds, log above one, and standardize otherwise; where it
+                is discrete, for the places of its levels.
             theta: Training parameters, (N, D).
 
         Raises:
-            ConfigError: If a map needs bounds that the prior does not have.
+            ConfigError: If a map needs bounds that the prior does not have, or a discrete prior has another map or too many levels.
             DataError: If theta is not finite or lies outside the support.
         """
         theta = _finite(columns, theta)
@@ -181,6 +226,32 @@ class ThetaMap:
         """Everything learned, as plain Python that JSON can hold."""
         return {"blocks": [dict(block) for block in self.learned]}
 
+    @property
+    def levels(self) -> dict[str, tuple[float, ...]]:
+        """The values that each discrete column can have, rising, by its name."""
+        return {self.columns[column]: tuple(block["levels"]) for column, block in self._of("levels")}
+
+    @property
+    def discrete(self) -> dict[int, tuple[float, ...]]:
+        """The share of training data at each of the K levels of every discrete column, none of them 0, by its place."""
+        return {column: tuple(block["shares"]) for column, block in self._of("levels")}
+
+    @property
+    def circular(self) -> tuple[int, ...]:
+        """Places of the columns whose z is an angle."""
+        return tuple(column for column, _ in self._of("circular"))
+
+    def _of(self, kind: str) -> list[tuple[int, Block]]:
+        """Blocks of one column by its place."""
+        return [(block["columns"][0], block) for block in self.learned if block["kind"] == kind]
+
+    @property
+    def _reach(self) -> np.ndarray:
+        """Largest |z| of each column, (D,): none where it is a place among levels."""
+        reach = np.full(len(self.columns), _Z_MAX)
+        reach[list(self.discrete)] = np.inf
+        return reach
+
     def forward(self, theta: np.ndarray) -> np.ndarray:
         """z (N, D) of theta (N, D), finite.
 
@@ -190,11 +261,11 @@ class ThetaMap:
         theta = _finite(self.columns, theta)
         z = np.concatenate([part.forward(theta[:, place]) for place, part in self.maps], axis=1)
         _refuse(self.columns, theta, np.isnan(z), "outside its support")
-        return np.clip(z, -_Z_MAX, _Z_MAX)
+        return np.clip(z, -self._reach, self._reach)
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
         """theta (N, D) of z (N, D), float64, inside the support except where it is standardized."""
-        z = np.clip(np.asarray(z, np.float64), -_Z_MAX, _Z_MAX)
+        z = np.clip(np.asarray(z, np.float64), -self._reach, self._reach)
         return np.concatenate([part.inverse(z[:, place]) for place, part in self.maps], axis=1)
 
     def log_abs_det(self, theta: np.ndarray) -> np.ndarray:
@@ -220,6 +291,11 @@ def _plan(columns: Sequence[str], placed: Placed) -> Iterator[Block]:
     """One block for a prior as a whole, else one for each of its columns; a bound that does not exist is None."""
     place, prior, kind = placed
     start, stop, _ = place.indices(len(columns))
+    if prior.discrete:
+        for column in range(start, stop):
+            levels = _levels(columns[column], prior, column - start, kind)
+            yield {"columns": [column, column + 1], "kind": "levels", "levels": levels.tolist()}
+        return
     if kind == "prior" and prior.known:
         yield {"columns": [start, stop], "kind": kind}
         return
@@ -231,6 +307,19 @@ def _plan(columns: Sequence[str], placed: Placed) -> Iterator[Block]:
         yield {"columns": [column, column + 1], "kind": chosen, "low": ends[0], "high": ends[1]}
 
 
+def _levels(column: str, prior: Distribution, k: int, kind: str) -> np.ndarray:
+    """The values that the k-th column of a discrete prior can have, rising."""
+    if kind != "prior":
+        todo = "Leave it out of model.theta, or write prior; other parameters can be named one by one."
+        raise ConfigError(f"a discrete parameter has no map '{kind}'", where=column, todo=todo)
+    low, high = (bounds[k] for bounds in prior.support())
+    if high - low >= _MOST_LEVELS:
+        what = f"{high - low + 1:g} levels are too many to infer: a discrete parameter has a probability for each, {_MOST_LEVELS} at most"
+        raise ConfigError(what, where=column, todo="Narrow it, or take a continuous prior and round in the simulator.")
+    values = np.arange(low, high + 1)
+    return values[prior.inside(np.repeat(values[:, None], prior.size, axis=1))[:, k]]
+
+
 def _by_bounds(low: float, high: float) -> str:
     if np.isfinite(low):
         return "logit" if np.isfinite(high) else "log"
@@ -240,30 +329,44 @@ def _by_bounds(low: float, high: float) -> str:
 def _check_bounds(column: str, kind: str, bounds: tuple[float, float]) -> None:
     low, high = bounds
     span = f"the prior lies in [{low:g}, {high:g}]"
-    if kind not in _G:
-        raise ConfigError(f"unknown map '{kind}'", where=column, todo=f"One of: prior, {', '.join(_G)}.")
+    if kind not in (*_G, "circular"):
+        raise ConfigError(f"unknown map '{kind}'", where=column, todo=f"One of: prior, {', '.join(_G)}, circular.")
     if kind == "log" and not (np.isfinite(low) and high == np.inf):
         other = "logit" if np.isfinite(bounds).all() else "standardize"
         raise ConfigError(f"'log' needs a lower bound and no upper one; {span}", where=column, todo=f"Use prior or {other}.")
-    if kind == "logit" and not np.isfinite(bounds).all():
+    if kind in ("logit", "circular") and not np.isfinite(bounds).all():
         other = "log" if np.isfinite(low) else "standardize"
-        raise ConfigError(f"'logit' needs two finite bounds; {span}", where=column, todo=f"Use prior or {other}.")
+        todo = f"Use prior or {other}." if kind == "logit" else "Give it a prior on one period, such as uniform from 0 to 360."
+        raise ConfigError(f"'{kind}' needs two finite bounds; {span}", where=column, todo=todo)
 
 
 def _learn(columns: Sequence[str], block: Block, theta: np.ndarray) -> Block:
-    """Adds mean and sd of g(theta)."""
-    if block["kind"] == "prior":
+    """Adds what is learned: mean and sd of g(theta), or the share of each level."""
+    if block["kind"] in ("prior", "circular"):
         return block
     place = slice(*block["columns"])
+    if block["kind"] == "levels":
+        return {**block, "shares": _shares(columns[place], block["levels"], theta[:, place])}
     g = _g(block).forward(theta[:, place])
     _refuse(columns[place], theta[:, place], np.isnan(g), f"outside its bounds {block['low']} and {block['high']}")
     mean, sd = float(g.mean()), float(g.std())
     return {**block, "mean": mean, "sd": sd if sd > 1e-12 * abs(mean) else 1.0}
 
 
+def _shares(column: Sequence[str], levels: Sequence[float], theta: np.ndarray) -> list[float]:
+    """How often each of the K levels came in theta (N, 1), once more for each, so that none has the share 0."""
+    z = _Levels(np.asarray(levels)).forward(theta)
+    _refuse(column, theta, np.isnan(z), "none of its levels")
+    return ((np.bincount(z[:, 0].astype(np.int64), minlength=len(levels)) + 1) / (len(theta) + len(levels))).tolist()
+
+
 def _build(columns: Sequence[str], parts: Sequence[Placed], block: Block) -> _Map:
     if block["kind"] == "prior":
         return _Prior(next(prior for place, prior, _ in parts if place.indices(len(columns))[0] == block["columns"][0]))
+    if block["kind"] == "levels":
+        return _Levels(np.asarray(block["levels"]))
+    if block["kind"] == "circular":
+        return _Circle(block["low"], block["high"])
     return _Standardized(_g(block), block["mean"], block["sd"])
 
 

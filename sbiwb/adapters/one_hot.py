@@ -33,17 +33,18 @@ class OneHot:
 
     def _one(self, column: np.ndarray, levels: np.ndarray) -> np.ndarray:
         at = np.minimum(np.searchsorted(levels, column), len(levels) - 1)
-        unknown = column[levels[at] != column]
+        missing = np.isnan(column)
+        unknown = column[(levels[at] != column) & ~missing]
         if unknown.size:
             shown = ", ".join(f"{level:g}" for level in levels[:10]) + (", ..." if len(levels) > 10 else "")
             todo = f"Known categories: {shown}. List them all under 'categories' if more can occur."
             raise DataError(f"unknown category {unknown[0]:g} ({unknown.size} of {column.size} values)", todo=todo)
-        return np.eye(len(levels))[at]
+        return np.where(missing[:, None], np.nan, np.eye(len(levels))[at])
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         borders = np.cumsum([len(levels) for levels in self.levels])[:-1]
         blocks = zip(np.split(values, borders, axis=1), self.levels, strict=True)
-        return np.stack([levels[block.argmax(1)] for block, levels in blocks], axis=1)
+        return np.stack([np.where(np.isnan(block[:, 0]), np.nan, levels[block.argmax(1)]) for block, levels in blocks], axis=1)
 
 
 class Config(TransformConfig):
@@ -65,7 +66,7 @@ class Config(TransformConfig):
     def _levels(self, column: np.ndarray) -> np.ndarray:
         if isinstance(self.categories, list):
             return np.sort(np.asarray(self.categories, np.float64))
-        levels = np.unique(column) if self.categories is None else np.arange(self.categories, dtype=np.float64)
+        levels = np.unique(column[~np.isnan(column)]) if self.categories is None else np.arange(self.categories, dtype=np.float64)
         if len(levels) > _MANY:
             raise DataError(f"{len(levels)} different values are too many for one_hot", todo="Is this a continuous variable?")
         return levels

@@ -27,7 +27,7 @@ class Config(TransformConfig):
     """No options."""
 
     def measure(self, values: np.ndarray) -> Measured:
-        mean, sd = values.mean(0), values.std(0)
+        mean, sd = np.nanmean(values, 0), np.nanstd(values, 0)
         constant = sd <= 1e-12 * np.abs(mean)  # rounding gives a constant channel an sd of 1e-16 rather than 0
         return {"mean": mean.tolist(), "sd": np.where(constant, 1.0, sd).tolist()}
 

@@ -5,7 +5,7 @@ Shapes: N data sets, M members or steps of one of them, C channels, K statistics
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -19,29 +19,32 @@ BLOCK = 4_000_000  # numbers held at once
 FEWEST, MOST = 10, 250  # largest of the simulated numbers that say how the tail goes on
 
 
-def statistics(x: Columns) -> tuple[tuple[str, ...], np.ndarray]:
+def statistics(x: Columns, missing: Collection[str] = ()) -> tuple[tuple[str, ...], np.ndarray]:
     """Summary statistics that people of any field understand.
 
     Of an observable with at most 32 numbers a data set, each number (`in_bed[3]`). Of a longer one, and of one whose number of
     members varies, per channel the mean, sd, 5, 50 and 95 % quantiles, smallest, largest, and the correlation of neighbours
-    (`mean rt`, `sd eeg[2]`); where the number of members varies, also that (`number of rt`).
+    (`mean rt`, `sd eeg[2]`); where the number of members varies, also that (`number of rt`). An observable that may have missing
+    values is described, too, however few its numbers: those statistics over the values there are, and the share that is missing
+    (`missing in_bed`).
 
-    Warning: which statistics there are follows from the kind of each column, `Ragged` or an array, and from its shape; data sets to
-    be compared come in the same kind.
+    Warning: which statistics there are follows from the kind of each column, `Ragged` or an array, from its shape, and from `missing`,
+    never from its values; data sets to be compared come in the same kind.
 
     Args:
-        x: Observables by name, each (N, ...) or `Ragged` with members (M, ...).
+        x: Observables by name, each (N, ...) or `Ragged` with members (M, ...); NaN is a missing value.
+        missing: Observables that may have missing values.
 
     Returns:
-        K names, and values (N, K), float64. Finite wherever the data are: sd and correlation are 0 where nothing varies, and of a data
-        set without members all is 0.
+        K names, and values (N, K), float64. Finite wherever the data are finite or may be missing: sd and correlation are 0 where
+        nothing varies, and of a data set without a value all is 0.
 
     Example:
         >>> statistics({"hits": np.array([3, 5])})
         (('hits',), array([[3.],
                [5.]]))
     """
-    parts = [_of_one(name, variable) for name, variable in x.items()]
+    parts = [_with_gaps(name, variable) if name in missing else _of_one(name, variable) for name, variable in x.items()]
     names = tuple(name for part, _ in parts for name in part)
     return names, np.hstack([values for _, values in parts]) if parts else np.zeros((0, 0))
 
@@ -54,6 +57,17 @@ def _of_one(name: str, variable: Variable) -> tuple[list[str], np.ndarray]:
     if np.prod(shape) > MOST_NUMBERS:
         return _described(name, as_ragged(variable))
     return _places(name, shape), variable.reshape(len(variable), int(np.prod(shape))).astype(float)
+
+
+def _with_gaps(name: str, variable: Variable) -> tuple[list[str], np.ndarray]:
+    """Statistics over the values there are, and the share missing, per data set."""
+    ragged = variable if isinstance(variable, Ragged) else as_ragged(variable.reshape(len(variable), *(variable.shape[1:] or (1,))))
+    names, values = _described(name, ragged)
+    numbers = int(np.prod(ragged.values.shape[1:]))
+    gaps = np.isnan(ragged.values.reshape(len(ragged.values), numbers)).sum(axis=1)
+    share = np.diff(np.concatenate([[0], np.cumsum(gaps)])[ragged.offsets]) / np.maximum(ragged.lengths * numbers, 1)
+    extra = {f"missing {name}": share} | ({f"number of {name}": ragged.lengths} if isinstance(variable, Ragged) else {})
+    return [*names, *extra], np.column_stack([values, *extra.values()])
 
 
 def _places(name: str, shape: tuple[int, ...]) -> list[str]:
@@ -86,7 +100,8 @@ def _blocks(sizes: np.ndarray) -> Iterator[slice]:
 def _channel(ragged: Ragged) -> np.ndarray:
     """The eight statistics of N data sets of members (M, numbers of a member), (N, 8)."""
     values, mask = ragged.padded()  # (N, M, I), (N, M)
-    full = np.broadcast_to(mask[:, :, None], values.shape)
+    full = mask[:, :, None] & ~np.isnan(values)
+    values = np.where(full, values, 0.0)
     count = np.maximum(full.sum(axis=(1, 2)), 1)
     scale = np.abs(values).max(axis=(1, 2), initial=0.0)
     scale = np.where(scale > 0, scale, 1.0)  # squares of huge numbers overflow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from sbiwb.errors import DataError
 from sbiwb.records import Ragged, Variable
 from sbiwb.simulation.layout import Layout, Observable
 from sbiwb.store.tables import Table, read_table
+
+GAPS = ("", "na", "n/a", "nan", "none", "null")  # what people write where a value is missing
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class DataSets:
 
 
 def observe(name: str, what: Observation, base: Path, layout: Layout, context: Mapping[str, tuple[int, ...]]) -> DataSets:
-    """Reads one observation.
+    """Reads one observation; where the simulator may leave a value out, so may the file: an empty cell, NA or NaN.
 
     Args:
         name: Its name.
@@ -58,8 +60,9 @@ def observe(name: str, what: Observation, base: Path, layout: Layout, context: M
     _refuse_unknown(what, base, set(layout), set(context))
     table = read_table(base / what.file)
     groups = _groups(table, what.group_by)
-    x = {key: _observable(key, one, table, what, [rows for _, rows in groups]) for key, one in layout.items()}
-    known = {key: _context(key, shape, table, what, [rows for _, rows in groups]) for key, shape in context.items()}
+    rows = [rows for _, rows in groups]
+    x = {key: _observable(key, one, table, what, rows) for key, one in layout.items()}
+    known = {key: _context(key, shape, table, what, rows) for key, shape in context.items()}
     _same_count(x, known, table.path)
     n = len(next(iter(x.values())))
     labels = [", ".join(f"{key} {value}" for key, value in zip(what.group_by, values, strict=True)) for values, _ in groups]
@@ -111,17 +114,52 @@ def _columns(key: str, what: Observation) -> list[str]:
 def _observable(key: str, one: Observable, table: Table, what: Observation, groups: list[np.ndarray | None]) -> Variable:
     columns = _columns(key, what)
     if not table.rows:
-        return _array(key, one, table, columns[0])
-    values = [table.numbers(column) for column in columns]
+        return _array(key, one, table, _numbers(key, one, table, columns[0]))
+    if len(one.shape) > 1 and not one.ragged and columns == [key] and key not in table.arrays:
+        raise DataError(f"has no column '{key}', an array of shape {one.shape}", where=table.path, todo=_wide(key))
+    values = [_numbers(key, one, table, column) for column in columns]
     joined = values[0] if len(values) == 1 else np.stack(values, axis=1)
     parts = [joined if rows is None else joined[rows] for rows in groups]
-    return _fit(key, one, parts, table.path)
+    return _fit(key, one, parts, table)
 
 
-def _fit(key: str, one: Observable, parts: list[np.ndarray], path: Path) -> Variable:
+def _wide(key: str) -> str:
+    """How an array of several axes comes in a file."""
+    return f"Save it as '{key}' in an NPZ or HDF5 file; a CSV takes a column for each place of its last axis: columns: {{{key}: [a, b]}}."
+
+
+def _numbers(key: str, one: Observable, table: Table, column: str) -> np.ndarray:
+    """A column or array as float64, NaN where a value is missing.
+
+    Raises:
+        DataError: A value is missing and may not be, or is no finite number.
+    """
+    missing = _missing(table[column])
+    if not missing.any():
+        return table.numbers(column)
+    if one.missing:
+        filled = np.where(missing, np.zeros((), int).astype(table[column].dtype), table[column])
+        return np.where(missing, np.nan, replace(table, arrays={column: filled}).numbers(column))
+    try:
+        return table.numbers(column)
+    except DataError as error:
+        gaps = f"For gaps: problem.missing: [{key}], a simulator that leaves them (NaN), and the transform nan_to_mask."
+        raise DataError(error.what, where=error.where, todo=f"{error.todo} {gaps}") from error
+
+
+def _missing(values: np.ndarray) -> np.ndarray:
+    """Where an array of numbers holds NaN, or one of words says that there is no value."""
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype.kind == "U":
+        return np.isin(np.char.lower(np.char.strip(values)), GAPS)
+    return np.zeros(values.shape, bool)
+
+
+def _fit(key: str, one: Observable, parts: list[np.ndarray], table: Table) -> Variable:
     """Data sets of one observable in the shape that the simulator returns."""
     if one.shape == () or one.shape == (1,):
-        parts = [_only(key, part, path) for part in parts]
+        parts = [_only(key, part, table.path) for part in parts]
         return np.stack(parts).reshape(len(parts), *one.shape)
     wide = len(one.shape) == 1 and not one.ragged and all(part.shape == (1, *one.shape) for part in parts)
     parts = [part[0] for part in parts] if wide else parts
@@ -130,24 +168,25 @@ def _fit(key: str, one: Observable, parts: list[np.ndarray], path: Path) -> Vari
             expected = f"any number of rows of shape {one.shape[1:]}" if one.ragged else f"shape {one.shape}"
             raise DataError(
                 f"'{key}' has shape {part.shape}, the simulator returns {expected}",
-                where=path,
-                todo="Give as many rows as the simulator does, or part the rows into data sets with group_by.",
+                where=table.path,
+                todo=_wide(key)
+                if table.rows and part.ndim < len(one.shape)
+                else "Give as many rows as the simulator does, or part the rows into data sets with group_by.",
             )
     return Ragged.of(parts) if one.ragged else np.stack(parts)
 
 
 def _only(key: str, part: np.ndarray, path: Path) -> np.ndarray:
-    if len(set(np.ravel(part).tolist())) != 1:
+    if len(np.unique(part)) != 1:
         raise DataError(f"'{key}' is one number a data set, but has {part.size} values", where=path, todo="Part the rows with group_by.")
     return np.ravel(part)[:1]
 
 
-def _array(key: str, one: Observable, table: Table, column: str) -> Variable:
+def _array(key: str, one: Observable, table: Table, values: np.ndarray) -> Variable:
     """An array of a file without rows: one data set, or many with a first axis of data sets."""
-    values = table.numbers(column)
     if values.ndim == len(one.shape):
-        return _fit(key, one, [values], table.path)
-    return _fit(key, one, list(values), table.path) if values.ndim else _fit(key, one, [values[None]], table.path)
+        return _fit(key, one, [values], table)
+    return _fit(key, one, list(values), table) if values.ndim else _fit(key, one, [values[None]], table)
 
 
 def _context(key: str, shape: tuple[int, ...], table: Table, what: Observation, groups: list[np.ndarray | None]) -> np.ndarray:

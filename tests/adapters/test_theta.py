@@ -49,6 +49,29 @@ class ByDraws(Uniform):
         raise ConfigError("a joint prior has no distribution function")
 
 
+class Whole(Distribution):
+    """K columns of whole numbers from low to high, some of which never come."""
+
+    discrete = True
+
+    def __init__(self, low, high, size=1, never=()):
+        self.low, self.high, self.event, self.never = low, high, (size,), never
+
+    def log_prob(self, theta):
+        return np.where(self.inside(theta).all(1), -self.size * np.log(self.high - self.low + 1 - len(self.never)), -np.inf)
+
+    def support(self):
+        return np.full(self.size, self.low), np.full(self.size, self.high)
+
+    def inside(self, theta):
+        return super().inside(theta) & (theta == np.floor(theta)) & ~np.isin(theta, self.never)
+
+    def variance(self):
+        return np.full(self.size, np.nan)
+
+    to_normal = from_normal = quantile = None
+
+
 RNG = np.random.default_rng(1)
 INF = float("inf")
 CASES = {  # name: (prior, kind, training theta (N, K))
@@ -61,7 +84,10 @@ CASES = {  # name: (prior, kind, training theta (N, K))
     "joint, bounded": (ByDraws(-2, 2, 2), "prior", RNG.uniform(-2, 2, (200, 2))),
     "joint, above a bound": (ByDraws(1, INF), "prior", 1 + RNG.exponential(1, (200, 1))),
     "joint, unbounded": (ByDraws(-INF, INF), "prior", RNG.normal(4, 9, (200, 1))),
+    "circular": (Uniform(90, 450, 2), "circular", RNG.uniform(90, 450, (200, 2))),
+    "circular, joint": (ByDraws(0, 24), "circular", RNG.uniform(0, 24, (200, 1))),
 }
+DISCRETE = Whole(-2, 3, never=(0,))
 
 
 def fit(name):
@@ -158,3 +184,92 @@ def test_theta_must_be_finite_and_in_its_support(name, value):
     if not prior.known:
         with pytest.raises(DataError, match=rf"theta  c1 is {value:g} in row 1, "):
             ThetaMap.fit(mapping.columns, [(slice(0, prior.size), prior, kind)], theta)
+
+
+@pytest.mark.parametrize("name", ["circular", "circular, joint"])
+def test_the_two_ends_of_a_circle_are_one_point(name):
+    mapping, theta = fit(name)
+    (low, *_), (high, *_) = CASES[name][0].support()
+    ends = np.broadcast_to(np.array([[low], [high], [np.nextafter(high, low)]]), (3, theta.shape[1]))
+    z = mapping.forward(ends)
+    assert np.array_equal(z[:2], np.full_like(z[:2], -np.pi)) and (z[2] < np.pi).all() and np.allclose(z[2], np.pi)
+    z = mapping.forward(theta)
+    for turns in (-1, 1):
+        assert np.allclose(mapping.inverse(z + 2 * np.pi * turns), theta)
+    assert mapping.circular == tuple(range(theta.shape[1])) and mapping.discrete == {}
+    assert np.allclose(
+        mapping.inverse(np.array([[1.0] * theta.shape[1]])) - mapping.inverse(np.array([[0.5] * theta.shape[1]])),
+        0.5 * (high - low) / (2 * np.pi),
+    )
+
+
+def mixed():
+    """A vector of two discrete columns between two others."""
+    theta = np.column_stack([RNG.uniform(0, 1, 300), RNG.choice([-2, -1, 1], (300, 2)), RNG.uniform(0, 24, 300)])
+    parts = [
+        (slice(0, 1), Uniform(0, 1), "prior"),
+        (slice(1, 3), Whole(-2, 3, 2, (0,)), "prior"),
+        (slice(3, 4), Uniform(0, 24), "circular"),
+    ]
+    return ThetaMap.fit(("a", "k[0]", "k[1]", "t"), parts, theta), parts, theta
+
+
+def test_a_discrete_column_is_the_place_of_its_value():
+    mapping, _, theta = mixed()
+    z = mapping.forward(theta)
+    assert mapping.levels == {"k[0]": (-2, -1, 1, 2, 3), "k[1]": (-2, -1, 1, 2, 3)} and mapping.circular == (3,)
+    assert np.array_equal(z[:, 1:3], np.array([0, 1, np.nan, 2])[theta[:, 1:3].astype(int) + 2])
+    assert np.allclose(mapping.inverse(z), theta) and np.array_equal(mapping.inverse(z)[:, 1:3], theta[:, 1:3])
+    other, (here, there) = np.array([[0.2, 1, 3, 5.0], [0.2, -2, 2, 5.0]]), mapping.log_abs_det(theta[:2])
+    assert mapping.log_abs_det(other) == pytest.approx(np.log(2 * np.pi / 24) + 0.5 * (ndtri(0.2) ** 2 + np.log(2 * np.pi)))
+    assert np.isfinite([here, there]).all()
+
+
+def test_shares_of_levels_are_those_of_training_and_never_zero():
+    mapping, _, theta = mixed()
+    assert set(mapping.discrete) == {1, 2}
+    for column, shares in mapping.discrete.items():
+        counts = [(theta[:, column] == level).sum() for level in (-2, -1, 1, 2, 3)]
+        assert shares == pytest.approx([(count + 1) / 305 for count in counts]) and min(shares) > 0
+        assert sum(shares) == pytest.approx(1)
+
+
+def test_levels_are_rounded_and_kept_in_range():
+    mapping = ThetaMap.fit(("k",), [(slice(0, 1), Whole(0, 999), "prior")], np.arange(1000.0)[:, None])
+    assert np.array_equal(mapping.forward(np.array([[999.0], [40.0]])), [[999.0], [40.0]])
+    assert mapping.inverse(np.array([[-3.0], [1.4], [1.6], [998.9], [2000.0]]))[:, 0].tolist() == [0, 1, 2, 999, 999]
+
+
+def test_discrete_and_circular_columns_survive_json():
+    mapping, parts, theta = mixed()
+    again = ThetaMap.restore(mapping.columns, parts, json.loads(json.dumps(mapping.state(), allow_nan=False)))
+    assert np.array_equal(again.forward(theta), mapping.forward(theta))
+    assert (again.discrete, again.levels, again.circular) == (mapping.discrete, mapping.levels, mapping.circular)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5, 4.0, -3.0])
+def test_what_is_no_level_has_no_density_and_is_refused(value):
+    mapping = ThetaMap.fit(("k",), [(slice(0, 1), DISCRETE, "prior")], np.array([[1.0], [3.0]]))
+    assert np.isneginf(mapping.log_abs_det(np.array([[value]]))) and mapping.log_abs_det(np.array([[-1.0]])) == 0
+    with pytest.raises(DataError, match=rf"theta  k is {value:g} in row 1, outside its support \(1 of 2 rows\)"):
+        mapping.forward(np.array([[1.0], [value]]))
+    with pytest.raises(DataError, match=rf"k is {value:g} in row 0, none of its levels"):
+        ThetaMap.fit(("k",), [(slice(0, 1), DISCRETE, "prior")], np.array([[value]]))
+
+
+@pytest.mark.parametrize(
+    ("prior", "kind", "message"),
+    [
+        (Whole(0, 1000), "prior", "k  1001 levels are too many to infer.*1000 at most  Narrow it, or take a continuous prior"),
+        (Whole(0, INF), "prior", "inf levels are too many"),
+        (DISCRETE, "log", "k  a discrete parameter has no map 'log'  Leave it out of model.theta"),
+        (
+            Uniform(0, INF),
+            "circular",
+            r"k  'circular' needs two finite bounds; the prior lies in \[0, inf\]  Give it a prior on one period",
+        ),
+    ],
+)
+def test_discrete_and_circular_maps_that_do_not_fit_are_refused(prior, kind, message):
+    with pytest.raises(ConfigError, match=message):
+        ThetaMap.fit(("k",), [(slice(0, 1), prior, kind)], np.full((3, 1), 1.0))

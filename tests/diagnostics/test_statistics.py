@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sbiwb.diagnostics import _statistics, statistics
+from sbiwb.diagnostics import _statistics, misspecification, prior_predictive, statistics
 from sbiwb.diagnostics._statistics import tail
+from sbiwb.evidence import Space, Summaries
 from sbiwb.records import Ragged
 
 
@@ -96,3 +97,60 @@ def test_tail_falls_like_the_power_law_it_is_and_never_to_zero():
     assert found[:, 2].min() > 0 and found[:, 2].max() < 1e-30
     assert tail(np.ones(100), np.array([1.0, 2.0])).tolist() == [1.0, 1 / 101]
     assert tail(np.zeros(0), np.array([1.0])).tolist() == [1.0]
+
+
+# missing values
+
+
+def test_missing_values_are_left_out_and_counted():
+    rng = np.random.default_rng(7)
+    data = ragged(8, (6, 9, 40), 2)
+    gaps = Ragged(np.where(rng.random(data.values.shape) < 0.3, np.nan, data.values), data.offsets)
+    names, values = statistics({"rt": gaps}, missing=["rt"])
+    assert names[-2:] == ("missing rt", "number of rt") and names[:8] == statistics({"rt": data})[0][:8]
+    for row in range(3):
+        for channel in range(2):
+            known = gaps[row][:, channel][~np.isnan(gaps[row][:, channel])]
+            np.testing.assert_allclose(values[row, 8 * channel : 8 * channel + 7], by_hand(known)[:7])
+        assert values[row, -2] == pytest.approx(np.isnan(gaps[row]).mean()) and values[row, -1] == len(gaps[row])
+
+
+def test_neighbours_count_where_both_are_known():
+    known = np.array([1.0, 3.0, np.nan, 2.0, 6.0])
+    centred = known - np.nanmean(known)
+    expected = (centred[0] * centred[1] + centred[3] * centred[4]) / np.nansum(centred**2)
+    names, values = statistics({"y": known[None]}, missing=["y"])
+    assert values[0, names.index("lag-1 autocorrelation y")] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 40), (4, 6, 2), (4, 5, 6)])
+def test_which_statistics_there_are_does_not_depend_on_the_gaps(shape):
+    whole = np.random.default_rng(9).standard_normal(shape)
+    gaps = whole.copy()
+    gaps[0], gaps[1, ...] = np.nan, np.where(np.random.default_rng(10).random(shape[1:]) < 0.5, np.nan, gaps[1])
+    names, values = statistics({"y": whole}, missing={"y"})
+    gap_names, gap_values = statistics({"y": gaps}, missing={"y"})
+    assert names == gap_names and names[-1] == "missing y" and np.isfinite(gap_values).all()
+    np.testing.assert_allclose(gap_values[2:], values[2:])
+    assert gap_values[0].tolist() == [0.0] * (len(names) - 1) + [1.0] and values[:, -1].tolist() == [0.0] * 4
+
+
+def test_nothing_missing_among_nothing():
+    assert statistics({"y": np.zeros((0, 5))}, missing=["y"])[1].shape == (0, 9)
+    empty = Ragged.of([np.zeros(0), np.ones(2)])
+    assert statistics({"y": empty}, missing=["y"])[1][:, -2:].tolist() == [[0, 0], [0, 2]]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_checks_of_data_with_gaps_can_be_made(share):
+    """Constant statistics, and data sets without a single value, are no obstacle."""
+    rng = np.random.default_rng(11)
+    y = rng.standard_normal((400, 6))
+    y = np.where(rng.random(y.shape) < share, np.nan, y)
+    names, values = statistics({"y": y}, missing=["y"])
+    space = Space(names, values[:250], values[250:390], values[390:])
+    summaries = Summaries(tuple(map(str, range(10))), ("all",) * 10, {"statistics": space})
+    for check in (misspecification, prior_predictive):
+        found = check.compute(summaries, check.Config()).values
+        alone = [value for value in found if value.value is not None and value.parameter != "all"]
+        assert len(alone) == 10 and not any(value.warning for value in alone)

@@ -1,0 +1,30 @@
+"""Missing values (NaN) become 0, and one more channel for each says which values were observed (1) and which are missing (0)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from sbiwb.adapters._transform import Measured, TransformConfig
+
+
+class NanToMask:
+    """(rows, C) to (rows, 2 C): the values, then whether each was observed."""
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        missing = np.isnan(values)
+        return np.concatenate([np.where(missing, 0.0, values), ~missing], axis=1)
+
+    def inverse(self, values: np.ndarray) -> np.ndarray:
+        known, observed = np.split(values, 2, axis=1)
+        return np.where(observed == 1, known, np.nan)
+
+
+class Config(TransformConfig):
+    """No options."""
+
+    fills: ClassVar[bool] = True
+
+    def build(self, measured: Measured) -> NanToMask:
+        return NanToMask()

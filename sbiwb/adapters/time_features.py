@@ -1,0 +1,50 @@
+"""Further channels for the position in a series: from 0 to 1, and sine and cosine of given periods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from sbiwb.adapters._transform import Measured, SeriesConfig
+from sbiwb.contracts import SeriesTransform
+
+Period = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class TimeFeatures(SeriesTransform):
+    """(rows, C) to (rows, C + 1 + 2 P): t / last, and sin and cos of 2 pi t / period for each of P periods, t = 0, 1, ...
+
+    Args:
+        channels: C.
+        last: Last position of the longest training series.
+        periods: P periods, in steps.
+    """
+
+    channels: int
+    last: int
+    periods: tuple[float, ...]
+
+    def forward(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        t = np.arange(len(values)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        turns = [2 * np.pi * t / period for period in self.periods]
+        waves = [wave(turn) for turn in turns for wave in (np.sin, np.cos)]
+        return np.column_stack([values, t / max(1, self.last), *waves])
+
+    def inverse(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return values[:, : self.channels]
+
+
+class Config(SeriesConfig):
+    """Which channels are added."""
+
+    periods: list[Period] = Field([], description="Periods, in steps, of which sine and cosine are added, such as 7 for days of a week.")
+
+    def measure_series(self, values: np.ndarray, lengths: np.ndarray) -> Measured:
+        return {"channels": [values.shape[1]], "last": [int(lengths.max()) - 1]}
+
+    def build(self, measured: Measured) -> TimeFeatures:
+        return TimeFeatures(measured["channels"][0], measured["last"][0], tuple(self.periods))
