@@ -1,4 +1,4 @@
-"""Discrete distributions, for context variables: integer values in float64 arrays; a concrete file is only the maths."""
+"""Discrete distributions: whole numbers in float64 arrays; a concrete file is only the maths."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ class Discrete(Distribution):
     def _refuse(self) -> NoReturn:
         raise ConfigError(
             f"a discrete distribution ({type(self).__name__}) has no map to a normal variable",
-            todo="Discrete distributions serve as context only: move it to problem.context, or take a continuous prior.",
+            todo="A discrete parameter is known by the place of its value among its levels; for a normal variable take a continuous prior.",
         )

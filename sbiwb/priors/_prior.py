@@ -50,7 +50,9 @@ class Prior:
         self.columns = tuple(column for name, part in self.distributions.items() for column in _columns(name, part))
 
     def sample(self, rng: np.random.Generator, n: int) -> Theta:
-        """n draws of each parameter, (n,) or (n, K): first the joint ones in one call, then the others in order.
+        """n draws of each parameter, (n,) or (n, K), integers where it is discrete.
+
+        The joint ones are drawn first, in one call, then the others in order.
 
         Raises:
             ConfigError: A parameter is joint, and there is no sampler.
@@ -58,7 +60,8 @@ class Prior:
         """
         joint = self._sample_joint(rng, n) if self.joint else {}
         return {
-            name: joint[name] if name in joint else part.sample(rng, n).reshape(n, *part.event) for name, part in self.distributions.items()
+            name: joint[name] if name in joint else _typed(part, part.sample(rng, n)).reshape(n, *part.event)
+            for name, part in self.distributions.items()
         }
 
     def stack(self, theta: Mapping[str, Any]) -> np.ndarray:
@@ -82,11 +85,14 @@ class Prior:
         return np.concatenate([arrays[name].reshape(n, part.size) for name, part in self.distributions.items()], axis=1)
 
     def unstack(self, theta: np.ndarray) -> Theta:
-        """The inverse of `stack`: (..., D) to (...,) of a scalar and (..., K) of a vector-valued parameter."""
-        return {name: theta[..., self.slices[name]].reshape(*theta.shape[:-1], *part.event) for name, part in self.distributions.items()}
+        """The inverse of `stack`: (..., D) to (...,) of a scalar, (..., K) of a vector-valued parameter; integers where it is discrete."""
+        return {
+            name: _typed(part, theta[..., self.slices[name]]).reshape(*theta.shape[:-1], *part.event)
+            for name, part in self.distributions.items()
+        }
 
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
-        """Log-density of theta (N, D), shape (N,); -inf outside the support.
+        """Log-density of theta (N, D), shape (N,), log-mass where a parameter is discrete; -inf outside the support.
 
         Raises:
             ConfigError: A parameter is joint, so that its density is known by sampling alone.
@@ -138,6 +144,11 @@ class Prior:
                 todo="Return a dict with one array for each parameter of kind 'joint', and no other.",
             )
         return {name: _checked(name, drawn[name], self.distributions[name], n=n, where=where) for name in self.joint}
+
+
+def _typed(part: Distribution, values: np.ndarray) -> np.ndarray:
+    """Values as simulators are given them: integers, which can be an index, where the parameter is discrete."""
+    return values.astype(np.int64) if part.discrete else values
 
 
 def _columns(name: str, part: Distribution) -> list[str]:

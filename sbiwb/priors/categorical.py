@@ -1,4 +1,4 @@
-"""Whole numbers 0 to k - 1 with given probabilities; for context variables such as an experimental condition."""
+"""Whole numbers 0 to k - 1 with given probabilities; for an experimental condition, or the index of a model to be inferred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole numbers from low to high, both included, equally likely; for context variables."""
+"""Whole numbers from low to high, both included, equally likely; for a context variable or a discrete parameter."""
 
 from __future__ import annotations
 

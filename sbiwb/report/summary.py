@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 LEVELS = {"q2.5": 2.5, "q5": 5.0, "q25": 25.0, "median": 50.0, "q75": 75.0, "q95": 95.0, "q97.5": 97.5}
+MOST_LEVELS = 20  # of a discrete parameter whose levels get a column each
 HDI = 0.94  # ArviZ's own choice: columns hdi_3% and hdi_97%
 
 
@@ -35,6 +36,8 @@ class Row:
         mcse_mean: Monte-Carlo standard error of the mean, sd / sqrt(S): the draws are independent.
         contraction: 1 - variance / prior variance; None where that variance is not known.
         prior: Mean and sd under the prior, where they are known.
+        masses: Share of the draws at each value that a discrete parameter of the run can have; None where this quantity cannot have it.
+        epistemic: Share of the variance that comes from uncertain weights of the network; None where that is not known.
     """
 
     data_set: str
@@ -47,6 +50,8 @@ class Row:
     mcse_mean: float
     contraction: float | None
     prior: Moments | None
+    masses: dict[float, float | None] = field(default_factory=dict)
+    epistemic: float | None = None
 
     @property
     def columns(self) -> dict[str, float | None]:
@@ -64,18 +69,36 @@ class Row:
             "contraction": self.contraction,
             "prior_mean": None if self.prior is None else self.prior.mean,
             "prior_sd": None if self.prior is None else self.prior.sd,
+            **({} if self.epistemic is None else {"epistemic_share": self.epistemic}),
+            **{f"p({value:g})": mass for value, mass in self.masses.items()},
         }
 
 
-def summarise(label: str, draws: Mapping[str, np.ndarray], prior: Mapping[str, Moments] | None = None) -> list[Row]:
+def summarise(
+    label: str,
+    draws: Mapping[str, np.ndarray],
+    prior: Mapping[str, Moments] | None = None,
+    levels: Mapping[str, Sequence[float]] | None = None,
+) -> list[Row]:
     """Rows for one data set.
 
     Args:
         label: Of the data set.
         draws: Draws (S,) of each quantity.
         prior: Of those quantities whose prior variance is known.
+        levels: Values of each discrete quantity; where they are 20 at most, each has a column `p(value)`, the same in all rows.
     """
-    return [_row(label, name, values, (prior or {}).get(name)) for name, values in draws.items()]
+    few = {name: values for name, values in (levels or {}).items() if len(values) <= MOST_LEVELS}
+    every = sorted({value for values in few.values() for value in values})
+    return [
+        replace(_row(label, name, values, (prior or {}).get(name)), masses=_masses(values, every, few.get(name, ())))
+        for name, values in draws.items()
+    ]
+
+
+def _masses(draws: np.ndarray, values: Sequence[float], own: Sequence[float]) -> dict[float, float | None]:
+    """The share of the draws at each value, None at values that are not its own."""
+    return {value: float((draws == value).mean()) if value in own else None for value in values}
 
 
 def moments(names: Sequence[str], prior_draws: np.ndarray, variance: np.ndarray) -> dict[str, Moments]:

@@ -63,6 +63,24 @@ def test_stack_and_unstack_are_inverse(prior):
     assert prior.unstack(np.zeros((4, 5, 7)))["beta"].shape == (4, 5)
 
 
+def test_discrete_parameters_reach_the_simulator_as_integers():
+    kinds = {
+        "k": {"kind": "categorical", "probabilities": [0.5, 0.5]},
+        "mu": "normal",
+        "n": {"kind": "uniform_integer", "high": 9, "shape": [2]},
+    }
+    prior = Prior(distributions(**kinds))
+    theta = prior.sample(np.random.default_rng(0), 10)
+    stacked = prior.stack(theta)
+    for found in (theta, prior.unstack(stacked)):
+        assert {name: values.dtype.kind for name, values in found.items()} == {"k": "i", "mu": "f", "n": "i"}
+        assert all(np.array_equal(found[name], theta[name]) for name in theta)
+    assert stacked.dtype == np.float64 and prior.inside(stacked).all() and not prior.inside(stacked + 0.5)[:, [0, 2, 3]].any()
+    masses = np.log(0.5) + 2 * np.log(0.1) - 0.5 * (theta["mu"] ** 2 + np.log(2 * np.pi))
+    np.testing.assert_allclose(prior.log_prob(stacked), masses)
+    assert np.isneginf(prior.log_prob(stacked + 0.5)).all()
+
+
 def test_stack_names_what_is_missing_or_misshapen(prior):
     theta = prior.sample(np.random.default_rng(0), 10)
     with pytest.raises(DataError, match=r"no values of 'one'.*Give each of 'beta', 'weights', 'one', 'pair'"):

@@ -199,9 +199,9 @@ def test_discrete_draws_have_the_mass(options, reference):
 
 
 @cases(DISCRETE)
-def test_discrete_serve_as_context_only(options, reference):
+def test_discrete_have_no_map_to_a_normal_variable(options, reference):
     for method in ("to_normal", "from_normal"):
-        with pytest.raises(ConfigError, match=r"no map to a normal variable.*context only.*problem\.context"):
+        with pytest.raises(ConfigError, match=r"no map to a normal variable.*place of its value among its levels"):
             getattr(build(options), method)(np.zeros((1, 1)))
 
 

@@ -60,3 +60,13 @@ def test_contraction_is_against_the_variance_of_the_prior():
     assert known.contraction == pytest.approx(1 - (4 / 3) / 4) and known.prior == Moments(prior["a"].mean, 2.0)
     assert unknown.contraction is None and unknown.prior is None and unknown.columns["prior_sd"] is None
     assert summarise("one", {"a": 10 * draws}, prior)[0].contraction < 0  # wider than the prior: said, not clipped
+
+
+def test_levels_have_their_share_of_the_draws():
+    draws = {"k": np.array([0, 2, 2, 2]), "mu": np.array([0.0, 2.0, 1.0, 3.0]), "n": np.array([1, 1, 1, 2]), "many": np.arange(4)}
+    k, mu, n, many = summarise("one", draws, levels={"k": (0, 1, 2), "n": (1, 2, 10), "many": range(21)})
+    assert [k.columns[f"p({value})"] for value in (0, 1, 2, 10)] == [0.25, 0.0, 0.75, None]
+    assert [n.columns[f"p({value})"] for value in (0, 1, 2, 10)] == [None, 0.75, 0.25, 0.0]
+    assert [row.columns[f"p({value})"] for row in (mu, many) for value in (0, 1, 2, 10)] == [None] * 8
+    assert list(k.columns) == list(mu.columns) == list(n.columns) and k.mean == 1.5
+    assert not any(name.startswith("p(") for name in summarise("one", draws)[0].columns)
