@@ -230,12 +230,14 @@ class WeightDraws:
         mean: Mean of the draws under each of W weight draws, (N, W, D).
         variance: Their variance (ddof 1), (N, W, D).
         draws: Posterior draws under each weight draw.
+        shares: Of each weight draw in the posterior, (W,); None where all are equal.
     """
 
     names: tuple[str, ...]
     mean: np.ndarray
     variance: np.ndarray
     draws: int
+    shares: np.ndarray | None = None
 
 
 KINDS: dict[str, type] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from sbiwb.contracts import InferenceNetwork
 
     class Network(InferenceNetwork, Protocol):
-        """What is trained: summaries and a density."""
+        """Summaries and a density."""
+
+        gives: str
 
         def eval(self) -> object: ...
         def summarise(self, inputs: dict[str, tuple[torch.Tensor, torch.Tensor | None]]) -> torch.Tensor: ...
@@ -39,6 +42,11 @@ class Inputs(Protocol):
 
 class Unconstrained(Protocol):
     """The map of theta to z, as the posterior sees it."""
+
+    @property
+    def levels(self) -> Mapping[str, Sequence[float]]:
+        """The values of each discrete parameter."""
+        ...
 
     def forward(self, theta: np.ndarray) -> np.ndarray: ...
     def inverse(self, z: np.ndarray) -> np.ndarray: ...
@@ -66,10 +74,11 @@ class Posterior:
         theta_map: Theta to z and back.
         inputs: Input adapters by name.
         read: From x in any of these forms to N data sets of each variable that the inputs read.
-        network: The trained estimator.
+        networks: The trained networks, W of them; draws mix theirs.
         device: Where it lives.
         threads: Chunks worked on at a time.
         units: Of the parameters, by name; may be incomplete.
+        shares: Of each network in the mixture, (W,); None where there is one.
 
     Example:
         >>> posterior = load_posterior("runs/influenza")                        # doctest: +SKIP
@@ -82,10 +91,16 @@ class Posterior:
     theta_map: Unconstrained
     inputs: Mapping[str, Inputs]
     read: Callable[[Any], Mapping[str, Variable]]
-    network: Network
+    networks: Sequence[Network]
     device: str = "cpu"
     threads: int = 1
     units: Mapping[str, str] = field(default_factory=dict)
+    shares: Sequence[float] = (1.0,)
+
+    @property
+    def gives(self) -> str:
+        """`joint`: a density of all parameters; `marginals`: draws of each alone; `estimate`: one number for each."""
+        return self.networks[0].gives
 
     def sample(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> np.ndarray:
         """Draws for every data set in x.
@@ -101,17 +116,19 @@ class Posterior:
         Raises:
             DataError: A variable is missing, of another shape, or not finite.
         """
-        rng = np.random.default_rng(rng)
-        features = self._features(x)
-        draws = np.empty((len(features), n, len(self.columns)))
-        pieces = ((where, rng.standard_normal(draws[where].shape, dtype=np.float32)) for where in _blocks(len(features), n))
-
-        def fill(piece: tuple[tuple[slice, slice], np.ndarray]) -> None:
-            where, noise = piece
-            draws[where] = self._transport(noise, features[where[0]])
-
-        _each(fill, pieces, self.threads)
+        rng, read = np.random.default_rng(rng), self.read(x)
+        if len(self.networks) == 1:
+            return self._drawn(self.networks[0], read, n, rng)
+        draws = np.empty((_count(read), n, len(self.columns)))
+        chosen = rng.choice(len(self.networks), n, p=self.shares)
+        for which in np.unique(chosen):
+            draws[:, chosen == which] = self._drawn(self.networks[which], read, int((chosen == which).sum()), rng)
         return draws
+
+    def sample_each(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> Iterator[np.ndarray]:
+        """Draws of each of the W networks by itself, (N, n, D) float64 each; arguments as in `sample`."""
+        rng, read = np.random.default_rng(rng), self.read(x)
+        return (self._drawn(network, read, n, rng) for network in self.networks)
 
     def sample_torch(
         self, x: Any, n: int, rng: np.random.Generator | int | None = None, *, dtype: torch.dtype = torch.float64
@@ -141,23 +158,17 @@ class Posterior:
         Raises:
             DataError: Theta or a variable is missing or of another shape.
         """
-        theta = self._stacked(theta)
-        features = self._features(x)
-        if theta.shape[0] != len(features) or theta.shape[-1] != len(self.columns) or theta.ndim not in (2, 3):
+        self._check_density()
+        theta, read = self._stacked(theta), self.read(x)
+        count = _count(read)
+        if theta.shape[0] != count or theta.shape[-1] != len(self.columns) or theta.ndim not in (2, 3):
             raise DataError(
-                f"theta has shape {theta.shape}; expected (N, D) or (N, S, D) with N = {len(features)}, D = {len(self.columns)}",
+                f"theta has shape {theta.shape}; expected (N, D) or (N, S, D) with N = {count}, D = {len(self.columns)}",
                 where="log_prob",
                 todo="One row of theta, or S rows, for each data set.",
             )
-        flat = theta.reshape(-1, theta.shape[-1])
-        each = len(flat) // len(features)
-        density = np.empty(len(flat))
-
-        def fill(piece: slice) -> None:
-            density[piece] = self._log_prob(flat[piece], features[np.arange(piece.start, piece.stop) // each])
-
-        _each(fill, iter(_pieces(len(flat), CHUNK_DRAWS)), self.threads)
-        return density.reshape(theta.shape[:-1])
+        found = [self._density(network, theta, read) + _log(share) for network, share in zip(self.networks, self.shares, strict=True)]
+        return found[0] if len(found) == 1 else np.logaddexp.reduce(found)
 
     def log_prob_torch(self, theta: Any, x: Any, *, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """The densities of `log_prob` as a tensor (N,) or (N, S) on the network's device, without gradients."""
@@ -175,11 +186,11 @@ class Posterior:
     def strange(self, x: Any) -> list[str]:
         """Sentences about values in x that no training simulation had."""
         columns = self.read(x)
-        return [sentence for adapter in self.inputs.values() for sentence in adapter.outside(columns)]
+        return list(dict.fromkeys(sentence for adapter in self.inputs.values() for sentence in adapter.outside(columns)))
 
     def features(self, x: Any) -> np.ndarray:
-        """What the summary networks make of the N data sets in x, (N, H)."""
-        return self._features(x).double().cpu().numpy()
+        """What the summary networks make of the N data sets in x, (N, H); of several networks, the first."""
+        return self._features(self.networks[0], self.read(x)).double().cpu().numpy()
 
     def _by_name(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Theta (..., D) as (...,) of each scalar and (..., K) of each vector-valued parameter."""
@@ -196,34 +207,74 @@ class Posterior:
         columns = {name: _float64(theta[name]) for name in places}
         return np.concatenate([values[..., None] if isinstance(places[name], int) else values for name, values in columns.items()], axis=-1)
 
-    @torch.no_grad()
-    def _features(self, x: Any) -> torch.Tensor:
-        """Summaries of all data sets, (N, H)."""
-        self.network.eval()
-        columns = self.read(x)
-        n = len(next(iter(columns.values())))
-        return torch.cat([self._summarise({name: take(columns[name], rows) for name in columns}) for rows in _rows(n, CHUNK_ROWS)])
+    def _check_density(self) -> None:
+        if self.gives != "joint":
+            raise DataError(
+                "is asked of a point network, which has no density", where="log_prob", todo="Use model.inference: {kind: nsf} for a posterior density."
+            )
 
-    def _summarise(self, x: Columns) -> torch.Tensor:
+    def _drawn(self, network: Network, read: Columns, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws of one network, (N, n, D)."""
+        features = self._features(network, read)
+        draws = np.empty((len(features), n, len(self.columns)))
+        pieces = ((where, rng.standard_normal(draws[where].shape, dtype=np.float32)) for where in _blocks(len(features), n))
+
+        def fill(piece: tuple[tuple[slice, slice], np.ndarray]) -> None:
+            where, noise = piece
+            draws[where] = self._transport(network, noise, features[where[0]])
+
+        _each(fill, pieces, self.threads)
+        return draws
+
+    def _density(self, network: Network, theta: np.ndarray, read: Columns) -> np.ndarray:
+        """log q of one network at theta (N, D) or (N, S, D), (N,) or (N, S)."""
+        features = self._features(network, read)
+        flat = theta.reshape(-1, theta.shape[-1])
+        each = len(flat) // len(features)
+        density = np.empty(len(flat))
+
+        def fill(piece: slice) -> None:
+            density[piece] = self._log_prob(network, flat[piece], features[np.arange(piece.start, piece.stop) // each])
+
+        _each(fill, iter(_pieces(len(flat), CHUNK_DRAWS)), self.threads)
+        return density.reshape(theta.shape[:-1])
+
+    @torch.no_grad()
+    def _features(self, network: Network, read: Columns) -> torch.Tensor:
+        """Summaries of all data sets, (N, H)."""
+        network.eval()
+        rows = _rows(_count(read), CHUNK_ROWS)
+        return torch.cat([self._summarise(network, {name: take(values, piece) for name, values in read.items()}) for piece in rows])
+
+    def _summarise(self, network: Network, x: Columns) -> torch.Tensor:
         tensors = {}
         for name, adapter in self.inputs.items():
             values, mask = adapter.apply(x)
             tensors[name] = (_tensor(values, self.device), None if mask is None else _tensor(mask, self.device))
-        return self.network.summarise(tensors)
+        return network.summarise(tensors)
 
     @torch.no_grad()
-    def _transport(self, noise: np.ndarray, features: torch.Tensor) -> np.ndarray:
-        z = self.network.transport(_tensor(noise, self.device), features).double().cpu().numpy()
+    def _transport(self, network: Network, noise: np.ndarray, features: torch.Tensor) -> np.ndarray:
+        z = network.transport(_tensor(noise, self.device), features).double().cpu().numpy()
         return self.theta_map.inverse(z.reshape(-1, z.shape[-1])).reshape(z.shape)
 
     @torch.no_grad()
-    def _log_prob(self, theta: np.ndarray, features: torch.Tensor) -> np.ndarray:
+    def _log_prob(self, network: Network, theta: np.ndarray, features: torch.Tensor) -> np.ndarray:
         jacobian = self.theta_map.log_abs_det(theta)
         inside = np.isfinite(jacobian)
         z = np.zeros_like(theta)
         z[inside] = self.theta_map.forward(theta[inside])
-        log_q = self.network.log_prob(_tensor(z.astype(np.float32), self.device), features).double().cpu().numpy()
+        log_q = network.log_prob(_tensor(z.astype(np.float32), self.device), features).double().cpu().numpy()
         return np.where(inside, log_q + jacobian, -np.inf)
+
+
+def _count(read: Columns) -> int:
+    """N, the data sets."""
+    return len(next(iter(read.values())))
+
+
+def _log(share: float) -> float:
+    return math.log(share) if share else -math.inf
 
 
 def _places(columns: Sequence[str]) -> dict[str, int | list[int]]:

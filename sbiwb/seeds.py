@@ -24,6 +24,10 @@ STREAMS = {
     "prior": 13,
     "replicas": 14,
     "local": 15,
+    "member": 16,
+    "noise": 17,
+    "components": 18,
+    "bootstrap": 19,
 }
 
 

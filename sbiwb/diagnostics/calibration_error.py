@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NEEDS = "marginals"
 NAME = "calibration_error"
 LEVELS = np.linspace(0.005, 0.995, 20)
 REPETITIONS = 10_000  # exact posteriors, the worst of which says what chance does

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NEEDS = "marginals"
 FEWEST_DRAWS = 4
 MAIN = "coverage_log_gamma"
 

@@ -2,9 +2,10 @@
 
     share = max(0, B) / (max(0, B) + mean_w Var_w),    B = Var_w(mean_w) - mean_w(Var_w) / n
 
-for W weight draws with n posterior draws each; both variances with ddof 1. The means of n draws scatter even where all weights agree;
-the last term takes that out (20 weight draws of 50 draws each would show 2 % where there is none). The value is the median over test
-pairs, of shares that may be negative, so that noise around 0 does not add up; below 0 the median is told as 0.
+for W weight draws, or members of an ensemble, with n posterior draws each; both variances with ddof 1. The means of n draws scatter even
+where all weights agree; the last term takes that out (20 weight draws of 50 draws each would show 2 % where there is none). Where
+their shares w of the posterior differ, means are weighted, and Var_w is unbiased for weights: sum w (m - mean)^2 / (1 - sum w^2), its
+noise sum w (1 - w) Var_w / n / (1 - sum w^2). The value is the median over test pairs, of shares that may be negative, so that noise around 0 does not add up; below 0 the median is told as 0.
 
 Warning: B scatters by a factor 1 ± sqrt(2 / (W - 1)); take 10 weight draws or more. A large share says that more training data, or
 better ones, would change the posterior; it is no sign that the posterior is wrong.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TAKES = "weight_draws"
+NEEDS = "estimate"
 NAME = "epistemic_share"
 LEVELS = (0.05, 0.5, 0.95)
 
@@ -81,9 +83,14 @@ def shares(weights: WeightDraws) -> np.ndarray:
     """Epistemic share of each test pair and parameter, not cut at 0, (N, D); NaN where it cannot be had."""
     if weights.mean.shape[1] < 2 or weights.draws < 2:
         return np.full((len(weights.mean), len(weights.names)), np.nan)
+    w = weights.mean.shape[1]
+    share = (np.full(w, 1 / w) if weights.shares is None else np.asarray(weights.shares, float))[:, None]
+    free = 1 - (share**2).sum()
     with np.errstate(all="ignore"):
-        within = weights.variance.mean(axis=1, dtype=float)
-        between = weights.mean.var(axis=1, ddof=1, dtype=float) - within / weights.draws
+        mean, variance = weights.mean.astype(float), weights.variance.astype(float)
+        within = (share * variance).sum(axis=1)
+        between = (share * (mean - (share * mean).sum(axis=1, keepdims=True)) ** 2).sum(axis=1) / free
+        between -= (share * (1 - share) * variance).sum(axis=1) / weights.draws / free
         return between / (np.maximum(0.0, between) + within)
 
 

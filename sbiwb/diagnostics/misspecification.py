@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TAKES = "summaries"
+NEEDS = "estimate"
 SPACES = {"network": "the summary network's features", "statistics": "statistics of the observables"}
 FEWEST = 20  # simulations, in training and in test
 MOST_KERNEL = 4_000  # training simulations that the kernel looks at

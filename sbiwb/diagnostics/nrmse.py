@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DRAWS, MEAN = "nrmse_draws", "nrmse_mean"
 
 
+NEEDS = "estimate"
+
+
 class Config(Part):
     """Options of the normalised error."""
 

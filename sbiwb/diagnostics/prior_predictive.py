@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TAKES = "summaries"
+NEEDS = "estimate"
 SPACE = "statistics"
 NAME = "prior_predictive_p"
 LEVELS = (0.025, 0.25, 0.5, 0.75, 0.975)

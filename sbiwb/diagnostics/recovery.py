@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NEEDS = "estimate"
 MOST_POINTS = 200  # in a panel
 QUANTILES = (0.025, 0.5, 0.975)
 NAMES = ("recovery_r", "recovery_r2", "recovery_slope")

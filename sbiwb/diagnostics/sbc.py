@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BINS, FEWEST_BINS = 20, 5
+NEEDS = "marginals"
 MAIN = "sbc_log_gamma"
 WITH_DATA = "·x"  # ends the name of theta_j * h_j(x)
 

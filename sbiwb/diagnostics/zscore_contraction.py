@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NEEDS = "marginals"
 MOST_POINTS = 1000  # in a panel
 
 

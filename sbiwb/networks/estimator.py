@@ -8,40 +8,100 @@ import torch
 from torch import Tensor, nn
 
 from sbiwb.contracts import InferenceNetwork
+from sbiwb.networks.summary._mmd import mmd_to_normal
 
 Inputs = Mapping[str, tuple[Tensor, Tensor | None]]
 
 
 class Estimator(nn.Module):
-    """Everything that is trained, as one module; its `forward` is the log-density, so that it can be compiled and distributed.
+    """One network; its `forward` is what training maximises, so that it can be compiled and distributed.
 
     Args:
         summaries: A summary network for each input, by name; features are joined in this order.
-        inference: The density given H features, H the sum over summaries.
+        inference: The density given H features, H the sum over summaries, or what `fusion` makes of them.
+        fusion: A network from the joined features to those that `inference` sees; None where they are the same.
+        mmd_weights: By input, what the squared MMD between its summaries and N(0, I) is multiplied by in the loss; none where left out.
     """
 
-    def __init__(self, summaries: Mapping[str, nn.Module], inference: nn.Module) -> None:
+    members = 1
+
+    def __init__(
+        self,
+        summaries: Mapping[str, nn.Module],
+        inference: nn.Module,
+        *,
+        fusion: nn.Module | None = None,
+        mmd_weights: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__()
         self.names = tuple(summaries)
         self.summaries = nn.ModuleList(summaries.values())  # a list: names may hold dots, which modules' names must not
+        self.fusion = fusion
         self.inference = inference
+        self.mmd_weights = dict(mmd_weights or {})
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What `forward` adds to the loss besides the density, by name."""
+        return ("mmd",) if self.mmd_weights else ()
+
+    @property
+    def gives(self) -> str:
+        """`joint`: a density of all parameters; `marginals`: draws of each alone; `estimate`: one number for each."""
+        return getattr(self.inference, "gives", "joint")
+
+    @property
+    def likelihood(self) -> bool:
+        """Whether what training maximises is the log-density itself."""
+        return not hasattr(self.inference, "loss")
 
     def summarise(self, inputs: Inputs) -> Tensor:
-        """Features (B, H) of all inputs, each values (B, C) or (B, M, C) with its mask (B, M) or None."""
-        parts = [summary(*inputs[name]) for name, summary in zip(self.names, self.summaries, strict=True)]
-        return torch.cat(parts, dim=-1)
+        """Features (B, H) of all inputs, each values (B, C), (B, M, C) or (B, *grid, C) with its mask (B, M) or None."""
+        return self._join(self._summaries(inputs))
 
-    def forward(self, z: Tensor, inputs: Inputs) -> Tensor:
-        """log q(z | inputs) of z (B, D), shape (B,)."""
-        return self.log_prob(z, self.summarise(inputs))
+    def forward(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """What training maximises, (B,): log q(z | inputs), or minus the loss of a network that has one; and penalties, in training."""
+        parts = self._summaries(inputs)
+        objective = self._objective(z, self._join(parts))
+        return objective, self._penalties(parts)
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features) of z (B, D) and features (B, H), shape (B,)."""
-        return self._density().log_prob(z, features)
+        return self._inference.log_prob(z, features)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D) of standard normal noise (N, S, D) and features (N, H): S draws for each data set."""
-        return self._density().transport(noise, features)
+        return self._inference.transport(noise, features)
 
-    def _density(self) -> InferenceNetwork:
+    def components(self) -> list[Estimator]:
+        """The networks whose mixture is the posterior: this one."""
+        return [self]
+
+    def mixture(self) -> list[float]:
+        """The share of each component."""
+        return [1.0]
+
+    def penalised(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Features (B, H) and penalties (P,) of a step."""
+        parts = self._summaries(inputs)
+        return self._join(parts), self._penalties(parts)
+
+    def _summaries(self, inputs: Inputs) -> list[Tensor]:
+        return [summary(*inputs[name]) for name, summary in zip(self.names, self.summaries, strict=True)]
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        joined = torch.cat(parts, dim=-1)
+        return joined if self.fusion is None else self.fusion(joined, None)
+
+    def _penalties(self, parts: list[Tensor]) -> Tensor:
+        if not (self.training and self.mmd_weights):
+            return parts[0].new_zeros(len(self.terms))
+        by_name = dict(zip(self.names, parts, strict=True))
+        return torch.stack([weight * mmd_to_normal(by_name[name]) for name, weight in self.mmd_weights.items()]).sum(0, keepdim=True)
+
+    def _objective(self, z: Tensor, features: Tensor) -> Tensor:
+        return self._inference.log_prob(z, features) if self.likelihood else -self.inference.loss(z, features)  # type: ignore[operator]
+
+    @property
+    def _inference(self) -> InferenceNetwork:
         return self.inference  # type: ignore[return-value]

@@ -15,6 +15,7 @@ from sbiwb.report.netcdf import netcdf
 from sbiwb.report.simulated import shown_simulations, simulated_picture
 from sbiwb.report.summary import Moments, Row, moments, summarise
 from sbiwb.report.tables import draws_csv, draws_hdf5, flat, summary_csv, too_long_for_csv
+from sbiwb.report.weights import log_variances_picture, shares_picture
 
 __all__ = [
     "Compared",
@@ -26,12 +27,14 @@ __all__ = [
     "draws_hdf5",
     "flat",
     "forest_picture",
+    "log_variances_picture",
     "loss_picture",
     "moments",
     "netcdf",
     "pairs_picture",
     "predictive_picture",
     "rates_picture",
+    "shares_picture",
     "shown_picture",
     "shown_simulations",
     "simulated_picture",

@@ -38,7 +38,7 @@ class Compared:
         steps: Steps of training; None where training has not ended.
         train_seconds: Wall time of the training; of its last start where it was interrupted.
         draws_per_s: Posterior draws a second, measured now on this machine.
-        weights: Numbers that the network learned.
+        weights: Numbers that the network learned; None where training has not ended.
     """
 
     run: str
@@ -54,7 +54,7 @@ class Compared:
     steps: int | None
     train_seconds: float | None
     draws_per_s: float
-    weights: int
+    weights: int | None
 
 
 def comparison_csv(rows: Sequence[Compared]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,11 @@ class TensorPairs:
         """A slice of the pairs, without copying."""
         cut = {name: (values[piece], None if mask is None else mask[piece]) for name, (values, mask) in self.inputs.items()}
         return TensorPairs(self.z[piece], cut)
+
+    def reshaped(self, change: Callable[[Tensor], Tensor]) -> TensorPairs:
+        """The pairs with every tensor changed."""
+        inputs = {name: (change(values), None if mask is None else change(mask)) for name, (values, mask) in self.inputs.items()}
+        return TensorPairs(change(self.z), inputs)
 
     def chunks(self, size: int) -> Iterator[TensorPairs]:
         """All pairs in order, `size` at a time."""
@@ -104,6 +109,7 @@ class MemoryPairs(Source):
         data: The pairs, the same in every rank.
         batch_size: Rows a step; all where there are fewer. The rest of an epoch that fills no batch is left out, another one each time.
         seed: `train.seed`.
+        rows: Which of the pairs there are, (N,); None for all of them, each once.
         rank: Which of `world` processes this is; it takes every `world`-th row of a batch.
         world: Processes that train together.
 
@@ -111,7 +117,9 @@ class MemoryPairs(Source):
         ConfigError: The batch cannot be shared equally.
     """
 
-    def __init__(self, data: TensorPairs, batch_size: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, data: TensorPairs, batch_size: int, seed: int, *, rows: np.ndarray | None = None, rank: int = 0, world: int = 1
+    ) -> None:
         self.pairs: int | None = len(data)
         self.data, self.batch_size, self.seed = data, min(batch_size, len(data)), seed
         self.rank, self.world = rank, world
@@ -122,12 +130,63 @@ class MemoryPairs(Source):
                 todo=f"Take {max(world, self.batch_size - self.batch_size % world)}, of at most {len(data)} pairs.",
             )
         self.steps_per_epoch = len(data) // self.batch_size
+        self._rows = np.arange(len(data)) if rows is None else rows
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def batch(self, step: int) -> TensorPairs:
+        return self.data.take(self.rows(step))
+
+    def rows(self, step: int) -> Tensor:
+        """This rank's rows of a step, on the device."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            order = generator(self.seed, "epoch", epoch).permutation(len(self.data))
+            order = self._rows[generator(self.seed, "epoch", epoch).permutation(len(self._rows))]
             self._epoch, self._order = epoch, torch.from_numpy(order).to(self.data.z.device)
         rows = self._order[place * self.batch_size : (place + 1) * self.batch_size]
-        return self.data.take(rows[self.rank :: self.world] if self.world > 1 else rows)
+        return rows[self.rank :: self.world] if self.world > 1 else rows
+
+
+class MemberPairs(Source):
+    """Batches of M networks that train together, side by side: z (M, B, D), and inputs with M in front likewise.
+
+    Args:
+        sources: One for each network, on the same data.
+    """
+
+    def __init__(self, sources: Sequence[MemoryPairs]) -> None:
+        self._sources, first = tuple(sources), sources[0]
+        self.pairs: int | None = first.pairs
+        self.batch_size, self.steps_per_epoch = first.batch_size, first.steps_per_epoch
+
+    def batch(self, step: int) -> TensorPairs:
+        rows = torch.cat([source.rows(step) for source in self._sources])
+        return self._sources[0].data.take(rows).reshaped(lambda one: one.unflatten(0, (len(self._sources), -1)))
+
+
+class SharedPairs(Source):
+    """The batches of another source, the same for each of M networks that train together.
+
+    Args:
+        source: Whose batches.
+        members: M.
+    """
+
+    def __init__(self, source: Source, members: int) -> None:
+        self.source, self.members = source, members
+        self.pairs: int | None = source.pairs
+        self.batch_size, self.steps_per_epoch = source.batch_size, source.steps_per_epoch
+
+    def batch(self, step: int) -> TensorPairs:
+        return self.source.batch(step).reshaped(lambda one: one.expand(self.members, *one.shape))
+
+    def facts(self) -> dict[str, object]:
+        return self.source.facts()
+
+    def state(self) -> dict[str, Any]:
+        return self.source.state()
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.source.load(state)
+
+    def close(self) -> None:
+        self.source.close()

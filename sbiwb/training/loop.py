@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sbiwb.errors import TrainingError
 from sbiwb.training.data import Source, TensorPairs
+from sbiwb.training.events import Event, Finished, Stepped, Stopping, Validated, WentBack
 from sbiwb.training.flat import FlatWeights
 from sbiwb.training.options import TrainOptions
 from sbiwb.training.ranks import ALONE, Ranks
@@ -29,57 +30,6 @@ READ_EVERY = 20  # steps between looks at what the device knows
 BAD_STEPS = 20  # non-finite steps in a row, before the run goes back
 TIMES_BACK = 5  # before it gives up
 PLATEAU = 5  # validations without improvement, before the schedule `plateau` halves the rate
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """One optimiser step was issued."""
-
-    step: int
-
-
-@dataclass(frozen=True)
-class WentBack:
-    """The weights of an earlier step are back, and the learning rate is halved, because the loss was no number again and again."""
-
-    step: int
-    to: int
-    rate_scale: float
-
-
-@dataclass(frozen=True)
-class Validated:
-    """One validation of the averaged weights; losses in nats per pair, of z."""
-
-    step: int
-    train_loss: float
-    validation_loss: float
-    learning_rate: float
-    gradient_norm: float
-    skipped: int
-    improved: bool
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The end: at which step, why, and whether the validation loss was still falling."""
-
-    step: int
-    reason: str
-    best_step: int
-    best_loss: float
-    still_falling: bool
-    gap: float
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """One of the processes was asked to stop, and all are at this step."""
-
-    step: int
-
-
-Event = Stepped | Stopping | WentBack | Validated | Finished
 
 
 class HasRate(Protocol):
@@ -97,7 +47,7 @@ class Progress:
     best_step: int = 0
     waited: int = 0
     read: int = 0  # the step up to which losses were read
-    loss_sum: float = 0.0  # since the last validation
+    loss_sums: list[float] = field(default_factory=list)  # since the last validation: of the loss, and of each penalty
     loss_count: int = 0
     skipped: int = 0
     bad_in_a_row: int = 0
@@ -112,10 +62,10 @@ class Progress:
 
 
 class Trainer:
-    """Fits a module whose `forward(z, inputs)` is a log-density.
+    """Fits a module whose `forward(z, inputs)` gives log-densities and penalties.
 
     Args:
-        module: The estimator, on its device.
+        module: What is trained, on its device: an estimator, or several whose batches come side by side (`sbiwb.contracts.Trained`).
         source: Where training pairs come from.
         validation: Validation pairs on the same device.
         options: The section `train`.
@@ -143,14 +93,16 @@ class Trainer:
         self.steps = options.epochs * source.steps_per_epoch if options.epochs else options.steps
         self.schedule: HasRate = Schedule(options.schedule, options.learning_rate, self.steps, options.warmup)
         self.averaged = copy.deepcopy(module).requires_grad_(False)
-        self.weights = FlatWeights(module, extra=1)  # the loss travels with the gradient
+        self.members, self.terms = int(module.members), tuple(module.terms)  # type: ignore[arg-type]
+        self.weights = FlatWeights(module, extra=1 + len(self.terms))  # loss and penalties travel with the gradient
         self.averages = self.weights.vector.detach().clone()
         self.weights.lend(self.averages, self.averaged)
-        self.optimizer = torch.optim.AdamW([self.weights.vector], lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
+        decay = options.weight_decay if getattr(module, "decays", True) else 0.0
+        self.optimizer = torch.optim.AdamW([self.weights.vector], lr=options.learning_rate, weight_decay=decay, fused=True)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
-        self.recent = self.averages.new_zeros(READ_EVERY)  # losses, not finite where the gradient was not
-        self.norm = self.averages.new_zeros(())
+        self.recent = self.averages.new_zeros(READ_EVERY, 1 + len(self.terms))  # not finite where the gradient was not
+        self.norm = self.averages.new_zeros(self.members)
         self._good = self._vectors()
 
     @property
@@ -214,10 +166,10 @@ class Trainer:
         yield self._finished()
 
     def step(self) -> float:
-        """One step alone; its loss in nats per pair."""
+        """One step alone; its loss with all penalties, in nats per pair."""
         self.module.train()
         self._step()
-        return float(self.weights.extra)
+        return float(self.weights.extra.sum())
 
     @property
     def _is_due(self) -> bool:
@@ -246,12 +198,14 @@ class Trainer:
         self.weights.forget()
         try:
             with self.precision:
-                loss = -self.density(batch.z, batch.inputs).mean()
+                objective, penalties = self.density(batch.z, batch.inputs)
+                loss = penalties.sum() - objective.mean(-1).sum()  # each member's gradient is what it would be alone
             loss.backward()
         except RuntimeError as error:
             raise self._out_of_memory(error) from error
         self.weights.gather()
-        self.weights.extra.copy_(loss.detach())
+        self.weights.extra[0] = -objective.detach().mean()
+        self.weights.extra[1:] = penalties.detach() / self.members
         self.ranks.total(self.weights.gradient)
         if self.ranks.world > 1:
             self.weights.gradient.div_(self.ranks.world)
@@ -261,13 +215,13 @@ class Trainer:
     @torch.no_grad()
     def _update(self) -> None:
         """Clips, steps and averages; a step that is not finite changes no weight."""
-        gradient, place = self.weights.gradient[: len(self.weights.vector)], self.progress.step % READ_EVERY
-        torch.linalg.vector_norm(gradient, out=self.norm)
-        loss = torch.add(self.weights.extra, self.norm, alpha=0)  # not finite if either is not
-        self.recent[place : place + 1] = loss
+        gradient = self.weights.gradient[: len(self.weights.vector)].view(self.members, -1)
+        torch.linalg.vector_norm(gradient, dim=1, out=self.norm)
+        seen = torch.add(self.weights.extra, self.norm.sum(), alpha=0)  # not finite if either is not
+        self.recent[self.progress.step % READ_EVERY] = seen
         if self.options.clip_norm:
-            gradient.mul_((self.options.clip_norm / (self.norm + 1e-6)).clamp_(max=1))
-        self.optimizer.found_inf = (~loss.isfinite()).to(loss.dtype)[0]  # type: ignore[attr-defined]
+            gradient.mul_((self.options.clip_norm / (self.norm + 1e-6)).clamp_(max=1)[:, None])
+        self.optimizer.found_inf = (~seen.sum().isfinite()).to(seen.dtype)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.averages.lerp_(self.weights.vector, 1 - self._decay)
 
@@ -296,10 +250,11 @@ class Trainer:
         """Counts the losses since the last look."""
         progress = self.progress
         recent = self.recent.tolist()
+        progress.loss_sums = progress.loss_sums or [0.0] * (1 + len(self.terms))
         for step in range(progress.read, progress.step):
-            loss = recent[step % READ_EVERY]
-            good = math.isfinite(loss)
-            progress.loss_sum += loss if good else 0.0
+            losses = recent[step % READ_EVERY]
+            good = math.isfinite(sum(losses))
+            progress.loss_sums = [a + b for a, b in zip(progress.loss_sums, losses, strict=True)] if good else progress.loss_sums
             progress.loss_count += good
             progress.skipped += not good
             progress.bad_in_a_row = 0 if good else progress.bad_in_a_row + 1
@@ -344,21 +299,34 @@ class Trainer:
 
     @torch.no_grad()
     def validation_loss(self) -> float:
-        """Mean negative log-density of z over the validation pairs, by the averaged weights, in nats."""
+        """Mean negative log-density of z over the validation pairs, by the averaged weights (all members mixed), in nats."""
         self.averaged.eval()
         for kept, running in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
             kept.copy_(running)
-        members = max((values.shape[1] for values, _ in self.validation.inputs.values() if values.dim() > 2), default=1)
-        mine = self.validation[self.ranks.rank :: self.ranks.world]
-        parts = [-self.averaged(part.z, part.inputs).double().sum() for part in mine.chunks(max(64, VALIDATION_MEMBERS // members))]
+        parts = [-self.averaged(part.z, part.inputs)[0].double().sum() for part in self._chunks(self.validation[self.ranks.rank :: self.ranks.world])]
         total = torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=self.recent.device)
         self.ranks.total(total)
         return float(total) / len(self.validation)
 
+    def _chunks(self, pairs: TensorPairs) -> Iterator[TensorPairs]:
+        """Pairs in pieces that fit beside the network, whatever the members, steps or cells of a data set."""
+        members = max((values[0, ..., 0].numel() for values, _ in pairs.inputs.values() if len(values)), default=1)
+        return pairs.chunks(max(64, VALIDATION_MEMBERS // max(1, members)))
+
+    @torch.no_grad()
+    def _stack(self) -> None:
+        """Fits the shares of an ensemble's members to the validation pairs, with the best weights."""
+        self.averaged.load_state_dict(self.best)
+        self.averaged.eval()
+        ensemble: Any = self.averaged
+        ensemble.stack(torch.cat([ensemble.objectives(part.z, part.inputs) for part in self._chunks(self.validation)], dim=1))
+        self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
+
     def _validate(self) -> Validated:
         progress, options = self.progress, self.options
         self._read()
-        train_loss, loss = progress.loss_sum / progress.loss_count if progress.loss_count else math.nan, self.validation_loss()
+        seen = [one / progress.loss_count if progress.loss_count else math.nan for one in progress.loss_sums]
+        train_loss, penalties, loss = seen[0], dict(zip(self.terms, seen[1:], strict=True)), self.validation_loss()
         improved = loss < progress.best_loss
         self._check_ranks()
         if improved:
@@ -369,8 +337,9 @@ class Trainer:
         if math.isfinite(loss):
             self._good, progress.good_step = self._vectors(), progress.step
         progress.losses.append([progress.step, train_loss, loss])
-        progress.loss_sum, progress.loss_count = 0.0, 0
-        event = Validated(progress.step, train_loss, loss, self._last_rate, float(self.norm), progress.skipped, improved)
+        progress.loss_sums, progress.loss_count = [], 0
+        norm = float(self.norm.mean())
+        event = Validated(progress.step, train_loss, loss, penalties, self._last_rate, norm, progress.skipped, improved)
         if options.schedule == "plateau" and progress.waited and progress.waited % PLATEAU == 0:
             progress.rate_scale /= 2
         if options.patience and progress.waited >= options.patience:
@@ -393,6 +362,8 @@ class Trainer:
         progress = self.progress
         if not self.best:
             raise self._no_number("no validation gave a number")
+        if getattr(self.module, "stacking", False):
+            self._stack()
         early = [loss for step, _, loss in progress.losses if step <= 0.8 * progress.step and math.isfinite(loss)]
         falling = bool(early) and progress.finished == "steps" and min(early) - progress.best_loss > 0.02
         at_best = next((one for one in progress.losses if one[0] == progress.best_step), [0, math.nan, math.nan])

@@ -12,7 +12,7 @@ from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight, preflight
 from sbiwb.stopping import raised
-from sbiwb.training.loop import Stepped
+from sbiwb.training.events import Stepped
 from sbiwb.workflow.derived import check_derived
 from sbiwb.workflow.observe import observe
 from sbiwb.workflow.project import Project
@@ -68,7 +68,7 @@ def check(project: Project) -> Checked:
             name: len(observe(name, what, project.base, seen.layout, shapes)) for name, what in project.config.problem.observations.items()
         }
     rows = sum(blocks(project, split) for split in SPLITS) * project.block_size
-    workers = project.config.machine.executor.build().workers  # type: ignore[attr-defined]
+    workers = project.config.machine.build_executor().workers
     return Checked(
         rows=rows,
         workers=workers,

@@ -153,14 +153,13 @@ def _facts(project: Project, posterior: Posterior, pairs: Pairs) -> dict[str, An
     """All of a row but its densities."""
     path = project.run.train / "provenance.json"
     trained = read_json(path) if path.is_file() else {}
-    network: Any = posterior.network
     return {
         **_calibration(project.run),
         "training_pairs": project.config.simulate.train,
         "steps": trained.get("step"),
         "train_seconds": trained.get("seconds"),
         "draws_per_s": _draws_per_s(posterior, pairs),
-        "weights": sum(parameter.numel() for parameter in network.parameters()),
+        "weights": trained.get("parameters"),
     }
 
 

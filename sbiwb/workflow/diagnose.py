@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sbiwb.contracts import DiagnosticResult, Reporter
@@ -25,6 +26,9 @@ from sbiwb.workflow.train import weights_hash
 
 Judged = tuple[str, Part, DiagnosticResult]
 FEW_VALIDATIONS = 5
+GIVES = ("estimate", "marginals", "joint")
+WORDS = {"estimate": "point estimates", "marginals": "quantiles of single parameters"}
+EPISTEMIC = "epistemic"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
         results = _results(project, gathered, parts, reporter)
         judgments = judge(results)
         advice = advise(judgments, _training(project.run))
-        _write_numbers(project, gathered, judgments, advice, parts, small)
+        _write_numbers(project, gathered, results, judgments, advice, parts, small)
         _write_pictures(project, results, judgments, parts, reporter)
     facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": project.config.diagnose.seed}
     put_provenance(project.run.diagnose, seconds=time.perf_counter() - start, facts=facts)
@@ -92,7 +96,10 @@ def check_gate(project: Project, found: Diagnosis) -> None:
 
 def _results(project: Project, gathered: Gathered, parts: Sequence[Stratum], reporter: Reporter) -> list[Judged]:
     """Every check, and those that judge draws also on every stratum."""
-    checks = [(check, config) for check, config in _named(project.config.diagnose.checks) if _can_judge(check, config, gathered, reporter)]
+    asked = list(project.config.diagnose.checks)
+    if len(gathered.posterior.networks) > 1 and EPISTEMIC not in [check.kind for check in asked]:
+        asked.append(family.parse(EPISTEMIC))
+    checks = [(check, config) for check, config in _named(asked) if _can_judge(check, config, gathered, reporter)]
     evidence = {check: getattr(gathered, _takes(config)) for check, config in checks}  # what is slow shows its own progress
     on_draws = [(check, config) for check, config in checks if _takes(config) == "draws"]
     results: list[Judged] = []
@@ -109,7 +116,11 @@ def _results(project: Project, gathered: Gathered, parts: Sequence[Stratum], rep
 
 
 def _can_judge(check: str, config: Part, gathered: Gathered, reporter: Reporter) -> bool:
-    """Whether there is what a check judges: real data for a local one, training pairs for a data budget."""
+    """Whether there is what a check judges: a posterior, real data for a local one, training pairs for a data budget."""
+    gives = gathered.posterior.gives
+    if GIVES.index(getattr(family.module(config.kind), "NEEDS", "joint")) > GIVES.index(gives):
+        reporter.say(f"{check} is left out: this network gives {WORDS[gives]}, and no joint posterior.")
+        return False
     if _takes(config) == "local" and not gathered.observations:
         reporter.say(f"{check} judges the posterior at real data; problem.observations names none, so it is left out.")
         return False
@@ -158,6 +169,15 @@ def _pictures(results: Sequence[Judged], judgments: Sequence[Judgment], parts: S
         yield "strata", lambda: plot_strata(judgments, {part.label: len(part.rows) for part in parts}, tolerance)
 
 
+def _epistemic_quantiles(results: Sequence[Judged]) -> dict[str, list[float]]:
+    """5, 50 and 95 % of the epistemic share over test pairs, by parameter, for `sample` to compare with."""
+    found: Any = next((result for _, config, result in results if config.kind == EPISTEMIC), None)
+    if found is None:
+        return {}
+    columns = zip(found.names, found.quantiles.T, strict=True)
+    return {name: [float(one) for one in column] for name, column in columns if np.isfinite(column).all()}
+
+
 def _training(run: RunDir) -> Training | None:
     """How training ended; after a handful of validations nobody knows whether it was at its end."""
     path = run.train / "provenance.json"
@@ -169,7 +189,13 @@ def _training(run: RunDir) -> Training | None:
 
 
 def _write_numbers(
-    project: Project, gathered: Gathered, judgments: list[Judgment], advice: list[Advice], parts: Sequence[Stratum], small: list[str]
+    project: Project,
+    gathered: Gathered,
+    results: Sequence[Judged],
+    judgments: list[Judgment],
+    advice: list[Advice],
+    parts: Sequence[Stratum],
+    small: list[str],
 ) -> None:
     draws = gathered.draws
     leaked = dict(zip(draws.names, map(float, draws.leaked), strict=True)) if draws.leaked is not None else {}
@@ -184,5 +210,6 @@ def _write_numbers(
             "draws": draws.s,
             "prior_var_source": " or ".join(sorted(set(prior_variance(draws)[1]))),
             "leaked": leaked,
+            "epistemic_quantiles": _epistemic_quantiles(results),
         },
     )

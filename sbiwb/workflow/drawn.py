@@ -30,14 +30,14 @@ class Drawn:
 
     Args:
         draws: (N, S, D).
-        log_prob_theta: log q at the truth, (N,).
-        log_prob_draws: log q at the draws, (N, S).
+        log_prob_theta: log q at the truth, (N,); None where there is no density.
+        log_prob_draws: log q at the draws, (N, S); likewise.
         leaked: Share of draws outside the prior's support, (D,).
     """
 
     draws: Rows
-    log_prob_theta: np.ndarray
-    log_prob_draws: np.ndarray
+    log_prob_theta: np.ndarray | None
+    log_prob_draws: np.ndarray | None
     leaked: np.ndarray
 
 
@@ -86,12 +86,10 @@ def _is_whole(path: Path, made_by: dict[str, Any], reporter: Reporter) -> bool:
 def _block(project: Project, posterior: Posterior, pairs: Pairs, block: int) -> dict[str, np.ndarray]:
     x, theta = pairs.variables, project.prior.stack(pairs.theta)
     draws = posterior.sample(x, project.config.diagnose.draws, generator(project.config.diagnose.seed, "draws", block))
-    return {
-        "draws": draws,
-        "log_prob_theta": posterior.log_prob(theta, x),
-        "log_prob_draws": posterior.log_prob(draws, x),
-        "leaked": (~project.prior.inside(draws)).sum(axis=(0, 1)),
-    }
+    found = {"draws": draws, "leaked": (~project.prior.inside(draws)).sum(axis=(0, 1))}
+    if posterior.gives == "joint":
+        found |= {"log_prob_theta": posterior.log_prob(theta, x), "log_prob_draws": posterior.log_prob(draws, x)}
+    return found
 
 
 def _read(paths: list[Path], n: int) -> Drawn:
@@ -100,7 +98,8 @@ def _read(paths: list[Path], n: int) -> Drawn:
     fits = 8 * int(np.prod(shape)) <= HELD_BYTES
     parts = [{name: array for name, array in _arrays(path).items() if fits or name != "draws"} for path in paths]
     draws: Rows = np.concatenate([part["draws"] for part in parts]) if fits else OnDisk(tuple(paths), shape)
-    truth, cloud = (np.concatenate([part[name] for part in parts]) for name in ("log_prob_theta", "log_prob_draws"))
+    densities = ("log_prob_theta", "log_prob_draws")
+    truth, cloud = (np.concatenate([part[name] for part in parts]) if name in parts[0] else None for name in densities)
     return Drawn(draws, truth, cloud, np.sum([part["leaked"] for part in parts], axis=0) / (shape[0] * shape[1]))
 
 

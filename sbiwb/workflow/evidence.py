@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from sbiwb.workflow.trainer import load_split
 MOST_TRAINING = 4_000  # simulations that stand for the training set where data sets are compared with it
 REPLICATED, REPLICAS, AT_ONCE = 200, 50, 20  # test pairs, simulations from the posterior of each, and pairs simulated together
 LOCAL_DRAWS, MOST_LOCAL = 1_000, 50
+WEIGHED, EACH = 500, 200  # test pairs under each network of a mixture, and draws of each
 BUDGET = (0.25, 0.5)  # parts of the training pairs that the data budget trains on besides all of them
 
 
@@ -81,9 +82,19 @@ class Gathered:
 
     @cached_property
     def weight_draws(self) -> WeightDraws:
-        """One set of weights: what there is as long as the network has no other."""
-        mean, variance = moments(self.draws.draws)
-        return WeightDraws(self.draws.names, mean[:, None], variance[:, None], self.draws.s)
+        """Under each of the networks that the posterior mixes; where there is one, as it is."""
+        if len(self.posterior.networks) == 1:
+            mean, variance = moments(self.draws.draws)
+            return WeightDraws(self.draws.names, mean[:, None], variance[:, None], self.draws.s)
+        pairs = self.test.take(np.arange(min(WEIGHED, len(self.test))))
+        return weight_draws(self.posterior, pairs.variables, generator(self.project.config.diagnose.seed, "components"))
+
+
+def weight_draws(posterior: Posterior, x: Columns, rng: np.random.Generator) -> WeightDraws:
+    """Mean and variance of the posterior of N data sets under each of its networks."""
+    found = [moments(draws) for draws in posterior.sample_each(x, EACH, rng)]
+    mean, variance = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
+    return WeightDraws(posterior.columns, mean, variance, EACH, np.asarray(posterior.shares))
 
 
 def observed(project: Project, reporter: Reporter) -> list[DataSets]:
@@ -124,12 +135,13 @@ def _guess(project: Project, posterior: Posterior, pairs: Pairs) -> np.ndarray:
     """What the data alone say of z; fitted on the validation pairs."""
     others = load_split(project, "validation")
     z = posterior.theta_map.forward(project.prior.stack(others.theta))
-    return fit_guess(numbers(others.x, others.context), z)(numbers(pairs.x, pairs.context))
+    missing = project.config.problem.missing
+    return fit_guess(numbers(others.x, others.context, missing), z)(numbers(pairs.x, pairs.context, missing))
 
 
-def numbers(x: Columns, context: Columns) -> np.ndarray:
-    """Data sets as statistics and context, (N, K)."""
-    _, found = statistics(x)
+def numbers(x: Columns, context: Columns, missing: Collection[str]) -> np.ndarray:
+    """Data sets as statistics and context, (N, K); `missing` names the observables that may have missing values."""
+    _, found = statistics(x, missing)
     return np.hstack([found, *(np.asarray(values, float).reshape(len(found), -1) for values in context.values())])
 
 
@@ -185,8 +197,9 @@ def summaries(project: Project, posterior: Posterior, observations: list[DataSet
     real = {name: join([one.x[name] for one in observations]) for name in train.x} if observations else {}
     context = {name: np.concatenate([one.context[name] for one in observations]) for name in train.context} if observations else {}
     sets = [(train.x, train.context), (test.x, test.context), (real, context)]
-    names, _ = statistics(train.x)
-    known = [statistics(x)[1] if x else np.zeros((0, len(names))) for x, _ in sets]
+    missing = project.config.problem.missing
+    names, _ = statistics(train.x, missing)
+    known = [statistics(x, missing)[1] if x else np.zeros((0, len(names))) for x, _ in sets]
     seen = [posterior.features({**x, **extra}) if x else None for x, extra in sets]
     width = 0 if seen[0] is None else seen[0].shape[1]
     learned = [np.zeros((0, width)) if one is None else one for one in seen]
@@ -202,7 +215,8 @@ def _replicas(project: Project, draws: Draws, pairs: Pairs, reporter: Reporter) 
     """Data simulated again from the posterior of the first test pairs."""
     n, count = min(REPLICATED, draws.n), min(REPLICAS, draws.s)
     kept = pairs.take(np.arange(n))
-    names, observed = statistics(kept.x)
+    missing = project.config.problem.missing
+    names, observed = statistics(kept.x, missing)
     replicated = np.full((n, count, len(names)), np.nan)
     with reporter.task("predict", n, unit="test pairs") as ticker:
         for start in range(0, n, AT_ONCE):  # of the data only the statistics are kept
@@ -211,7 +225,7 @@ def _replicas(project: Project, draws: Draws, pairs: Pairs, reporter: Reporter) 
             seed = int(generator(project.config.diagnose.seed, "replicas", start).integers(2**31))
             done = simulations(project, draws.draws[rows][:, :count], context, seed, Silent())
             row, replica = np.divmod(done.rows, count)
-            replicated[start + row, replica] = statistics(done.pairs.x)[1]
+            replicated[start + row, replica] = statistics(done.pairs.x, missing)[1]
             ticker.advance(len(rows))
     return Replicas(names, observed, replicated)
 

@@ -17,7 +17,7 @@ from sbiwb.files import put_text
 from sbiwb.rundir import RunDir
 from sbiwb.stopping import Flag
 from sbiwb.training.checkpoint import checkpoint_path, keep_last, put_checkpoint
-from sbiwb.training.loop import Finished, Stepped, Stopping, Validated, WentBack
+from sbiwb.training.events import Finished, Stepped, Stopping, Validated, WentBack
 from sbiwb.workflow.machine import GB
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.tracking import Tracking
@@ -53,6 +53,9 @@ class Keeper:
             f"{count(self.trainer.module):,} weights, {pairs}, {self.trainer.steps:,} steps of {source.batch_size} at most "
             f"on {opened.settings.device}{together}."
         )
+
+        for sentence in getattr(self.trainer.module, "about", ()):
+            reporter.say(sentence)
 
     def follow(self, flag: Flag) -> Finished:
         """Runs the trainer to its end.
@@ -108,13 +111,14 @@ class Keeper:
     def _validated(self, event: Validated) -> None:
         best = self.trainer.progress.best_loss
         self.facts = {"loss": f"{event.train_loss:.3f}", "validation": f"{event.validation_loss:.3f}", "best": f"{best:.3f}"}
+        self.facts |= {name: f"{value:.3f}" for name, value in event.penalties.items()}
         self.facts |= {"gradient": f"{event.gradient_norm:.2g}"} | ({"skipped": event.skipped} if event.skipped else {})
         if event.improved and self.tracking:
             put_best(self.run, self.trainer.best, self.about, event.step)
         if self.metrics and self.tracking:
             self.metrics.write(event)
-            numbers = {name: float(value) for name, value in asdict(event).items() if name not in ("step", "improved")}
-            self.tracking.log(event.step, numbers)
+            told = {name: value for name, value in asdict(event).items() if name not in ("step", "improved", "penalties")}
+            self.tracking.log(event.step, {name: float(value) for name, value in (told | event.penalties).items()})
         if self.on_validated:
             self.on_validated(event)
 

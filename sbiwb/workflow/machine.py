@@ -52,7 +52,7 @@ class Settings:
     def apply(self) -> None:
         """Sets what holds for the whole process."""
         torch.set_num_threads(self.threads)
-        _native.use(self.kernels)
+        _native.use(self.kernels, cores=usable_cores())
 
     @property
     def context(self) -> AbstractContextManager[Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sbiwb import adapters, diagnostics, executors, priors, trackers
 from sbiwb.families import Family, Part, describe
-from sbiwb.networks import inference, summary
+from sbiwb.networks import inference, summary, uncertainty
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ def families() -> dict[str, Family]:
         "transforms": adapters.family,
         "summary": summary.family,
         "inference": inference.family,
+        "uncertainty": uncertainty.family,
         "diagnostics": diagnostics.family,
         "executors": executors.family,
         "trackers": trackers.family,

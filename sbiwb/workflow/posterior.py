@@ -19,7 +19,7 @@ from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.records import Ragged, Variable, take
 from sbiwb.training.checkpoint import read_checkpoint
-from sbiwb.workflow.estimator import Adapter, build_estimator, device_of, restore_adapter, sampling_threads
+from sbiwb.workflow.estimator import Adapter, build_network, device_of, restore_adapter, sampling_threads
 from sbiwb.workflow.project import Project, differences
 
 
@@ -77,24 +77,35 @@ def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
     prior = Prior({name: part.build() for name, part in config.problem.parameters.items()})  # type: ignore[attr-defined]
     adapter = restore_adapter(config.model, prior, json.loads(about["adapter"]))
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
-    network = build_estimator(config.model, prior.size, shapes, seed=0).to(place)
-    network.load_state_dict(state["weights"])
+    network: Any = build_network(config.model, adapter.theta_map, shapes, seed=0, pairs=1)
+    network.to(place).load_state_dict(state["weights"])
     if not all(value.isfinite().all() for value in state["weights"].values() if value.is_floating_point()):
         raise CorruptFile("holds weights that are not finite", where=path, todo="Train again with a lower train.learning_rate.")
     threads = sampling_threads(config.machine.threads) if place == "cpu" else 1
     units = {name: getattr(part, "unit", "") for name, part in config.problem.parameters.items()}
     return Posterior(
-        prior.columns, adapter.theta_map, adapter.inputs, partial(read, _expected(adapter)), network, place, threads, units
+        prior.columns,
+        adapter.theta_map,
+        adapter.inputs,
+        partial(read, _expected(adapter)),
+        tuple(network.components()),
+        place,
+        threads,
+        units,
+        tuple(network.mixture()),
     ), about
 
 
 def _expected(adapter: Adapter) -> dict[str, Expected]:
     """What the inputs read, by observable or context variable."""
-    return {
-        source: Expected(one.kind, len(one.learned["sources"][source]["low"]), one.learned["lengths"] and tuple(one.learned["lengths"]))
-        for one in adapter.inputs.values()
-        for source in one.sources
-    }
+    found: dict[str, Expected] = {}
+    for one in adapter.inputs.values():
+        plan, lengths = one.plan, one.learned["lengths"] and tuple(one.learned["lengths"])
+        channels = {name: len(one.learned["sources"][name]["low"]) for name in plan.variables}
+        repeated = {name: Expected("vector", channels[name], missing=plan.may_miss(name)) for name in plan.broadcast}
+        joined = {name: Expected(plan.kind, channels[name], lengths, one.shape.grid, plan.may_miss(name)) for name in plan.sources}
+        found = {**repeated, **found, **joined}
+    return found
 
 
 @dataclass(frozen=True)
@@ -102,22 +113,29 @@ class Expected:
     """What the network reads as one variable.
 
     Args:
-        kind: `vector`, `set` or `series`.
-        channels: Numbers of a data set (vector), of a member or of a step.
-        lengths: Fewest and most members or steps that training had; None for a vector.
+        kind: `vector`, `set`, `series` or `grid`.
+        channels: Numbers of a data set (vector), of a member, of a step or of a cell.
+        lengths: Fewest and most members or steps that training had; None for a vector and a grid.
+        grid: Sizes of a grid's axes; empty for the others.
+        missing: Whether a number may be missing.
     """
 
     kind: str
     channels: int
     lengths: tuple[int, int] | None = None
+    grid: tuple[int, ...] = ()
+    missing: bool = False
 
     @property
     def axes(self) -> int:
-        """Axes of the array of one data set: () or (C,) for a vector, (M,) or (M, C) for a set or a series."""
-        return (self.lengths is not None) + (self.channels > 1)
+        """Axes of the array of one data set: () or (C,) for a vector, (M,) or (M, C) for a set or a series, the grid's or one more."""
+        return (self.lengths is not None) + len(self.grid) + (self.channels > 1)
 
     def __str__(self) -> str:
         numbers = "one number" if self.channels == 1 else f"{self.channels} numbers"
+        numbers += " (NaN where one is missing)" * self.missing
+        if self.grid:
+            return f"a grid of {' x '.join(map(str, self.grid))} cells of {numbers}"
         if self.lengths is None:
             return numbers
         low, high = self.lengths
@@ -176,9 +194,12 @@ def _array(name: str, value: Any) -> Variable:
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
-    """An array of numpy, torch, pandas, xarray or nested lists."""
+    """An array of numpy, torch, pandas, xarray or nested lists; what is masked, or None, becomes NaN."""
     try:
+        if isinstance(value, np.ma.MaskedArray):
+            return np.ma.filled(value.astype(np.float64), np.nan)
         array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+        array = array.astype(np.float64) if array.dtype == object else array
     except (TypeError, ValueError) as error:
         raise DataError(
             f"is no array: {error}", where=name, todo="Give numbers; data sets of different length as a list of arrays."
@@ -194,6 +215,8 @@ def _whole(name: str, variable: Variable, expected: Expected) -> Variable:
         return variable
     extra = variable.ndim - expected.axes
     single = expected.channels == 1 and extra > 0 and variable.shape[-1] == 1
+    if single and variable.shape[:-1] == expected.grid != variable.shape[1:]:
+        return variable[None]
     if extra not in (0, 1) and not (extra == 2 and single):
         raise DataError(f"has the shape {variable.shape}", where=name, todo=_expectation({name: expected}))
     if extra == 1 and single and expected.lengths is not None and not expected.lengths[0] <= 1 <= expected.lengths[1]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
 from sbiwb.workflow.derived import quantities
-from sbiwb.workflow.evidence import summaries
+from sbiwb.workflow.evidence import summaries, weight_draws
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.posterior import posterior_of
@@ -39,6 +39,7 @@ PREDICTED_MANY = 20
 PRIOR_DRAWS = 20_000
 MOST_WARNINGS = 3
 MISSPECIFICATION = "misspecification"
+EPISTEMIC = "epistemic"
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,18 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
     known = report.moments(project.prior.columns, prior, project.prior.variance())
     flat = report.flat(found)
-    rows = [row for i, label in enumerate(data.labels) for row in report.summarise(label, {name: v[i] for name, v in flat.items()}, known)]
+    rows = [row for i, label in enumerate(data.labels) for row in report.summarise(label, {name: v[i] for name, v in flat.items()}, known, posterior.theta_map.levels)]
+    shares = _epistemic(posterior, data, seed)
+    if shares is not None:
+        rows = [replace(row, epistemic=_share(shares, posterior.columns, data, row)) for row in rows]
     predicted = _predict(project, data, theta, seed, reporter, warnings)
     folder = project.run.sample(data.name)
     _write(folder, data, rows, warnings, unlike)
     _write_draws(project, folder, data, found, predicted, prior, seed, reporter)
     _draw_pictures(project, data, theta, rows, predicted, prior, folder)
+    if shares is not None:
+        by_column = dict(zip(posterior.columns, shares.T, strict=True))
+        put_picture(folder / "epistemic", report.shares_picture(data.labels, by_column, _usual_shares(project)))
     facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": seed, "draws": draws, "draw_seconds": seconds}
     put_provenance(folder, seconds=time.perf_counter() - start, facts=facts)
     for warning in warnings:
@@ -141,6 +148,29 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     if data.unused:
         reporter.say(f"{data.name}: columns {', '.join(data.unused)} are not used.")
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
+
+
+def _epistemic(posterior: Posterior, data: DataSets, seed: int) -> np.ndarray | None:
+    """Share of each data set's posterior variance that comes from uncertain weights, (N, D); None where there is one set of them."""
+    if len(posterior.networks) == 1:
+        return None
+    return family.module(EPISTEMIC).shares(weight_draws(posterior, data.variables, generator(seed, "components", place(data.name))))
+
+
+def _share(shares: np.ndarray, columns: Sequence[str], data: DataSets, row: report.Row) -> float | None:
+    """Of one row of the table; derived quantities have none."""
+    if row.name not in columns:
+        return None
+    share = shares[data.labels.index(row.data_set), list(columns).index(row.name)]
+    return max(0.0, float(share)) if np.isfinite(share) else None
+
+
+def _usual_shares(project: Project) -> dict[str, np.ndarray]:
+    """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by parameter."""
+    path = project.run.diagnose / "provenance.json"
+    if not project.run.numbers.is_file() or not path.is_file() or read_json(path).get("weights") != weights_hash(project.run):
+        return {}
+    return {name: np.array(found) for name, found in read_json(project.run.numbers).get("epistemic_quantiles", {}).items()}
 
 
 def _misfit(project: Project, posterior: Posterior, data: DataSets) -> tuple[tuple[Value, ...], list[str]]:
@@ -263,7 +293,7 @@ def _draw_pictures(
     folder: Path,
 ) -> None:
     for old in (*folder.glob("*.png"), *folder.glob("*.svg")):  # of an earlier sample with other groups
-        if old.stem in ("forest", "pairs", "predictive"):
+        if old.stem in ("forest", "pairs", "predictive", "epistemic"):
             old.unlink()
     if len(data) > 1:
         put_picture(folder / "forest", _forest(project, data, rows))

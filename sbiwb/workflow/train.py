@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from sbiwb.contracts import Reporter
 from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.files import put, put_json, read_json, sha256
-from sbiwb.report import loss_picture, to_png
+from sbiwb.report import log_variances_picture, loss_picture, to_png
 from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.stopping import Flag, noticed, raised
 from sbiwb.training.checkpoint import newest, read_checkpoint
-from sbiwb.training.loop import Finished, Trainer
+from sbiwb.training.events import Finished
+from sbiwb.training.loop import Trainer
 from sbiwb.training.ranks import Ranks, found, joined
 from sbiwb.workflow.keeper import Hook, Keeper, count, put_best
+from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.project import Project, differences, write_config
 from sbiwb.workflow.tracking import trackers
 from sbiwb.workflow.trainer import open_trainer
@@ -131,8 +134,27 @@ def _train(project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hoo
 def _close(project: Project, trainer: Trainer, finished: Finished, ranks: Ranks, seconds: float) -> None:
     """Provenance and picture of a training that has ended."""
     facts = {"data_hash": project.data_hash, "model_hash": project.model_hash, "seed": project.config.train.seed, "processes": ranks.world}
+    facts["parameters"] = count(trainer.module)
     put_provenance(project.run.train, seconds=seconds, facts={**facts, **asdict(finished)})
     put(project.run.loss_picture, to_png(loss_picture(trainer.progress.losses, finished.best_step)))
+    module: Any = trainer.module
+    if hasattr(module, "log_variances"):
+        module.load_state_dict(trainer.best)
+        put_picture(project.run.train / "log_variances", log_variances_picture(_by_part(module), module.initial))
+
+
+def _by_part(module: Any) -> dict[str, np.ndarray]:
+    """Learned log-variances of the weights of each summary network and each transform."""
+    found: dict[str, list[np.ndarray]] = {}
+    for name, values in module.log_variances().items():
+        found.setdefault(part_of(name, module.base.names), []).append(values.cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def part_of(name: str, inputs: Sequence[str]) -> str:
+    """What a parameter belongs to: `summary of x`, `inference.transforms.0`."""
+    kind, *rest = name.split(".")
+    return f"summary of {inputs[int(rest[0])]}" if kind == "summaries" else ".".join([kind, *rest[:2]][: 3 if rest[0] == "transforms" else 1])
 
 
 def _count_start(run: RunDir, trainer: Trainer, ranks: Ranks) -> None:

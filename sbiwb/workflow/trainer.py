@@ -12,18 +12,19 @@ import numpy as np
 import torch
 
 from sbiwb.contracts import Reporter
-from sbiwb.errors import RunError
+from sbiwb.errors import ConfigError, RunError
 from sbiwb.records import Pairs
+from sbiwb.seeds import generator, torch_seed
 from sbiwb.simulation.preflight import Preflight
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_shard
-from sbiwb.training.data import MemoryPairs, Source, TensorPairs
+from sbiwb.training.data import MemberPairs, MemoryPairs, SharedPairs, Source, TensorPairs
 from sbiwb.training.loop import Trainer
 from sbiwb.training.online import RollingPairs
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.spool import Spool
 from sbiwb.training.stream import StreamedPairs
-from sbiwb.workflow.estimator import Adapter, build_estimator, fit_adapter, restore_adapter
+from sbiwb.workflow.estimator import Adapter, build_network, fit_adapter, member_seed, restore_adapter
 from sbiwb.workflow.machine import COPIES, GB, Settings, memory_gb, settle
 from sbiwb.workflow.online import online_feed
 from sbiwb.workflow.project import Project
@@ -78,9 +79,11 @@ def open_trainer(
     settled = settle(project, shapes, steps, saved and saved["settings"], reporter, window=shards.window, processes=ranks.world)
     settings = Settings(**json.loads(ranks.first(json.dumps(asdict(settled)))))
     settings.apply()
-    module = build_estimator(model, prior.size, shapes, project.config.train.seed).to(settings.device)
+    torch.manual_seed(torch_seed(generator(project.config.train.seed, "noise", ranks.rank)))  # of weights that are drawn while training
+    module = build_network(model, adapter.theta_map, shapes, seed=project.config.train.seed, pairs=project.config.simulate.train)
+    module = module.to(settings.device)
     validation = _tensors(project, adapter, load_split(project, "validation"), settings.device)
-    source = _source(project, shards, adapter, settings, ranks, check)
+    source = _source(project, shards, adapter, settings, ranks, module, check)
     density = torch.compile(module) if settings.compile else None
     trainer = Trainer(module, source, validation, project.config.train, ranks=ranks, density=density, precision=settings.context)
     return Opened(trainer, adapter, settings)
@@ -93,16 +96,50 @@ def try_out(project: Project, seen: Preflight, batch_size: int) -> Trainer:
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
     settings = settle(project, shapes, 0, None, None)
     settings.apply()
-    module = build_estimator(project.config.model, project.prior.size, shapes, seed=0).to(settings.device)
+    module = build_network(project.config.model, adapter.theta_map, shapes, seed=0, pairs=batch_size).to(settings.device)
     tensors = _tensors(project, adapter, pairs, settings.device)
-    return Trainer(module, MemoryPairs(tensors, batch_size, seed=0), tensors, project.config.train, precision=settings.context)
+    source = _from_memory(project, tensors, batch_size, module, ALONE)
+    return Trainer(module, source, tensors, project.config.train, precision=settings.context)
 
 
 def _tensors(project: Project, adapter: Adapter, pairs: Pairs, device: str) -> TensorPairs:
     return TensorPairs.of(adapter.z(project.prior.stack(pairs.theta)), adapter.arrays(pairs), device)
 
 
-def _source(project: Project, shards: _Shards, adapter: Adapter, settings: Settings, ranks: Ranks, check: Callable[[], None]) -> Source:
+def _source(
+    project: Project, shards: _Shards, adapter: Adapter, settings: Settings, ranks: Ranks, module: Any, check: Callable[[], None]
+) -> Source:
+    """Where the pairs of a step come from; members of an ensemble have batches of their own where all pairs are in memory."""
+    if settings.regime == "memory":
+        pairs = shards.held if shards.held is not None else load_split(project, "train")
+        shards.held = None  # the tensors take its place
+        tensors = _tensors(project, adapter, pairs, settings.device)
+        return _from_memory(project, tensors, project.config.train.batch_size, module, ranks)
+    if getattr(module, "bootstrap", False):
+        raise ConfigError(
+            f"model.uncertainty.data  bootstrap needs all training pairs in memory, and these are taken from {settings.regime}",
+            todo="Use data: full, or train.regime: memory.",
+        )
+    source = _passing(project, shards, adapter, settings, ranks, check)
+    return source if module.members == 1 else SharedPairs(source, module.members)
+
+
+def _from_memory(project: Project, tensors: TensorPairs, batch_size: int, module: Any, ranks: Ranks) -> Source:
+    def source(seed: int, rows: np.ndarray | None = None) -> MemoryPairs:
+        return MemoryPairs(tensors, batch_size, seed, rows=rows, rank=ranks.rank, world=ranks.world)
+
+    seed = project.config.train.seed
+    if module.members == 1:
+        return source(seed)
+    seeds = [member_seed(project.config.model, seed, member) for member in range(module.members)]
+    drawn = [generator(one, "bootstrap").integers(len(tensors), size=len(tensors)) if module.bootstrap else None for one in seeds]
+    return MemberPairs([source(*pair) for pair in zip(seeds, drawn, strict=True)])
+
+
+def _passing(
+    project: Project, shards: _Shards, adapter: Adapter, settings: Settings, ranks: Ranks, check: Callable[[], None]
+) -> Source:
+    """Pairs that do not stay: from the simulator, or from disk."""
     options, rank, world = project.config.train, ranks.rank, ranks.world
     if settings.regime == "online":
         executor = project.config.machine.executor.build()  # type: ignore[attr-defined]
@@ -117,25 +154,21 @@ def _source(project: Project, shards: _Shards, adapter: Adapter, settings: Setti
             world=world,
             check=check,
         )
-    if settings.regime == "disk":
-        shards.held = None
-        # the reading thread has no current GPU of its own
-        place = settings.device if settings.device == "cpu" else f"cuda:{torch.cuda.current_device()}"
-        spool = Spool(lambda number: _tensors(project, adapter, shards.read(number), "cpu"), _scratch(project, rank), place)
-        return StreamedPairs(
-            spool,
-            shards.rows,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            window=settings.window,
-            rank=rank,
-            world=world,
-            check=check,
-            done=spool.close,
-        )
-    pairs = shards.held if shards.held is not None else load_split(project, "train")
-    shards.held = None  # the tensors take its place
-    return MemoryPairs(_tensors(project, adapter, pairs, settings.device), options.batch_size, options.seed, rank=rank, world=world)
+    shards.held = None
+    # the reading thread has no current GPU of its own
+    place = settings.device if settings.device == "cpu" else f"cuda:{torch.cuda.current_device()}"
+    spool = Spool(lambda number: _tensors(project, adapter, shards.read(number), "cpu"), _scratch(project, rank), place)
+    return StreamedPairs(
+        spool,
+        shards.rows,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        window=settings.window,
+        rank=rank,
+        world=world,
+        check=check,
+        done=spool.close,
+    )
 
 
 def _scratch(project: Project, rank: int) -> Path:

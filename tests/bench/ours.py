@@ -26,7 +26,7 @@ import yaml
 from sbiwb.networks.inference import _native
 from sbiwb.posterior import Posterior
 from sbiwb.training.checkpoint import newest
-from sbiwb.training.loop import Stepped, Validated
+from sbiwb.training.events import Stepped, Validated
 from sbiwb.workflow.posterior import load_posterior
 from sbiwb.workflow.project import Project, open_project
 from sbiwb.workflow.simulate import simulate
@@ -133,7 +133,7 @@ def draws(job: Job) -> Result:
     result = draw_rates(
         data["observations"], job.draws, lambda n: posterior.sample(x, n, rng=0), lambda theta: posterior.log_prob(theta, x)
     )
-    return result | {"test_nll": test_nll(posterior, data), "parameters": weights(posterior.network)}
+    return result | {"test_nll": test_nll(posterior, data), "parameters": weights(posterior.networks[0])}
 
 
 def weights(module: Any) -> int:

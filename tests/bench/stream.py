@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sbiwb.adapters import InputAdapter, family
+from sbiwb.adapters import InputAdapter, InputPlan, family
 from sbiwb.records import Pairs
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_shard, shard_path, write_shard
@@ -112,7 +112,7 @@ def measure(case: Case) -> Measured:
     if not case.warm:
         drop_cache(folder)
     rng = np.random.default_rng(0)
-    adapter = InputAdapter.fit("series", ("y",), {"y": [family.parse("standardize")]}, (), {"y": rng.standard_normal((1000, M, C))})
+    adapter = InputAdapter.fit(InputPlan("series", ("y",), {"y": [family.parse("standardize")]}), {"y": rng.standard_normal((1000, M, C))})
     work(500)
     before, start = memory_mib("VmRSS"), time.perf_counter()
     source: MemoryPairs | StreamedPairs = in_memory(folder, adapter, case) if case.regime == "memory" else streamed(folder, adapter, case)

@@ -11,7 +11,8 @@ from sbiwb.errors import ConfigError, TrainingError
 from sbiwb.training import loop
 from sbiwb.training.data import MemoryPairs, TensorPairs
 from sbiwb.training.flat import FlatWeights
-from sbiwb.training.loop import Finished, Trainer, Validated, WentBack
+from sbiwb.training.events import Finished, Validated, WentBack
+from sbiwb.training.loop import Trainer
 from sbiwb.training.options import TrainOptions
 from sbiwb.training.range_test import RangeTest, range_test
 from sbiwb.training.ranks import first_node, found
@@ -24,14 +25,14 @@ class Normal(nn.Module):
     def __init__(self):
         super().__init__()
         self.line = nn.Linear(1, 1)
-        self.poison = 0
+        self.poison, self.members, self.terms = 0, 1, ()
 
     def forward(self, z, inputs):
         log_prob = -0.5 * (z - self.line(inputs["x"][0])).square().sum(-1) - 0.5 * math.log(2 * math.pi)
         if self.training and self.poison:
             self.poison -= 1
-            return log_prob * float("nan")
-        return log_prob
+            log_prob = log_prob * float("nan")
+        return log_prob, log_prob.new_zeros(0)
 
 
 def pairs(n: int, seed: int = 0) -> TensorPairs:

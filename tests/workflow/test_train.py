@@ -113,10 +113,11 @@ def merged_long(**more) -> dict:
 
 def test_a_signal_before_the_first_step_ends_with_75_too(tmp_path, simulated, monkeypatch):
     tiny = copy(simulated, tmp_path / "p")
-    real = module.open_trainer
-    monkeypatch.setattr(module, "open_trainer", lambda *arguments, **more: (time.sleep(5), real(*arguments, **more)))
+    opening, real = tmp_path / "opening", module.open_trainer
+    monkeypatch.setattr(module, "open_trainer", lambda *arguments, **more: (opening.touch(), time.sleep(5), real(*arguments, **more)))
     child = tiny.fork("train")
-    assert child.kill_after(0.6, signal.SIGTERM) == 75, child.told
+    until(opening.exists)
+    assert child.kill_after(0, signal.SIGTERM) == 75, child.told
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, simulated, undisturbed):

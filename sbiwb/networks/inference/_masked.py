@@ -46,6 +46,15 @@ def log_prob(transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor)
     return total + _log_normal(x)
 
 
+def log_prob_together(flows: Sequence[Sequence[MaskedTransform]], z: Tensor, features: Sequence[Tensor]) -> Tensor:
+    """log q_m(z_m | features_m) of M flows (M, B), of z (M, B, D) and features (B, H) each; in C on as many cores as there are."""
+    native = [_native_flow(flow, *pair) for flow, *pair in zip(flows, z, features, strict=True)]
+    if not all(native):
+        return torch.stack([log_prob(flow, *pair) for flow, *pair in zip(flows, z, features, strict=True)])
+    ready = [flow for flow in native if flow]
+    return _FusedTogether.apply(z, torch.stack(list(features)), ready, *(layer for flow in ready for layer in flow.layers))
+
+
 def transport(transforms: Sequence[MaskedTransform], noise: Tensor, features: Tensor) -> Tensor:
     """z (N, S, D) of noise (N, S, D), given features (N, H)."""
     native = None if torch.is_grad_enabled() else _native_flow(transforms, noise, features)
@@ -142,6 +151,36 @@ class _Fused(torch.autograd.Function):
         g_z, g_features = -grad * noise, features.new_zeros(features.shape[::-1]) if ctx.needs_input_grad[1] else None
         g_layers = _native.Flow(ctx.kernels, ctx.plans, layers).backward(kept, g_z, grad.contiguous(), g_features)
         return g_z.t(), None if g_features is None else g_features.t(), None, None, *g_layers
+
+
+class _FusedTogether(torch.autograd.Function):
+    """log q of M flows as one node, the members side by side in C."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, features: Tensor, flows: Sequence[_native.Flow], *layers: Tensor) -> Tensor:
+        keep = any(ctx.needs_input_grad)
+        done = _native.side_by_side(lambda m: flows[m].forward(z[m].t(), features[m].t(), keep=keep), len(flows))
+        ctx.flows = flows
+        ctx.save_for_backward(features, *layers, *(noise for noise, _, _ in done), *(kept for _, _, kept in done))
+        return torch.stack([log_det + _log_normal(noise) for noise, log_det, _ in done])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        members = len(ctx.flows)
+        features, *saved = ctx.saved_tensors
+        layers, noises, kepts = saved[: -2 * members], saved[-2 * members : -members], saved[-members:]
+        each = len(layers) // members
+        g_features = torch.zeros_like(features.transpose(1, 2), memory_format=torch.contiguous_format)
+
+        def one(m: int) -> tuple[Tensor, list[Tensor]]:
+            g_z, flow = -grad[m] * noises[m], ctx.flows[m]
+            saved_flow = _native.Flow(flow.kernels, flow.plans, layers[m * each : (m + 1) * each])
+            return g_z, saved_flow.backward(kepts[m], g_z, grad[m].contiguous(), g_features[m])
+
+        done = _native.side_by_side(one, members)
+        g_layers = (layer for _, found in done for layer in found)
+        return torch.stack([g_z.t() for g_z, _ in done]), g_features.transpose(1, 2), None, *g_layers
 
 
 def _plan(masks: Sequence[Tensor], order: Tensor, passes: Sequence[Pass]) -> _native.Plan | None:

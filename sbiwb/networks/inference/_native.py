@@ -13,7 +13,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,12 +37,25 @@ _SIGNATURES = {  # name: how many pointers, then how many int64
     "flow_backward": (9, 2),
     "flow_inverse": (7, 7),
 }
-_state = {"on": True}
+_state = {"on": True, "cores": 1}
 
 
-def use(on: bool) -> None:
-    """Whether kernels are used where they can be, in this process."""
-    _state["on"] = on
+def use(on: bool, *, cores: int = 1) -> None:
+    """Whether kernels are used where they can be, in this process; and on how many cores several flows are computed side by side."""
+    _state["on"], _state["cores"] = on, cores
+
+
+def side_by_side(work: Callable[[int], Any], count: int) -> list[Any]:
+    """work(0), work(1), ...: on several cores, for C and torch let other threads run."""
+    if _state["cores"] == 1:
+        return [work(one) for one in range(count)]
+    return list(_threads(_state["cores"], os.getpid()).map(work, range(count)))
+
+
+@lru_cache(maxsize=1)
+def _threads(cores: int, process: int) -> ThreadPoolExecutor:
+    """The threads of this process; a fork has none of its parent's."""
+    return ThreadPoolExecutor(cores, thread_name_prefix="flow", initializer=torch.set_num_threads, initargs=(1,))
 
 
 @dataclass(frozen=True)

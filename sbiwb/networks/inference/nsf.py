@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -49,6 +49,11 @@ class NSF(nn.Module):
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,)."""
         return _masked.log_prob(list(self.transforms), z, features)  # type: ignore[arg-type]
+
+    @staticmethod
+    def log_prob_together(flows: Sequence[NSF], z: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """log q_m(z_m | features_m) of M flows of one kind, (M, B), of z (M, B, D) and features (B, H) each."""
+        return _masked.log_prob_together([list(one.transforms) for one in flows], z, features)  # type: ignore[arg-type]
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D) of standard normal noise (N, S, D), given features (N, H)."""

@@ -1,0 +1,126 @@
+r"""Deep ensemble: several networks from their own initial weights, trained together, each on its own batches.
+
+    q(theta | x) = sum_m w_m q_m(theta | x)
+
+They share one training: data, steps, checkpoints, and the step at which the mixture does best on the validation pairs. Gradients are clipped
+member by member and AdamW works weight by weight, so a member's steps are those it would take alone with its seed. On the CPU the
+members' spline flows are computed side by side, as many at a time as there are cores.
+
+With `weights: stacking` the mixture's weights maximise its density at the validation pairs after training.
+
+References:
+    Lakshminarayanan, Pritzel & Blundell (2017), Simple and Scalable Predictive Uncertainty Estimation, https://arxiv.org/abs/1612.01474
+    Yao, Vehtari, Simpson & Gelman (2018), Using Stacking to Average Bayesian Predictive Distributions, https://doi.org/10.1214/17-BA1091
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sbiwb.families import Count, Part
+from sbiwb.networks.estimator import Estimator, Inputs
+
+ROUNDS = 1000  # of the stacking at most
+CLOSE = 1e-6  # nats a pair that a further round gains
+
+
+class Ensemble(nn.Module):
+    """Estimators of one kind, and their shares of the mixture.
+
+    Args:
+        estimators: M of them.
+        stacking: Whether the shares are fitted after training, or all are 1 / M.
+        bootstrap: Whether each member trains on rows drawn with replacement.
+    """
+
+    log_shares: Tensor
+
+    def __init__(self, estimators: Sequence[Estimator], *, stacking: bool, bootstrap: bool) -> None:
+        super().__init__()
+        self.estimators = nn.ModuleList(estimators)
+        self.stacking, self.bootstrap, self.members = stacking, bootstrap, len(estimators)
+        self.register_buffer("log_shares", torch.full((self.members,), -math.log(self.members)))
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return self._each()[0].terms
+
+    @property
+    def gives(self) -> str:
+        return self._each()[0].gives
+
+    @property
+    def likelihood(self) -> bool:
+        return self._each()[0].likelihood
+
+    def forward(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """In training each member's objective on its own share of the rows (M, B / M), or on all where `z` is (B, D) for all; else mixed.
+
+        Args:
+            z: In training (M, B, D); else (B, D).
+            inputs: In training values (M, B, ...) and masks (M, B, M'); else without the first axis.
+        """
+        if not self.training:
+            return self._mix(self.objectives(z, inputs)), z.new_zeros(len(self.terms))
+        parts = [{name: (v[m], None if mask is None else mask[m]) for name, (v, mask) in inputs.items()} for m in range(self.members)]
+        together = getattr(type(self._each()[0].inference), "log_prob_together", None)
+        if together is None or not self.likelihood:
+            found = [one(z[m], parts[m]) for m, one in enumerate(self._each())]
+            return torch.stack([objective for objective, _ in found]), torch.stack([penalty for _, penalty in found]).sum(0)
+        summed = [one.penalised(part) for one, part in zip(self._each(), parts, strict=True)]
+        networks = [one.inference for one in self._each()]
+        return together(networks, z, [features for features, _ in summed]), torch.stack([penalty for _, penalty in summed]).sum(0)
+
+    def objectives(self, z: Tensor, inputs: Inputs) -> Tensor:
+        """The objective of every member on the same rows z (B, D), (M, B)."""
+        return torch.stack([one(z, inputs)[0] for one in self._each()])
+
+    def components(self) -> list[Estimator]:
+        return self._each()
+
+    def mixture(self) -> list[float]:
+        return self.log_shares.double().softmax(0).tolist()
+
+    @torch.no_grad()
+    def stack(self, log_probs: Tensor) -> None:
+        """Fits the shares to log-densities (M, N) of validation pairs, by expectation maximisation: the maximum is the only one."""
+        log_probs, log_shares = log_probs.double(), self.log_shares.double()
+        before = -math.inf
+        for _ in range(ROUNDS):
+            joint = log_probs + log_shares[:, None]
+            total = torch.logsumexp(joint, 0)
+            if (now := float(total.mean())) - before < CLOSE:
+                break
+            before, log_shares = now, torch.logsumexp(joint - total, 1) - math.log(log_probs.shape[1])
+        self.log_shares.copy_(log_shares)
+
+    def _mix(self, objectives: Tensor) -> Tensor:
+        return torch.logsumexp(objectives + self.log_shares[:, None], 0) if self.likelihood else objectives.mean(0)
+
+    def _each(self) -> list[Estimator]:
+        return list(self.estimators)  # type: ignore[arg-type]
+
+
+class Config(Part):
+    """How many networks, what each learns from, and how they are mixed."""
+
+    members: Count = Field(5, ge=2, le=100, description="Networks.")
+    data: Literal["full", "bootstrap"] = Field(
+        "full", description="Whether each learns from all training pairs, in its own order, or from as many drawn with replacement."
+    )
+    weights: Literal["equal", "stacking"] = Field("equal", description="Shares of the mixture: equal, or fitted to the validation pairs.")
+
+    def build(self, make: Callable[[int], Estimator], pairs: int) -> Ensemble:
+        """What is trained.
+
+        Args:
+            make: The untrained network of a member, by its number; each has weights of its own.
+            pairs: Training pairs N.
+        """
+        return Ensemble([make(m) for m in range(self.members)], stacking=self.weights == "stacking", bootstrap=self.data == "bootstrap")
