@@ -155,24 +155,36 @@ def predictive_picture(observed: Mapping[str, np.ndarray], simulated: Mapping[st
     Args:
         observed: Data of one data set by observable: (), (T,), (T, C) or a set.
         simulated: Simulated data by observable, a list of R arrays like the observed one.
-        kinds: What each observable is to the network: vector, set or series; those it does not see may be left out.
+        kinds: What each observable is to the network: vector, set, series or grid; those it does not see may be left out.
         title: Of the picture.
     """
+    observed = {name: _as_panels(values, kinds.get(name)) for name, values in observed.items()}
+    simulated = {name: [_as_panels(np.asarray(one), kinds.get(name)) for one in many] for name, many in simulated.items()}
     panels = [(name, channel) for name, values in observed.items() for channel in range(_channels(values))]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = _figure(5.2 * columns, 3.6 * rows)
     all_axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axes, (name, channel) in zip(all_axes, panels, strict=False):
-        data, many = _channel(observed[name], channel), [_channel(np.asarray(one), channel) for one in simulated[name]]
+        data, many = _channel(observed[name], channel), [_channel(one, channel) for one in simulated[name]]
         same_length = 1 < len(data) <= LONGEST_INDEX and all(len(one) == len(data) for one in many)
-        _panel(axes, name, data, many, ordered=kinds.get(name) == "series" or (kinds.get(name) != "set" and same_length))
+        _panel(axes, name, data, many, ordered=_has_order(kinds.get(name), same_length))
     for axes in all_axes[len(panels) :]:
         axes.axis("off")
     handles, names = all_axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title)
     return figure
+
+
+def _as_panels(values: np.ndarray, kind: str | None) -> np.ndarray:
+    """One data set as one panel a channel: all cells of a grid share a panel."""
+    return values.ravel() if kind == "grid" or values.ndim > 2 else values
+
+
+def _has_order(kind: str | None, same_length: bool) -> bool:
+    """Whether an observable is drawn over its index: a series, and what is neither set nor grid but always as long."""
+    return kind == "series" or (kind not in ("set", "grid") and same_length)
 
 
 def _channels(values: np.ndarray) -> int:
@@ -208,6 +220,10 @@ def _bands(axes: Axes, data: np.ndarray, simulated: Sequence[np.ndarray]) -> Non
 
 
 def _histograms(axes: Axes, data: np.ndarray, simulated: np.ndarray) -> None:
+    data, simulated = data[~np.isnan(data)], simulated[~np.isnan(simulated)]
+    if not len(data) or not len(simulated):
+        axes.text(0.5, 0.5, "all values are missing", ha="center", transform=axes.transAxes)
+        return
     low, high = np.percentile(simulated, [0.5, 99.5])
     span = (float(min(low, data.min())), float(max(high, data.max())) + 1e-9)
     distinct = np.unique(np.concatenate([data, simulated]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sbiwb.report.figures import BLUE, GREY, LONGEST_INDEX, _channel, _channels, _figure
+from sbiwb.report.figures import BLUE, GREY, LONGEST_INDEX, _as_panels, _channel, _channels, _figure, _has_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,17 +21,18 @@ def simulated_picture(simulated: Mapping[str, Sequence[np.ndarray]], kinds: Mapp
 
     Args:
         simulated: R arrays of each observable: (), (T,), (T, C) or a set.
-        kinds: What each observable is to the network: vector, set or series; those it does not see may be left out.
+        kinds: What each observable is to the network: vector, set, series or grid; those it does not see may be left out.
         title: Of the picture.
     """
-    panels = [(name, channel) for name, many in simulated.items() for channel in range(_channels(np.asarray(many[0])))]
+    simulated = {name: [_as_panels(np.asarray(one), kinds.get(name)) for one in many] for name, many in simulated.items()}
+    panels = [(name, channel) for name, many in simulated.items() for channel in range(_channels(many[0]))]
     columns = min(3, len(panels))
     figure = _figure(5.2 * columns, 3.6 * -(-len(panels) // columns))
     all_axes = np.atleast_1d(figure.subplots(-(-len(panels) // columns), columns, squeeze=False)).ravel()
     for axes, (name, channel) in zip(all_axes, panels, strict=False):
-        many = [_channel(np.asarray(one), channel) for one in simulated[name]]
+        many = [_channel(one, channel) for one in simulated[name]]
         same_length = len({len(one) for one in many}) == 1 and 1 < len(many[0]) <= LONGEST_INDEX
-        _panel(axes, name, many, ordered=kinds.get(name) == "series" or (kinds.get(name) != "set" and same_length))
+        _panel(axes, name, many, ordered=_has_order(kinds.get(name), same_length))
     for axes in all_axes[len(panels) :]:
         axes.axis("off")
     named = next((axes.get_legend_handles_labels() for axes in all_axes if axes.get_legend_handles_labels()[0]), None)
@@ -43,7 +44,8 @@ def simulated_picture(simulated: Mapping[str, Sequence[np.ndarray]], kinds: Mapp
 
 def _panel(axes: Axes, name: str, many: Sequence[np.ndarray], *, ordered: bool) -> None:
     if not ordered:
-        axes.hist(np.concatenate(many), bins=40, density=True, color=BLUE, alpha=0.35)
+        values = np.concatenate(many)
+        axes.hist(values[~np.isnan(values)], bins=40, density=True, color=BLUE, alpha=0.35)
         axes.set(xlabel=name, ylabel="density")
         return
     padded = np.full((len(many), max(len(one) for one in many)), np.nan)

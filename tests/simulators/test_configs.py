@@ -6,7 +6,7 @@ from sbiwb.workflow.check import check
 from sbiwb.workflow.project import open_project
 from tests.simulators.loaded import CONFIGS
 
-DATA_SETS = {"influenza": {"outbreak": 1}, "lynx_hare": {"hudson_bay": 1}, "choice": {"people": 28}}
+DATA_SETS = {"influenza": {"outbreak": 1}, "lynx_hare": {"hudson_bay": 1}, "choice": {"people": 28}, "noisy_sine": {"places": 33}}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
