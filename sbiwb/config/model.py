@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sbiwb import adapters, diagnostics, executors, priors, trackers
+from sbiwb.executors._batch import Cluster
 from sbiwb.families import Count, Options, Part
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
-from sbiwb.simulation.options import Failures
+from sbiwb.networks.uncertainty import family as uncertainties
+from sbiwb.simulation.options import Command, Failures
 from sbiwb.training.options import TrainOptions
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name.")]
@@ -36,11 +39,14 @@ class Observation(Section):
 class Problem(Section):
     """What is simulated, and what was observed."""
 
-    simulator: str = Field(description="A Python file (relative to this config) or package.module, optionally with :function.")
+    simulator: str | Command = Field(
+        description="A Python file (relative to this config) or package.module, optionally with :function; or an external program."
+    )
     batched: bool = Field(True, description="Whether the function takes arrays of N parameters at once, or one theta.")
     parameters: dict[Name, Prior] = Field(min_length=1, description="The prior; its order is the order of theta's columns.")
     context: dict[Name, Prior] = Field({}, description="Known design variables, drawn for every data set.")
     constants: dict[Name, Constant] = Field({}, description="Passed to the simulator as they are.")
+    missing: list[str] = Field([], description="Observables in which NaN is a value, a missing one; elsewhere it is a failed simulation.")
     observations: dict[str, Observation] = Field({}, description="Real data sets by name.")
 
 
@@ -63,11 +69,36 @@ Transforms = list[Annotated[Part, adapters.family]]
 class Input(Section):
     """One input of the network: one variable or several joined by channels."""
 
-    as_: Literal["vector", "set", "series"] = Field(alias="as", description="What it is: numbers, exchangeable members, or steps in time.")
+    as_: Literal["vector", "set", "series", "grid"] = Field(
+        alias="as", description="What it is: numbers, exchangeable members, steps in time, or cells of a line or a picture."
+    )
+    axes: Literal[1, 2] = Field(2, description="Axes of a grid; an array with one axis more has channels last.")
     from_: list[Name] | None = Field(None, alias="from", description="The variables joined here; null: the one this input is named for.")
+    broadcast: list[Name] = Field(
+        [], description="Context variables and vectors that are repeated to every member, step or cell as further channels."
+    )
     transforms: Transforms | dict[Name, Transforms] = Field([], description="A chain for all channels, or one for each variable.")
-    summary: Annotated[Part, summary_networks] | None = Field(None, description="Summary network; null: identity, deepset or lstm.")
+    summary: Annotated[Part, summary_networks] | None = Field(None, description="Summary network; null: the simplest of its kind.")
     features: Count | None = Field(None, ge=1, description="Features this input is summarised to; null: max(2 D, 8).")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        trouble = adapters.misfit(self.as_, *self._chains, self.broadcast)
+        if trouble:
+            raise PydanticCustomError("misfit", "{trouble}", {"trouble": trouble})
+        return self
+
+    @property
+    def _chains(self) -> tuple[dict[Name, Transforms], Transforms]:
+        """The chain of each variable, and that of the joined channels."""
+        return (self.transforms, []) if isinstance(self.transforms, dict) else ({}, self.transforms)
+
+    def plan(self, name: str) -> adapters.InputPlan:
+        """What the adapter of the input of this name is made of."""
+        return adapters.InputPlan(self.as_, tuple(self.from_ or [name]), *self._chains, tuple(self.broadcast), self.axes)
+
+
+ThetaKind = Literal["prior", "standardize", "log", "logit", "circular"]
 
 
 class Model(Section):
@@ -75,10 +106,18 @@ class Model(Section):
 
     inputs: dict[str, Input] = Field(min_length=1, description="Every observable and context variable is used here or dropped.")
     drop: list[Name] = Field([], description="Observables and context variables the network does not see.")
-    theta: Literal["prior", "standardize", "log", "logit"] | dict[Name, Literal["prior", "standardize", "log", "logit"]] = Field(
-        "prior", description="How theta is made unbounded: through its prior's distribution function, or otherwise, by parameter."
+    theta: ThetaKind | dict[Name, ThetaKind] = Field(
+        "prior",
+        description="How theta is made unbounded: through its prior's distribution function, or otherwise, by parameter; "
+        "circular: an angle, the prior's two bounds one point.",
+    )
+    fusion: Annotated[Part, summary_networks] | None = Field(
+        None, description="Network from the summaries of all inputs to the features the inference network sees; null: side by side."
     )
     inference: Annotated[Part, inference_networks] = Field({"kind": "nsf"}, validate_default=True, description="Density network.")
+    uncertainty: Annotated[Part, uncertainties] = Field(
+        {"kind": "none"}, validate_default=True, description="How unsure the network is of itself: Bayesian weights, or an ensemble."
+    )
 
 
 class Diagnose(Section):
@@ -115,7 +154,13 @@ class Machine(Section):
     splines: Literal["auto", "c", "torch"] = Field(
         "auto", description="Splines by compiled C on the CPU, or by torch operations; auto: C where there is a compiler."
     )
+    cluster: Cluster = Field(Cluster(), description="What jobs ask of the batch system, for `submit` and for executors on a cluster.")
     tracking: list[Annotated[Part, trackers.family]] = Field([], description="Pages to watch training on: tensorboard, wandb, mlflow.")
+
+    def build_executor(self) -> Any:
+        """The executor; one that gets its workers from a batch system is told what to ask for."""
+        part: Any = self.executor
+        return part.build(self.cluster) if getattr(part, "ON_CLUSTER", False) else part.build()
 
 
 class RunConfig(Section):

@@ -118,7 +118,7 @@ _SHAPES = (
         "wrong in shape",
         "Wrong in shape: the posterior of {} is neither shifted nor of the wrong width.",
         ("several modes or a skew that the flow has not learned",),
-        ("Raise model.inference.transforms or bins.",),
+        ("Make the inference network larger: more transforms or bins of a flow, else more or wider hidden layers.",),
     ),
 )
 

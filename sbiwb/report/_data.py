@@ -13,11 +13,12 @@ from sbiwb.report._picture import Picture, figure
 
 LONG = 40  # characters of a cell that may break
 OWN_SCALE = ("contraction", "mcse_mean")  # columns whose decimals are not those of the sd
-SHOWN_FIRST = ("forest", "predictive", "pairs")
+SHOWN_FIRST = ("forest", "predictive", "pairs", "epistemic")
 PICTURES = {
     "forest": "Each line is one data set: median, 50 % and 95 % intervals.",
     "predictive": "The data, and what the posterior simulates: data that lie outside were not explained.",
     "pairs": "The posterior, parameter by parameter and in pairs, against the prior.",
+    "epistemic": "How much of the posterior's variance comes from not knowing the network: more simulations would take it away.",
 }
 
 

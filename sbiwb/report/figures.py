@@ -51,7 +51,7 @@ def loss_picture(losses: Sequence[Sequence[float]], best_step: int) -> Figure:
         axes.axvline(best_step, color=ORANGE, lw=1, ls="--", label=f"best, step {best_step:,}")
         low, high = validation.min(), max(validation[0], np.percentile(validation, 90))
         axes.set_ylim(low - 0.08 * (high - low) - 0.02, high + 0.08 * (high - low) + 0.02)
-    axes.set(xlabel="step", ylabel="negative log-density of z (nats)", title="Loss")
+    axes.set(xlabel="step", ylabel="negative log-density of z (nats), or the network's own loss", title="Loss")
     axes.legend(frameon=False)
     return figure
 

@@ -144,7 +144,7 @@ WRONG = [
     ("max_rate: 0.1", "max_rate: .nan", "simulate.failures.max_rate  must be finite, not nan"),
     ("max_rate: 0.1", "max_rate: '0.1'", "simulate.failures.max_rate  must be a number, not '0.1'"),
     ("scale: 1}", "scale: 0}", "problem.parameters.mu.scale  must be greater than 0, not 0"),
-    ("      as: set", "      as: bag", "model.inputs.y.as  must be 'vector', 'set' or 'series', not 'bag'"),
+    ("      as: set", "      as: bag", "model.inputs.y.as  must be 'vector', 'set', 'series' or 'grid', not 'bag'"),
     ("      as: set\n", "", "model.inputs.y.as  is required"),
     ("name: tiny", "name: ../up", "name  must be a name of letters, digits"),
     ("name: tiny", "title: tiny", "name  is required"),
