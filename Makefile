@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install demo test check slow calibration bench schema clean
+.PHONY: help install demo test check cluster slow calibration bench schema simulators clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made
@@ -30,7 +30,10 @@ check: install  ## Formatting, lint, types, and the floors of the architecture
 	$(BIN)/pytest tests/test_floors.py
 
 test: check  ## Every contract and one case of each fault, in minutes
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not cluster"
+
+cluster: install  ## The tests on a real SLURM, started on this machine; needs slurmctld, slurmd, slurm-client, munge
+	$(BIN)/pytest -m cluster
 
 slow: install  ## The rest: all networks, statistical campaigns, calibration
 	$(BIN)/pytest -m slow -s
@@ -44,6 +47,12 @@ bench: install  ## Speed against sbi, BayesFlow and LAMPE, in environments of th
 
 schema: install  ## Write the JSON Schema of the YAML for editors
 	$(BIN)/sbiwb schema configs/schema.json
+
+simulators: $(patsubst simulators/%.c,simulators/build/%,$(wildcard simulators/*.c))  ## Compile the simulators that are written in C
+
+simulators/build/%: simulators/%.c
+	mkdir -p $(@D)
+	$(CC) -O2 -o $@ $< -lm
 
 clean:  ## Remove caches and the environment; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

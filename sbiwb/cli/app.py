@@ -138,6 +138,9 @@ def simulate(
         bool,
         typer.Option("--accept-code-change", help="Keep the simulations although the simulator's code changed: it gives the same rows."),
     ] = False,
+    more: Annotated[
+        str, typer.Option("--more", metavar="N", help="Extend a run by N training pairs, or by train=N,validation=N,test=N.")
+    ] = "",
 ) -> None:
     """Draw prior and data pairs into checksummed shards; what exists is not made again."""
     from sbiwb.cli import show
@@ -145,6 +148,10 @@ def simulate(
     from sbiwb.workflow.simulate import simulate as draw_pairs
 
     project = _open(config, settings, runs)
+    if more:
+        from sbiwb.workflow.more import extended
+
+        project = extended(project, more, _reporter())
     with raised():
         show.simulated(draw_pairs(project, _reporter(), accept_code_change=accept_code_change), project.run.path)
     show.next_step(f"sbiwb train {project.run.path}")
@@ -338,12 +345,19 @@ def compare(
 
 
 @app.command()
-def status(run: RunPath) -> None:
+def status(
+    run: RunPath,
+    failures: Annotated[bool, typer.Option("--failures", help="Also draw where in the prior simulations fail; this reads the shards.")] = False,
+) -> None:
     """Say how far a run is."""
     from sbiwb.cli import show
     from sbiwb.workflow.status import status as look
 
     show.status(look(run))
+    if failures:
+        from sbiwb.workflow.failures import failures as gather
+
+        show.failures(gather(run, _reporter()))
 
 
 @app.command()
@@ -383,6 +397,9 @@ def schema(output: Annotated[Path | None, typer.Argument(help="File to write; st
         typer.echo(text, nl=False)
     else:
         put_text(output, text)
+
+
+from sbiwb.cli import cluster, data  # noqa: E402, F401 (their verbs register themselves with the `app` above)
 
 
 def main() -> None:

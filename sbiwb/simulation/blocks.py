@@ -2,12 +2,18 @@
 
 Rows come from `SeedSequence(seed, spawn_key=(stream, block, attempt))`, parameters before the simulator is called; so a block is the
 same bytes wherever and whenever it is made.
+
+A batch that fails as a whole, by an exception or by the death of its process, is done again row by row at the same parameters, each row
+from a stream of its own, spawn_key (stream, block, attempt, row): the rows that fail again are the guilty ones. What replaces them is a
+new pair from the stream of the next attempt. So what comes out depends on the parameters and seeds, not on who noticed the failure: a
+worker that died, or a simulator in a process of its own (`sandbox`). Only what a clock or the machine's memory decides may differ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
@@ -18,8 +24,7 @@ from sbiwb.errors import FailureRateError, SbiwbError, SimulatorError
 from sbiwb.records import Columns, Pairs, Ragged, Variable, take
 from sbiwb.seeds import generator
 from sbiwb.simulation.layout import Layout, Observable, layout_of
-from sbiwb.simulation.simulator import Simulator, SimulatorTimeout, stack
-from sbiwb.simulation.source import blame
+from sbiwb.simulation.simulator import Simulates, reason, stack
 
 ATTEMPTS = 100  # per row, at most
 JUDGED_AFTER = 200  # simulations, before a failure rate is judged
@@ -34,7 +39,18 @@ class SamplesTheta(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """One simulation that failed; `kind` is exception, timeout, not finite, or shape."""
+    """One simulation that failed.
+
+    Args:
+        block: With `attempt` (and `row`, where rows were simulated one by one) the place of its seed in the stream.
+        attempt: How many pairs had been tried for this row before.
+        row: Its place in the block.
+        kind: exception, timeout, memory, not finite, shape, killed by SIGSEGV, exit code 3, ...
+        message: Why, in a sentence; of an exception it begins with its class.
+        theta: Its parameters.
+        context: Its design variables.
+        seconds: What it took, a share of its batch where it failed within one.
+    """
 
     block: int
     attempt: int
@@ -43,6 +59,12 @@ class Failure:
     message: str
     theta: Mapping[str, np.ndarray]
     context: Mapping[str, np.ndarray]
+    seconds: float
+
+    @property
+    def reason(self) -> str:
+        """What failures are counted by: the kind, of an exception its class."""
+        return self.message.partition(":")[0] if self.kind == "exception" else self.kind
 
 
 @dataclass
@@ -103,13 +125,15 @@ class Problem:
         simulator: The user's function.
         seed: `simulate.seed`.
         layout: What every row must look like; None while it is being found out.
+        missing: Observables in which NaN is a value, a missing one.
     """
 
     prior: SamplesTheta
     context: Mapping[str, Distribution]
-    simulator: Simulator
+    simulator: Simulates
     seed: int
     layout: Layout | None = None
+    missing: Collection[str] = ()
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Parameters and context of n new pairs."""
@@ -169,9 +193,17 @@ def _attempt(problem: Problem, stream: str, position: tuple[int, int], rows: np.
     """New pairs for `rows` from one stream: the valid ones, and the failures."""
     rng = generator(problem.seed, stream, *position)
     theta, context = problem.draw(rng, len(rows))
-    x, reasons = _simulate(problem, theta, context, rng, lambda row: generator(problem.seed, stream, *position, int(row)))
+    x, found = _simulate(problem, theta, context, rng, lambda row: generator(problem.seed, stream, *position, int(row)))
+    reasons = found.reasons
     failures = [
-        Failure(*position, int(rows[i]), *reasons[i], {n: c[i] for n, c in theta.items()}, {n: c[i] for n, c in context.items()})
+        Failure(
+            *position,
+            int(rows[i]),
+            *reasons[i],
+            {n: c[i] for n, c in theta.items()},
+            {n: c[i] for n, c in context.items()},
+            found.seconds[i],
+        )
         for i in sorted(reasons)
     ]
     kept = np.array([i for i in range(len(rows)) if i not in reasons], dtype=int)
@@ -185,6 +217,14 @@ def _attempt(problem: Problem, stream: str, position: tuple[int, int], rows: np.
 Reasons = dict[int, tuple[str, str]]  # row: (kind, message)
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """Why rows failed, and the seconds each of them took."""
+
+    reasons: Reasons
+    seconds: Mapping[int, float]
+
+
 def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator) -> tuple[dict[str, Variable], Reasons]:
     """Observables at given parameters, for predictions; rows that fail are left out, and why they failed is told by row.
 
@@ -194,14 +234,16 @@ def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.rand
         context: Design variables by name, (N, ...).
         rng: For all rows; a batch that raises is done again row by row from streams spawned of it.
     """
-    return _simulate(problem, theta, context, rng, lambda row: rng.spawn(1)[0])
+    x, failed = _simulate(problem, theta, context, rng, lambda row: rng.spawn(1)[0])
+    return x, failed.reasons
 
 
 def _simulate(
     problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator, own_rng: Callable[[int], np.random.Generator]
-) -> tuple[dict[str, Variable], Reasons]:
+) -> tuple[dict[str, Variable], _Failed]:
     """Observables of the valid rows, and why the others failed; a batch that raises is done again row by row."""
     if problem.simulator.batched:
+        start = time.perf_counter()
         try:
             x = problem.simulator(theta, context, rng)
         except SbiwbError:  # a result of the wrong form, or a signal that came meanwhile: no row is to blame
@@ -210,38 +252,41 @@ def _simulate(
             pass
         else:
             reasons = _invalid(problem, x)
-            kept = np.array([row for row in range(len(_first(theta))) if row not in reasons], dtype=int)
-            return {name: take(variable, kept) if reasons else variable for name, variable in x.items()}, reasons
+            n = len(_first(theta))
+            share = dict.fromkeys(reasons, (time.perf_counter() - start) / max(1, n))
+            kept = np.array([row for row in range(n) if row not in reasons], dtype=int)
+            return {name: take(variable, kept) if reasons else variable for name, variable in x.items()}, _Failed(reasons, share)
     return _one_by_one(problem, theta, context, own_rng)
 
 
 def _one_by_one(
     problem: Problem, theta: Columns, context: Columns, own_rng: Callable[[int], np.random.Generator]
-) -> tuple[dict[str, Variable], Reasons]:
+) -> tuple[dict[str, Variable], _Failed]:
     """The same, each row from its own stream."""
     results: list[dict[str, np.ndarray]] = []
     reasons: Reasons = {}
+    seconds: dict[int, float] = {}
     for row in range(len(_first(theta))):
+        start = time.perf_counter()
         try:
             result = problem.simulator.one(theta, context, row, own_rng(row))
         except SbiwbError:
             raise
-        except SimulatorTimeout as error:
-            reasons[row] = ("timeout", str(error))
         except (Exception, SystemExit) as error:
-            reasons[row] = ("exception", f"{type(error).__name__}: {error} ({blame(error, problem.simulator.source.path)})")
+            reasons[row] = reason(error, problem.simulator.source.path)
         else:
-            reason = _row_problem(problem.layout, result)
-            if reason is None:
+            wrong = _row_problem(problem, result)
+            if wrong is None:
                 results.append(result)
             else:
-                reasons[row] = reason
-    return (stack(results) if results else {}), reasons
+                reasons[row] = wrong
+        seconds[row] = time.perf_counter() - start
+    return (stack(results) if results else {}), _Failed(reasons, seconds)
 
 
 def _invalid(problem: Problem, x: dict[str, Variable]) -> Reasons:
     """Rows of a batch that are not finite or have the wrong shape; quick where all is well."""
-    layout = problem.layout or layout_of(x)
+    layout = problem.layout or layout_of(x, problem.missing)
     _check_names(problem, layout, set(x))
     reasons: Reasons = {}
     for name, variable in x.items():
@@ -256,15 +301,15 @@ def _invalid(problem: Problem, x: dict[str, Variable]) -> Reasons:
 
 def _all_fine(variable: Variable, one: Observable) -> bool:
     values = variable.values if isinstance(variable, Ragged) else variable
-    if isinstance(variable, Ragged) != one.ragged or not one.holds(values) or not np.isfinite(values).all():
+    if isinstance(variable, Ragged) != one.ragged or not one.holds(values) or not one.is_valued(values):
         return False
     if isinstance(variable, Ragged):
         return values.shape[1:] == one.shape[1:] and bool(variable.lengths.all())
     return values.shape[1:] == one.shape
 
 
-def _row_problem(layout: Layout | None, result: dict[str, np.ndarray]) -> tuple[str, str] | None:
-    layout = layout or layout_of({name: value[None] for name, value in result.items()})
+def _row_problem(problem: Problem, result: dict[str, np.ndarray]) -> tuple[str, str] | None:
+    layout = problem.layout or layout_of({name: value[None] for name, value in result.items()}, problem.missing)
     if set(result) != set(layout):
         return "shape", f"returned {', '.join(result)}; expected {', '.join(layout)}"
     for name, value in result.items():

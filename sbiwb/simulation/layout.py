@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,18 @@ from sbiwb.records import Columns, Ragged, Variable, as_ragged
 
 @dataclass(frozen=True)
 class Observable:
-    """One observable: dtype, shape of one row, and whether the first axis of that shape varies."""
+    """One observable: dtype, shape of one row, whether the first axis of that shape varies, and whether NaN is a value: a missing one."""
 
     dtype: str
     shape: tuple[int, ...]
     ragged: bool
+    missing: bool = False
 
     @classmethod
-    def of(cls, variable: Variable) -> Observable:
+    def of(cls, variable: Variable, *, missing: bool = False) -> Observable:
         if isinstance(variable, Ragged):
-            return cls(_dtype(variable.values), (0, *variable.values.shape[1:]), True)
-        return cls(_dtype(variable), variable.shape[1:], False)
+            return cls(_dtype(variable.values, missing), (0, *variable.values.shape[1:]), True, missing)
+        return cls(_dtype(variable, missing), variable.shape[1:], False, missing)
 
     def problem(self, row: np.ndarray) -> str | None:
         """Why one row does not fit, or None."""
@@ -32,9 +34,13 @@ class Observable:
             return f"has shape {row.shape}, not {expected}".replace("'", "")
         if self.ragged and len(row) == 0:
             return "has no members"
-        if not self.holds(row) and np.isfinite(row).all():
-            return f"has type {row.dtype}, not {self.dtype} as in the first simulations"
-        return None if np.isfinite(row).all() else "is not finite"
+        if not self.is_valued(row):
+            return "is infinite" if self.missing else "is not finite"
+        return None if self.holds(row) else f"has type {row.dtype}, not {self.dtype} as in the first simulations"
+
+    def is_valued(self, values: np.ndarray) -> bool:
+        """Whether all are finite, or missing where they may be."""
+        return not np.isinf(values).any() if self.missing else bool(np.isfinite(values).all())
 
     def holds(self, values: np.ndarray) -> bool:
         """Whether these values stay what they are in this dtype: no fraction is cut off without a word."""
@@ -49,21 +55,28 @@ class Observable:
         return variable.astype(self.dtype, copy=False)
 
 
-def _dtype(values: np.ndarray) -> str:
-    """Integers are widened, so that a rare large count later on fits."""
-    return {"f": str(values.dtype), "b": "bool"}.get(values.dtype.kind, "int64")
+def _dtype(values: np.ndarray, missing: bool) -> str:
+    """Integers are widened, so that a rare large count later on fits; what may be missing needs a type that has NaN."""
+    if values.dtype.kind == "f":
+        return str(values.dtype)
+    return "float64" if missing else "bool" if values.dtype.kind == "b" else "int64"
 
 
 Layout = dict[str, Observable]
 
 
-def layout_of(x: Columns) -> Layout:
-    return {name: Observable.of(variable) for name, variable in x.items()}
+def layout_of(x: Columns, missing: Collection[str] = ()) -> Layout:
+    """What these pairs look like; `missing` names the observables in which NaN is a value."""
+    return {name: Observable.of(variable, missing=name in missing) for name, variable in x.items()}
 
 
 def to_json(layout: Layout) -> dict[str, Any]:
-    return {name: {"dtype": one.dtype, "shape": list(one.shape), "ragged": one.ragged} for name, one in layout.items()}
+    return {name: {"dtype": one.dtype, "shape": list(one.shape), "ragged": one.ragged, **_flag(one)} for name, one in layout.items()}
+
+
+def _flag(one: Observable) -> dict[str, bool]:
+    return {"missing": True} if one.missing else {}
 
 
 def from_json(value: dict[str, Any]) -> Layout:
-    return {name: Observable(one["dtype"], tuple(one["shape"]), one["ragged"]) for name, one in value.items()}
+    return {name: Observable(one["dtype"], tuple(one["shape"]), one["ragged"], one.get("missing", False)) for name, one in value.items()}

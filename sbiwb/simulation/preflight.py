@@ -44,7 +44,8 @@ def preflight(problem: Problem, block_size: int) -> Preflight:
     """
     rows, tally = ROWS[problem.simulator.batched], Tally(max_rate=1.0)
     pairs, failures = simulate_block(replace(problem, layout=None), "preflight", 0, rows, tally)
-    layout = layout_of(pairs.x)
+    layout = layout_of(pairs.x, problem.missing)
+    _check_missing(problem, layout)
     start = time.perf_counter()
     again, _ = simulate_block(replace(problem, layout=layout), "preflight", 0, rows, Tally(max_rate=1.0))
     seconds = (time.perf_counter() - start) / rows  # of the second time: the first one may import and compile
@@ -52,6 +53,16 @@ def preflight(problem: Problem, block_size: int) -> Preflight:
     if seconds * rows < QUICK_S:
         seconds = _time_block(replace(problem, layout=layout), block_size)
     return Preflight(layout, seconds, _bytes(pairs) / rows, len(failures) / tally.simulated, pairs)
+
+
+def _check_missing(problem: Problem, layout: Layout) -> None:
+    unknown = sorted(set(problem.missing) - set(layout))
+    if unknown:
+        raise SimulatorError(
+            f"does not return {', '.join(unknown)}, which problem.missing names",
+            where=problem.simulator.source.line(),
+            todo=f"It returns: {', '.join(layout)}.",
+        )
 
 
 def _time_block(problem: Problem, block_size: int) -> float:
@@ -62,7 +73,8 @@ def _time_block(problem: Problem, block_size: int) -> float:
 
 def _compare(problem: Problem, first: Pairs, second: Pairs) -> None:
     for name in first.x:
-        if not np.array_equal(_values(first.x[name]), _values(second.x[name])):
+        one, other = (_values(pairs.x[name]) for pairs in (first, second))
+        if not np.array_equal(one, other, equal_nan=one.dtype.kind == "f" and other.dtype.kind == "f"):
             raise SimulatorError(
                 f"gave two different '{name}' for the same parameters and seed: it uses a random generator of its own",
                 where=problem.simulator.source.line(),

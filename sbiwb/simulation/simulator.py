@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+import faulthandler
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from sbiwb.errors import SimulatorError
 from sbiwb.records import Columns, Ragged, Variable
 from sbiwb.seeds import torch_seed
-from sbiwb.simulation.source import Source
+from sbiwb.simulation.source import Origin, blame
+
+MEMORY = "memory"
+GIGABYTE = 1e9
+_STATM = Path("/proc/self/statm")
 
 
-class SimulatorTimeout(Exception):
+class RowFailed(Exception):
+    """One simulation failed, and it is known why.
+
+    Args:
+        kind: The reason in a word or two: timeout, memory, killed by SIGSEGV, exit code 3, ...
+        message: The reason in a sentence, the same for the same parameters and seed.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind, self.message = kind, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SimulatorTimeout(RowFailed):
     """A call took longer than `failures.timeout_s`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("timeout", f"took longer than {seconds:g} s")
+        self.args = (seconds,)  # with which it is made again beyond a process border
+
+
+class Simulates(Protocol):
+    """A simulator, in this process or in one of its own."""
+
+    @property
+    def source(self) -> Origin: ...
+    @property
+    def batched(self) -> bool: ...
+    def __call__(self, theta: Columns, context: Columns, rng: np.random.Generator) -> dict[str, Variable]: ...
+    def one(self, theta: Columns, context: Columns, row: int, rng: np.random.Generator) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -26,18 +65,20 @@ class Simulator:
     """A user's function behind one interface.
 
     Args:
-        source: The loaded file.
+        source: The loaded file, or an external program.
         batched: Whether the function takes N rows at once.
         injected: Which of `rng` and `generator` it asks for.
         constants: Passed as they are.
-        timeout_s: Seconds per call of the user's function.
+        timeout_s: Seconds per call of the user's function; None also where the source keeps its time itself.
+        memory_gb: Memory that a call may take beyond what this process holds, in GB.
     """
 
-    source: Source
+    source: Origin
     batched: bool
     injected: tuple[str, ...]
     constants: Mapping[str, Any]
     timeout_s: float | None = None
+    memory_gb: float | None = None
 
     def __call__(self, theta: Columns, context: Columns, rng: np.random.Generator) -> dict[str, Variable]:
         """Simulates every row of theta in one call of a batched function.
@@ -59,7 +100,7 @@ class Simulator:
         return {name: _numeric(name, np.asarray(value), self.source.line()) for name, value in self._call(arguments, rng).items()}
 
     def _call(self, arguments: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        with _alarm(self.timeout_s):
+        with _alone(), _alarm(self.timeout_s), _memory_limit(self.memory_gb):
             result = self.source.simulate(**arguments, **self.constants, **self._random(rng))
         if result is None:
             raise SimulatorError("returned nothing", where=self.source.line(), todo="Is `return` missing? Return {name: array}.")
@@ -123,20 +164,82 @@ def _numeric_ragged(name: str, ragged: Ragged, where: str) -> Ragged:
     return ragged
 
 
+def cause_of(code: int) -> str:
+    """Why a process ended, by its exit code: `killed by SIGSEGV`, `exit code 3`."""
+    if code >= 0:
+        return f"exit code {code}"
+    return f"killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
+
+
+def reason(error: BaseException, path: Path) -> tuple[str, str]:
+    """(kind, message) of what a simulator at `path` raised; of any other exception the message begins with its class."""
+    if isinstance(error, RowFailed):
+        return error.kind, error.message
+    kind = MEMORY if isinstance(error, MemoryError) else "exception"
+    return kind, f"{type(error).__name__}: {error} ({blame(error, path)})"
+
+
+def patience_s(timeout_s: float) -> float:
+    """Seconds after which a call is given up from outside: compiled code does not heed the alarm, Python code has had its chance."""
+    return 1.5 * timeout_s + 1
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """A simulator that forks comes back twice: the copy ends here, before it goes on with our work."""
+    here = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != here:
+            os._exit(0)
+
+
 @contextmanager
 def _alarm(seconds: float | None) -> Iterator[None]:
-    """Raises `SimulatorTimeout` inside the user's Python code after `seconds`; needs the main thread."""
+    """Raises `SimulatorTimeout` inside the user's Python code after `seconds`; needs the main thread.
+
+    Compiled code does not hear it. In a worker process, which can be replaced, a watchdog outside of Python then ends the process.
+    """
     if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ring(number: int, frame: Any) -> None:
-        raise SimulatorTimeout(f"took longer than {seconds:g} s")
+        raise SimulatorTimeout(seconds)
 
+    is_worker = multiprocessing.parent_process() is not None
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    if is_worker:
+        faulthandler.dump_traceback_later(patience_s(seconds), exit=True, file=2)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if is_worker:
+            faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def _memory_limit(gigabytes: float | None) -> Iterator[None]:
+    """Address space of this process grows by `gigabytes` at most: what asks for more gets a MemoryError, compiled code a null pointer."""
+    if gigabytes is None or not _STATM.exists():
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _address_space() + int(gigabytes * GIGABYTE)
+    hard = before[1]
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _address_space() -> int:
+    """Bytes of address space this process has taken."""
+    return int(_STATM.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -13,17 +13,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from sbiwb.errors import SimulatorError
 
 NOT_HASHED = {"show", "derived", "test_quantities", "posterior"}
 INJECTED = ("rng", "generator")
+_MODULE = "sbiwb_simulator_"  # begins the name under which a file is imported
+
+
+class Origin(Protocol):
+    """Where simulations come from: a Python file, or an external program.
+
+    Attributes:
+        path: The file.
+        code_hash: Of all code that decides a row, as it was when it was loaded.
+    """
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def code_hash(self) -> str: ...
+    @property
+    def simulate(self) -> Callable[..., Any]: ...
+    def optional(self, name: str) -> Callable[..., Any] | None: ...
+    def line(self) -> str: ...
+    def injected(self, parameters: list[str], context: list[str], constants: list[str]) -> list[str]: ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded simulator file.
+    """A loaded simulator file; it crosses process borders by its name and is loaded anew beyond.
 
     Args:
         path: The Python file.
@@ -49,6 +69,14 @@ class Source:
         """`file:line` of the simulating function."""
         code = getattr(inspect.unwrap(self.simulate), "__code__", None)  # partials and compiled functions have none
         return f"{self.path}:{code.co_firstlineno}" if code else str(self.path)
+
+    def injected(self, parameters: list[str], context: list[str], constants: list[str]) -> list[str]:
+        """Which of `rng` and `generator` the function asks for; see `check_arguments`."""
+        return check_arguments(self, parameters, context, constants)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        name = str(self.path) if self.module.__name__.startswith(_MODULE) else self.module.__name__
+        return _load_again, (f"{name}:{self.function}", self.code_hash)
 
 
 def code_hash(text: str) -> str:
@@ -84,6 +112,18 @@ def load_source(reference: str, folder: Path) -> Source:
     return Source(path, module, function, code_hash("\n".join(file.read_text(encoding="utf-8") for file in files)))
 
 
+def _load_again(reference: str, expected: str) -> Source:
+    """The same file in another process.
+
+    Raises:
+        SimulatorError: It is not the same any more.
+    """
+    source = load_source(reference, Path())
+    if source.code_hash != expected:
+        raise SimulatorError("was changed while it was in use", where=source.path, todo="Run the same command again.")
+    return source
+
+
 def neighbours(path: Path) -> tuple[Path, ...]:
     """Files beside a simulator that it imports by name, directly or through each other, in order of their names."""
     found: set[Path] = set()
@@ -114,7 +154,7 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
         raise SimulatorError("no such simulator file", where=path, todo=f"Beside it lie: {', '.join(near) or 'no Python files'}.")
     path = path.resolve()
     identity = bytes(path) + b"\0" + path.read_bytes()
-    name = f"sbiwb_simulator_{path.stem}_{hashlib.sha256(identity).hexdigest()[:12]}"
+    name = f"{_MODULE}{path.stem}_{hashlib.sha256(identity).hexdigest()[:12]}"
     if name in sys.modules:
         return path, sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,12 @@ from sbiwb.priors import Prior
 from sbiwb.rundir import SPLITS, RunDir
 from sbiwb.simulation.blocks import Problem
 from sbiwb.simulation.layout import from_json
+from sbiwb.simulation.options import Command
+from sbiwb.simulation.program import load_program, relocated
+from sbiwb.simulation.sandbox import Isolated
 from sbiwb.simulation.simulator import Simulator
-from sbiwb.simulation.source import Source, check_arguments, code_hash, load_source
+from sbiwb.simulation.source import Origin, code_hash, load_source
+from sbiwb.workflow.imported import IMPORTED, KINDS, Imported
 
 Identity = dict[str, Any]
 
@@ -40,15 +44,25 @@ class Project:
     base: Path
 
     @cached_property
-    def source(self) -> Source:
-        """The simulator file."""
-        return load_source(self.config.problem.simulator, self.base)
+    def source(self) -> Origin:
+        """The simulator file, the external program, or what stands for it where pairs are imported."""
+        problem = self.config.problem
+        if self.is_imported:
+            return Imported(self.data_run, tuple(name for name, part in problem.parameters.items() if part.kind in KINDS))
+        if isinstance(problem.simulator, Command):
+            return load_program(problem.simulator, self.base, batched=problem.batched, timeout_s=self.config.simulate.failures.timeout_s)
+        return load_source(problem.simulator, self.base)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the pairs come from files."""
+        return self.config.problem.simulator == IMPORTED
 
     @cached_property
     def prior(self) -> Prior:
         parameters = self.config.problem.parameters
         units = {name: getattr(part, "unit", "") for name, part in parameters.items()}
-        sampler = self.source.optional("prior") if any(part.kind == "joint" for part in parameters.values()) else None
+        sampler = self.source.optional("prior") if any(part.kind in KINDS for part in parameters.values()) else None
         return Prior(_distributions(parameters), sampler=sampler, units=units)
 
     @cached_property
@@ -57,20 +71,28 @@ class Project:
 
     @cached_property
     def simulator(self) -> Simulator:
-        problem = self.config.problem
-        injected = check_arguments(self.source, list(problem.parameters), list(problem.context), list(problem.constants))
-        return Simulator(self.source, problem.batched, tuple(injected), problem.constants, self.config.simulate.failures.timeout_s)
+        problem, failures = self.config.problem, self.config.simulate.failures
+        injected = self.source.injected(list(problem.parameters), list(problem.context), list(problem.constants))
+        alarm_s = None if isinstance(problem.simulator, Command) else failures.timeout_s  # a program keeps its time itself
+        return Simulator(self.source, problem.batched, tuple(injected), problem.constants, alarm_s, failures.memory_gb)
+
+    @cached_property
+    def isolated(self) -> Isolated:
+        """The simulator in a process of its own, which ends with this project."""
+        return Isolated(self.simulator)
 
     @property
     def problem(self) -> Problem:
         """What blocks are made from; with the layout once a plan exists."""
         plan = self.data_run.plan
         layout = from_json(read_json(plan)["layout"]) if plan.is_file() else None
-        return Problem(self.prior, self.context, self.simulator, self.config.simulate.seed, layout)
+        return Problem(self.prior, self.context, self.simulator, self.config.simulate.seed, layout, tuple(self.config.problem.missing))
 
     @property
     def block_size(self) -> int:
         size = self.config.simulate.block_size
+        if self.is_imported:
+            return 1
         return size if isinstance(size, int) else 256 if self.config.problem.batched else 1
 
     @property
@@ -82,6 +104,10 @@ class Project:
     @cached_property
     def data_identity(self) -> Identity:
         """All that decides a simulated row."""
+        return self.identity(self.source.code_hash)
+
+    def identity(self, code: str) -> Identity:
+        """The same with this hash of the code, or of the files that pairs are imported from."""
         problem, simulate = self.config.problem, self.config.simulate
         return {
             "problem": {
@@ -89,7 +115,8 @@ class Project:
                 "context": [[name, _plain(part)] for name, part in problem.context.items()],
                 "constants": dict(problem.constants),
                 "batched": problem.batched,
-                "simulator code": self.source.code_hash,
+                "simulator code": code,
+                **({"missing": sorted(problem.missing)} if problem.missing else {}),
             },
             "simulate": {"seed": simulate.seed, "block_size": self.block_size},
         }
@@ -145,7 +172,7 @@ def open_project(path: Path, *, settings: Sequence[str] = (), runs: Path = Path(
     base = file.parent
     config = _with_borrowed_counts(yaml_config.load(file, settings), base)
     run = RunDir(path) if path.is_dir() else RunDir(runs / config.name)
-    project = Project(config, run, base)
+    project = _with_imported_counts(Project(config, run, base))
     _check_meaning(project)
     return project
 
@@ -167,20 +194,51 @@ def _with_borrowed_counts(config: RunConfig, base: Path) -> RunConfig:
     return config.model_copy(update={"simulate": simulate.model_copy(update={name: getattr(theirs, name) for name in silent})})
 
 
+def _with_imported_counts(project: Project) -> Project:
+    """Where pairs are imported, the counts that the YAML leaves out are those of the import."""
+    simulate = project.config.simulate
+    if not project.is_imported or not project.run.plan.is_file():
+        return project
+    rows = read_json(project.run.plan).get(IMPORTED, {}).get("rows", {})
+    silent = {name: rows[name] for name in set(SPLITS) - simulate.model_fields_set if name in rows}
+    return replace(project, config=project.config.model_copy(update={"simulate": simulate.model_copy(update=silent)}))
+
+
 def _check_meaning(project: Project) -> None:
     """What types alone cannot say."""
     problem = project.config.problem
-    for name, distribution in _distributions(problem.parameters).items():
-        if distribution.discrete:
-            raise ConfigError(
-                f"problem.parameters.{name}  a discrete parameter cannot be inferred by a flow",
-                where=project.base,
-                todo="Move it to problem.context if it is known for each data set, or give it a continuous prior.",
-            )
+    unknown = [name for name, part in problem.parameters.items() if part.kind == "unknown"]
+    if unknown and not project.is_imported:
+        raise ConfigError(
+            f"problem.parameters  {', '.join(unknown)} of kind 'unknown': a simulator needs parameters to draw",
+            where=project.base,
+            todo="Write `simulator: imported` where pairs are imported, or use kind: joint with a function prior(n, rng), or another kind.",
+        )
+    _check_network(project)
     names = [*problem.parameters, *problem.context, *problem.constants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"problem  {', '.join(twice)} is named twice", where=project.base, todo="Give each quantity its own name.")
+
+
+def _check_network(project: Project) -> None:
+    """Whether the inference network knows parameters of these kinds."""
+    model, parameters = project.config.model, project.config.problem.parameters
+    kinds = model.theta if isinstance(model.theta, dict) else dict.fromkeys(parameters, model.theta)
+    circular = [name for name, kind in kinds.items() if kind == "circular"]
+    discrete = [name for name, one in _distributions(parameters).items() if one.discrete]
+    if circular and not getattr(model.inference, "CIRCULAR", False):
+        raise ConfigError(
+            f"model.theta  {', '.join(circular)}: inference network {model.inference.kind} knows no circular parameters",
+            where=project.base,
+            todo="Use model.inference: ncsf, or map through the prior.",
+        )
+    if discrete and getattr(model.inference, "gives", "joint") != "joint":
+        raise ConfigError(
+            f"problem.parameters  {', '.join(discrete)}: inference network {model.inference.kind} gives no probabilities of levels",
+            where=project.base,
+            todo="Use a network with a density, such as model.inference: nsf, or give every parameter a continuous prior.",
+        )
 
 
 def write_config(project: Project) -> None:
@@ -188,7 +246,9 @@ def write_config(project: Project) -> None:
     config = project.config
     problem = config.problem
     simulator = problem.simulator
-    if simulator.partition(":")[0].endswith(".py"):
+    if isinstance(simulator, Command):
+        simulator = relocated(simulator, project.base, project.run.path)
+    elif simulator.partition(":")[0].endswith(".py"):
         simulator = _relative(project, simulator)
     observations = {name: one.model_copy(update={"file": _relative(project, one.file)}) for name, one in problem.observations.items()}
     moved = config.model_copy(

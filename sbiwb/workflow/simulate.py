@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from sbiwb.contracts import Reporter
-from sbiwb.errors import DataError, RunError, SbiwbError
+from sbiwb.contracts import Executor, Reporter
+from sbiwb.errors import CorruptFile, DataError, RunError, SbiwbError
+from sbiwb.executors._death import WorkerDied
 from sbiwb.executors.serial import SerialExecutor
 from sbiwb.files import put_json, read_json, remove_orphans
 from sbiwb.records import Pairs
 from sbiwb.rundir import SPLITS, RunDir, put_provenance, versions
-from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.simulation.blocks import Failure, Problem, Tally, simulate_block
 from sbiwb.simulation.layout import Layout, from_json, to_json
-from sbiwb.simulation.preflight import preflight
+from sbiwb.simulation.preflight import Preflight, preflight
 from sbiwb.store import manifest
-from sbiwb.store.shards import shard_path, write_shard
+from sbiwb.store.shards import read_bytes, read_record, record_path, shard_path, write_shard
 from sbiwb.words import duration
 from sbiwb.workflow.derived import check_derived
 from sbiwb.workflow.estimator import check_variables, fit_adapter
@@ -45,14 +52,12 @@ def simulate(project: Project, reporter: Reporter, *, accept_code_change: bool =
         FailureRateError: More simulations fail than allowed; finished shards are kept.
     """
     if project.data_run.path != project.run.path:
-        return _borrow(project, reporter)
+        return borrow(project, reporter)
     start = time.perf_counter()
     if accept_code_change:
         _accept(project, reporter)
-    plan = _plan(project, reporter)
-    _check_later_steps(project, from_json(plan["layout"]), reporter)
-    write_config(project)
-    tasks = [task for split in SPLITS for task in _missing(project, split, plan, reporter)]
+    plan = prepare(project, reporter)
+    tasks = missing_tasks(project, plan, reporter)
     if tasks:
         _run(project, plan, tasks, reporter)
         put_provenance(
@@ -61,6 +66,18 @@ def simulate(project: Project, reporter: Reporter, *, accept_code_change: bool =
             facts={"data_hash": project.data_hash, "seed": project.config.simulate.seed},
         )
     return write_manifest(project.run)
+
+
+def prepare(project: Project, reporter: Reporter) -> dict[str, Any]:
+    """The plan, made now by a preflight where there is none, with the config beside it: all that a worker needs.
+
+    Raises:
+        RunError: The run folder holds another problem's shards.
+    """
+    plan = _plan(project, reporter)
+    _check_later_steps(project, from_json(plan["layout"]), reporter)
+    write_config(project)
+    return plan
 
 
 def counts(project: Project) -> dict[str, int]:
@@ -88,7 +105,7 @@ def _plan(project: Project, reporter: Reporter) -> dict[str, Any]:
                 + " If the new code gives the same rows: `sbiwb simulate --accept-code-change`." * (changed == [CODE_CHANGED]),
             )
     reporter.say("Trying the simulator on a few parameters ...")
-    seen = preflight(project.problem, project.block_size)
+    seen = try_simulator(project)
     fit_adapter(project.config.model, project.prior, seen.example)  # transforms and kinds of inputs, before hours are spent
     plan = {
         "data_hash": project.data_hash,
@@ -100,6 +117,21 @@ def _plan(project: Project, reporter: Reporter) -> dict[str, Any]:
     }
     put_json(path, plan)
     return plan
+
+
+def try_simulator(project: Project) -> Preflight:
+    """A few simulations; in a process of their own, unless the config asks for everything in this one.
+
+    Raises:
+        SimulatorError: As in `preflight`.
+    """
+    return preflight(_here(project), project.block_size)
+
+
+def _here(project: Project) -> Problem:
+    """What is simulated in this process, or beside it: only under `serial` may the simulator end the command."""
+    is_serial = project.config.machine.executor.kind == "serial"
+    return project.problem if is_serial else replace(project.problem, simulator=project.isolated)
 
 
 def _accept(project: Project, reporter: Reporter) -> None:
@@ -145,34 +177,62 @@ def shard_blocks(project: Project, plan: dict[str, Any], split: str) -> int:
     return max(1, size // project.block_size) if isinstance(size, int) else plan["shard_blocks"][split]
 
 
-def _missing(project: Project, split: str, plan: dict[str, Any], reporter: Reporter) -> list[dict[str, Any]]:
-    """Tasks for the blocks that no valid shard holds; damaged shards are set aside first."""
-    folder = project.run.split(split)
-    remove_orphans(folder)
-    for path, error in manifest.check(folder, project.data_hash):
+def cells(project: Project, plan: dict[str, Any]) -> int:
+    """Places for a shard in all splits: where blocks are cut whatever exists already, so that they can be dealt out by number."""
+    return sum(-(-blocks(project, split) // shard_blocks(project, plan, split)) for split in SPLITS)
+
+
+def missing_tasks(project: Project, plan: dict[str, Any], reporter: Reporter, *, index: int = 0, count: int = 1) -> list[dict[str, Any]]:
+    """Tasks for the blocks that no valid shard holds, in the cells index, index + count, ...; damaged shards there are set aside first."""
+    tasks, first_cell = [], 0
+    for split in SPLITS:
+        folder, length = project.run.split(split).resolve(), shard_blocks(project, plan, split)
+        if index == 0:
+            remove_orphans(folder)
+        for path in folder.glob("shard-*.h5"):
+            first_block = path.stem.partition("-")[2]
+            if (first_cell + (int(first_block) // length if first_block.isdecimal() else 0)) % count == index:
+                _set_damaged_aside(path, project.data_hash, reporter)
+        gaps = manifest.missing(manifest.shards(folder, project.data_hash), blocks(project, split))
+        for piece in manifest.runs(gaps, length):
+            cell = first_cell + piece.start // length
+            if cell % count == index:
+                tasks.append(_task(project, split, piece, cell))
+        first_cell += -(-blocks(project, split) // length)
+    return tasks
+
+
+def _task(project: Project, split: str, piece: range, cell: int) -> dict[str, Any]:
+    run = project.run.path.resolve()
+    record = record_path(shard_path(project.run.split(split).resolve(), piece.start))
+    return {"run": str(run), "split": split, "first_block": piece.start, "blocks": len(piece), "cell": cell, "record": str(record)}
+
+
+def _set_damaged_aside(path: Path, data_hash: str, reporter: Reporter) -> None:
+    try:
+        record = read_record(path)
+        if record is not None and record["data_hash"] == data_hash:
+            read_bytes(path, record)
+    except CorruptFile as error:
         aside = manifest.set_aside(path)
         reporter.warn(f"{path} {error.what}; kept as {aside.name}, its rows are simulated again.")
-    gaps = manifest.missing(manifest.shards(folder, project.data_hash), blocks(project, split))
-    return [
-        {"run": str(project.run.path), "split": split, "first_block": piece.start, "blocks": len(piece)}
-        for piece in manifest.runs(gaps, shard_blocks(project, plan, split))
-    ]
 
 
 def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], reporter: Reporter) -> None:
     rows = sum(task["blocks"] for task in tasks) * project.block_size
-    executor = project.config.machine.executor.build()  # type: ignore[attr-defined]
-    if rows * plan["seconds_per_row"] < NOT_WORTH_A_POOL_S:
+    executor = project.config.machine.build_executor()
+    if rows * plan["seconds_per_row"] < NOT_WORTH_A_POOL_S and not isinstance(executor, SerialExecutor):
         executor = SerialExecutor()  # the same rows, without the seconds that processes take to start
+        tasks = [{**task, "isolated": True} for task in tasks]
     seconds, megabytes = rows * plan["seconds_per_row"] / executor.workers, rows * plan["bytes_per_row"] / 1e6
     reporter.say(f"{rows:,} simulations in {len(tasks)} shards: about {duration(seconds)} and {megabytes:.1f} MB.")
     tally = Tally(project.config.simulate.failures.max_rate)
     try:
         with reporter.task("simulate", rows, unit="simulations") as ticker:
-            for task, result in executor.run(simulate_shard, tasks):
+            for task, result in results(executor, tasks):
                 if isinstance(result, SbiwbError):
                     raise result
-                tally.add(result["simulated"], result["failed"], result["example"])
+                tally.add(result["simulated"], result["failed"], result.get("example", ""))
                 ticker.advance(task["blocks"] * project.block_size, failed=tally.failed)
     finally:
         write_manifest(project.run)
@@ -183,33 +243,66 @@ def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], re
         )
 
 
+def results(executor: Executor, tasks: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The shards as they are done; those whose worker died come last, their simulator isolated, so that the guilty rows are found."""
+    died = []
+    for task, result in executor.run(simulate_shard, tasks):
+        if isinstance(result, WorkerDied) and not task.get("isolated"):
+            died.append({**task, "isolated": True})
+        else:
+            yield task, result
+    if died:
+        yield from executor.run(simulate_shard, died)
+
+
 def simulate_shard(task: dict[str, Any]) -> dict[str, Any]:
     """One shard, in any process of any machine that sees the run folder.
 
     Args:
-        task: run, split, first_block, blocks.
+        task: run, split, first_block, blocks; isolated: whether the simulator has to be kept in a process of its own.
 
     Returns:
         Its record, with an example of a failure.
     """
     project = open_run(task["run"])
     problem, start = project.problem, time.perf_counter()
+    if task.get("isolated") or _cannot_time(project):
+        problem = replace(problem, simulator=project.isolated)
     tally = Tally(project.config.simulate.failures.max_rate)
     parts, failures = [], []
     for block in range(task["first_block"], task["first_block"] + task["blocks"]):
         pairs, failed = simulate_block(problem, task["split"], block, project.block_size, tally)
         parts.append(pairs)
         failures += failed
-    found = versions()
     facts = {
         **{name: task[name] for name in ("split", "first_block", "blocks")},
         "data_hash": project.data_hash,
         "simulated": tally.simulated,
+        **_of_failures(failures),
         "seconds": round(time.perf_counter() - start, 4),
-        "versions": {name: found[name] for name in MACHINE_VERSIONS if name in found},
+        "versions": _machine_versions(),
     }
     record = write_shard(shard_path(project.run.split(task["split"]), task["first_block"]), Pairs.join(parts), failures, facts)
     return {**record, "example": tally.examples[-1] if tally.examples else ""}
+
+
+def _cannot_time(project: Project) -> bool:
+    """Whether there is a time limit that this thread cannot keep: the alarm rings in the main thread alone."""
+    return project.config.simulate.failures.timeout_s is not None and threading.current_thread() is not threading.main_thread()
+
+
+def _of_failures(failures: Sequence[Failure]) -> dict[str, Any]:
+    """What a record tells of its shard's ledger: counts by reason, and seconds, which are others every time."""
+    if not failures:
+        return {}
+    return {"reasons": dict(Counter(one.reason for one in failures).most_common()), "failed_s": [round(one.seconds, 4) for one in failures]}
+
+
+@lru_cache(maxsize=1)
+def _machine_versions() -> dict[str, str]:
+    """Of what can change a row; looked up once a process, for it takes as long as 20 simulations of a millisecond."""
+    found = versions()
+    return {name: found[name] for name in MACHINE_VERSIONS if name in found}
 
 
 def write_manifest(run: RunDir) -> dict[str, Any]:
@@ -219,7 +312,7 @@ def write_manifest(run: RunDir) -> dict[str, Any]:
     return splits
 
 
-def _borrow(project: Project, reporter: Reporter) -> dict[str, Any]:
+def borrow(project: Project, reporter: Reporter) -> dict[str, Any]:
     """Checks that the other run's shards are this problem's, and enough."""
     other = project.data_run
     if not other.plan.is_file():

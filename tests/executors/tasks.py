@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -51,3 +53,24 @@ def mark_and_wait(task: dict[str, Any]) -> int:
 
 def threads(task: dict[str, Any]) -> str:
     return os.environ["OMP_NUM_THREADS"]
+
+
+def leave_quietly(task: dict[str, Any]) -> int:
+    if task["n"] == 1:
+        os._exit(0)
+    return task["n"]
+
+
+def shout_and_litter(task: dict[str, Any]) -> int:
+    os.write(1, b"x" * 1_000_000)
+    os.write(2, b"y" * 1_000_000)
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
+def hang_in_compiled_code(task: dict[str, Any]) -> int:
+    from sbiwb.simulation.simulator import _alarm
+
+    if task["n"] == 1:
+        with _alarm(0.2):
+            sum(itertools.repeat(0))
+    return task["n"]

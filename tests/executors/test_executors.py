@@ -13,14 +13,17 @@ import pytest
 
 from sbiwb.errors import DataError, SimulatorError
 from sbiwb.executors import family
+from sbiwb.executors._death import WorkerDied
 from tests.executors import tasks
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=family.names())
+@pytest.fixture(params=[name for name in family.names() if name != "slurm"])  # which runs simulations only: tests/cluster
 def executor(request):
     options = {"workers": 2} if "workers" in family.config(request.param).model_fields else {}
+    if request.param == "dask":
+        options["scheduler"] = request.getfixturevalue("dask_scheduler")
     return family.parse({"kind": request.param, **options}).build()
 
 
@@ -75,6 +78,19 @@ def test_a_worker_that_always_dies_is_named_and_the_others_go_on(work, more, cau
     assert "machine.executor=serial" in found[1].todo
     if work is tasks.die_always:
         assert found[0] == 0
+
+
+@pytest.mark.parametrize(("work", "cause"), [(tasks.leave_quietly, "exit code 0"), (tasks.hang_in_compiled_code, "exit code 1")])
+def test_a_worker_that_ends_without_a_word_or_hangs_is_noticed(work, cause):
+    found = {task["n"]: result for task, result in family.parse({"kind": "pool", "workers": 1}).build().run(work, numbered(3))}
+    assert isinstance(found[1], WorkerDied) and f"died 2 times ({cause})" in found[1].what
+    assert (found[0], found[2]) == (0, 2)
+
+
+def test_what_workers_print_and_leave_running_is_gone(capfd):
+    found = [pid for _, pid in family.parse({"kind": "pool", "workers": 1}).build().run(tasks.shout_and_litter, numbered(2))]
+    assert len(found) == 2 and capfd.readouterr() == ("", "")
+    _until(lambda: not any(_lives(pid) for pid in found))
 
 
 def test_a_worker_counts_with_one_thread():
