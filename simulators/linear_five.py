@@ -1,6 +1,6 @@
 r"""Five parameters seen through ten linear features with normal noise; the posterior is known. No units.
 
-    x = A theta + s e,  e ~ N(0, I),  theta ~ N(0, I):  theta | x ~ N(C A' x / s^2, C),  C = (I + A' A / s^2)^-1
+x = A theta + s e,  e ~ N(0, I),  theta ~ N(0, I):  theta | x ~ N(C A' x / s^2, C),  C = (I + A' A / s^2)^-1
 """
 
 import numpy as np

@@ -1,19 +1,24 @@
-"""A sine with noise, seen at random places between -2 and 2: what is y elsewhere? No units.
+r"""A sine with noise, seen at random places between -2 and 2: what is y at other places? No units.
 
-A regression told as inference: the parameters are y and its place, the data the place.
+    y = sin(x) + 0.1 e,   x uniform on [-2, 2],  e ~ N(0, 1)
+
+A regression told as inference: the parameter is y, the data its place x, which is drawn given y from their joint law.
 """
 
 import numpy as np
 
 NOISE, REACH = 0.1, 2.0
+PLACES = np.linspace(-REACH, REACH, 2001)
 
 
 def prior(n, rng):
-    """y = sin(place) + noise at uniform places: {"y": (n,), "place": (n,)}."""
-    place = rng.uniform(-REACH, REACH, n)
-    return {"y": np.sin(place) + NOISE * rng.standard_normal(n), "place": place}
+    """y at uniform places: {"y": (n,)}."""
+    return {"y": np.sin(rng.uniform(-REACH, REACH, n)) + NOISE * rng.standard_normal(n)}
 
 
-def simulate(y, place, *, rng):
-    """y, place: arrays (N,). Returns {"x": (N,)}, the place."""
-    return {"x": place}
+def simulate(y, *, rng):
+    """y: array (N,). Returns {"x": (N,)}, a place with the density of a place that has this y."""
+    density = np.exp(-0.5 * np.square((y[:, None] - np.sin(PLACES)) / NOISE))
+    share = np.cumsum(density, axis=1)
+    share /= share[:, -1:]
+    return {"x": PLACES[(share < rng.random((len(y), 1))).sum(1)]}

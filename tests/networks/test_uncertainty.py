@@ -210,7 +210,7 @@ def test_patterns_choose_what_is_uncertain_and_say_so():
     ],
 )
 def test_a_pattern_that_matches_nothing_is_an_error_that_names_the_parameters(options, what):
-    with pytest.raises(ConfigError, match="model.uncertainty") as told:
+    with pytest.raises(ConfigError, match=r"model\.uncertainty") as told:
         build({"kind": "bayesian", **options})
     assert what in str(told.value) and "summaries.0.net.0.weight" in str(told.value)
 

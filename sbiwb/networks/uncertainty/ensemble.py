@@ -2,9 +2,9 @@ r"""Deep ensemble: several networks from their own initial weights, trained toge
 
     q(theta | x) = sum_m w_m q_m(theta | x)
 
-They share one training: data, steps, checkpoints, and the step at which the mixture does best on the validation pairs. Gradients are clipped
-member by member and AdamW works weight by weight, so a member's steps are those it would take alone with its seed. On the CPU the
-members' spline flows are computed side by side, as many at a time as there are cores.
+They share one training: data, steps, checkpoints, and the step at which the mixture does best on the validation pairs. Gradients are
+clipped member by member and AdamW works weight by weight, so a member's steps are those it would take alone with its seed. On the CPU
+the members' spline flows are computed side by side, as many at a time as there are cores.
 
 With `weights: stacking` the mixture's weights maximise its density at the validation pairs after training.
 
