@@ -210,7 +210,9 @@ class Posterior:
     def _check_density(self) -> None:
         if self.gives != "joint":
             raise DataError(
-                "is asked of a point network, which has no density", where="log_prob", todo="Use model.inference: {kind: nsf} for a posterior density."
+                "is asked of a point network, which has no density",
+                where="log_prob",
+                todo="Use model.inference: {kind: nsf} for a posterior density.",
             )
 
     def _drawn(self, network: Network, read: Columns, n: int, rng: np.random.Generator) -> np.ndarray:

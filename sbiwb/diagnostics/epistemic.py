@@ -2,10 +2,11 @@
 
     share = max(0, B) / (max(0, B) + mean_w Var_w),    B = Var_w(mean_w) - mean_w(Var_w) / n
 
-for W weight draws, or members of an ensemble, with n posterior draws each; both variances with ddof 1. The means of n draws scatter even
-where all weights agree; the last term takes that out (20 weight draws of 50 draws each would show 2 % where there is none). Where
+for W weight draws, or members of an ensemble, with n posterior draws each; both variances with ddof 1. The means of n draws scatter
+even where all weights agree; the last term takes that out (20 weight draws of 50 draws each would show 2 % where there is none). Where
 their shares w of the posterior differ, means are weighted, and Var_w is unbiased for weights: sum w (m - mean)^2 / (1 - sum w^2), its
-noise sum w (1 - w) Var_w / n / (1 - sum w^2). The value is the median over test pairs, of shares that may be negative, so that noise around 0 does not add up; below 0 the median is told as 0.
+noise sum w (1 - w) Var_w / n / (1 - sum w^2). The value is the median over test pairs, of shares that may be negative, so that noise
+around 0 does not add up; below 0 the median is told as 0.
 
 Warning: B scatters by a factor 1 ± sqrt(2 / (W - 1)); take 10 weight draws or more. A large share says that more training data, or
 better ones, would change the posterior; it is no sign that the posterior is wrong.

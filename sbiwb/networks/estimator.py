@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -81,10 +81,22 @@ class Estimator(nn.Module):
         """The share of each component."""
         return [1.0]
 
-    def penalised(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Features (B, H) and penalties (P,) of a step."""
-        parts = self._summaries(inputs)
-        return self._join(parts), self._penalties(parts)
+    @staticmethod
+    def side_by_side(members: Sequence[Estimator], z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """`forward` of M estimators of one kind, of z (M, B, D) and inputs (M, B, ...) each of its own: (M, B), and penalties added up.
+
+        Networks that have a function `side_by_side` are evaluated together, the others one after the other.
+        """
+        first = members[0]
+        parts = [_together([one.summaries[k] for one in members], *inputs[name]) for k, name in enumerate(first.names)]
+        features = torch.cat(parts, dim=-1)
+        if first.fusion is not None:
+            features = _together([one.fusion for one in members], features, None)  # type: ignore[misc]
+        penalties = torch.stack([one._penalties([part[m] for part in parts]) for m, one in enumerate(members)]).sum(0)
+        together = getattr(type(first.inference), "side_by_side", None)
+        if together is None or not first.likelihood:
+            return torch.stack([one._objective(z[m], features[m]) for m, one in enumerate(members)]), penalties
+        return together([one.inference for one in members], z, features), penalties
 
     def _summaries(self, inputs: Inputs) -> list[Tensor]:
         return [summary(*inputs[name]) for name, summary in zip(self.names, self.summaries, strict=True)]
@@ -105,3 +117,12 @@ class Estimator(nn.Module):
     @property
     def _inference(self) -> InferenceNetwork:
         return self.inference  # type: ignore[return-value]
+
+
+def _together(networks: Sequence[nn.Module], values: Tensor, mask: Tensor | None) -> Tensor:
+    """Features (M, B, H) of M networks of one kind, of values (M, B, ...) and masks each of its own."""
+    together = getattr(type(networks[0]), "side_by_side", None)
+    if together is not None:
+        return together(networks, values, mask)
+    masks = [None] * len(networks) if mask is None else mask
+    return torch.stack([network(*pair) for network, *pair in zip(networks, values, masks, strict=True)])

@@ -85,6 +85,7 @@ def comparison_picture(rows: Sequence[Compared], quantile: float) -> Figure:
         said = "not diagnosed" if row.calibration is None else row.calibration
         effect.annotate(said, (row.worst_effect or 0, height), (4, 0), textcoords="offset points", va="center", fontsize=8)
     effect.margins(x=0.35)
+    effect.set_xlim(left=0)
     effect.set(xlabel="worst calibration effect\nmax |ECDF - z|")
     time.set(xlabel="training\nminutes")
     for axes in (difference, effect, time):

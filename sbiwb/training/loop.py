@@ -303,7 +303,8 @@ class Trainer:
         self.averaged.eval()
         for kept, running in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
             kept.copy_(running)
-        parts = [-self.averaged(part.z, part.inputs)[0].double().sum() for part in self._chunks(self.validation[self.ranks.rank :: self.ranks.world])]
+        mine = self.validation[self.ranks.rank :: self.ranks.world]
+        parts = [-self.averaged(part.z, part.inputs)[0].double().sum() for part in self._chunks(mine)]
         total = torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=self.recent.device)
         self.ranks.total(total)
         return float(total) / len(self.validation)

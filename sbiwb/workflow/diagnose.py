@@ -124,6 +124,9 @@ def _can_judge(check: str, config: Part, gathered: Gathered, reporter: Reporter)
     if _takes(config) == "local" and not gathered.observations:
         reporter.say(f"{check} judges the posterior at real data; problem.observations names none, so it is left out.")
         return False
+    if _takes(config) == "replicas" and gathered.project.is_imported:
+        reporter.say(f"{check} is left out: it simulates from the posterior, and these pairs are imported.")
+        return False
     if _takes(config) == "budget" and gathered.project.config.train.regime == "online":
         reporter.say(f"{check} is left out: under train.regime: online the number of training pairs is no setting.")
         return False

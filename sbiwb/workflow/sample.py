@@ -129,7 +129,9 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
     known = report.moments(project.prior.columns, prior, project.prior.variance())
     flat = report.flat(found)
-    rows = [row for i, label in enumerate(data.labels) for row in report.summarise(label, {name: v[i] for name, v in flat.items()}, known, posterior.theta_map.levels)]
+    each = [{name: values[i] for name, values in flat.items()} for i in range(len(data))]
+    levels = posterior.theta_map.levels
+    rows = [row for label, one in zip(data.labels, each, strict=True) for row in report.summarise(label, one, known, levels)]
     shares = _epistemic(posterior, data, seed)
     if shares is not None:
         rows = [replace(row, epistemic=_share(shares, posterior.columns, data, row)) for row in rows]

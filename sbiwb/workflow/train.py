@@ -154,7 +154,9 @@ def _by_part(module: Any) -> dict[str, np.ndarray]:
 def part_of(name: str, inputs: Sequence[str]) -> str:
     """What a parameter belongs to: `summary of x`, `inference.transforms.0`."""
     kind, *rest = name.split(".")
-    return f"summary of {inputs[int(rest[0])]}" if kind == "summaries" else ".".join([kind, *rest[:2]][: 3 if rest[0] == "transforms" else 1])
+    return (
+        f"summary of {inputs[int(rest[0])]}" if kind == "summaries" else ".".join([kind, *rest[:2]][: 3 if rest[0] == "transforms" else 1])
+    )
 
 
 def _count_start(run: RunDir, trainer: Trainer, ranks: Ranks) -> None:

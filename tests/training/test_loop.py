@@ -10,8 +10,8 @@ from torch import nn
 from sbiwb.errors import ConfigError, TrainingError
 from sbiwb.training import loop
 from sbiwb.training.data import MemoryPairs, TensorPairs
-from sbiwb.training.flat import FlatWeights
 from sbiwb.training.events import Finished, Validated, WentBack
+from sbiwb.training.flat import FlatWeights
 from sbiwb.training.loop import Trainer
 from sbiwb.training.options import TrainOptions
 from sbiwb.training.range_test import RangeTest, range_test

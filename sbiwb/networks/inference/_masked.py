@@ -46,13 +46,13 @@ def log_prob(transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor)
     return total + _log_normal(x)
 
 
-def log_prob_together(flows: Sequence[Sequence[MaskedTransform]], z: Tensor, features: Sequence[Tensor]) -> Tensor:
-    """log q_m(z_m | features_m) of M flows (M, B), of z (M, B, D) and features (B, H) each; in C on as many cores as there are."""
+def side_by_side(flows: Sequence[Sequence[MaskedTransform]], z: Tensor, features: Tensor) -> Tensor:
+    """log q_m(z_m | features_m) of M flows (M, B), of z (M, B, D) and features (M, B, H); in C on as many cores as there are."""
     native = [_native_flow(flow, *pair) for flow, *pair in zip(flows, z, features, strict=True)]
     if not all(native):
         return torch.stack([log_prob(flow, *pair) for flow, *pair in zip(flows, z, features, strict=True)])
     ready = [flow for flow in native if flow]
-    return _FusedTogether.apply(z, torch.stack(list(features)), ready, *(layer for flow in ready for layer in flow.layers))
+    return _FusedTogether.apply(z, features, ready, *(layer for flow in ready for layer in flow.layers))
 
 
 def transport(transforms: Sequence[MaskedTransform], noise: Tensor, features: Tensor) -> Tensor:

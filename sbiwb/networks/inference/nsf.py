@@ -51,9 +51,9 @@ class NSF(nn.Module):
         return _masked.log_prob(list(self.transforms), z, features)  # type: ignore[arg-type]
 
     @staticmethod
-    def log_prob_together(flows: Sequence[NSF], z: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """log q_m(z_m | features_m) of M flows of one kind, (M, B), of z (M, B, D) and features (B, H) each."""
-        return _masked.log_prob_together([list(one.transforms) for one in flows], z, features)  # type: ignore[arg-type]
+    def side_by_side(flows: Sequence[NSF], z: Tensor, features: Tensor) -> Tensor:
+        """log q_m(z_m | features_m) of M flows of one kind, (M, B), of z (M, B, D) and features (M, B, H) each of its own."""
+        return _masked.side_by_side([list(one.transforms) for one in flows], z, features)  # type: ignore[arg-type]
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D) of standard normal noise (N, S, D), given features (N, H)."""

@@ -80,6 +80,20 @@ def mlp(
     return nn.Sequential(*layers, *([] if features is None else [nn.Linear(widths[-1], features)]))
 
 
+def side_by_side(nets: Sequence[nn.Sequential], x: Tensor) -> Tensor:
+    """What M perceptrons of one kind make of x (M, B, C), each of its own: one batched product a layer, with the weights side by side."""
+    for layers in zip(*nets, strict=True):
+        first = layers[0]
+        if isinstance(first, nn.Linear):
+            weight, bias = torch.stack([one.weight for one in layers]), torch.stack([one.bias for one in layers])
+            x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+        elif next(first.parameters(), None) is None:
+            x = first(x)
+        else:
+            x = torch.stack([one(part) for one, part in zip(layers, x, strict=True)])
+    return x
+
+
 def without_padding(values: Tensor, mask: Tensor | None) -> Tensor:
     """Values (B, M, C) with zeros in the padding: whatever stood there, even NaN, reaches neither output nor gradient."""
     return values if mask is None else torch.where(mask[..., None], values, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -24,6 +25,11 @@ class MLP(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.net(values.flatten(1))
+
+    @staticmethod
+    def side_by_side(networks: Sequence[MLP], values: Tensor, mask: Tensor | None) -> Tensor:
+        """Features (M, B, H) of M networks of one kind, of values (M, B, ...) each of its own."""
+        return _layers.side_by_side([one.net for one in networks], values.flatten(2))  # type: ignore[misc]
 
 
 class Config(Learned):

@@ -68,14 +68,7 @@ class Ensemble(nn.Module):
         """
         if not self.training:
             return self._mix(self.objectives(z, inputs)), z.new_zeros(len(self.terms))
-        parts = [{name: (v[m], None if mask is None else mask[m]) for name, (v, mask) in inputs.items()} for m in range(self.members)]
-        together = getattr(type(self._each()[0].inference), "log_prob_together", None)
-        if together is None or not self.likelihood:
-            found = [one(z[m], parts[m]) for m, one in enumerate(self._each())]
-            return torch.stack([objective for objective, _ in found]), torch.stack([penalty for _, penalty in found]).sum(0)
-        summed = [one.penalised(part) for one, part in zip(self._each(), parts, strict=True)]
-        networks = [one.inference for one in self._each()]
-        return together(networks, z, [features for features, _ in summed]), torch.stack([penalty for _, penalty in summed]).sum(0)
+        return Estimator.side_by_side(self._each(), z, inputs)
 
     def objectives(self, z: Tensor, inputs: Inputs) -> Tensor:
         """The objective of every member on the same rows z (B, D), (M, B)."""
