@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from sbiwb.diagnostics import epistemic
 from sbiwb.diagnostics.epistemic import Config, compute, plot
 from sbiwb.evidence import WeightDraws
 
@@ -74,3 +75,22 @@ def test_picture(d):
     figure = plot(compute(weights(0.5, n=20, w=4, draws=10, d=d), Config()))
     figure.canvas.draw()
     assert len(figure.axes[0].get_yticks()) == d
+
+
+def test_shares_of_unequal_weight_are_those_of_weight_draws_that_come_twice():
+    """A network with half of the mixture counts as two equal ones that agree; unbiased for the weights, so up to that factor."""
+    rng = np.random.default_rng(0)
+    mean, variance = rng.normal(size=(50, 3, 2)), rng.uniform(0.5, 1.5, size=(50, 3, 2))
+    weighted = epistemic.shares(WeightDraws(("a", "b"), mean, variance, 10**9, np.array([0.5, 0.25, 0.25])))
+    spread = (np.array([0.5, 0.25, 0.25])[:, None] * (mean - (mean * [[0.5], [0.25], [0.25]]).sum(1, keepdims=True)) ** 2).sum(1) / 0.625
+    within = (variance * [[0.5], [0.25], [0.25]]).sum(1)
+    assert np.allclose(weighted, spread / (spread + within), atol=1e-6)
+    equal = epistemic.shares(WeightDraws(("a", "b"), mean, variance, 50))
+    assert np.allclose(equal, epistemic.shares(WeightDraws(("a", "b"), mean, variance, 50, np.full(3, 1 / 3))))
+
+
+def test_networks_that_agree_have_no_share_whatever_their_weights():
+    rng = np.random.default_rng(1)
+    draws = rng.normal(size=(4000, 4, 100, 1))
+    found = epistemic.shares(WeightDraws(("a",), draws.mean(2), draws.var(2, ddof=1), 100, np.array([0.7, 0.1, 0.1, 0.1])))
+    assert abs(found.mean()) < 5e-4
