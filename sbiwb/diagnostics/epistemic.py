@@ -90,8 +90,9 @@ def shares(weights: WeightDraws) -> np.ndarray:
     with np.errstate(all="ignore"):
         mean, variance = weights.mean.astype(float), weights.variance.astype(float)
         within = (share * variance).sum(axis=1)
-        between = (share * (mean - (share * mean).sum(axis=1, keepdims=True)) ** 2).sum(axis=1) / free
-        between -= (share * (1 - share) * variance).sum(axis=1) / weights.draws / free
+        spread = (share * (mean - (share * mean).sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        spread = np.where(np.ptp(mean, axis=1) == 0, 0.0, spread)  # exactly 0, rounding aside
+        between = (spread - (share * (1 - share) * variance).sum(axis=1) / weights.draws) / free
         return between / (np.maximum(0.0, between) + within)
 
 
