@@ -1,0 +1,316 @@
+r"""What the flows made of zuko's pieces share: the network itself, its options, and monotone functions with an inverse on all of R.
+
+zuko's own flows of neural networks and polynomials are inverted by bisection within [-10, 10] and squash values between transforms, so
+that a draw which falls outside comes back from very far. Here a monotone function f is used on [-B, B] only, and continued by straight
+lines of its end slopes,
+
+    y = f(c) + f'(c) (x - c),   c = clamp(x, -B, B),
+
+which is a bijection of R with a continuous slope; the inverse is Newton's method within a shrinking bracket. In front of each such
+function stands an affine map, so that posteriors much narrower than their priors meet it at unit size.
+
+References:
+    Papamakarios et al. (2017), Masked Autoregressive Flow for Density Estimation, https://arxiv.org/abs/1705.07057
+    zuko, https://zuko.readthedocs.io
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.distributions import Transform, constraints
+from zuko.flows.autoregressive import MaskedAutoregressiveTransform
+from zuko.lazy import LazyTransform
+from zuko.transforms import AutoregressiveTransform, ComposedTransform, MonotonicAffineTransform
+from zuko.utils import GaussLegendre, broadcast, unpack
+
+from sbiwb.errors import ConfigError
+from sbiwb.families import Part
+
+BOUND = 5.0
+LEAST_SLOPE = 1e-3
+NEWTON_STEPS = 60  # at most; about five are taken
+SMALL = 0.1  # of zuko's usual first weights
+
+Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Value and slope of an increasing function, elementwise."""
+
+Widths = Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+
+
+class Flow(nn.Module):
+    """Density of z (B, D) given features (B, H): standard normal after all transforms.
+
+    Args:
+        transforms: zuko's lazy transforms, from z to noise.
+    """
+
+    def __init__(self, transforms: Sequence[LazyTransform]) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList(transforms)
+
+    def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
+        """log q(z | features), (B,)."""
+        noise, log_det = to_noise(self.transforms, z, features)
+        return log_det + log_normal(noise).sum(-1)
+
+    def transport(self, noise: Tensor, features: Tensor) -> Tensor:
+        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H)."""
+        return from_noise(self.transforms, noise, features)
+
+
+def to_noise(transforms: nn.ModuleList, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise (B, D) of z (B, D) given features (B, H), and the log-determinant (B,)."""
+    total = z.new_zeros(len(z))
+    for transform in transforms:
+        z, log_det = transform(features).call_and_ladj(z)
+        total = total + log_det
+    return z, total
+
+
+def from_noise(transforms: nn.ModuleList, noise: Tensor, features: Tensor) -> Tensor:
+    """z (N, S, D) of noise (N, S, D), given features (N, H)."""
+    for transform in reversed(transforms):
+        noise = transform(features[:, None]).inv(noise)
+    return noise
+
+
+def log_normal(noise: Tensor) -> Tensor:
+    """Log-density of the standard normal, elementwise."""
+    return -0.5 * (noise.square() + math.log(2 * math.pi))
+
+
+class FlowConfig(Part):
+    """Options of every network here; a concrete one adds its own and makes the network."""
+
+    hidden: Widths = Field([64, 64], description="Width of each hidden layer of every network that reads the features.")
+    activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field("relu", description="After each hidden layer.")
+
+    @abstractmethod
+    def make(self, features: int, context: int) -> nn.Module:
+        """The density of D columns given H features."""
+
+    def build(self, features: int, context: int) -> nn.Module:
+        """The density of D columns given H features.
+
+        Args:
+            features: D.
+            context: H.
+
+        Raises:
+            ConfigError: If there is no context, or a masked layer is too narrow to hold every column apart.
+        """
+        require_context(context)
+        return self.make(features, context)
+
+    def masked(self, columns: int, context: int, *, reverse: bool, univariate: Univariate) -> LazyTransform:
+        """One masked autoregressive transform, the columns in their order or reversed."""
+        require_width(self.hidden, columns)
+        order = torch.arange(columns)
+        transform = Masked(
+            columns,
+            context,
+            order=order.flip(0) if reverse else order,
+            univariate=univariate,
+            shapes=univariate.shapes,
+            hidden_features=self.hidden,
+            activation=ACTIVATIONS[self.activation],
+        )
+        begin_near_zero(transform.hyper[-1], columns, univariate.zeros)
+        return transform
+
+
+class AutoregressiveConfig(FlowConfig):
+    """A flow whose transforms are masked autoregressive, all of one kind."""
+
+    transforms: int = Field(3, ge=1, le=64, description="Transforms, the order of the columns reversed after each.")
+
+    @abstractmethod
+    def univariate(self) -> Univariate:
+        """The map of a column."""
+
+    def make(self, features: int, context: int) -> Flow:
+        steps = range(self.transforms)
+        return Flow([self.masked(features, context, reverse=step % 2 == 1, univariate=self.univariate()) for step in steps])
+
+
+class Masked(MaskedAutoregressiveTransform):
+    """zuko's, except that the inverse computes each column once, in its own pass."""
+
+    def forward(self, c: Tensor) -> Transform:
+        return ColumnByColumn(partial(self.meta, c), partial(self._columns, c), self.order)
+
+    def _columns(self, features: Tensor, x: Tensor, columns: Tensor) -> Transform:
+        """The transform of some columns, given those before them."""
+        phi = self.hyper(torch.cat(broadcast(x, features, ignore=1), -1)).unflatten(-1, (-1, self.total))
+        return self.univariate(*unpack(phi[..., columns, :], self.shapes))
+
+
+class ColumnByColumn(AutoregressiveTransform):
+    """An autoregressive transform.
+
+    Args:
+        meta: The transform of all columns, of x.
+        some: The transform of some columns, of x and their numbers.
+        order: When each column is computed, (D,).
+    """
+
+    def __init__(self, meta: Callable[[Tensor], Transform], some: Callable[[Tensor, Tensor], Transform], order: Tensor) -> None:
+        super().__init__(meta, len(order))
+        self.some, self.order = some, order
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        x = torch.zeros_like(y)
+        for column in self.order.argsort().split(1):
+            x = x.index_copy(-1, column, self.some(x, column).inv(y[..., column]))
+        return x
+
+
+class Univariate(nn.Module):
+    """An affine map of each column, then a function of zuko's or of ours, both with parameters of a network.
+
+    Args:
+        function: Makes an elementwise transform of the parameters after the affine map's; None for no more than the affine map.
+        shapes: Of those parameters.
+        still: How many of them, counted in numbers from the first, begin at zero; the affine map's always do, where it is the identity.
+    """
+
+    def __init__(self, function: Callable[..., Transform] | None = None, shapes: Sequence[tuple[int, ...]] = (), *, still: int = 0) -> None:
+        super().__init__()
+        self.function, self.shapes, self.zeros = function, ((), (), *shapes), 2 + still
+
+    def forward(self, shift: Tensor, scale: Tensor, *rest: Tensor) -> Transform:
+        affine = MonotonicAffineTransform(shift, scale, slope=LEAST_SLOPE)
+        return ComposedTransform(affine, self.function(*rest)) if self.function else affine
+
+
+class Monotone(Transform):
+    """An increasing function on [-B, B], continued by straight lines.
+
+    Args:
+        curve: The function with its slope, both evaluated on [-B, B] only.
+    """
+
+    domain = codomain = constraints.real
+    bijective = True
+    sign = +1
+
+    def __init__(self, curve: Curve) -> None:
+        super().__init__()
+        self.curve = curve
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[0]
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[1]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        inside = x.clamp(-BOUND, BOUND)
+        y, slope = self.curve(inside)
+        return y + slope * (x - inside), slope.log()
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self._solve(y)
+        return differentiable(self.call_and_ladj, x, y)
+
+    def _solve(self, y: Tensor) -> Tensor:
+        low, high = torch.full_like(y, -BOUND), torch.full_like(y, BOUND)
+        (y_low, slope_low), (y_high, slope_high) = self.curve(low), self.curve(high)
+        x = solve(self.curve, y.clamp(y_low, y_high), low, high)
+        x = torch.where(y < y_low, low + (y - y_low) / slope_low, x)
+        return torch.where(y > y_high, high + (y - y_high) / slope_high, x)
+
+
+def solve(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """x between low and high where an increasing curve takes the values y: Newton's method, bisection where that is slow or leaves.
+
+    Ends with a Newton step so small that the next one would be lost in rounding.
+    """
+    x, before = (low + high) / 2, high - low
+    small = torch.finfo(y.dtype).eps ** 0.5
+    for _ in range(NEWTON_STEPS):
+        value, slope = curve(x)
+        low, high = torch.where(value < y, x, low), torch.where(value < y, high, x)
+        step = (y - value) / slope
+        last = step.abs() <= small * (1 + x.abs())
+        inside = (x + step >= low) & (x + step <= high) & (step.abs() <= before / 2)
+        after = torch.where(last | inside, (x + step).clamp(low, high), (low + high) / 2)
+        before, x = (after - x).abs(), after
+        if last.all():
+            break
+    return x
+
+
+def differentiable(call: Curve, x: Tensor, y: Tensor) -> Tensor:
+    """x = f^-1(y), found without gradients, with those of the implicit function: one more Newton step whose slope is a constant.
+
+    Args:
+        call: Value and log-slope of f.
+        x: What was found.
+        y: What f is to give.
+    """
+    if not torch.is_grad_enabled():
+        return x
+    value, log_slope = call(x)
+    return x - (value - y) * (-log_slope).exp().detach()
+
+
+def integral(slope: Callable[[Tensor], Tensor], points: int) -> Curve:
+    """The integral from 0 of a positive function, by Gauss and Legendre's rule; its slope is the function itself."""
+
+    def curve(x: Tensor) -> tuple[Tensor, Tensor]:
+        return GaussLegendre.quadrature(slope, torch.zeros_like(x), x, points), slope(x)
+
+    return curve
+
+
+def with_slope(function: Callable[[Tensor], Tensor]) -> Curve:
+    """An elementwise function with its slope by autograd."""
+
+    def curve(x: Tensor) -> tuple[Tensor, Tensor]:
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = x if graph and x.requires_grad else x.detach().requires_grad_()
+            y = function(x)
+            (slope,) = torch.autograd.grad(y.sum(), x, create_graph=graph)
+        return (y, slope) if graph else (y.detach(), slope)
+
+    return curve
+
+
+def begin_at_zero(layer: Any, columns: int, leading: int) -> None:
+    """The first parameters of each column are 0 for all features, and stay free to be trained."""
+    with torch.no_grad():
+        for parameter in (layer.weight, layer.bias):
+            parameter.unflatten(0, (columns, -1))[:, :leading] = 0
+
+
+def begin_near_zero(layer: Any, columns: int, leading: int) -> None:
+    """The same, and the others are small: different enough to be trained apart."""
+    with torch.no_grad():
+        for parameter in (layer.weight, layer.bias):
+            parameter.mul_(SMALL)
+    begin_at_zero(layer, columns, leading)
+
+
+def require_context(context: int) -> None:
+    if context < 1:
+        raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
+
+
+def require_width(hidden: Sequence[int], columns: int) -> None:
+    """A masked layer narrower than its columns would drop dependences without a word."""
+    if min(hidden) < columns:
+        what = f"a hidden layer of width {min(hidden)} cannot hold {columns} columns of theta apart"
+        raise ConfigError(what, where="inference.hidden", todo=f"Use at least {columns}; 64 or more is usual.")
