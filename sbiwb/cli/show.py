@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from sbiwb.workflow.check import Checked
     from sbiwb.workflow.compare import Comparison
     from sbiwb.workflow.diagnose import Diagnosis
+    from sbiwb.workflow.failures import Gathering
     from sbiwb.workflow.parts import PartInfo
     from sbiwb.workflow.predict import Predicted
     from sbiwb.workflow.sample import Sampled
-    from sbiwb.workflow.status import Status
+    from sbiwb.workflow.status import Status, Valid
     from sbiwb.workflow.tune import Tuned
+    from sbiwb.workflow.verify import Verified
 
 COLOURS = {"pass": "green", "info": "default", "warn": "yellow", "fail": "red"}
 MOST_ROWS = 60
@@ -183,6 +185,18 @@ def status(found: Status) -> None:
     for split, (there, wanted, shards, failed) in found.simulated.items():
         table.add_row(split, f"{there:,}", f"{wanted:,}", f"{shards:,}", f"{failed:,}")
     out.print(table)
+    if found.imported:
+        out.print(f"imported     {escape(', '.join(found.imported))}")
+    if found.valid and found.valid.failed:
+        _valid(found.valid)
+    if found.broken:
+        out.print(f"[red]damaged[/]      {len(found.broken)} records cannot be read, the first {escape(str(found.broken[0]))}")
+        next_step(f"sbiwb verify {found.path}")
+    if found.pace:
+        pace = f"{number(found.pace.rows_per_s)} pairs a second, {duration(found.pace.left_s)} left at this pace"
+        out.print(f"simulating   {pace}; the latest shard is {duration(found.pace.age_s)} old")
+    for step_, job, elements, when in found.jobs:
+        out.print(f"job          {step_} {escape(job)}{f', {elements} elements' if elements else ''}, submitted {escape(when[:16])}")
     if found.trained:
         out.print(f"trained      best validation loss {found.trained['best_loss']:.4f} at step {found.trained['best_step']:,}")
     elif found.training:
@@ -193,6 +207,41 @@ def status(found: Status) -> None:
         out.print(f"sampled      {escape(', '.join(found.samples))}")
     if found.todo:
         next_step(found.todo)
+
+
+def _valid(found: Valid) -> None:
+    """How often simulations come out, and why the others did not."""
+    low, high = found.interval
+    out.print(f"p(valid)     {found.p:.4f}  (95 %: {low:.4f} to {high:.4f}; {found.failed:,} of {found.simulated:,} simulations failed)")
+    for reason, count in list(found.reasons.items())[:MOST_SENTENCES]:
+        out.print(f"             {count:,} {escape(reason)}")
+
+
+def failures(found: Gathering) -> None:
+    """Along which parameters simulations fail, and the picture."""
+    if not found.profiles:
+        out.print("No simulation failed.")
+        return
+    table = _table("parameter", "fails least", "fails most", "there from", "to")
+    for one in found.profiles[:MOST_SENTENCES]:
+        worst = int(one.share.argmax())
+        ends = [number(float(one.edges[worst + k]), 3) for k in (0, 1)]
+        table.add_row(escape(one.name), f"{one.share.min():.2%}", f"{one.share[worst]:.2%}", *ends)
+    out.print(table)
+    if found.picture:
+        written([found.picture])
+
+
+def verified(found: Verified) -> None:
+    """What is wrong, what was mended, and whether all is whole."""
+    lines(found.mended)
+    for one in found.troubles[:MOST_ROWS]:
+        out.print(f"[red]wrong[/]  {escape(str(one.where))}  {escape(one.what)}\n       [dim]{escape(one.todo)}[/]")
+    if len(found.troubles) > MOST_ROWS:
+        out.print(f"... and {len(found.troubles) - MOST_ROWS} more")
+    again = "" if found.compared is None else f"; {found.compared} blocks simulated again, the same bytes"
+    verdict = "[green]whole[/]" if found.is_whole else f"[red]{len(found.troubles)} wrong[/]"
+    out.print(f"{verdict}  {found.shards:,} whole shards, {found.rows:,} pairs, {found.bytes / 1e6:.1f} MB{again}")
 
 
 def parts(name: str, found: list[PartInfo], *, full: bool) -> None:

@@ -70,7 +70,7 @@ class PoolExecutor:
         return Stream(self.workers, work, tasks, ahead=ahead)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Flight:
     """A task, waiting or on its way.
 
@@ -146,10 +146,7 @@ def _completed(crew: _Crew, waiting: deque[_Flight]) -> Iterator[tuple[dict[str,
         wait([flight.future for flight in flying], LOOK_S, FIRST_COMPLETED)
         crew.look(flying)
         if any(_broke(flight.future) for flight in flying):
-            crew.renew()
-            for flight in flying:
-                if not flight.future.done() or flight.future.cancelled():
-                    flight.future = _failed(BrokenProcessPool("the pool was broken"))
+            _mend(crew, flying)
         landed = [flight for flight in flying if flight.future.done()]
         flying = [flight for flight in flying if flight not in landed]
         for flight in landed:
@@ -159,6 +156,18 @@ def _completed(crew: _Crew, waiting: deque[_Flight]) -> Iterator[tuple[dict[str,
                 yield flight.task, death(flight.future.exception(), flight.task, TRIES)
             else:
                 waiting.appendleft(flight)
+
+
+def _mend(crew: _Crew, flying: Sequence[_Flight]) -> None:
+    """Another pool after one that broke: what had begun counts a death, or all where nothing had; the others are sent again."""
+    lost = [flight for flight in flying if not flight.future.done() or flight.future.cancelled() or _broke(flight.future)]
+    begun = [flight for flight in lost if _process_of(flight.mark) is not None] or lost
+    crew.renew()
+    for flight in lost:
+        if flight in begun:
+            flight.future = _failed(BrokenProcessPool("it ended at once"))
+        else:
+            crew.send(flight)
 
 
 def _is_last(flight: _Flight) -> bool:

@@ -10,6 +10,7 @@ from sbiwb.report import _numbers
 from sbiwb.report._facts import Facts, todo, when
 from sbiwb.report._html import Html, folded, join, number, numeric, prose, table, tag
 from sbiwb.report._picture import figure
+from sbiwb.report.failures import wilson
 from sbiwb.words import duration
 
 WIDE_GAP = 0.2  # nats between training and validation
@@ -93,9 +94,18 @@ def _failures(facts: Facts) -> list[Html]:
     if not facts.failures:
         return []
     told = ", ".join(f"{kind} {number(count)}" for kind, count in facts.failures.items())
-    said = tag("p", f"Simulations that failed, by reason: {told}. Each was replaced by a new pair.", class_="note")
+    said = tag("p", f"{_valid(facts)}Simulations that failed, by reason: {told}. Each was replaced by a new pair.", class_="note")
     biased = set(facts.failures) - FAIR_FAILURES
     return [said, tag("p", _numbers.mark("warn"), " ", BIASED, class_="notice")] if biased else [said]
+
+
+def _valid(facts: Facts) -> str:
+    """How often a simulation comes out, over all splits, with its interval."""
+    simulated, failed = (sum(one.get(name) or 0 for one in facts.splits.values()) for name in ("simulated", "failed"))
+    if not simulated:
+        return ""
+    low, high = (number(float(end), 4) for end in wilson(simulated - failed, simulated))
+    return f"p(valid) = {number(1 - failed / simulated, 4)} (95 %: {low} to {high}; {number(simulated)} simulations). "
 
 
 def _training(facts: Facts) -> list[Html]:

@@ -12,7 +12,7 @@ import numpy as np
 from sbiwb.errors import CorruptFile
 from sbiwb.files import FORMAT
 
-CHUNK_ROWS = 4096
+CHUNK_BYTES = 1 << 18  # what a core keeps near while it makes the checksum of a chunk
 MAX_BYTES = 64 << 30
 KINDS = "fiubS"
 
@@ -22,11 +22,15 @@ def image(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> by
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("earliest", "v110")) as file:
         for name, array in arrays.items():
-            chunks = (min(len(array), CHUNK_ROWS), *array.shape[1:]) if array.size else None
+            chunks = (min(len(array), _chunk_rows(array)), *array.shape[1:]) if array.size else None
             dataset = file.create_dataset(name, data=array, chunks=chunks, fletcher32=chunks is not None, track_times=False)
             dataset.id.close()  # HDF5 places rows when a data set closes: a profiler that still holds it (Dask's does) would move them
         file.attrs.update({"format": FORMAT, **attributes})
     return buffer.getvalue()
+
+
+def _chunk_rows(array: np.ndarray) -> int:
+    return max(1, CHUNK_BYTES * len(array) // array.nbytes)
 
 
 def read(data: bytes, where: object, *, foreign: bool = False) -> dict[str, np.ndarray]:

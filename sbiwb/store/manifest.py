@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.records import Pairs
-from sbiwb.store.shards import read_bytes, read_record, read_shard, record_path
+from sbiwb.store.shards import load_record, read_bytes, read_record, read_shard, record_path
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,18 @@ class Shard:
         return range(first, first + self.record["blocks"])
 
 
+def names(folder: Path) -> tuple[list[str], list[str]]:
+    """Stems of the shards and of the records in a folder, in order; one listing, however many there are."""
+    try:
+        there = [name for name in os.listdir(folder) if name.startswith("shard-")]
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        raise DiskError.of(error, folder) from error
+    files, records = (sorted(name.removesuffix(end) for name in there if name.endswith(end)) for end in (".h5", ".json"))
+    return files, records
+
+
 def shards(folder: Path, data_hash: str | None = None) -> list[Shard]:
     """The shards of a split that have a record, in order of their blocks.
 
@@ -34,10 +47,12 @@ def shards(folder: Path, data_hash: str | None = None) -> list[Shard]:
         RunError: A shard of another problem (another data_hash) lies here.
     """
     found = []
-    for path in sorted(folder.glob("shard-*.h5")):
-        record = read_record(path)
-        if record is None:
+    files, records = names(folder)
+    recorded = set(records)
+    for stem in files:
+        if stem not in recorded:
             continue  # killed between the file and its record: it is simulated again
+        path, record = folder / f"{stem}.h5", load_record(folder / f"{stem}.json")
         if data_hash is not None and record["data_hash"] != data_hash:
             raise RunError(
                 "belongs to another problem (its data_hash differs)", where=path, todo="Give the run another name, or use --runs DIR."
@@ -123,5 +138,5 @@ def summary(found: Sequence[Shard]) -> dict[str, Any]:
         "failed": failed,
         "p_valid": 1 - failed / simulated if simulated else None,
         "bytes": sum(shard.record["bytes"] for shard in found),
-        "seconds": sum(shard.record["seconds"] for shard in found),
+        "seconds": sum(shard.record["seconds"] or 0.0 for shard in found),
     }

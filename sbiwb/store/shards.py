@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,8 +62,10 @@ def write_shard(shard: Path, pairs: Pairs, failures: Sequence[FailedRow], facts:
     """
     identity = {name: facts[name] for name in IDENTITY}
     data = hdf5.image({**flatten(pairs), **_ledger(failures)}, identity)
-    put(shard, data)
-    record = {**facts, "rows": len(pairs), "failed": len(failures), "bytes": len(data), "sha256": sha256(data)}
+    with ThreadPoolExecutor(1) as beside:  # neither hashing nor the disk holds up the other
+        hashed = beside.submit(sha256, data)
+        put(shard, data)
+    record = {**facts, "rows": len(pairs), "failed": len(failures), "bytes": len(data), "sha256": hashed.result()}
     put_json(record_path(shard), record)
     return record
 
@@ -95,13 +98,19 @@ def read_shard(shard: Path, record: Mapping[str, Any]) -> Pairs:
     Raises:
         CorruptFile: Missing, cut, altered, or not a shard.
     """
-    return _unflatten(hdf5.read(read_bytes(shard, record), shard))
+    return unflatten(hdf5.read(read_bytes(shard, record), shard))
 
 
 def read_failures(shard: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The ledger of a shard: arrays of equal length by name, text as bytes."""
     arrays = hdf5.read(read_bytes(shard, record), shard)
     return {name.removeprefix("failures/"): array for name, array in arrays.items() if name.startswith("failures/")}
+
+
+def reasons(ledger: Mapping[str, np.ndarray]) -> list[str]:
+    """What each failure of a ledger is counted by: its kind, of an exception the class that begins its message."""
+    texts = ([text.decode(errors="replace") for text in ledger.get(name, ())] for name in ("kind", "message"))
+    return [message.partition(":")[0] if kind == "exception" else kind for kind, message in zip(*texts, strict=True)]
 
 
 def read_record(shard: Path) -> dict[str, Any] | None:
@@ -111,13 +120,38 @@ def read_record(shard: Path) -> dict[str, Any] | None:
         CorruptFile: It is no record.
     """
     path = record_path(shard)
-    if not path.is_file():
-        return None
+    return load_record(path) if path.is_file() else None
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """A record by its own path.
+
+    Raises:
+        CorruptFile: It is no record.
+    """
     record = read_json(path)
     lacking = [name for name in FACTS if name not in record]
     if lacking:
         raise CorruptFile(f"lacks {', '.join(lacking)}", where=path, todo="Delete it and run `sbiwb simulate` on the config.")
     return record
+
+
+def rebuilt_record(shard: Path) -> dict[str, Any]:
+    """The record that a whole shard without one should have; seconds and versions are lost with the old one.
+
+    Raises:
+        CorruptFile: Not a whole shard.
+    """
+    try:
+        data = shard.read_bytes()
+    except OSError as error:
+        raise DiskError.of(error, shard) from error
+    inside, arrays = hdf5.attributes(data, shard), hdf5.read(data, shard)
+    if any(name not in inside for name in IDENTITY):
+        raise CorruptFile("is no shard", where=shard, todo=REMEDY)
+    rows, failed = len(unflatten(arrays)), len(arrays.get("failures/row", ()))
+    counts = {"simulated": rows + failed, "seconds": None, "rebuilt": True, "rows": rows, "failed": failed}
+    return {**{name: inside[name] for name in IDENTITY}, **counts, "bytes": len(data), "sha256": sha256(data)}
 
 
 def flatten(pairs: Pairs) -> dict[str, np.ndarray]:
@@ -132,7 +166,8 @@ def flatten(pairs: Pairs) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _unflatten(arrays: Mapping[str, np.ndarray]) -> Pairs:
+def unflatten(arrays: Mapping[str, np.ndarray]) -> Pairs:
+    """The pairs of a file's arrays by full name; what belongs to no pair is passed over."""
     groups: dict[str, dict[str, Variable]] = {"theta": {}, "context": {}, "x": {}}
     for name, array in arrays.items():
         group, variable, *part = name.split("/")

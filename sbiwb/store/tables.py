@@ -116,7 +116,8 @@ def _refuse_odd_table(path: Path, text: str, names: list[str], rows: list[int]) 
     inner = range(rows[0], rows[-1]) if rows else range(0)
     blank = [number for number, line in enumerate(text.splitlines(), 1) if number in inner and not line.strip()]
     if len(names) == 1 and blank:
-        raise DataError(f"column '{names[0]}' is empty in line {blank[0]}", where=path, todo="Give the number, or NA where it is missing, or remove the line.")
+        todo = "Give the number, or NA where it is missing, or remove the line."
+        raise DataError(f"column '{names[0]}' is empty in line {blank[0]}", where=path, todo=todo)
 
 
 def _column(values: list[str]) -> np.ndarray:

@@ -16,12 +16,12 @@ from sbiwb.errors import CorruptFile, DataError, RunError, SbiwbError
 from sbiwb.executors._death import WorkerDied
 from sbiwb.executors.serial import SerialExecutor
 from sbiwb.files import put_json, read_json, remove_orphans
-from sbiwb.records import Pairs
 from sbiwb.rundir import SPLITS, RunDir, put_provenance, versions
 from sbiwb.simulation.blocks import Failure, Problem, Tally, simulate_block
 from sbiwb.simulation.layout import Layout, from_json, to_json
 from sbiwb.simulation.preflight import Preflight, preflight
 from sbiwb.store import manifest
+from sbiwb.store.rows import Rows
 from sbiwb.store.shards import read_bytes, read_record, record_path, shard_path, write_shard
 from sbiwb.words import duration
 from sbiwb.workflow.derived import check_derived
@@ -53,6 +53,8 @@ def simulate(project: Project, reporter: Reporter, *, accept_code_change: bool =
     """
     if project.data_run.path != project.run.path:
         return borrow(project, reporter)
+    if project.is_imported:
+        reporter.say("The pairs of this run are imported: nothing is simulated.")
     start = time.perf_counter()
     if accept_code_change:
         _accept(project, reporter)
@@ -125,7 +127,10 @@ def try_simulator(project: Project) -> Preflight:
     Raises:
         SimulatorError: As in `preflight`.
     """
-    return preflight(_here(project), project.block_size)
+    try:
+        return preflight(_here(project), project.block_size)
+    finally:
+        project.isolated.close()
 
 
 def _here(project: Project) -> Problem:
@@ -236,6 +241,8 @@ def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], re
                 ticker.advance(task["blocks"] * project.block_size, failed=tally.failed)
     finally:
         write_manifest(project.run)
+        for run in {task["run"] for task in tasks}:
+            open_run(run).isolated.close()
     if tally.failed:
         reporter.warn(
             f"{tally.failed} of {tally.simulated} simulations failed (p(valid) = {1 - tally.failed / tally.simulated:.4f}) "
@@ -269,10 +276,10 @@ def simulate_shard(task: dict[str, Any]) -> dict[str, Any]:
     if task.get("isolated") or _cannot_time(project):
         problem = replace(problem, simulator=project.isolated)
     tally = Tally(project.config.simulate.failures.max_rate)
-    parts, failures = [], []
+    rows, failures = Rows(task["blocks"] * project.block_size), []
     for block in range(task["first_block"], task["first_block"] + task["blocks"]):
         pairs, failed = simulate_block(problem, task["split"], block, project.block_size, tally)
-        parts.append(pairs)
+        rows.add(pairs)
         failures += failed
     facts = {
         **{name: task[name] for name in ("split", "first_block", "blocks")},
@@ -282,7 +289,7 @@ def simulate_shard(task: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start, 4),
         "versions": _machine_versions(),
     }
-    record = write_shard(shard_path(project.run.split(task["split"]), task["first_block"]), Pairs.join(parts), failures, facts)
+    record = write_shard(shard_path(project.run.split(task["split"]), task["first_block"]), rows.pairs(), failures, facts)
     return {**record, "example": tally.examples[-1] if tally.examples else ""}
 
 

@@ -57,7 +57,7 @@ DISCRETE = {
         ({"probabilities": {"easy": 0.25, "hard": 0.75}}, st.rv_discrete(values=(range(2), (0.25, 0.75)))),
     ],
 }
-JOINT = {"joint": [({}, None), ({"low": 0, "shape": [2]}, None)]}
+JOINT = {kind: [({}, None), ({"low": 0, "shape": [2]}, None)] for kind in ("joint", "unknown")}
 
 
 def cases(*tables):

@@ -14,7 +14,7 @@ from sbiwb.errors import CorruptFile, DiskError
 from sbiwb.files import put, put_json, read_json, remove_orphans, temporary
 from sbiwb.records import Pairs
 from sbiwb.store import manifest
-from sbiwb.store.shards import read_shard, shard_path, write_shard
+from sbiwb.store.shards import FACTS, read_record, read_shard, rebuilt_record, record_path, shard_path, write_shard
 from tests.store.faulty import MENDABLE, Crash, CrashDisk, RefusingDisk
 
 SHARDS = 3
@@ -139,3 +139,59 @@ def test_only_old_orphans_are_removed(tmp_path):
     os.utime(old, (0, 0))
     assert remove_orphans(tmp_path) == 1
     assert [one.name for one in tmp_path.iterdir()] == [young.name]
+
+
+class NoRecord(CrashDisk):
+    """Stops before the first byte of a record."""
+
+    def write(self, path, data: bytes) -> None:
+        if ".json" in path.name:
+            raise Crash
+        super().write(path, data)
+
+
+def test_between_rename_and_record_the_shard_is_whole_and_does_not_count(tmp_path, monkeypatch):
+    folder = tmp_path / "train"
+    monkeypatch.setattr(files, "disk", NoRecord(0))
+    with pytest.raises(Crash):
+        write(folder, 0)
+    monkeypatch.setattr(files, "disk", CrashDisk(0))
+    assert manifest.shards(folder) == [] and manifest.check(folder) == []
+    found = rebuilt_record(shard_path(folder, 0))
+    data = shard_path(folder, 0).read_bytes()
+    write(folder, 0)
+    assert shard_path(folder, 0).read_bytes() == data, "made again, the same bytes"
+    record = read_record(shard_path(folder, 0))
+    assert {name: record[name] for name in FACTS if name != "seconds"} == {name: found[name] for name in FACTS if name != "seconds"}
+
+
+def flip(path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(pairs(1).x["y"][3].tobytes()) + 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "a flipped bit": flip,
+    "a cut file": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "an empty file": lambda path: path.write_bytes(b""),
+    "zeros, as after a power cut": lambda path: path.write_bytes(b"\0" * path.stat().st_size),
+    "another shard's bytes": lambda path: shutil.copy(shard_path(path.parent, 0), path),
+}
+
+
+@pytest.mark.parametrize("with_record", [True, False], ids=["with its record", "without a record"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_never_counts_and_costs_that_shard_alone(tmp_path, damage, with_record):
+    for k in range(SHARDS):
+        write(tmp_path, k)
+    path = shard_path(tmp_path, 1)
+    DAMAGE[damage](path)
+    if not with_record:
+        record_path(path).unlink()
+        if damage == "another shard's bytes":
+            assert rebuilt_record(path)["first_block"] == 0, "which its name contradicts"
+        else:
+            with pytest.raises(CorruptFile):
+                rebuilt_record(path)
+    assert good(tmp_path) == {0, 2}

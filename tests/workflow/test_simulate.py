@@ -12,6 +12,7 @@ import pytest
 from sbiwb.errors import FailureRateError, RunError
 from sbiwb.files import read_json
 from sbiwb.store import manifest
+from sbiwb.store.ledger import gather
 from sbiwb.store.shards import record_path
 from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate
@@ -341,3 +342,62 @@ def test_borrowing_takes_seed_and_counts_from_the_other_run(tiny, recorder):
     borrowed = project.open()
     simulate(borrowed, recorder)
     assert len(load_split(borrowed, "train")) == 256 and borrowed.config.simulate.seed == 3
+
+
+# mu beyond 1.7 or -1.7 ends the process, between 1.3 and 1.7 it may hang in compiled code, and near 0 it raises
+DEADLY = """import ctypes, itertools, os
+
+
+def simulate(mu, *, rng, n):
+    print("words " * 1000)
+    y = mu[:, None] + rng.standard_normal((len(mu), n))
+    if (mu > 1.7).any():
+        ctypes.string_at(0)
+    if (mu < -1.7).any():
+        os._exit(0)
+    if HANGS and ((mu > 1.3) & (mu < 1.7)).any():
+        sum(itertools.repeat(0))
+    if (abs(mu) < 0.15).any():
+        raise ValueError("near zero")
+    return {"y": y}
+"""
+FEW = {"train": 24, "validation": 8, "test": 8, "block_size": 8, "shard_size": 24, "failures": {"max_rate": 0.9, "timeout_s": 1.0}}
+
+
+def reasons(tiny: Tiny) -> dict[str, int]:
+    """Failed rows by reason."""
+    ledger = gather([shard for split in ("train", "validation", "test") for shard in manifest.shards(tiny.run / "data" / split)])
+    assert ledger.failed == len(ledger.theta["mu"]) > 0
+    return dict(ledger.reasons)
+
+
+def deadly(folder, executor, hangs: bool = False) -> Tiny:
+    return Tiny.write(folder, {"simulate": FEW, "machine": {"executor": executor}}, DEADLY.replace("HANGS", str(hangs)))
+
+
+def test_a_simulator_that_ends_its_process_costs_the_guilty_rows_alone(tmp_path, recorder, capfd):
+    tiny = deadly(tmp_path, "pool")
+    told = simulate(tiny.open(), recorder)
+    mu = abs(rows(tiny)[:, 0])
+    assert told["train"]["rows"] == len(mu) == 24 and mu.max() <= 1.7 and mu.min() >= 0.15
+    assert set(reasons(tiny)) == {"killed by SIGSEGV", "exit code 0", "ValueError"}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("hangs", "workers"), [(False, 1), (False, 2), (False, 4), (True, 2)])
+def test_the_same_bytes_from_workers_that_die(tmp_path, monkeypatch, recorder, hangs, workers):
+    """Each death costs a new process, some seconds; serial is the simulator isolated in this one."""
+    alone = deadly(tmp_path / "alone", "pool", hangs)
+    simulate(alone.open(), recorder)
+    monkeypatch.setattr(module, "NOT_WORTH_A_POOL_S", 0)
+    tiny = deadly(tmp_path / "pool", {"kind": "pool", "workers": workers}, hangs)
+    simulate(tiny.open(), recorder)
+    assert tiny.shards() == alone.shards()
+    assert reasons(tiny) == reasons(alone) and ("timeout" in reasons(tiny)) == hangs
+
+
+def test_missing_is_part_of_the_problem_only_where_it_names_something(tiny):
+    plain = tiny().open()
+    assert "missing" not in plain.data_identity["problem"]
+    assert tiny(problem={"missing": ["y"]}).open().data_hash != plain.data_hash == tiny(problem={"missing": []}).open().data_hash

@@ -1,0 +1,56 @@
+"""Rows of a shard, put into place block by block, so that they are held once and not a second time while they are joined."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sbiwb.records import Pairs, Ragged, Variable, join
+
+
+class Rows:
+    """Pairs end to end, of a number of rows that is known before the first of them.
+
+    Args:
+        count: Rows in all.
+
+    Example:
+        >>> rows = Rows(2)
+        >>> for value in (1.0, 2.0):
+        ...     rows.add(Pairs({"a": np.array([value])}, {}, {}))
+        >>> rows.pairs().theta["a"]
+        array([1., 2.])
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count, self.done = count, 0
+        self._held: dict[tuple[str, str], np.ndarray | list[Variable]] = {}
+
+    def add(self, pairs: Pairs) -> None:
+        """The next rows."""
+        for group in ("theta", "context", "x"):
+            for name, variable in getattr(pairs, group).items():
+                self._add((group, name), variable)
+        self.done += len(pairs)
+
+    def _add(self, key: tuple[str, str], variable: Variable) -> None:
+        place = self._held.get(key)
+        if place is None:
+            place = self._held[key] = self._room(variable)
+        if isinstance(place, np.ndarray) and (isinstance(variable, Ragged) or variable.shape[1:] != place.shape[1:]):
+            place = self._held[key] = [place[: self.done]]  # lengths vary after all
+        if isinstance(place, list):
+            place.append(variable)
+        else:
+            place[self.done : self.done + len(variable)] = variable
+
+    def _room(self, variable: Variable) -> np.ndarray | list[Variable]:
+        return [] if isinstance(variable, Ragged) else np.empty((self.count, *variable.shape[1:]), variable.dtype)
+
+    def pairs(self) -> Pairs:
+        """All of them; the rows added must be as many as were announced."""
+        if self.done != self.count:
+            raise ValueError(f"{self.done} rows of {self.count}")
+        groups: dict[str, dict[str, Variable]] = {"theta": {}, "context": {}, "x": {}}
+        for (group, name), held in self._held.items():
+            groups[group][name] = join(held) if isinstance(held, list) else held
+        return Pairs(**groups)
