@@ -17,6 +17,7 @@ import tempfile
 import time
 import weakref
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -169,9 +170,9 @@ class _Cell:
 
     def _blame(self) -> str:
         """`file:line` of the innermost frame in the simulator file, where the dying process could still tell."""
-        path = str(self._simulator.source.path)
-        lines = [line for file, line in _FRAME.findall(self._told()) if file == path]
-        return f"{path}:{lines[0]}" if lines else self._simulator.source.line()
+        path = self._simulator.source.path
+        lines = [line for file, line in _FRAME.findall(self._told()) if file == str(path)]
+        return f"{path.name}:{lines[0]}" if lines else Path(self._simulator.source.line()).name
 
     def _last_line(self) -> str:
         """What the simulator printed last, before the interpreter's own last words."""

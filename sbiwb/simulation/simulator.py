@@ -172,11 +172,14 @@ def cause_of(code: int) -> str:
 
 
 def reason(error: BaseException, path: Path) -> tuple[str, str]:
-    """(kind, message) of what a simulator at `path` raised; of any other exception the message begins with its class."""
+    """(kind, message) of what a simulator at `path` raised; of any other exception the message begins with its class.
+
+    The file is told without its folder, so that a ledger has the same bytes wherever the simulator lies.
+    """
     if isinstance(error, RowFailed):
         return error.kind, error.message
     kind = MEMORY if isinstance(error, MemoryError) else "exception"
-    return kind, f"{type(error).__name__}: {error} ({blame(error, path)})"
+    return kind, f"{type(error).__name__}: {error} ({Path(blame(error, path)).name})"
 
 
 def patience_s(timeout_s: float) -> float:

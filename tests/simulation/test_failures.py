@@ -57,7 +57,7 @@ def test_the_ledger_keeps_theta_context_kind_and_the_line(tmp_path):
     assert failures and (pairs.theta["mu"] <= 1).all()
     for one in failures:
         assert one.theta["mu"] > 1 and np.ndim(one.context["n"]) == 0
-        assert (one.kind, one.message) == ("exception", f"ValueError: too large ({tmp_path / 'sim.py'}:6)")
+        assert (one.kind, one.message) == ("exception", "ValueError: too large (sim.py:6)")
     assert {one.attempt for one in failures} > {0}
     assert {one.block for one in failures} == {0, 1, 2, 3}
 
