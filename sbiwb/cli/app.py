@@ -347,7 +347,7 @@ def compare(
 @app.command()
 def status(
     run: RunPath,
-    failures: Annotated[bool, typer.Option("--failures", help="Also draw where in the prior simulations fail; this reads the shards.")] = False,
+    failures: Annotated[bool, typer.Option("--failures", help="Also draw where in the prior simulations fail (reads the shards).")] = False,
 ) -> None:
     """Say how far a run is."""
     from sbiwb.cli import show
