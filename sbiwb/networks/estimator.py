@@ -21,6 +21,7 @@ class Estimator(nn.Module):
         inference: The density given H features, H the sum over summaries, or what `fusion` makes of them.
         fusion: A network from the joined features to those that `inference` sees; None where they are the same.
         mmd_weights: By input, what the squared MMD between its summaries and N(0, I) is multiplied by in the loss; none where left out.
+        fused_mmd_weight: The same of what `fusion` makes of them.
     """
 
     members = 1
@@ -32,18 +33,19 @@ class Estimator(nn.Module):
         *,
         fusion: nn.Module | None = None,
         mmd_weights: Mapping[str, float] | None = None,
+        fused_mmd_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.names = tuple(summaries)
         self.summaries = nn.ModuleList(summaries.values())  # a list: names may hold dots, which modules' names must not
         self.fusion = fusion
         self.inference = inference
-        self.mmd_weights = dict(mmd_weights or {})
+        self.mmd_weights, self.fused_mmd_weight = dict(mmd_weights or {}), fused_mmd_weight
 
     @property
     def terms(self) -> tuple[str, ...]:
         """What `forward` adds to the loss besides the density, by name."""
-        return ("mmd",) if self.mmd_weights else ()
+        return ("mmd",) if self.mmd_weights or self.fused_mmd_weight else ()
 
     @property
     def gives(self) -> str:
@@ -62,8 +64,8 @@ class Estimator(nn.Module):
     def forward(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """What training maximises, (B,): log q(z | inputs), or minus the loss of a network that has one; and penalties, in training."""
         parts = self._summaries(inputs)
-        objective = self._objective(z, self._join(parts))
-        return objective, self._penalties(parts)
+        features = self._join(parts)
+        return self._objective(z, features), self._penalties(parts, features)
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features) of z (B, D) and features (B, H), shape (B,)."""
@@ -92,7 +94,7 @@ class Estimator(nn.Module):
         features = torch.cat(parts, dim=-1)
         if first.fusion is not None:
             features = _together([one.fusion for one in members], features, None)  # type: ignore[misc]
-        penalties = torch.stack([one._penalties([part[m] for part in parts]) for m, one in enumerate(members)]).sum(0)
+        penalties = torch.stack([one._penalties([part[m] for part in parts], features[m]) for m, one in enumerate(members)]).sum(0)
         together = getattr(type(first.inference), "side_by_side", None)
         if together is None or not first.likelihood:
             return torch.stack([one._objective(z[m], features[m]) for m, one in enumerate(members)]), penalties
@@ -105,11 +107,13 @@ class Estimator(nn.Module):
         joined = torch.cat(parts, dim=-1)
         return joined if self.fusion is None else self.fusion(joined, None)
 
-    def _penalties(self, parts: list[Tensor]) -> Tensor:
-        if not (self.training and self.mmd_weights):
+    def _penalties(self, parts: list[Tensor], features: Tensor) -> Tensor:
+        if not (self.training and self.terms):
             return parts[0].new_zeros(len(self.terms))
         by_name = dict(zip(self.names, parts, strict=True))
-        return torch.stack([weight * mmd_to_normal(by_name[name]) for name, weight in self.mmd_weights.items()]).sum(0, keepdim=True)
+        found = [weight * mmd_to_normal(by_name[name]) for name, weight in self.mmd_weights.items()]
+        found += [self.fused_mmd_weight * mmd_to_normal(features)] if self.fused_mmd_weight else []
+        return torch.stack(found).sum(0, keepdim=True)
 
     def _objective(self, z: Tensor, features: Tensor) -> Tensor:
         return self._inference.log_prob(z, features) if self.likelihood else -self.inference.loss(z, features)  # type: ignore[operator]

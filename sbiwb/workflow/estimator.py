@@ -147,7 +147,13 @@ def _estimator(model: Model, theta_map: ThetaMap, shapes: Mapping[str, InputShap
     known = fusion.features if fusion else features
     inference = _mixed.build(model.inference, size, known, discrete=theta_map.discrete, circular=theta_map.circular)
     weights = {name: _mmd_weight(model.inputs[name].summary) for name in networks}
-    return Estimator(networks, inference, fusion=fusion, mmd_weights={name: weight for name, weight in weights.items() if weight})
+    return Estimator(
+        networks,
+        inference,
+        fusion=fusion,
+        mmd_weights={name: weight for name, weight in weights.items() if weight},
+        fused_mmd_weight=_mmd_weight(model.fusion),
+    )
 
 
 def _summary(one: Input, shape: InputShape, size: int) -> Any:

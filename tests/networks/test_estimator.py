@@ -6,6 +6,7 @@ import torch
 from sbiwb.contracts import InputShape
 from sbiwb.networks import inference, summary
 from sbiwb.networks.estimator import Estimator
+from sbiwb.networks.summary._mmd import mmd_to_normal
 
 
 @pytest.fixture
@@ -49,3 +50,17 @@ def test_weights_survive_a_file(estimator, tmp_path):
         torch.nn.init.normal_(parameter)
     estimator.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True))
     assert torch.equal(estimator(torch.ones(6, 2), INPUTS)[0], before)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_mmd_of_summaries_joins_the_loss_in_training_alone(fused):
+    torch.manual_seed(0)
+    vector = summary.family.parse({"kind": "mlp", "hidden": [8]}).build(InputShape("vector", 2), 4)
+    fusion = summary.family.parse({"kind": "fusion", "hidden": 8}).build(InputShape("vector", 4), 3) if fused else None
+    density = inference.family.parse({"kind": "nsf", "transforms": 1}).build(2, 3 if fused else 4)
+    weights = {"fused_mmd_weight": 2.0} if fused else {"mmd_weights": {"x": 2.0}}
+    net, x, z = Estimator({"x": vector}, density, fusion=fusion, **weights), torch.randn(50, 2), torch.randn(50, 2)
+    features = net.summarise({"x": (x, None)})
+    assert net.terms == ("mmd",)
+    assert torch.allclose(net.train()(z, {"x": (x, None)})[1], 2 * mmd_to_normal(features)[None])
+    assert not net.eval()(z, {"x": (x, None)})[1].any()
