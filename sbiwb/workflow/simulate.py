@@ -210,7 +210,8 @@ def missing_tasks(project: Project, plan: dict[str, Any], reporter: Reporter, *,
 def _task(project: Project, split: str, piece: range, cell: int) -> dict[str, Any]:
     run = project.run.path.resolve()
     record = record_path(shard_path(project.run.split(split).resolve(), piece.start))
-    return {"run": str(run), "split": split, "first_block": piece.start, "blocks": len(piece), "cell": cell, "record": str(record)}
+    place = {"split": split, "first_block": piece.start, "blocks": len(piece), "cell": cell}
+    return {"run": str(run), **place, "record": str(record), "data_hash": project.data_hash}
 
 
 def _set_damaged_aside(path: Path, data_hash: str, reporter: Reporter) -> None:
@@ -266,12 +267,21 @@ def simulate_shard(task: dict[str, Any]) -> dict[str, Any]:
     """One shard, in any process of any machine that sees the run folder.
 
     Args:
-        task: run, split, first_block, blocks; isolated: whether the simulator has to be kept in a process of its own.
+        task: run, data_hash, split, first_block, blocks; isolated: whether the simulator has to be kept in a process of its own.
 
     Returns:
         Its record, with an example of a failure.
+
+    Raises:
+        RunError: This process began after the simulator, or the config, was changed: its rows would be another problem's.
     """
     project = open_run(task["run"])
+    if project.data_hash != task.get("data_hash", project.data_hash):
+        raise RunError(
+            "the problem was changed while it was simulated",
+            where=project.source.path,
+            todo="Run the same command again: it says what has changed.",
+        )
     problem, start = project.problem, time.perf_counter()
     if task.get("isolated") or _cannot_time(project):
         problem = replace(problem, simulator=project.isolated)

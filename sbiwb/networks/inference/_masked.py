@@ -154,33 +154,42 @@ class _Fused(torch.autograd.Function):
 
 
 class _FusedTogether(torch.autograd.Function):
-    """log q of M flows as one node, the members side by side in C."""
+    """log q of M flows as one node, the members side by side in C.
+
+    Each member's gradients are made right after its density, while its activations lie in the cache: all members' together would not fit,
+    and each would take twice the time. They are those of the mean of -log q; another loss pays for them again.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, features: Tensor, flows: Sequence[_native.Flow], *layers: Tensor) -> Tensor:
-        keep = any(ctx.needs_input_grad)
-        done = _native.side_by_side(lambda m: flows[m].forward(z[m].t(), features[m].t(), keep=keep), len(flows))
-        ctx.flows = flows
-        ctx.save_for_backward(features, *layers, *(noise for noise, _, _ in done), *(kept for _, _, kept in done))
-        return torch.stack([log_det + _log_normal(noise) for noise, log_det, _ in done])
+        if not any(ctx.needs_input_grad):
+            done = _native.side_by_side(lambda m: flows[m].forward(z[m].t(), features[m].t(), keep=False), len(flows))
+            return torch.stack([log_det + _log_normal(noise) for noise, log_det, _ in done])
+        usual = z.new_full((z.shape[1],), -1 / z.shape[1])
+        found = _native.side_by_side(lambda m: _with_gradients(flows[m], z[m], features[m], usual), len(flows))
+        ctx.flows, ctx.usual, ctx.found = flows, usual, [gradients for _, gradients in found]
+        ctx.save_for_backward(z, features, *layers)
+        return torch.stack([log_q for log_q, _ in found])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        members = len(ctx.flows)
-        features, *saved = ctx.saved_tensors
-        layers, noises, kepts = saved[: -2 * members], saved[-2 * members : -members], saved[-members:]
-        each = len(layers) // members
-        g_features = torch.zeros_like(features.transpose(1, 2), memory_format=torch.contiguous_format)
+        found, (z, features, *layers) = ctx.found, ctx.saved_tensors
+        if not torch.equal(grad, ctx.usual.expand_as(grad)):
+            each = len(layers) // len(ctx.flows)
+            flows = [_native.Flow(one.kernels, one.plans, layers[m * each : (m + 1) * each]) for m, one in enumerate(ctx.flows)]
+            again = _native.side_by_side(lambda m: _with_gradients(flows[m], z[m], features[m], grad[m].contiguous()), len(flows))
+            found = [gradients for _, gradients in again]
+        g_layers = (layer for _, _, *own in found for layer in own)
+        return torch.stack([g_z for g_z, *_ in found]), torch.stack([known for _, known, *_ in found]), None, *g_layers
 
-        def one(m: int) -> tuple[Tensor, list[Tensor]]:
-            g_z, flow = -grad[m] * noises[m], ctx.flows[m]
-            saved_flow = _native.Flow(flow.kernels, flow.plans, layers[m * each : (m + 1) * each])
-            return g_z, saved_flow.backward(kepts[m], g_z, grad[m].contiguous(), g_features[m])
 
-        done = _native.side_by_side(one, members)
-        g_layers = (layer for _, found in done for layer in found)
-        return torch.stack([g_z.t() for g_z, _ in done]), g_features.transpose(1, 2), None, *g_layers
+def _with_gradients(flow: _native.Flow, z: Tensor, features: Tensor, grad: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """log q (B,), and gradients of its sum weighed by `grad` (B,): of z (B, D), of the features (B, H), and of each layer."""
+    noise, log_det, kept = flow.forward(z.t(), features.t(), keep=True)
+    g_z, g_features = -grad * noise, features.new_zeros(features.shape[::-1])
+    g_layers = flow.backward(kept, g_z, grad, g_features)
+    return log_det + _log_normal(noise), [g_z.t(), g_features.t(), *g_layers]
 
 
 def _plan(masks: Sequence[Tensor], order: Tensor, passes: Sequence[Pass]) -> _native.Plan | None:
