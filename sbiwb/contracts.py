@@ -129,8 +129,10 @@ class Trained(Protocol):
         terms: Names of the penalties.
         likelihood: Whether what it maximises is a log-density.
         gives: `joint`: a density of all parameters; `marginals`: draws of each alone; `estimate`: one number for each.
+        random: Whether a step in training draws random numbers.
     """
 
+    random: bool
     members: int
     terms: tuple[str, ...]
     likelihood: bool

@@ -48,6 +48,11 @@ class Unconstrained(Protocol):
         """The values of each discrete parameter."""
         ...
 
+    @property
+    def circular(self) -> tuple[int, ...]:
+        """Columns that are angles."""
+        ...
+
     def forward(self, theta: np.ndarray) -> np.ndarray: ...
     def inverse(self, z: np.ndarray) -> np.ndarray: ...
     def log_abs_det(self, theta: np.ndarray) -> np.ndarray: ...
@@ -119,10 +124,13 @@ class Posterior:
         rng, read = np.random.default_rng(rng), self.read(x)
         if len(self.networks) == 1:
             return self._drawn(self.networks[0], read, n, rng)
-        draws = np.empty((_count(read), n, len(self.columns)))
-        chosen = rng.choice(len(self.networks), n, p=self.shares)
-        for which in np.unique(chosen):
-            draws[:, chosen == which] = self._drawn(self.networks[which], read, int((chosen == which).sum()), rng)
+        count = _count(read)
+        draws = np.empty((count, n, len(self.columns)))
+        chosen = rng.choice(len(self.networks), (count, n), p=self.shares)  # for each data set by itself
+        for which, network in enumerate(self.networks):
+            wanted = (chosen == which).sum(1)
+            found = self._drawn(network, read, int(wanted.max(initial=0)), rng)
+            draws[chosen == which] = found[np.arange(found.shape[1]) < wanted[:, None]]
         return draws
 
     def sample_each(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> Iterator[np.ndarray]:

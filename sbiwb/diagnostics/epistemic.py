@@ -4,8 +4,8 @@
 
 for W weight draws, or members of an ensemble, with n posterior draws each; both variances with ddof 1. The means of n draws scatter
 even where all weights agree; the last term takes that out (20 weight draws of 50 draws each would show 2 % where there is none). Where
-their shares w of the posterior differ, means are weighted, and Var_w is unbiased for weights: sum w (m - mean)^2 / (1 - sum w^2), its
-noise sum w (1 - w) Var_w / n / (1 - sum w^2). The value is the median over test pairs, of shares that may be negative, so that noise
+the shares w of the posterior were fitted and differ, its networks are no sample of others, and the share is that of this very mixture:
+B = sum w (m - mean)^2 - sum w (1 - w) Var_w / n. The value is the median over test pairs, of shares that may be negative, so that noise
 around 0 does not add up; below 0 the median is told as 0.
 
 Warning: B scatters by a factor 1 ± sqrt(2 / (W - 1)); take 10 weight draws or more. A large share says that more training data, or
@@ -86,7 +86,7 @@ def shares(weights: WeightDraws) -> np.ndarray:
         return np.full((len(weights.mean), len(weights.names)), np.nan)
     w = weights.mean.shape[1]
     share = (np.full(w, 1 / w) if weights.shares is None else np.asarray(weights.shares, float))[:, None]
-    free = 1 - (share**2).sum()
+    free = 1 - 1 / w if np.ptp(share) < 1e-6 else 1.0  # members of equal share are a sample of all that could be
     with np.errstate(all="ignore"):
         mean, variance = weights.mean.astype(float), weights.variance.astype(float)
         within = (share * variance).sum(axis=1)

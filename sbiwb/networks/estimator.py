@@ -57,6 +57,11 @@ class Estimator(nn.Module):
         """Whether what training maximises is the log-density itself."""
         return not hasattr(self.inference, "loss")
 
+    @property
+    def random(self) -> bool:
+        """Whether a step in training draws random numbers, as losses of their own may do."""
+        return not self.likelihood
+
     def summarise(self, inputs: Inputs) -> Tensor:
         """Features (B, H) of all inputs, each values (B, C), (B, M, C) or (B, *grid, C) with its mask (B, M) or None."""
         return self._join(self._summaries(inputs))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sbiwb.errors import TrainingError
+from sbiwb.seeds import generator, torch_seed
 from sbiwb.training.data import Source, TensorPairs
 from sbiwb.training.events import Event, Finished, Stepped, Stopping, Validated, WentBack
 from sbiwb.training.flat import FlatWeights
@@ -93,6 +94,7 @@ class Trainer:
         self.steps = options.epochs * source.steps_per_epoch if options.epochs else options.steps
         self.schedule: HasRate = Schedule(options.schedule, options.learning_rate, self.steps, options.warmup)
         self.averaged = copy.deepcopy(module).requires_grad_(False)
+        self.random = bool(getattr(module, "random", False))
         self.members, self.terms = int(module.members), tuple(module.terms)  # type: ignore[arg-type]
         self.weights = FlatWeights(module, extra=1 + len(self.terms))  # loss and penalties travel with the gradient
         self.averages = self.weights.vector.detach().clone()
@@ -194,6 +196,8 @@ class Trainer:
     def _step(self) -> None:
         """One step; nothing here waits for the device."""
         self.optimizer.param_groups[0]["lr"] = self._rate
+        if self.random:  # of its own each step and process, so that no state needs to be kept
+            torch.manual_seed(torch_seed(generator(self.options.seed, "noise", self.ranks.rank, self.progress.step)))
         batch = self.source.batch(self.progress.step)
         self.weights.forget()
         try:
@@ -320,7 +324,7 @@ class Trainer:
         self.averaged.load_state_dict(self.best)
         self.averaged.eval()
         ensemble: Any = self.averaged
-        ensemble.stack(torch.cat([ensemble.objectives(part.z, part.inputs) for part in self._chunks(self.validation)], dim=1))
+        ensemble.stack(torch.cat([ensemble.log_probs(part.z, part.inputs) for part in self._chunks(self.validation)], dim=1))
         self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
 
     def _validate(self) -> Validated:
@@ -366,6 +370,9 @@ class Trainer:
         if getattr(self.module, "stacking", False):
             self._stack()
         early = [loss for step, _, loss in progress.losses if step <= 0.8 * progress.step and math.isfinite(loss)]
-        falling = bool(early) and progress.finished == "steps" and min(early) - progress.best_loss > 0.02
+        nats = getattr(self.module, "likelihood", True)  # a loss of the network's own has another scale
+        enough = 0.02 if nats else 0.02 * abs(progress.best_loss)
+        falling = bool(early) and progress.finished == "steps" and min(early) - progress.best_loss > enough
         at_best = next((one for one in progress.losses if one[0] == progress.best_step), [0, math.nan, math.nan])
-        return Finished(progress.step, progress.finished, progress.best_step, progress.best_loss, falling, at_best[2] - at_best[1])
+        gap = at_best[2] - at_best[1] if nats else 0.0
+        return Finished(progress.step, progress.finished, progress.best_step, progress.best_loss, falling, gap)

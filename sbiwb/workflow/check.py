@@ -10,13 +10,13 @@ from pathlib import Path
 from sbiwb.records import Ragged
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
-from sbiwb.simulation.preflight import Preflight, preflight
+from sbiwb.simulation.preflight import Preflight
 from sbiwb.stopping import raised
 from sbiwb.training.events import Stepped
 from sbiwb.workflow.derived import check_derived
 from sbiwb.workflow.observe import observe
 from sbiwb.workflow.project import Project
-from sbiwb.workflow.simulate import blocks
+from sbiwb.workflow.simulate import blocks, try_simulator
 from sbiwb.workflow.trainer import try_out
 
 TRIED_STEPS = 20
@@ -60,7 +60,7 @@ def check(project: Project) -> Checked:
         SbiwbError: Whatever would stop the job later.
     """
     with raised():
-        seen = preflight(project.problem, project.block_size)
+        seen = try_simulator(project)
         weights, step_s = _try_training(project, seen)
         check_derived(project)
         shapes = {name: one.event for name, one in project.context.items()}
@@ -73,7 +73,7 @@ def check(project: Project) -> Checked:
         rows=rows,
         workers=workers,
         simulate_s=rows * seen.seconds_per_row / workers,
-        train_s=project.config.train.steps * step_s,
+        train_s=_steps(project) * step_s,
         bytes=round(rows * seen.bytes_per_row),
         free=shutil.disk_usage(_existing(project.run.path)).free,
         weights=weights,
@@ -82,6 +82,12 @@ def check(project: Project) -> Checked:
         observables=_words(seen),
         observations=observations,
     )
+
+
+def _steps(project: Project) -> int:
+    """Of the training at most."""
+    train = project.config.train
+    return train.epochs * max(1, project.config.simulate.train // train.batch_size) if train.epochs else train.steps
 
 
 def _try_training(project: Project, seen: Preflight) -> tuple[int, float]:

@@ -105,10 +105,25 @@ def _judged(projects: Sequence[Project], pairs: Pairs, reporter: Reporter) -> tu
     with reporter.task("compare", len(projects), unit="runs") as ticker:
         for row, project in zip(losses, projects, strict=True):
             posterior = posterior_of(project, reporter)
+            _check_density(project, posterior)
             row[:] = -posterior.log_prob(project.prior.stack(pairs.theta), pairs.variables)
             facts.append(_facts(project, posterior, pairs))
             ticker.advance()
     return losses, facts
+
+
+def _check_density(project: Project, posterior: Posterior) -> None:
+    """Refuses a run that has no density to be ranked by.
+
+    Raises:
+        RunError: Its network is a point network.
+    """
+    if posterior.gives != "joint":
+        raise RunError(
+            "gives point estimates or quantiles, and no density to be ranked by",
+            where=project.run.path,
+            todo="Leave it out, and compare its nrmse in diagnose/numbers.json.",
+        )
 
 
 def _names(projects: Sequence[Project]) -> list[str]:

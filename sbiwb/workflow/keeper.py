@@ -71,6 +71,8 @@ class Keeper:
                 for event in trainer.run(stopping=lambda: flag.due):
                     if isinstance(event, Finished):
                         self._show(ticker)
+                        if self.tracking:  # the shares of an ensemble's members are fitted at the end
+                            put_best(self.run, trainer.best, self.about, event.best_step)
                         self._save()
                         return event
                     self._take(event, ticker, flag)

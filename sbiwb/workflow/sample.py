@@ -129,6 +129,7 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
     known = report.moments(project.prior.columns, prior, project.prior.variance())
     flat = report.flat(found)
+    flat |= _turned(project, posterior, flat)
     each = [{name: values[i] for name, values in flat.items()} for i in range(len(data))]
     levels = posterior.theta_map.levels
     rows = [row for label, one in zip(data.labels, each, strict=True) for row in report.summarise(label, one, known, levels)]
@@ -150,6 +151,18 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     if data.unused:
         reporter.say(f"{data.name}: columns {', '.join(data.unused)} are not used.")
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
+
+
+def _turned(project: Project, posterior: Posterior, flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Draws (N, S) of each angle, moved by whole turns to within half a turn of their circular mean: 359 and 1 degrees have the mean 0."""
+    found = {}
+    low, high = project.prior.support()
+    for column in posterior.theta_map.circular:
+        name, period = posterior.columns[column], high[column] - low[column]
+        turns = (flat[name] - low[column]) / period
+        centre = np.angle(np.exp(2j * np.pi * turns).mean(1, keepdims=True)) / (2 * np.pi)
+        found[name] = low[column] + period * (centre % 1 + (turns - centre + 0.5) % 1 - 0.5)
+    return found
 
 
 def _epistemic(posterior: Posterior, data: DataSets, seed: int) -> np.ndarray | None:

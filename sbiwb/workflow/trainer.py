@@ -14,7 +14,7 @@ import torch
 from sbiwb.contracts import Reporter
 from sbiwb.errors import ConfigError, RunError
 from sbiwb.records import Pairs
-from sbiwb.seeds import generator, torch_seed
+from sbiwb.seeds import generator
 from sbiwb.simulation.preflight import Preflight
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_shard
@@ -79,14 +79,19 @@ def open_trainer(
     settled = settle(project, shapes, steps, saved and saved["settings"], reporter, window=shards.window, processes=ranks.world)
     settings = Settings(**json.loads(ranks.first(json.dumps(asdict(settled)))))
     settings.apply()
-    torch.manual_seed(torch_seed(generator(project.config.train.seed, "noise", ranks.rank)))  # of weights that are drawn while training
-    module = build_network(model, adapter.theta_map, shapes, seed=project.config.train.seed, pairs=project.config.simulate.train)
-    module = module.to(settings.device)
+    pairs = _pairs(project, settings.regime)
+    module = build_network(model, adapter.theta_map, shapes, seed=project.config.train.seed, pairs=pairs).to(settings.device)
     validation = _tensors(project, adapter, load_split(project, "validation"), settings.device)
     source = _source(project, shards, adapter, settings, ranks, module, check)
     density = torch.compile(module) if settings.compile else None
     trainer = Trainer(module, source, validation, project.config.train, ranks=ranks, density=density, precision=settings.context)
     return Opened(trainer, adapter, settings)
+
+
+def _pairs(project: Project, regime: str) -> int:
+    """Training pairs, N: those that are simulated beforehand, or meanwhile."""
+    train = project.config.train
+    return train.steps * train.batch_size // train.online.uses if regime == "online" else project.config.simulate.train
 
 
 def try_out(project: Project, seen: Preflight, batch_size: int) -> Trainer:
@@ -99,7 +104,8 @@ def try_out(project: Project, seen: Preflight, batch_size: int) -> Trainer:
     module = build_network(project.config.model, adapter.theta_map, shapes, seed=0, pairs=batch_size).to(settings.device)
     tensors = _tensors(project, adapter, pairs, settings.device)
     source = _from_memory(project, tensors, batch_size, module, ALONE)
-    return Trainer(module, source, tensors, project.config.train, precision=settings.context)
+    options = project.config.train.model_copy(update={"epochs": None})  # of so few pairs they would be over at once
+    return Trainer(module, source, tensors, options, precision=settings.context)
 
 
 def _tensors(project: Project, adapter: Adapter, pairs: Pairs, device: str) -> TensorPairs:
@@ -136,9 +142,7 @@ def _from_memory(project: Project, tensors: TensorPairs, batch_size: int, module
     return MemberPairs([source(*pair) for pair in zip(seeds, drawn, strict=True)])
 
 
-def _passing(
-    project: Project, shards: _Shards, adapter: Adapter, settings: Settings, ranks: Ranks, check: Callable[[], None]
-) -> Source:
+def _passing(project: Project, shards: _Shards, adapter: Adapter, settings: Settings, ranks: Ranks, check: Callable[[], None]) -> Source:
     """Pairs that do not stay: from the simulator, or from disk."""
     options, rank, world = project.config.train, ranks.rank, ranks.world
     if settings.regime == "online":

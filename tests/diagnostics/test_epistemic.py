@@ -77,14 +77,14 @@ def test_picture(d):
     assert len(figure.axes[0].get_yticks()) == d
 
 
-def test_shares_of_unequal_weight_are_those_of_weight_draws_that_come_twice():
-    """A network with half of the mixture counts as two equal ones that agree; unbiased for the weights, so up to that factor."""
+def test_shares_of_an_unequal_mixture_are_those_of_this_very_mixture():
+    """Two normal distributions of variance 1 at 0 and 3 in unequal parts p: variance 1 + 9 p (1 - p)."""
+    for part in (0.5 - 1e-3, 0.1, 1e-5, 0.0):
+        found = epistemic.shares(WeightDraws(("a",), np.array([[[0.0], [3.0]]]), np.ones((1, 2, 1)), 10**9, np.array([1 - part, part])))
+        between = 9 * part * (1 - part)
+        assert np.allclose(found, between / (1 + between), atol=1e-6)
     rng = np.random.default_rng(0)
     mean, variance = rng.normal(size=(50, 3, 2)), rng.uniform(0.5, 1.5, size=(50, 3, 2))
-    weighted = epistemic.shares(WeightDraws(("a", "b"), mean, variance, 10**9, np.array([0.5, 0.25, 0.25])))
-    spread = (np.array([0.5, 0.25, 0.25])[:, None] * (mean - (mean * [[0.5], [0.25], [0.25]]).sum(1, keepdims=True)) ** 2).sum(1) / 0.625
-    within = (variance * [[0.5], [0.25], [0.25]]).sum(1)
-    assert np.allclose(weighted, spread / (spread + within), atol=1e-6)
     equal = epistemic.shares(WeightDraws(("a", "b"), mean, variance, 50))
     assert np.allclose(equal, epistemic.shares(WeightDraws(("a", "b"), mean, variance, 50, np.full(3, 1 / 3))))
 

@@ -194,7 +194,7 @@ def test_patterns_choose_what_is_uncertain_and_say_so():
         for name, _ in module.base.named_parameters()
         if name.startswith(("summaries", "inference.transforms.0")) and not name.endswith("bias")
     )
-    assert any("'summaries': 4 parameters" in line for line in module.about) and "Uncertain:" in module.about[-1]
+    assert any("'summaries': 4 parameters" in line for line in module.about) and any("Uncertain:" in line for line in module.about)
     torch.manual_seed(0)
     fixed = module.components()
     assert torch.equal(fixed[0].get_parameter("summaries.0.net.0.bias"), fixed[1].get_parameter("summaries.0.net.0.bias"))
@@ -267,3 +267,23 @@ def test_penalties_of_members_add_up():
     _, penalties = module(*side)
     alone = [one.train()(side[0][m], {"x": (side[1]["x"][0][m], None)})[1] for m, one in enumerate(module.components())]
     assert module.terms == ("mmd",) and torch.allclose(penalties, sum(alone))
+
+
+def test_stacking_needs_a_density_and_the_local_trick_a_linear_layer():
+    with pytest.raises(ConfigError, match="stacking needs a density"):
+        build({"kind": "ensemble", "weights": "stacking"}, lambda member: estimator(member, flow="point"))
+    with pytest.raises(ConfigError, match="reaches none of the uncertain weights"):
+        build({"kind": "bayesian", "local_trick": True, "include_params": ["inference"]})
+    assert any("local trick reaches" in line for line in build({"kind": "bayesian", "local_trick": True}).about)
+    assert any("no weight decay" in line for line in build({"kind": "bayesian", "include_params": ["inference"]}).about)
+
+
+def test_drawn_networks_are_those_of_the_learned_distribution():
+    module = trained({"weight_samples": 300})
+    weights = torch.stack(
+        [torch.cat([one.get_parameter(name).detach().reshape(-1) for name in module.uncertain]) for one in module.components()]
+    )
+    mean = torch.cat([one.detach().reshape(-1) for one in module._means()])
+    variance = torch.cat(list(module.log_variances().values())).exp()
+    assert abs(((weights.mean(0) - mean) / (variance / 300).sqrt()).square().mean() - 1) < 0.15
+    assert abs((weights.var(0) / variance).mean() - 1) < 0.02

@@ -68,6 +68,9 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(simulated, tmp_path, un
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
     best = [read_checkpoint(tiny.run / "train/best.pt")["weights"] for tiny in (one, other)]
     assert all(torch.equal(best[0][key], best[1][key]) for key in best[0])
+    if uncertainty["kind"] == "ensemble":  # shares are fitted at the end, and kept
+        shares = load_posterior(one.run).shares
+        assert np.ptp(shares) > 1e-3 and np.allclose(np.log(shares), best[0]["log_shares"].numpy(), atol=1e-5)
 
 
 @pytest.fixture(scope="module", params=[BAYESIAN, ENSEMBLE], ids=["bayesian", "ensemble"])
@@ -85,6 +88,8 @@ def test_draws_and_density_are_those_of_the_mixture(trained):
     each = np.stack(list(posterior.sample_each(x, 20_000, 2)), axis=1)  # (N, W, S, D)
     assert np.allclose(draws.mean(1), each.mean((1, 2)), atol=0.02) and np.allclose(draws.var(1), each.reshape(2, -1, 1).var(1), atol=0.02)
     assert np.array_equal(posterior.sample(x, 50, 1), posterior.sample(x, 50, 1))
+    one_each = posterior.sample({"y": np.zeros((3000, 4))}, 1, 3)[:, 0]
+    assert abs(one_each.var() / posterior.sample({"y": np.zeros((1, 4))}, 3000, 4)[0].var() - 1) < 0.15  # not all from one network
     grid = np.linspace(-6, 6, 4001)[None, :, None].repeat(2, 0)
     mass = np.exp(posterior.log_prob(grid, x)).sum(1) * (grid[0, 1, 0] - grid[0, 0, 0])
     assert np.allclose(mass, 1, atol=2e-3)

@@ -174,8 +174,8 @@ class _FusedTogether(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        found, (z, features, *layers) = ctx.found, ctx.saved_tensors
-        if not torch.equal(grad, ctx.usual.expand_as(grad)):
+        (found, ctx.found), (z, features, *layers) = (ctx.found, None), ctx.saved_tensors
+        if found is None or not torch.equal(grad, ctx.usual.expand_as(grad)):
             each = len(layers) // len(ctx.flows)
             flows = [_native.Flow(one.kernels, one.plans, layers[m * each : (m + 1) * each]) for m, one in enumerate(ctx.flows)]
             again = _native.side_by_side(lambda m: _with_gradients(flows[m], z[m], features[m], grad[m].contiguous()), len(flows))

@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from zuko.bayesian import BayesianModel
+from zuko.nn import Linear, MaskedLinear
 
 from sbiwb.errors import ConfigError
 from sbiwb.families import Count, Part
@@ -50,7 +52,7 @@ class Bayesian(nn.Module):
         about: What to tell people of it.
     """
 
-    members = 1
+    members, random = 1, True
     decays = False  # the divergence takes the place of weight decay
 
     def __init__(
@@ -100,11 +102,15 @@ class Bayesian(nn.Module):
                 objective, penalties = self.base(z, inputs)
         return objective, torch.cat([penalties, self.kl_weight * divergence.reshape(1)])
 
+    @torch.no_grad()
     def components(self) -> list[Estimator]:
-        """Estimators with drawn weights, the same at every call."""
-        model = self._zuko()
-        with _seeded(SEED):
-            return [model.sample_model() for _ in range(self.weight_samples)]
+        """Estimators with drawn weights, the same at every call and on every device."""
+        found = []
+        for weights in self._draws(self.weight_samples):
+            found.append(copy.deepcopy(self.base))
+            for name, weight in zip(self.uncertain, weights, strict=True):
+                found[-1].get_parameter(name).copy_(weight)
+        return found
 
     def mixture(self) -> list[float]:
         return [1 / self.weight_samples] * self.weight_samples
@@ -129,13 +135,17 @@ class Bayesian(nn.Module):
             for (owner, leaf), mean in zip(self._owners, means, strict=True):
                 owner._parameters[leaf] = mean
 
-    def _mixed(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        found, deviation = [], (0.5 * _softclip(self.log_variance)[0]).exp()
-        sizes = [shape.numel() for shape in self.shapes]
-        noise = torch.Generator().manual_seed(SEED)
-        for _ in range(VALIDATED):
+    def _draws(self, count: int) -> Iterator[list[Tensor]]:
+        """Draws of the uncertain parameters, always the same; their noise is made on the CPU, for each device has numbers of its own."""
+        deviation = (0.5 * _softclip(self.log_variance)[0]).exp()
+        noise, sizes = torch.Generator().manual_seed(SEED), [shape.numel() for shape in self.shapes]
+        for _ in range(count):
             moves = (deviation * torch.randn(len(deviation), generator=noise).to(deviation)).split(sizes)
-            weights = [mean + move.view_as(mean) for mean, move in zip(self._means(), moves, strict=True)]
+            yield [mean + move.view_as(mean) for mean, move in zip(self._means(), moves, strict=True)]
+
+    def _mixed(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        found = []
+        for weights in self._draws(VALIDATED):
             with self._holding(weights):
                 found.append(self.base(z, inputs)[0])
         mixed = torch.logsumexp(torch.stack(found), 0) - math.log(VALIDATED) if self.likelihood else torch.stack(found).mean(0)
@@ -186,14 +196,6 @@ def _softclip(raw: Tensor) -> tuple[Tensor, Tensor]:
     """zuko's soft clip of log-variances, x / sqrt(1 + (x / BOUND)^2), and the factor of x; the cube of that is the derivative."""
     shrink = torch.addcmul(raw.new_ones(()), raw, raw, value=BOUND**-2).rsqrt_()
     return raw * shrink, shrink
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """zuko draws from torch's own generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 class Config(Part):
@@ -249,8 +251,24 @@ class Config(Part):
         found = _names(BayesianModel(base, include_params=self.include_params, exclude_params=self.exclude_params))
         if not found:
             raise ConfigError("model.uncertainty  excludes every parameter that it includes", todo=f"There are: {', '.join(sizes)}.")
-        whole = sum(sizes[name] for name in found)
-        return found, [*told, f"Uncertain: {whole:,} of {sum(sizes.values()):,} weights, in {len(found)} of {len(sizes)} parameters."]
+        whole, every = sum(sizes[name] for name in found), sum(sizes.values())
+        told.append(f"Uncertain: {whole:,} of {every:,} weights, in {len(found)} of {len(sizes)} parameters.")
+        if whole < every:
+            told.append("The others have no weight decay.")
+        return found, told + self._reached(base, found)
+
+    def _reached(self, base: nn.Module, names: Sequence[str]) -> list[str]:
+        """How many weights the local trick reaches: those of linear layers, but not of nsf and recurrent networks, which have none."""
+        if not self.local_trick:
+            return []
+        linear = {name for name, module in base.named_modules() if type(module) in (nn.Linear, Linear, MaskedLinear)}
+        reached = sum(base.get_parameter(name).numel() for name in names if name.rpartition(".")[0] in linear)
+        if not reached:
+            raise ConfigError(
+                "model.uncertainty.local_trick  reaches none of the uncertain weights: no linear layer has any",
+                todo="Use local_trick: false.",
+            )
+        return [f"The local trick reaches {reached:,} of them; the others share one draw a step."]
 
 
 def _names(model: BayesianModel) -> list[str]:

@@ -23,6 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from sbiwb.errors import ConfigError
 from sbiwb.families import Count, Part
 from sbiwb.networks.estimator import Estimator, Inputs
 
@@ -59,6 +60,10 @@ class Ensemble(nn.Module):
     def likelihood(self) -> bool:
         return self._each()[0].likelihood
 
+    @property
+    def random(self) -> bool:
+        return self._each()[0].random
+
     def forward(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """In training each member's objective on its own share of the rows (M, B / M), or on all where `z` is (B, D) for all; else mixed.
 
@@ -73,6 +78,10 @@ class Ensemble(nn.Module):
     def objectives(self, z: Tensor, inputs: Inputs) -> Tensor:
         """The objective of every member on the same rows z (B, D), (M, B)."""
         return torch.stack([one(z, inputs)[0] for one in self._each()])
+
+    def log_probs(self, z: Tensor, inputs: Inputs) -> Tensor:
+        """log q_m(z | inputs) of every member on the same rows z (B, D), (M, B)."""
+        return torch.stack([one.log_prob(z, one.summarise(inputs)) for one in self._each()])
 
     def components(self) -> list[Estimator]:
         return self._each()
@@ -115,5 +124,13 @@ class Config(Part):
         Args:
             make: The untrained network of a member, by its number; each has weights of its own.
             pairs: Training pairs N.
+
+        Raises:
+            ConfigError: Shares are to be fitted to a density that the networks do not have.
         """
-        return Ensemble([make(m) for m in range(self.members)], stacking=self.weights == "stacking", bootstrap=self.data == "bootstrap")
+        estimators = [make(m) for m in range(self.members)]
+        if self.weights == "stacking" and estimators[0].gives != "joint":
+            raise ConfigError(
+                "model.uncertainty.weights  stacking needs a density, and this inference network has none", todo="Use weights: equal."
+            )
+        return Ensemble(estimators, stacking=self.weights == "stacking", bootstrap=self.data == "bootstrap")
