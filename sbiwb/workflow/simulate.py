@@ -238,7 +238,7 @@ def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], re
             for task, result in results(executor, tasks):
                 if isinstance(result, SbiwbError):
                     raise result
-                tally.add(result["simulated"], result["failed"], result.get("example", ""))
+                tally.add(result["simulated"], result["failed"], _example(result))
                 ticker.advance(task["blocks"] * project.block_size, failed=tally.failed)
     finally:
         write_manifest(project.run)
@@ -249,6 +249,11 @@ def _run(project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], re
             f"{tally.failed} of {tally.simulated} simulations failed (p(valid) = {1 - tally.failed / tally.simulated:.4f}) "
             f"and were replaced by new pairs; for example: {tally.examples[-1]}"
         )
+
+
+def _example(result: dict[str, Any]) -> str:
+    """What a failure of a shard said; where its record alone came back, as from an array job, the reasons."""
+    return result.get("example") or ", ".join(result.get("reasons", ()))
 
 
 def results(executor: Executor, tasks: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:

@@ -31,7 +31,7 @@ CONTENDERS = {
 TASKS = {  # shape of the input, summary, batch size
     "8 numbers, mlp, batch 256": (InputShape("vector", 8), "mlp", 256),
     "8 numbers, mlp, batch 64": (InputShape("vector", 8), "mlp", 64),
-    "8 numbers, identity, batch 256": (InputShape("vector", 8), "identity", 256),
+    "8 numbers, mlp, batch 1024": (InputShape("vector", 8), "mlp", 1024),
     "50 members of 2, deepset, batch 128": (InputShape("set", 2, 50), "deepset", 128),
 }
 
