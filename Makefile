@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install demo test check cluster slow calibration bench schema simulators clean
+.PHONY: help install demo test check cluster faults slow calibration bench schema simulators clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made
@@ -34,6 +34,9 @@ test: check  ## Every contract and one case of each fault, in minutes
 
 cluster: install  ## The tests on a real SLURM, started on this machine; needs slurmctld, slurmd, slurm-client, munge
 	$(BIN)/pytest -m cluster
+
+faults: install  ## Every fault of simulating and its outcome in one table, in minutes; ARGS="--quick", ARGS="3 4 hangs"
+	$(BIN)/python -m tests.faults $(ARGS)
 
 slow: install  ## The rest: all networks, statistical campaigns, calibration
 	$(BIN)/pytest -m slow -s

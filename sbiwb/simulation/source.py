@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from sbiwb.errors import SimulatorError
+from sbiwb.errors import DiskError, SimulatorError
 
 NOT_HASHED = {"show", "derived", "test_quantities", "posterior"}
 INJECTED = ("rng", "generator")
@@ -109,7 +109,7 @@ def load_source(reference: str, folder: Path) -> Source:
             f"has no function '{function}'", where=path, todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}."
         )
     files = (path, *(neighbours(path) if is_file else ()))
-    return Source(path, module, function, code_hash("\n".join(file.read_text(encoding="utf-8") for file in files)))
+    return Source(path, module, function, code_hash("\n".join(_read(file).decode() for file in files)))
 
 
 def _load_again(reference: str, expected: str) -> Source:
@@ -153,7 +153,7 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
         near = [found.name for found in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise SimulatorError("no such simulator file", where=path, todo=f"Beside it lie: {', '.join(near) or 'no Python files'}.")
     path = path.resolve()
-    identity = bytes(path) + b"\0" + path.read_bytes()
+    identity = bytes(path) + b"\0" + _read(path)
     name = f"{_MODULE}{path.stem}_{hashlib.sha256(identity).hexdigest()[:12]}"
     if name in sys.modules:
         return path, sys.modules[name]
@@ -170,6 +170,18 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
         del sys.modules[name]
         raise SimulatorError(f"cannot be imported: {type(error).__name__}: {error}", where=blame(error, path), todo="Mend it.") from error
     return path, module
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a source file.
+
+    Raises:
+        DiskError: They cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DiskError.of(error, path) from error
 
 
 def _from_package(name: str) -> tuple[Path, ModuleType]:

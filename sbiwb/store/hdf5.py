@@ -46,7 +46,7 @@ def read(data: bytes, where: object, *, foreign: bool = False) -> dict[str, np.n
                     f"has format {file.attrs.get('format')}, not {FORMAT}", where=where, todo="Install the sbiwb that wrote it."
                 )
             found: dict[str, np.ndarray] = {}
-            _collect(file, where, found)
+            _collect(file, where, found, MAX_BYTES if foreign else len(data))
             return found
     except (OSError, KeyError, RuntimeError) as error:
         raise CorruptFile(
@@ -54,21 +54,24 @@ def read(data: bytes, where: object, *, foreign: bool = False) -> dict[str, np.n
         ) from error
 
 
-def _collect(group: Any, where: object, found: dict[str, np.ndarray]) -> None:
-    """Follows plain groups only: no links, no external or virtual storage, no objects, no absurd sizes."""
+def _collect(group: Any, where: object, found: dict[str, np.ndarray], most: int) -> None:
+    """Follows plain groups only: no links, no external or virtual storage, no objects, nothing larger than `most` bytes.
+
+    Our own files are never compressed, so that no array of theirs is larger than the file.
+    """
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise CorruptFile(f"{group.name}/{name} is a link", where=where, todo="Only plain arrays are read.")
         item = group[name]
         if isinstance(item, h5py.Group):
-            _collect(item, where, found)
+            _collect(item, where, found, most)
             continue
-        refuse_odd(item, where)
+        refuse_odd(item, where, most)
         found[item.name.lstrip("/")] = item[...]
 
 
-def refuse_odd(item: Any, where: object) -> None:
-    """Refuses what points outside its file, what is no plain number, and what claims an absurd size.
+def refuse_odd(item: Any, where: object, most: int = MAX_BYTES) -> None:
+    """Refuses what points outside its file, what is no plain number, and what claims more than `most` bytes.
 
     Raises:
         CorruptFile: It is one of these.
@@ -77,7 +80,7 @@ def refuse_odd(item: Any, where: object) -> None:
         raise CorruptFile(f"{item.name} points outside the file", where=where, todo="Only plain arrays are read.")
     if item.dtype.kind not in KINDS:
         raise CorruptFile(f"{item.name} has type {item.dtype}", where=where, todo="Only numbers are read.")
-    if item.size * item.dtype.itemsize > MAX_BYTES:
+    if item.size * item.dtype.itemsize > most:
         raise CorruptFile(f"{item.name} claims shape {item.shape}", where=where, todo="Split it into smaller files.")
 
 

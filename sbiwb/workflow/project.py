@@ -12,7 +12,7 @@ from typing import Any
 from sbiwb import config as yaml_config
 from sbiwb.config import RunConfig
 from sbiwb.contracts import Distribution
-from sbiwb.errors import ConfigError, RunError
+from sbiwb.errors import ConfigError, DiskError, RunError
 from sbiwb.families import map_files
 from sbiwb.files import put_text, read_json, stable_hash
 from sbiwb.priors import Prior
@@ -272,8 +272,17 @@ def _opened(path: str, changed_ns: int) -> Project:
 
 
 def open_run(path: str) -> Project:
-    """The project of a run folder, opened once a process as long as its config stays the same."""
-    return _opened(path, (Path(path) / "config.yaml").stat().st_mtime_ns)
+    """The project of a run folder, opened once a process as long as its config stays the same.
+
+    Raises:
+        DiskError: The folder is gone, or cannot be read.
+    """
+    config = Path(path) / "config.yaml"
+    try:
+        changed_ns = config.stat().st_mtime_ns
+    except OSError as error:
+        raise DiskError.of(error, config) from error
+    return _opened(path, changed_ns)
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:
