@@ -9,6 +9,9 @@ from typing import Any
 from sbiwb.errors import SimulatorError
 
 
+TOLD = ("run", "split", "first_block", "n")  # of a task
+
+
 class WorkerDied(SimulatorError):
     """The process that ran a task died of it, more than once; other tasks go on."""
 
@@ -17,7 +20,7 @@ def death(error: BaseException | None, task: Mapping[str, Any], tries: int) -> W
     """What is told of a task that ended `tries` processes, the last one with this error."""
     return WorkerDied(
         f"a worker process died {tries} times ({_cause(error)})",
-        where=f"task {dict(task)}",
+        where="task " + ", ".join(f"{name} {task[name]}" for name in TOLD if name in task),
         todo="Run `sbiwb check` on the config with --set machine.executor=serial to see where the simulator crashes.",
     )
 

@@ -140,7 +140,7 @@ def neighbours(path: Path) -> tuple[Path, ...]:
 def _imported(path: Path) -> set[str]:
     """Dotted names that a file imports, each with its parents."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(ast.parse(_read(path))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
