@@ -8,7 +8,6 @@ from typing import Any
 
 from sbiwb.errors import SimulatorError
 
-
 TOLD = ("run", "split", "first_block", "n")  # of a task
 
 
