@@ -73,7 +73,8 @@ class Bayesian(nn.Module):
         self.prior_var, self.kl_weight, self.local_trick = prior_var, kl_weight, local_trick
         self.shapes = [base.get_parameter(name).shape for name in names]
         self._owners = [(base.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
-        self.log_variance = nn.Parameter(torch.full((sum(shape.numel() for shape in self.shapes),), float(init_logvar)))
+        self.sizes = [shape.numel() for shape in self.shapes]
+        self.log_variance = nn.Parameter(torch.full((sum(self.sizes),), float(init_logvar)))
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ class Bayesian(nn.Module):
     def log_variances(self) -> dict[str, Tensor]:
         """Learned log-variances of each parameter, by its name."""
         clipped = _softclip(self.log_variance.detach())[0]
-        return dict(zip(self.uncertain, clipped.split([shape.numel() for shape in self.shapes]), strict=True))
+        return dict(zip(self.uncertain, clipped.split(self.sizes), strict=True))
 
     def _means(self) -> list[nn.Parameter]:
         return [owner._parameters[leaf] for owner, leaf in self._owners]  # type: ignore[misc]
@@ -138,9 +139,9 @@ class Bayesian(nn.Module):
     def _draws(self, count: int) -> Iterator[list[Tensor]]:
         """Draws of the uncertain parameters, always the same; their noise is made on the CPU, for each device has numbers of its own."""
         deviation = (0.5 * _softclip(self.log_variance)[0]).exp()
-        noise, sizes = torch.Generator().manual_seed(SEED), [shape.numel() for shape in self.shapes]
+        noise = torch.Generator().manual_seed(SEED)
         for _ in range(count):
-            moves = (deviation * torch.randn(len(deviation), generator=noise).to(deviation)).split(sizes)
+            moves = (deviation * torch.randn(len(deviation), generator=noise).to(deviation)).split(self.sizes)
             yield [mean + move.view_as(mean) for mean, move in zip(self._means(), moves, strict=True)]
 
     def _mixed(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -156,7 +157,7 @@ class Bayesian(nn.Module):
         model = BayesianModel(self.base, include_params=())
         del model.means, model.logvars
         keys = [name.replace(".", "-") for name in self.uncertain]
-        pieces = zip(self.log_variance.split([shape.numel() for shape in self.shapes]), self.shapes, strict=True)
+        pieces = zip(self.log_variance.split(self.sizes), self.shapes, strict=True)
         model.means = dict(zip(keys, self._means(), strict=True))
         model.logvars = dict(zip(keys, (piece.view(shape) for piece, shape in pieces), strict=True))
         return model
