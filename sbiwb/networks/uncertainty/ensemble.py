@@ -65,7 +65,7 @@ class Ensemble(nn.Module):
         return self._each()[0].random
 
     def forward(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """In training each member's objective on its own share of the rows (M, B / M), or on all where `z` is (B, D) for all; else mixed.
+        """In training each member's objective on rows of its own, (M, B); else that of the mixture on rows (B,).
 
         Args:
             z: In training (M, B, D); else (B, D).
