@@ -145,6 +145,7 @@ class Child:
             return cls(pid, log)
         code = 1
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a script
             handle = os.open(log, os.O_WRONLY | os.O_CREAT)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
