@@ -67,7 +67,6 @@ class Fault:
         work: Does it, mends it as the message says, and compares.
         expect: Pattern that must be found in what was told.
         slow: Whether it takes seconds, and `make test` has another case of its kind.
-        bug: Why it is not as expected yet.
     """
 
     number: str
@@ -75,7 +74,6 @@ class Fault:
     work: Callable[[Bench], Seen]
     expect: str
     slow: bool = False
-    bug: str = ""
 
     def verdict(self, seen: Seen) -> str:
         """What is not as expected; empty where all is."""

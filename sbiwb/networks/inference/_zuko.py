@@ -31,8 +31,8 @@ from zuko.lazy import LazyTransform
 from zuko.transforms import AutoregressiveTransform, ComposedTransform, MonotonicAffineTransform
 from zuko.utils import GaussLegendre, broadcast, unpack
 
-from sbiwb.errors import ConfigError
 from sbiwb.families import Part
+from sbiwb.networks.inference._sizes import require_context, require_width
 
 BOUND = 5.0
 LEAST_SLOPE = 1e-3
@@ -302,15 +302,3 @@ def begin_near_zero(layer: Any, columns: int, leading: int) -> None:
         for parameter in (layer.weight, layer.bias):
             parameter.mul_(SMALL)
     begin_at_zero(layer, columns, leading)
-
-
-def require_context(context: int) -> None:
-    if context < 1:
-        raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
-
-
-def require_width(hidden: Sequence[int], columns: int) -> None:
-    """A masked layer narrower than its columns would drop dependences without a word."""
-    if min(hidden) < columns:
-        what = f"a hidden layer of width {min(hidden)} cannot hold {columns} columns of theta apart"
-        raise ConfigError(what, where="inference.hidden", todo=f"Use at least {columns}; 64 or more is usual.")

@@ -31,9 +31,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sbiwb.errors import ConfigError
 from sbiwb.families import Part
 from sbiwb.networks.inference import _ode
+from sbiwb.networks.inference._sizes import require_context
 from sbiwb.networks.summary._layers import Width
 
 FAR = 20.0  # the field sees |y| squashed below it
@@ -243,8 +243,7 @@ class Config(Part):
         Raises:
             ConfigError: If there is no context.
         """
-        if context < 1:
-            raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
+        require_context(context)
         field = VectorField(features, context, self.hidden, self.activation)
         standardizing = Standardizing(features, context, self.hidden[0], self.activation) if self.affine else None
         return FlowMatching(field, standardizing, self)

@@ -29,6 +29,7 @@ from zuko.transforms import AutoregressiveTransform, ComposedTransform, Monotoni
 from zuko.utils import broadcast, unpack
 
 from sbiwb.errors import ConfigError
+from sbiwb.networks.inference._sizes import require_context, require_width
 from sbiwb.networks.inference._zuko import (
     ACTIVATIONS,
     LEAST_SLOPE,
@@ -36,8 +37,6 @@ from sbiwb.networks.inference._zuko import (
     begin_at_zero,
     from_noise,
     log_normal,
-    require_context,
-    require_width,
     to_noise,
 )
 

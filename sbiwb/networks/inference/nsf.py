@@ -21,10 +21,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from zuko.nn import MaskedLinear, MaskedMLP
 
-from sbiwb.errors import ConfigError
 from sbiwb.families import Part
 from sbiwb.networks.inference import _masked
 from sbiwb.networks.inference._masked import MaskedTransform
+from sbiwb.networks.inference._sizes import require_context, require_width
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -87,9 +87,8 @@ class Config(Part):
         Raises:
             ConfigError: If there is no context, or a hidden layer is too narrow to hold every column apart.
         """
-        if context < 1:
-            raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
-        self._check_width(features)
+        require_context(context)
+        require_width(self.hidden, min(features, self.passes or features))
         forth = torch.arange(features).div(math.ceil(features / min(self.passes or features, features)), rounding_mode="floor")
         return NSF([self._transform(forth if step % 2 == 0 else forth.flip(0), context) for step in range(self.transforms)])
 
@@ -103,10 +102,3 @@ class Config(Part):
         for parameter in layers[-1].parameters():
             nn.init.zeros_(parameter)
         return MaskedTransform(layers, order, _ACTIVATIONS[self.activation])
-
-    def _check_width(self, features: int) -> None:
-        """A masked layer narrower than its groups of columns would drop dependences without a word."""
-        groups = min(features, self.passes or features)
-        if min(self.hidden) < groups:
-            what = f"a hidden layer of width {min(self.hidden)} cannot hold {groups} columns of theta apart"
-            raise ConfigError(what, where="inference.hidden", todo=f"Use at least {groups}; 64 or more is usual.")

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from sbiwb.errors import ConfigError
 from sbiwb.families import Part
+from sbiwb.networks.inference._sizes import require_context
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
 
@@ -179,8 +180,7 @@ class Config(Part):
         Raises:
             ConfigError: If there is no context.
         """
-        if context < 1:
-            raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
+        require_context(context)
         outputs = len(self.levels) if self.loss == "quantile" else 1
         net = _layers.mlp(context, self.hidden, features * outputs, activation=self.activation)
         if self.loss == "quantile":
