@@ -49,10 +49,10 @@ class Settings:
     window: int
     processes: int
 
-    def apply(self) -> None:
-        """Sets what holds for the whole process."""
+    def apply(self, cores: int) -> None:
+        """Sets what holds for the whole process; `cores` is how many flows may be computed side by side, and changes no number."""
         torch.set_num_threads(self.threads)
-        _native.use(self.kernels, cores=usable_cores())
+        _native.use(self.kernels, cores=cores)
 
     @property
     def context(self) -> AbstractContextManager[Any]:

@@ -24,7 +24,7 @@ from sbiwb.training.online import RollingPairs
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.spool import Spool
 from sbiwb.training.stream import StreamedPairs
-from sbiwb.workflow.estimator import Adapter, build_network, fit_adapter, member_seed, restore_adapter
+from sbiwb.workflow.estimator import Adapter, build_network, fit_adapter, member_seed, restore_adapter, sampling_threads
 from sbiwb.workflow.machine import COPIES, GB, Settings, memory_gb, settle
 from sbiwb.workflow.online import online_feed
 from sbiwb.workflow.project import Project
@@ -78,7 +78,7 @@ def open_trainer(
     steps = project.config.train.steps  # epochs are not known before the source is
     settled = settle(project, shapes, steps, saved and saved["settings"], reporter, window=shards.window, processes=ranks.world)
     settings = Settings(**json.loads(ranks.first(json.dumps(asdict(settled)))))
-    settings.apply()
+    settings.apply(sampling_threads(project.config.machine.threads))
     pairs = _pairs(project, settings.regime)
     module = build_network(model, adapter.theta_map, shapes, seed=project.config.train.seed, pairs=pairs).to(settings.device)
     validation = _tensors(project, adapter, load_split(project, "validation"), settings.device)
@@ -100,7 +100,7 @@ def try_out(project: Project, seen: Preflight, batch_size: int) -> Trainer:
     adapter = fit_adapter(project.config.model, project.prior, pairs)
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
     settings = settle(project, shapes, 0, None, None)
-    settings.apply()
+    settings.apply(sampling_threads(project.config.machine.threads))
     module = build_network(project.config.model, adapter.theta_map, shapes, seed=0, pairs=batch_size).to(settings.device)
     tensors = _tensors(project, adapter, pairs, settings.device)
     source = _from_memory(project, tensors, batch_size, module, ALONE)
