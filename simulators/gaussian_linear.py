@@ -16,6 +16,11 @@ def simulate(theta, *, rng):
     return {"x": theta + np.sqrt(VARIANCE) * rng.standard_normal(theta.shape)}
 
 
+def log_likelihood(x, *, theta):
+    """log p(x | theta) by torch: x {"x": (D,)}, theta (N, D). Returns (N,)."""
+    return -0.5 * ((x["x"] - theta) ** 2).sum(-1) / VARIANCE - 0.5 * theta.shape[-1] * np.log(2 * np.pi * VARIANCE)
+
+
 def posterior(x, n, rng):
     """Exact draws (n, D) given one data set, under a prior of the noise's variance."""
     return x["x"] / 2 + np.sqrt(VARIANCE / 2) * rng.standard_normal((n, x["x"].size))

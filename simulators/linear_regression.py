@@ -25,6 +25,12 @@ def simulate(intercept, slope, n_pairs, *, rng):
     return {"u": (u, sizes), "y": (y, sizes)}
 
 
+def log_likelihood(x, *, intercept, slope):
+    """log p(y | u, intercept, slope) by torch: x {"u": (n,), "y": (n,)}, intercept and slope (N,). Returns (N,)."""
+    rest = (x["y"] - intercept[:, None] - slope[:, None] * x["u"]) / NOISE_SD
+    return -0.5 * (rest**2).sum(-1) - 0.5 * len(x["y"]) * np.log(2 * np.pi * NOISE_SD**2)
+
+
 def exact(x):
     """Mean (2,) and covariance (2, 2) of the posterior of (intercept, slope) given one data set."""
     design = np.stack([np.ones_like(x["u"]), x["u"]], axis=1)

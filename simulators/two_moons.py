@@ -29,6 +29,17 @@ def centre(theta):
     return np.stack([-np.abs(along), across], axis=-1) / np.sqrt(2)
 
 
+def log_likelihood(x, *, theta):
+    """log p(x | theta) by torch: x {"x": (2,)}, theta (N, 2). Returns (N,), -inf on the wrong side of the crescent."""
+    import torch
+
+    along, across = theta.sum(-1), theta[:, 1] - theta[:, 0]
+    first = x["x"][0] + along.abs() / np.sqrt(2) - SHIFT
+    radius = torch.hypot(first, x["x"][1] - across / np.sqrt(2))
+    density = -0.5 * ((radius - RADIUS) / WIDTH) ** 2 - radius.log() - np.log(np.pi * WIDTH * np.sqrt(2 * np.pi))
+    return torch.where(first > 0, density, -torch.inf)
+
+
 def posterior(x, n, rng):
     """Exact draws (n, 2): x - crescent is the centre, whose two preimages are equally likely; those outside the prior are refused.
 

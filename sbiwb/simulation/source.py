@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from sbiwb.errors import DiskError, SimulatorError
 
-NOT_HASHED = {"show", "derived", "test_quantities", "posterior"}
+NOT_HASHED = {"show", "derived", "test_quantities", "posterior", "log_likelihood", "log_density"}
 INJECTED = ("rng", "generator")
 _MODULE = "sbiwb_simulator_"  # begins the name under which a file is imported
 
