@@ -61,6 +61,10 @@ class Distribution(ABC):
     def from_normal(self, z: np.ndarray) -> np.ndarray:
         """The inverse of `to_normal`, inside the support for every finite z."""
 
+    def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """A gradient in theta (N, K) at `from_normal(z)` as one in z (N, K); where columns are independent, dtheta/dz = phi(z) / p(theta)."""
+        raise NotImplementedError(f"{type(self).__name__} knows no derivative of its map")
+
     @abstractmethod
     def quantile(self, u: np.ndarray) -> np.ndarray:
         """theta (N, K) at uniform numbers u (N, K) in [0, 1), finite and inside the support also at 0."""

@@ -104,7 +104,7 @@ ThetaKind = Literal["prior", "standardize", "log", "logit", "circular"]
 class Model(Section):
     """What the network sees, and what it is."""
 
-    inputs: dict[str, Input] = Field(min_length=1, description="Every observable and context variable is used here or dropped.")
+    inputs: dict[str, Input] = Field({}, description="Every observable and context variable is used here or dropped.")
     drop: list[Name] = Field([], description="Observables and context variables the network does not see.")
     theta: ThetaKind | dict[Name, ThetaKind] = Field(
         "prior",
@@ -169,7 +169,7 @@ class RunConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run folder.")
     problem: Problem
     simulate: Simulate = Simulate()
-    model: Model
+    model: Model = Field({}, validate_default=True)
     train: TrainOptions = TrainOptions()
     diagnose: Diagnose = Field({}, validate_default=True)
     machine: Machine = Field({}, validate_default=True)

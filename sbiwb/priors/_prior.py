@@ -106,6 +106,19 @@ class Prior:
         parts = [part.log_prob(theta[..., self.slices[name]]) for name, part in self.distributions.items()]
         return np.sum(parts, axis=0)
 
+    def to_normal(self, theta: np.ndarray) -> np.ndarray:
+        """theta (N, D) to z (N, D), a standard normal under the prior; NaN outside the support. Every prior must have a density."""
+        return np.concatenate([part.to_normal(theta[:, self.slices[name]]) for name, part in self.distributions.items()], axis=1)
+
+    def from_normal(self, z: np.ndarray) -> np.ndarray:
+        """The inverse of `to_normal`."""
+        return np.concatenate([part.from_normal(z[:, self.slices[name]]) for name, part in self.distributions.items()], axis=1)
+
+    def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """A gradient in theta (N, D) at `from_normal(z)` as one in z (N, D)."""
+        parts = [part.pull_back(z[:, self.slices[name]], gradient[:, self.slices[name]]) for name, part in self.distributions.items()]
+        return np.concatenate(parts, axis=1)
+
     def variance(self) -> np.ndarray:
         """Prior variance of each column, (D,); NaN where only the test set can tell (kind: joint)."""
         return np.concatenate([p.variance() if p.known else np.full(p.size, np.nan) for p in self.distributions.values()])

@@ -19,6 +19,7 @@ from sbiwb.contracts import Distribution
 from sbiwb.families import Part
 from sbiwb.priors import _special as special
 
+HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 TINY = float(np.finfo(np.float64).tiny)
 SMALLEST_P = 1e-300  # a closed bound is mapped to z = -37.05 or 37.05
 SMALLEST_U = 2.0**-54  # half the step of `rng.random`, which returns 0 now and then
@@ -117,6 +118,11 @@ class Univariate(Distribution):
     def from_normal(self, z: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             return self._clip(self.from_z(z))
+
+    def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            slope = np.exp(-0.5 * z**2 - HALF_LOG_2PI - self.log_density(self.from_normal(z)))
+        return gradient * np.where(np.abs(z) < LARGEST_Z, slope, 0.0)
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
         p, q = np.maximum(u, SMALLEST_U), np.maximum(1 - u, SMALLEST_U)

@@ -90,6 +90,9 @@ class MultivariateNormal(Distribution):
     def from_normal(self, z: np.ndarray) -> np.ndarray:
         return self.loc + z @ self.factor.T
 
+    def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return gradient @ self.factor
+
     def quantile(self, u: np.ndarray) -> np.ndarray:
         return self.from_normal(special.ndtri(np.maximum(u, SMALLEST_U)))
 

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from sbiwb.errors import DiskError, SimulatorError
 
-NOT_HASHED = {"show", "derived", "test_quantities", "posterior", "log_likelihood", "log_density"}
+NOT_HASHED = {"show", "derived", "test_quantities", "posterior", "log_likelihood"}
+DENSITY = "log_density"  # what a file has that is no simulator
 INJECTED = ("rng", "generator")
 _MODULE = "sbiwb_simulator_"  # begins the name under which a file is imported
 
@@ -59,7 +60,19 @@ class Source:
 
     @property
     def simulate(self) -> Callable[..., Any]:
-        return getattr(self.module, self.function)
+        """The simulating function.
+
+        Raises:
+            SimulatorError: The file has a density and nothing to simulate.
+        """
+        found = getattr(self.module, self.function, None)
+        if found is None:
+            raise SimulatorError(
+                f"has a log_density, and no function '{self.function}' to simulate with",
+                where=self.path,
+                todo="Run `sbiwb reference` on its config, which needs no simulations.",
+            )
+        return found
 
     def optional(self, name: str) -> Callable[..., Any] | None:
         """A function the file may have: prior, derived, show, posterior, ..."""
@@ -103,7 +116,8 @@ def load_source(reference: str, folder: Path) -> Source:
     function = function or "simulate"
     is_file = name.endswith(".py")
     path, module = _from_file(folder / name) if is_file else _from_package(name)
-    if not callable(getattr(module, function, None)):
+    density_alone = not hasattr(module, function) and hasattr(module, DENSITY)
+    if not callable(getattr(module, function, None)) and not density_alone:
         found = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
         raise SimulatorError(
             f"has no function '{function}'", where=path, todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}."

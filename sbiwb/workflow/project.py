@@ -23,7 +23,7 @@ from sbiwb.simulation.options import Command
 from sbiwb.simulation.program import load_program, relocated
 from sbiwb.simulation.sandbox import Isolated
 from sbiwb.simulation.simulator import Simulator
-from sbiwb.simulation.source import Origin, code_hash, load_source
+from sbiwb.simulation.source import DENSITY, Origin, code_hash, load_source
 from sbiwb.workflow.imported import IMPORTED, KINDS, Imported
 
 Identity = dict[str, Any]
@@ -208,11 +208,12 @@ def _check_meaning(project: Project) -> None:
     """What types alone cannot say."""
     problem = project.config.problem
     unknown = [name for name, part in problem.parameters.items() if part.kind == "unknown"]
-    if unknown and not project.is_imported:
+    if unknown and not project.is_imported and not project.source.optional(DENSITY):
         raise ConfigError(
             f"problem.parameters  {', '.join(unknown)} of kind 'unknown': a simulator needs parameters to draw",
             where=project.base,
-            todo="Write `simulator: imported` where pairs are imported, or use kind: joint with a function prior(n, rng), or another kind.",
+            todo="Write `simulator: imported` where pairs are imported, or use kind: joint with a function prior(n, rng), or another kind; "
+            "`unknown` are the bounds of a file with log_density(**theta) too.",
         )
     _check_network(project)
     names = [*problem.parameters, *problem.context, *problem.constants]

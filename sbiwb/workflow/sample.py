@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,25 +17,24 @@ from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family
 from sbiwb.errors import CorruptFile, DataError, RunError, SimulatorError
 from sbiwb.evidence import Value
-from sbiwb.files import put, put_json, put_text, read_json
+from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
-from sbiwb.rundir import put_provenance, versions
+from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
-from sbiwb.workflow.derived import quantities
 from sbiwb.workflow.evidence import summaries, weight_draws
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.posterior import posterior_of
-from sbiwb.workflow.predict import Simulations, predictive_picture, simulations
+from sbiwb.workflow.predict import Simulations, simulations
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.train import weights_hash
 from sbiwb.workflow.trainer import load_split
+from sbiwb.workflow.written import Drawn, rows_of, write
 
 PREDICTED = 200  # simulations from the posterior for each data set
 PREDICTED_MANY = 20
-PRIOR_DRAWS = 20_000
 MOST_WARNINGS = 3
 MISSPECIFICATION = "misspecification"
 EPISTEMIC = "epistemic"
@@ -125,22 +123,17 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
         *_unlike(unlike),
         *_leaked(project, theta),
     ]
-    found = quantities(project, theta)
-    prior = project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
-    known = report.moments(project.prior.columns, prior, project.prior.variance())
-    flat = report.flat(found)
-    flat |= _turned(project, posterior, flat)
-    each = [{name: values[i] for name, values in flat.items()} for i in range(len(data))]
-    levels = posterior.theta_map.levels
-    rows = [row for label, one in zip(data.labels, each, strict=True) for row in report.summarise(label, one, known, levels)]
+    drawn = Drawn(data, theta, posterior.theta_map.circular, posterior.theta_map.levels)
+    rows = rows_of(project, drawn)
     shares = _epistemic(posterior, data, seed)
     if shares is not None:
         rows = [replace(row, epistemic=_share(shares, posterior.columns, data, row)) for row in rows]
     predicted = _predict(project, data, theta, seed, reporter, warnings)
     folder = project.run.sample(data.name)
-    _write(folder, data, rows, warnings, unlike)
-    _write_draws(project, folder, data, found, predicted, prior, seed, reporter)
-    _draw_pictures(project, data, theta, rows, predicted, prior, folder)
+    (folder / "epistemic.png").unlink(missing_ok=True)
+    (folder / "epistemic.svg").unlink(missing_ok=True)
+    about = {"run": project.run.name, "data_hash": project.data_hash, "weights": weights_hash(project.run), "seed": str(seed)}
+    write(project, drawn, rows, folder, reporter, about=about, warnings=warnings, unlike=unlike, predicted=predicted)
     if shares is not None:
         by_column = dict(zip(posterior.columns, shares.T, strict=True))
         put_picture(folder / "epistemic", report.shares_picture(data.labels, by_column, _usual_shares(project)))
@@ -151,18 +144,6 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
     if data.unused:
         reporter.say(f"{data.name}: columns {', '.join(data.unused)} are not used.")
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
-
-
-def _turned(project: Project, posterior: Posterior, flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Draws (N, S) of each angle, moved by whole turns to within half a turn of their circular mean: 359 and 1 degrees have the mean 0."""
-    found = {}
-    low, high = project.prior.support()
-    for column in posterior.theta_map.circular:
-        name, period = posterior.columns[column], high[column] - low[column]
-        turns = (flat[name] - low[column]) / period
-        centre = np.angle(np.exp(2j * np.pi * turns).mean(1, keepdims=True)) / (2 * np.pi)
-        found[name] = low[column] + period * (centre % 1 + (turns - centre + 0.5) % 1 - 0.5)
-    return found
 
 
 def _epistemic(posterior: Posterior, data: DataSets, seed: int) -> np.ndarray | None:
@@ -249,87 +230,6 @@ def _predict(project: Project, data: DataSets, theta: np.ndarray, seed: int, rep
         return None
     warnings += found.warnings
     return found
-
-
-def _write(folder: Path, data: DataSets, rows: list[report.Row], warnings: list[str], unlike: Sequence[Value]) -> None:
-    """The table for programs, and the table for people."""
-    told = [{"measure": one.name, "data_set": one.parameter, "p": one.value, "reason": one.reason} for one in unlike]
-    table = [{"data_set": row.data_set, "name": row.name, **row.columns} for row in rows]
-    put_json(folder / "summary.json", {"observation": data.name, "warnings": warnings, "misspecification": told, "rows": table})
-    put_text(folder / "summary.csv", report.summary_csv(rows, labels=data.labels, keys=data.keys))
-
-
-def _write_draws(
-    project: Project,
-    folder: Path,
-    data: DataSets,
-    found: dict[str, np.ndarray],
-    predicted: Simulations | None,
-    prior: np.ndarray,
-    seed: int,
-    reporter: Reporter,
-) -> None:
-    """The draws as netCDF, HDF5 and, where they are not too many, CSV."""
-    about = {"run": project.run.name, "data_hash": project.data_hash, "weights": weights_hash(project.run), "seed": str(seed)}
-    about |= {"versions": json.dumps(versions())}
-    numbers = {name: value for name, value in project.config.problem.constants.items() if isinstance(value, int | float)}
-    file = report.netcdf(
-        found,
-        predicted.filled() if predicted else {},
-        data.x,
-        {**data.context, **numbers},
-        labels=data.labels,
-        attributes=about,
-        prior=project.prior.unstack(prior[: min(len(prior), found[project.prior.names[0]].shape[1])]),
-        units=project.prior.units,
-    )
-    put(folder / "posterior.nc", file)
-    theta = {name: found[name] for name in project.prior.names}
-    derived = {name: values for name, values in found.items() if name not in theta}
-    put(
-        folder / "draws.h5",
-        report.draws_hdf5(theta, derived, labels=data.labels, attributes=about, keys=data.keys, units=project.prior.units),
-    )
-    too_long = report.too_long_for_csv(found)
-    if too_long:
-        (folder / "draws.csv").unlink(missing_ok=True)
-        reporter.say(f"{data.name}: {too_long}.")
-    else:
-        put_text(folder / "draws.csv", report.draws_csv(found, labels=data.labels, keys=data.keys))
-
-
-def _draw_pictures(
-    project: Project,
-    data: DataSets,
-    theta: np.ndarray,
-    rows: list[report.Row],
-    predicted: Simulations | None,
-    prior: np.ndarray,
-    folder: Path,
-) -> None:
-    for old in (*folder.glob("*.png"), *folder.glob("*.svg")):  # of an earlier sample with other groups
-        if old.stem in ("forest", "pairs", "predictive", "epistemic"):
-            old.unlink()
-    if len(data) > 1:
-        put_picture(folder / "forest", _forest(project, data, rows))
-        return
-    labels = [_label(project, name) for name in project.prior.columns]
-    put_picture(folder / "pairs", report.pairs_picture(theta[0], labels, prior=prior))
-    if predicted:
-        title = f"{data.name}: simulated from the posterior"
-        put_picture(folder / "predictive", predictive_picture(project, data, 0, predicted.of(0), title=title))
-
-
-def _forest(project: Project, data: DataSets, rows: list[report.Row]) -> Any:
-    names = list(dict.fromkeys(row.name for row in rows))
-    pick = ("q2.5", "q25", "median", "q75", "q97.5")
-    summaries = {_label(project, name): [tuple(row.quantiles[key] for key in pick) for row in rows if row.name == name] for name in names}
-    return report.forest_picture(data.labels, summaries, title=f"{data.name}: {len(data)} data sets (median, 50 % and 95 % intervals)")  # type: ignore[arg-type]
-
-
-def _label(project: Project, column: str) -> str:
-    unit = project.prior.units.get(column.partition("[")[0], "")
-    return f"{column} ({unit})" if unit else column
 
 
 def from_file(path: Path, *, group_by: str, columns: Sequence[str], context: Sequence[str]) -> tuple[str, Observation, Path]:

@@ -1,0 +1,131 @@
+r"""Maximising the evidence lower bound of an approximation q to a density p known up to its integral.
+
+    ELBO(q) = E_q[log p(u) - log q(u)] = log Z - KL(q || p / Z)
+
+Three gradients of it, in the parameters of q:
+
+- `reparameterised`: draws u are smooth in the parameters, and log p - log q is differentiated through them, the parameters of log q itself
+  held. What is left out has expectation 0; without it the gradient has no noise where q = p. It is less noisy than with the closed-form
+  entropy of normal families: on the banana of the tests, from one draw, total variance 2.1 against 3.2 at the start N(0, 1), 5.2 against
+  13 at the optimum.
+- `score`: E_q[(log p(u) - log q(u) - b) d log q(u)], which needs no gradient of p. The baseline b is a moving average over earlier steps,
+  so that it does not depend on these draws. Here, too, the noise of log q cancels that of log p (18.9 against 55 at that optimum).
+- `closed_form` (normal families): the entropy in closed form, and log p differentiated at the nodes of a cubature rule. Nothing is random;
+  it is exact where log p is a polynomial of degree 5 at most, as of every normal posterior, and is no use elsewhere.
+
+References:
+    Ranganath, Gerrish & Blei (2014), Black Box Variational Inference, https://arxiv.org/abs/1401.0118
+    Roeder, Wu & Duvenaud (2017), Sticking the Landing, https://arxiv.org/abs/1703.09194
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from sbiwb.errors import DataError, TrainingError
+from sbiwb.references._families import Approximation, Normal
+
+Gradient = Literal["reparameterised", "score", "closed_form"]
+LogDensity = Callable[[Tensor], Tensor]
+
+MEMORY = 0.9  # of the moving baseline
+LAST_RATE = 0.01  # of the first
+BETAS = (0.9, 0.99)  # a start far out has gradients that must soon be forgotten
+
+
+class Bound:
+    """The bound of q as a sum over draws.
+
+    Args:
+        q: What is fitted.
+        log_density: log p, from u (S, D) to (S,).
+        gradient: Which of the three.
+        samples: Draws of an estimate.
+    """
+
+    def __init__(self, q: Approximation, log_density: LogDensity, gradient: Gradient, samples: int) -> None:
+        self.q, self.log_density, self.samples = q, log_density, samples
+        self.estimate = {"reparameterised": self._reparameterised, "score": self._score, "closed_form": self._closed_form}[gradient]
+        self.baseline = self._first_baseline() if gradient == "score" else 0.0
+
+    def __call__(self) -> tuple[Tensor, float]:
+        """A number whose gradient is that of the bound, up to noise, and an estimate of the bound."""
+        return self.estimate()
+
+    def _reparameterised(self) -> tuple[Tensor, float]:
+        value, u, share = self._possible(*self.q.draw(self.samples))
+        held = {name: parameter.detach() for name, parameter in self.q.named_parameters()}
+        bound = (share * (value - functional_call(self.q, held, (u,)))).sum()
+        return bound, bound.item()
+
+    def _closed_form(self) -> tuple[Tensor, float]:
+        assert isinstance(self.q, Normal)
+        u, share = self.q.nodes()
+        bound = (share * self.log_density(u)).sum() + self.q.entropy()
+        return bound, bound.item()
+
+    def _score(self) -> tuple[Tensor, float]:
+        with torch.no_grad():
+            value, u, share = self._possible(*self.q.draw(self.samples))
+        log_q = self.q(u)
+        gain = value - log_q.detach()
+        bound = float((share * gain).sum())
+        surrogate = (share * (gain - self.baseline) * log_q).sum()
+        self.baseline = MEMORY * self.baseline + (1 - MEMORY) * bound
+        return surrogate, bound
+
+    def _first_baseline(self) -> float:
+        with torch.no_grad():
+            value, u, share = self._possible(*self.q.draw(self.samples))
+            return float((share * (value - self.q(u))).sum())
+
+    def _possible(self, u: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p of those draws that are possible, these draws, and their shares."""
+        value = self.log_density(u)
+        fine = value.isfinite()
+        if fine.all():
+            return value, u, share
+        if not fine.any():
+            raise DataError("none of the draws of a step of VI is possible", where="vi", todo="Another `start`, or the method `metropolis`.")
+        u, share = u[fine], share[fine] / share[fine].sum()
+        return self.log_density(u), u, share
+
+
+def maximise(bound: Bound, steps: int, rate: float, advance: Callable[[float], None]) -> np.ndarray:
+    """Fits `bound.q` by Adam with a rate that falls along a cosine to 1 % of the first.
+
+    Args:
+        bound: Of the approximation.
+        steps: T.
+        rate: Of learning, at first.
+        advance: Called after each step with its estimate of the bound.
+
+    Returns:
+        The estimate of each step, (T,).
+
+    Raises:
+        DataError: No draw of a step is possible.
+        TrainingError: The bound left the numbers.
+    """
+    optimizer = torch.optim.Adam(bound.q.parameters(), rate, betas=BETAS, maximize=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    curve = np.empty(steps)
+    for step in range(steps):
+        optimizer.zero_grad()
+        surrogate, curve[step] = bound()
+        if not math.isfinite(curve[step]):
+            raise TrainingError(f"the ELBO is {curve[step]} at step {step}", where="vi", todo="Lower `learning_rate`, or another `start`.")
+        surrogate.backward()
+        optimizer.step()
+        schedule.step()
+        advance(curve[step])
+    return curve
