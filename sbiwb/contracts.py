@@ -62,7 +62,7 @@ class Distribution(ABC):
         """The inverse of `to_normal`, inside the support for every finite z."""
 
     def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """A gradient in theta (N, K) at `from_normal(z)` as one in z (N, K); where columns are independent, dtheta/dz = phi(z) / p(theta)."""
+        """A gradient in theta (N, K) at `from_normal(z)` as one in z (N, K); independent columns have dtheta/dz = phi(z) / p(theta)."""
         raise NotImplementedError(f"{type(self).__name__} knows no derivative of its map")
 
     @abstractmethod

@@ -79,6 +79,9 @@ class RunDir:
     def sample(self, observation: str) -> Path:
         return self.path / "sample" / observation
 
+    def reference(self, method: str, observation: str) -> Path:
+        return self.path / "reference" / method / observation
+
 
 def versions() -> dict[str, str]:
     """Versions of what can change a number."""

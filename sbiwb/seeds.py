@@ -28,6 +28,8 @@ STREAMS = {
     "noise": 17,
     "components": 18,
     "bootstrap": 19,
+    "reference": 20,
+    "refine": 21,
 }
 
 

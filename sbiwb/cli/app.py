@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,13 @@ Settings = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the run folders.", envvar="SBIWB_RUNS")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew on the same simulations; the training before is set aside.")]
 RUNS = Path("runs")
+
+
+class Refine(StrEnum):
+    """What repairs amortized draws."""
+
+    importance = "importance"
+    nuts = "nuts"
 
 
 def _version(asked: bool) -> None:
@@ -238,6 +246,9 @@ def sample(
     group_by: Annotated[str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")] = "",
     column: Annotated[list[str], typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable.")] = [],  # noqa: B006
     context: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")] = [],  # noqa: B006
+    refine: Annotated[
+        Refine | None, typer.Option("--refine", help="Repair the draws by the simulator file's log_likelihood, where they need it.")
+    ] = None,
 ) -> None:
     """Infer real observations: draws, a table, a pair plot, and simulations from the posterior over the data."""
     from sbiwb.cli import show
@@ -249,7 +260,7 @@ def sample(
         found = [from_file(Path(observation), group_by=group_by, columns=column, context=context)]
     else:
         found = named_observations(project, observation)
-    show.sampled(infer(project, found, _reporter(), draws=draws, seed=seed))
+    show.sampled(infer(project, found, _reporter(), draws=draws, seed=seed, how=refine.value if refine else None))
     show.next_step(f"sbiwb report {project.run.path}")
 
 
@@ -363,7 +374,7 @@ def status(
 @app.command()
 def parts(
     family: Annotated[
-        str, typer.Argument(help="priors, transforms, summary, inference, diagnostics, executors or trackers; all without it.")
+        str, typer.Argument(help="priors, transforms, summary, inference, diagnostics, references, executors, ...; all without it.")
     ] = "",
     kind: Annotated[str, typer.Argument(help="One part of it.")] = "",
 ) -> None:
@@ -399,7 +410,7 @@ def schema(output: Annotated[Path | None, typer.Argument(help="File to write; st
         put_text(output, text)
 
 
-from sbiwb.cli import cluster, data  # noqa: E402, F401 (their verbs register themselves with the `app` above)
+from sbiwb.cli import cluster, data, exact  # noqa: E402, F401 (their verbs register themselves with the `app` above)
 
 
 def main() -> None:

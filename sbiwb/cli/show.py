@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,16 @@ from sbiwb.rundir import RunDir
 from sbiwb.words import duration
 
 if TYPE_CHECKING:
+    from sbiwb.report import Row
+    from sbiwb.workflow.benchmark import Scoreboard
     from sbiwb.workflow.check import Checked
     from sbiwb.workflow.compare import Comparison
     from sbiwb.workflow.diagnose import Diagnosis
     from sbiwb.workflow.failures import Gathering
     from sbiwb.workflow.parts import PartInfo
     from sbiwb.workflow.predict import Predicted
+    from sbiwb.workflow.reference import Referenced
+    from sbiwb.workflow.refine import Refined
     from sbiwb.workflow.sample import Sampled
     from sbiwb.workflow.status import Status, Valid
     from sbiwb.workflow.tune import Tuned
@@ -139,18 +143,37 @@ def _judged(one: Any) -> str:
 def sampled(found: list[Sampled]) -> None:
     """The summary table of each observation."""
     for one in found:
-        out.print(f"\n[bold]{escape(one.name)}[/]")
-        many = len({row.data_set for row in one.rows}) > 1
-        table = _table(*(["data set"] if many else []), "quantity", "mean", "sd", "median", "2.5 %", "97.5 %")
-        for row in one.rows[:MOST_ROWS]:
-            numbers = [
-                number(value, 4) for value in (row.mean, row.sd, row.quantiles["median"], row.quantiles["q2.5"], row.quantiles["q97.5"])
-            ]
-            table.add_row(*([escape(row.data_set)] if many else []), escape(row.name), *numbers)
-        out.print(table)
-        if len(one.rows) > MOST_ROWS:
-            out.print(f"... {len(one.rows) - MOST_ROWS} more rows in summary.csv")
+        _summary(one.name, one.rows)
+        _refined(one.refined)
         out.print(f"draws in {one.seconds:.2f} s; draws, table and pictures: {escape(str(one.folder))}")
+
+
+def _refined(found: Sequence[Refined]) -> None:
+    """Verdict and cost of each data set whose draws were to be repaired."""
+    for one in found[:MOST_ROWS]:
+        cost = f"{one.proposals:,} likelihoods, {duration(one.seconds)}"
+        out.print(f"{escape(one.data_set)}: {one.verdict}; {escape(one.reason)}; log evidence {number(one.log_evidence, 5)} ({cost})")
+
+
+def referenced(found: Referenced) -> None:
+    """The summary table, and what the method says of itself."""
+    _summary(found.name, found.rows)
+    for label, facts in list(found.facts.items())[:MOST_ROWS]:
+        numbers = ", ".join(f"{name.replace('_', ' ')} {number(value, 4)}" for name, value in facts.items())
+        out.print(f"{escape(label)}: {found.method}, {numbers or 'independent draws'}")
+    out.print(f"{found.method} in {duration(found.seconds)}; draws, table and pictures: {escape(str(found.folder))}")
+
+
+def _summary(name: str, rows: Sequence[Row]) -> None:
+    out.print(f"\n[bold]{escape(name)}[/]")
+    many = len({row.data_set for row in rows}) > 1
+    table = _table(*(["data set"] if many else []), "quantity", "mean", "sd", "median", "2.5 %", "97.5 %")
+    for row in rows[:MOST_ROWS]:
+        numbers = [number(value, 4) for value in (row.mean, row.sd, row.quantiles["median"], row.quantiles["q2.5"], row.quantiles["q97.5"])]
+        table.add_row(*([escape(row.data_set)] if many else []), escape(row.name), *numbers)
+    out.print(table)
+    if len(rows) > MOST_ROWS:
+        out.print(f"... {len(rows) - MOST_ROWS} more rows in summary.csv")
 
 
 def predicted(found: Predicted) -> None:
@@ -172,6 +195,20 @@ def compared(found: Comparison) -> None:
     out.print(table)
     out.print(f"NLPD of the same {found.pairs:,} test pairs of {escape(found.test)}, in nats; lower is better.")
     written([found.folder / name for name in ("compare.json", "compare.csv", "compare.png")])
+
+
+def scoreboard(found: Scoreboard) -> None:
+    """C2ST by task, budget and method beside the published numbers."""
+    table = _table("task", "method", "simulations", "C2ST", "NPE", "SNPE", "NLPD", "training")
+    for line in found.lines:
+        colour = "default" if line.npe is None else "green" if line.c2st < line.npe else "yellow"
+        known = ["–" if value is None else f"{value:.3f}" for value in (line.npe, line.snpe)]
+        density = "–" if line.nlpd is None else number(line.nlpd, 4)
+        cells = [f"{line.budget:,}", f"[{colour}]{line.c2st:.3f}[/]", *known, density, duration(line.train_seconds)]
+        table.add_row(escape(line.task), escape(line.method), *cells)
+    out.print(table)
+    out.print(f"{found.done} of {found.jobs} trainings scored. C2ST: 0.5 is the reference itself; NPE and SNPE as published (2021).")
+    written([found.folder / name for name in ("scoreboard.md", "scoreboard.csv", "scores.json", "scoreboard.png")])
 
 
 def _end(name: str) -> str:

@@ -6,16 +6,19 @@ import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sbiwb.config import document
+from sbiwb.config.benchmark import BenchmarkConfig
 from sbiwb.config.document import Document, Place
 from sbiwb.config.model import RunConfig
 from sbiwb.errors import ConfigError, ConfigErrors
 from sbiwb.families import map_files
+
+M = TypeVar("M", bound=BaseModel)
 
 _PLAIN = {
     "missing": "is required",
@@ -50,10 +53,17 @@ def load(path: Path, settings: Sequence[str] = ()) -> RunConfig:
     return parse(read)
 
 
-def parse(read: Document) -> RunConfig:
+def load_benchmark(path: Path, settings: Sequence[str] = ()) -> BenchmarkConfig:
+    """The same of the YAML of a benchmark."""
+    read = document.read(path)
+    read.override(list(settings))
+    return parse(read, BenchmarkConfig)
+
+
+def parse(read: Document, model: type[M] = RunConfig) -> M:  # type: ignore[assignment]
     """Checks a document against the model."""
     try:
-        return RunConfig.model_validate(copy.deepcopy(read.data), context={"folder": read.path.parent})
+        return model.model_validate(copy.deepcopy(read.data), context={"folder": read.path.parent})
     except ValidationError as error:
         raise ConfigErrors(_problems(error, read)) from error
 
@@ -103,7 +113,7 @@ def _todo(kind: str, place: Place) -> str:
     return "Correct the value."
 
 
-def dump(config: RunConfig, folder: Path | None = None) -> str:
+def dump(config: BaseModel, folder: Path | None = None) -> str:
     """The config as YAML, every default written out; paths of part files relative to `folder`, if given."""
     plain = config.model_dump(mode="json")
     if folder is not None:

@@ -82,7 +82,7 @@ def _splits(reference: np.ndarray, draws: np.ndarray, seed: int, folds: int) -> 
     if not (spread > 0).all():
         raise ValueError(f"C2ST: columns {np.flatnonzero(spread <= 0).tolist()} of the reference are constant; drop them from both samples")
     x = ((np.concatenate([reference, draws]) - reference.mean(0)) / spread).astype(np.float32)
-    both = Labelled(x, np.repeat(np.float32([0, 1]), len(reference)))
+    both = Labelled(x, np.repeat(np.array([0, 1], np.float32), len(reference)))
     order = np.arange(len(x))
     np.random.RandomState(seed).shuffle(order)
     tested = [np.isin(np.arange(len(x)), part) for part in np.array_split(order, folds)]

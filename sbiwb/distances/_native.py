@@ -37,10 +37,11 @@ def train(
         most_epochs: After which training ends in any case.
     """
     library, loss = _library(), ctypes.c_double()
-    assert library is not None
+    if library is None:
+        raise RuntimeError("C2ST: there is no C compiler on this machine; ask `available` first")
     flat = np.concatenate([layer.ravel() for layer in layers])
     bits = np.random.MT19937()
-    bits.state = random.get_state(legacy=False)
+    bits.state = random.get_state(legacy=False)  # type: ignore[assignment]  # declared narrower than what it takes
     numbers = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p), bits.ctypes.state_address
     sizes = *x.shape, len(layers[0]), most_epochs
     epochs = library.train(x.ctypes.data, y.ctypes.data, flat.ctypes.data, ctypes.byref(loss), *numbers, *sizes)

@@ -1,4 +1,4 @@
-"""The classifier of C2ST: a perceptron with two hidden layers of 10 D units, trained like scikit-learn's `MLPClassifier`, number for number.
+"""The classifier of C2ST: a perceptron with two hidden layers of 10 D units, trained as scikit-learn's `MLPClassifier` trains it.
 
 relu; weights and biases uniform within ±sqrt(6 / (in + out)) (Glorot & Bengio 2010); Adam with rate 1e-3 on shuffled batches of 200; mean
 log loss plus 1e-4 / 2 times the squared weights over the batch's size; until the loss over an epoch has not gone below its least by 1e-4
@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def initial(inputs: int, random: np.random.RandomState) -> list[np.ndarray]:
     """The layers before training: weights, then biases, of each in turn."""
     sizes = [inputs, 10 * inputs, 10 * inputs, 1]
     layers = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         bound = np.sqrt(6 / (fan_in + fan_out))
         weight, bias = random.uniform(-bound, bound, (fan_in, fan_out)), random.uniform(-bound, bound, fan_out)
         layers.append(np.ascontiguousarray(np.vstack([weight, bias]).T, dtype=np.float32))
@@ -77,7 +78,7 @@ def train_all(sets: Sequence[Labelled], *, seed: int, cores: int | None = None, 
         most_epochs: After which training ends in any case.
     """
     if not _native.available():
-        yield from _batched(sets, seed, most_epochs)
+        yield from _by_shape(sets, seed, most_epochs)
         return
     pool = ThreadPoolExecutor(cores or _cores(), thread_name_prefix="c2st")
     try:
@@ -97,7 +98,7 @@ def train_one(data: Labelled, seed: int, most_epochs: int) -> Perceptron:
     return Perceptron(layers, loss, epochs)
 
 
-def _batched(sets: Sequence[Labelled], seed: int, most_epochs: int) -> list[Perceptron]:
+def _by_shape(sets: Sequence[Labelled], seed: int, most_epochs: int) -> list[Perceptron]:
     """All networks, those of one shape together, in torch."""
     from sbiwb.distances._batched import train_together
 

@@ -32,7 +32,9 @@ MOST_NAMES = 6
 class MarkovChain(Part):
     """Options that every Markov chain has."""
 
-    start: Start = Field("prior", description="Where chains begin: draws of the `prior`, of the `amortized` posterior, or around the `map`.")
+    start: Start = Field(
+        "prior", description="Where chains begin: at draws of the `prior` or of the `amortized` posterior, or around the `map`."
+    )
     thin: Count | None = Field(None, ge=1, description="Iterations for each draw that is kept; by default about the autocorrelation time.")
 
 
@@ -143,9 +145,9 @@ class Progress:
     def __init__(self, advance: Callable[[int], None], stride: int) -> None:
         self.advance, self.stride, self.waiting = advance, stride, 0
 
-    def step(self) -> None:
-        self.waiting += 1
-        if self.waiting == self.stride:
+    def step(self, iterations: int = 1) -> None:
+        self.waiting += iterations
+        if self.waiting >= self.stride:
             self.flush()
 
     def flush(self) -> None:

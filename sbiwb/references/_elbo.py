@@ -21,7 +21,9 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -29,14 +31,20 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from sbiwb.contracts import Target, Ticker
 from sbiwb.errors import DataError, TrainingError
-from sbiwb.references._families import Approximation, Normal
+from sbiwb.references import _families
+from sbiwb.references._families import Approximation
+from sbiwb.references._proposals import Normal
+from sbiwb.references._start import density, has_gradient
+from sbiwb.seeds import torch_seed
 
 Gradient = Literal["reparameterised", "score", "closed_form"]
 LogDensity = Callable[[Tensor], Tensor]
 
 MEMORY = 0.9  # of the moving baseline
 LAST_RATE = 0.01  # of the first
+PROBED = 16  # points at which the gradient is tried
 BETAS = (0.9, 0.99)  # a start far out has gradients that must soon be forgotten
 
 
@@ -66,7 +74,7 @@ class Bound:
         return bound, bound.item()
 
     def _closed_form(self) -> tuple[Tensor, float]:
-        assert isinstance(self.q, Normal)
+        assert isinstance(self.q, _families.Normal)
         u, share = self.q.nodes()
         bound = (share * self.log_density(u)).sum() + self.q.entropy()
         return bound, bound.item()
@@ -87,15 +95,100 @@ class Bound:
             return float((share * (value - self.q(u))).sum())
 
     def _possible(self, u: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p of those draws that are possible, these draws, and their shares."""
+        """log p of those draws that are possible, these draws, and their shares; all of them where the parameters left the numbers."""
         value = self.log_density(u)
         fine = value.isfinite()
-        if fine.all():
+        if fine.all() or not u.isfinite().all():
             return value, u, share
         if not fine.any():
-            raise DataError("none of the draws of a step of VI is possible", where="vi", todo="Another `start`, or the method `metropolis`.")
+            raise DataError("none of the draws of a step is possible", where="vi", todo="Try another `start`, or the method metropolis.")
         u, share = u[fine], share[fine] / share[fine].sum()
         return self.log_density(u), u, share
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The fitted density of z = m + L u, a `Proposal`.
+
+    Args:
+        q: Density of u.
+        start: m and L.
+        curve: Estimate of the bound at each step, (T,).
+    """
+
+    q: Approximation
+    start: Normal
+    curve: np.ndarray
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """n independent draws z, (n, D)."""
+        with _seeded(rng):
+            return self.start.place(self.q.sample(n).numpy())
+
+    def log_prob(self, z: np.ndarray) -> np.ndarray:
+        """log q of z (N, D), (N,)."""
+        with torch.no_grad():
+            return self.q(torch.from_numpy(self.start.noise(z))).numpy() - self.start.log_volume
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the best of a family is sought.
+
+    Args:
+        gradient: Of the bound.
+        steps: T.
+        samples: Draws of each step.
+        learning_rate: At first.
+    """
+
+    gradient: Gradient
+    steps: int
+    samples: int
+    learning_rate: float
+
+
+def fit(
+    family: Callable[[int], Approximation], target: Target, *, start: Normal, plan: Plan, rng: np.random.Generator, ticker: Ticker
+) -> Fitted:
+    """The density of a family with the largest bound.
+
+    Args:
+        family: Makes an approximation of D columns; its random numbers are torch's.
+        target: What is approximated.
+        start: Where the family begins.
+        plan: How it is sought.
+        rng: Seeds torch; its global generator is left as it was.
+        ticker: Advances with each step.
+
+    Raises:
+        DataError: The density has no gradient where one is needed, or no draw of a step is possible.
+        TrainingError: The bound left the numbers.
+    """
+    if plan.gradient != "score":
+        _require_gradient(target, start.sample(PROBED, rng))
+    mean, scale = torch.from_numpy(start.mean), torch.from_numpy(start.scale)
+    with _seeded(rng):
+        bound = Bound(family(len(mean)), lambda u: target.log_density(mean + u @ scale.mT) + start.log_volume, plan.gradient, plan.samples)
+        curve = maximise(bound, plan.steps, plan.learning_rate, lambda elbo: ticker.advance(elbo=elbo))
+    return Fitted(bound.q.requires_grad_(False), start, curve)
+
+
+def _require_gradient(target: Target, z: np.ndarray) -> None:
+    """Refuses a density that torch cannot differentiate at the possible ones of the points z (N, D)."""
+    possible = z[np.isfinite(density(target, z))]
+    if len(possible) and not has_gradient(target, possible):
+        raise DataError(
+            "the log-density has no finite gradient", where="vi", todo="Write it in torch operations, or choose gradient: score."
+        )
+
+
+@contextmanager
+def _seeded(rng: np.random.Generator) -> Iterator[None]:
+    """torch's random numbers come from `rng` within, and are as they were after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(rng))
+        yield
 
 
 def maximise(bound: Bound, steps: int, rate: float, advance: Callable[[float], None]) -> np.ndarray:
@@ -123,7 +216,9 @@ def maximise(bound: Bound, steps: int, rate: float, advance: Callable[[float], N
         optimizer.zero_grad()
         surrogate, curve[step] = bound()
         if not math.isfinite(curve[step]):
-            raise TrainingError(f"the ELBO is {curve[step]} at step {step}", where="vi", todo="Lower `learning_rate`, or another `start`.")
+            raise TrainingError(
+                f"the ELBO is {curve[step]} at step {step}", where="vi", todo="Lower `learning_rate`, or try another `start` or `gradient`."
+            )
         surrogate.backward()
         optimizer.step()
         schedule.step()

@@ -133,17 +133,18 @@ class Mixture(Approximation):
 
 
 class Spline(Approximation):
-    """An autoregressive neural spline flow, followed by an affine map that carries its [-5, 5] to where it is needed.
+    """A neural spline flow, followed by an affine map that carries its [-5, 5] to where it is needed.
 
     Args:
         d: D.
         transforms: Spline transforms, the order of the columns reversed after each.
+        passes: Steps to draw: 2 for coupling, None for one a column.
         hidden: Width of each hidden layer of every transform's network.
     """
 
-    def __init__(self, d: int, transforms: int, hidden: Sequence[int]) -> None:
+    def __init__(self, d: int, *, transforms: int, passes: int | None, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.flow = zuko.flows.NSF(d, context=1, transforms=transforms, hidden_features=hidden).double()
+        self.flow = zuko.flows.NSF(d, context=1, transforms=transforms, passes=passes, hidden_features=hidden).double()
         self.affine = FullRank(d)
         for transform in self.flow.transform.transforms:
             for parameter in transform.hyper[-1].parameters():
@@ -163,15 +164,15 @@ def cubature(d: int) -> tuple[Tensor, Tensor]:
     Warning: the weights of 2 D of the nodes are negative beyond D = 4, so that it is no use for a function that is no such polynomial.
 
     References:
-        Jia, Xin & Cheng (2013), High-degree cubature Kalman filter, https://doi.org/10.1016/j.automatica.2012.11.014 (third-degree and up)
+        Jia, Xin & Cheng (2013), High-degree cubature Kalman filter, https://doi.org/10.1016/j.automatica.2012.11.014
     """
     one = torch.eye(d, dtype=torch.float64)
     i, j = torch.triu_indices(d, d, offset=1)
     pairs = torch.cat([one[i] + one[j], one[i] - one[j]])
     far, near = math.sqrt(d + 2) * one, math.sqrt((d + 2) / 2) * pairs
     nodes = torch.cat([torch.zeros(1, d, dtype=torch.float64), far, -far, near, -near])
-    weights = [torch.tensor([2 / (d + 2)]), torch.full((2 * d,), (4 - d) / (2 * (d + 2) ** 2)), torch.full((2 * len(near),), (d + 2) ** -2)]
-    return nodes, torch.cat([part.double() for part in weights])
+    parts = [(1, 2 / (d + 2)), (2 * d, (4 - d) / (2 * (d + 2) ** 2)), (2 * len(near), (d + 2) ** -2)]
+    return nodes, torch.cat([torch.full((count,), weight, dtype=torch.float64) for count, weight in parts])
 
 
 def _equal(n: int) -> Tensor:

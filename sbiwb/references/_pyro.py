@@ -49,6 +49,7 @@ class HamiltonianConfig(MarkovChain):
             chains = [
                 _chain(kernel(mcmc, potential), point, warmup=self.warmup, draws=int(part), thin=thin, line=line)
                 for point, part in zip(begin, parts, strict=True)
+                if part
             ]
         facts = {
             "acceptance": float(np.mean([chain.acceptance for chain in chains])),
@@ -94,7 +95,8 @@ def _chain(kernel: Any, start: np.ndarray, *, warmup: int, draws: int, thin: int
         line.step()
         if i >= 0 and (i + 1) % thin == 0:
             kept[i // thin] = point["z"].numpy()
-    return _Chain(kept, kernel._mean_accept_prob, float(kernel.step_size), len(kernel._divergences))
+    acceptance, divergences = float(kernel.logging()["acc. prob"]), len(kernel.diagnostics()["divergences"])
+    return _Chain(kept, acceptance, float(kernel.step_size), divergences)
 
 
 @contextmanager

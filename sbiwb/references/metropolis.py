@@ -87,7 +87,7 @@ def _walked(walk: _Walk, factor: np.ndarray, length: int, thin: int, line: Progr
             acceptance += walk.step(factor).mean()
             line.step()
         kept[:, i] = walk.z
-    return kept, acceptance / (length * thin)
+    return kept, float(acceptance / (length * thin))
 
 
 def _tuned(walk: _Walk, warmup: int, line: Progress) -> np.ndarray:

@@ -3,7 +3,7 @@ r"""The No-U-Turn sampler (Pyro): Hamiltonian Monte Carlo that finds the length 
 A trajectory is doubled forwards and backwards in time until it turns, and a point of it is drawn by its density. Masses (a dense matrix)
 and step are tuned in the warm-up as in Stan.
 
-Warning: steps follow each other in Python, about 0.5 ms each and cheap densities: tens of thousands of draws take minutes. Draws are
+Warning: steps follow each other in Python, about a millisecond each for a cheap density: tens of thousands of draws take minutes. Draws are
 nearly independent, so thin is 1 by default.
 
 References:
@@ -13,12 +13,14 @@ References:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.families import Count
-from sbiwb.references._pyro import HamiltonianConfig
+from sbiwb.references._pyro import HamiltonianConfig, Potential
 
 
 class Config(HamiltonianConfig):
@@ -33,7 +35,7 @@ class Config(HamiltonianConfig):
             DataError: The density has no gradient, or no start has a finite density.
         """
 
-        def kernel(mcmc, potential):
+        def kernel(mcmc: Any, potential: Potential) -> Any:
             return mcmc.NUTS(potential_fn=potential, full_mass=True, target_accept_prob=self.target_accept, max_tree_depth=self.depth)
 
         return self.sampled("nuts", kernel, target, draws, rng, reporter)

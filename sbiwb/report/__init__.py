@@ -1,6 +1,7 @@
 """Report: tables, pictures and files that people open."""
 
 from sbiwb.report._svg import to_both, to_svg
+from sbiwb.report.benchmark import Line, Score, scoreboard, scoreboard_csv, scoreboard_markdown, scoreboard_picture
 from sbiwb.report.compare import Compared, comparison_csv, comparison_picture
 from sbiwb.report.figures import (
     forest_picture,
@@ -19,8 +20,10 @@ from sbiwb.report.weights import log_variances_picture, shares_picture
 
 __all__ = [
     "Compared",
+    "Line",
     "Moments",
     "Row",
+    "Score",
     "comparison_csv",
     "comparison_picture",
     "draws_csv",
@@ -34,6 +37,10 @@ __all__ = [
     "pairs_picture",
     "predictive_picture",
     "rates_picture",
+    "scoreboard",
+    "scoreboard_csv",
+    "scoreboard_markdown",
+    "scoreboard_picture",
     "shares_picture",
     "shown_picture",
     "shown_simulations",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sbiwb import adapters, diagnostics, executors, priors, trackers
+from sbiwb import adapters, diagnostics, executors, priors, references, trackers
 from sbiwb.families import Family, Part, describe
 from sbiwb.networks import inference, summary, uncertainty
 
@@ -27,6 +27,7 @@ def families() -> dict[str, Family]:
         "inference": inference.family,
         "uncertainty": uncertainty.family,
         "diagnostics": diagnostics.family,
+        "references": references.family,
         "executors": executors.family,
         "trackers": trackers.family,
     }

@@ -31,6 +31,8 @@ from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.train import weights_hash
 
+PREDICTED = 200  # simulations from the posterior of one data set
+PREDICTED_MANY = 20  # and of each of several
 MOST_PICTURES = 6  # data sets that get one each
 SHOWN = 5  # simulations that the simulator file's own `show` draws beside the data
 
@@ -120,6 +122,18 @@ def simulations(project: Project, theta: np.ndarray, context: Columns, seed: int
             todo="Mend the simulator for parameters and context like these.",
         )
     return Simulations(Pairs.join(parts), np.concatenate(rows), (n, s), failed)
+
+
+def predicted_of(
+    project: Project, data: DataSets, theta: np.ndarray, seed: int, reporter: Reporter
+) -> tuple[Simulations | None, tuple[str, ...]]:
+    """Data simulated from the first posterior draws theta (N, S, D) of each data set, and sentences on what failed; None where all did."""
+    count = min(PREDICTED if len(data) == 1 else PREDICTED_MANY, theta.shape[1])
+    try:
+        found = simulations(project, theta[:, :count], data.context, seed, reporter, name=data.name)
+    except SimulatorError as error:
+        return None, (f"nothing could be simulated from the posterior: {error.what}",)
+    return found, tuple(found.warnings)
 
 
 def _chunk(problem: Problem, asked: Pairs, rng: np.random.Generator) -> tuple[Columns, Reasons]:

@@ -15,7 +15,7 @@ from sbiwb import report
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family
-from sbiwb.errors import CorruptFile, DataError, RunError, SimulatorError
+from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.evidence import Value
 from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
@@ -27,14 +27,13 @@ from sbiwb.workflow.evidence import summaries, weight_draws
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.posterior import posterior_of
-from sbiwb.workflow.predict import Simulations, simulations
+from sbiwb.workflow.predict import predicted_of
 from sbiwb.workflow.project import Project
+from sbiwb.workflow.refine import LEFT, How, Refined, refine, write_refined
 from sbiwb.workflow.train import weights_hash
 from sbiwb.workflow.trainer import load_split
 from sbiwb.workflow.written import Drawn, rows_of, write
 
-PREDICTED = 200  # simulations from the posterior for each data set
-PREDICTED_MANY = 20
 MOST_WARNINGS = 3
 MISSPECIFICATION = "misspecification"
 EPISTEMIC = "epistemic"
@@ -49,7 +48,8 @@ class Sampled:
         folder: Where its files are.
         rows: The summary table.
         warnings: Sentences on data that no simulation resembles, and on draws outside the prior.
-        seconds: Wall time of the draws alone.
+        seconds: Wall time of the amortized draws alone.
+        refined: What became of each data set, where draws were to be repaired.
     """
 
     name: str
@@ -57,10 +57,17 @@ class Sampled:
     rows: tuple[report.Row, ...]
     warnings: tuple[str, ...]
     seconds: float
+    refined: tuple[Refined, ...] = ()
 
 
 def sample(
-    project: Project, observations: Sequence[tuple[str, Observation, Path]], reporter: Reporter, *, draws: int, seed: int
+    project: Project,
+    observations: Sequence[tuple[str, Observation, Path]],
+    reporter: Reporter,
+    *,
+    draws: int,
+    seed: int,
+    how: How | None = None,
 ) -> list[Sampled]:
     """Infers observations.
 
@@ -70,8 +77,10 @@ def sample(
         reporter: Where progress goes.
         draws: Posterior draws for each data set.
         seed: Root of the draws.
+        how: What repairs the draws where they need it; None leaves them as the network gives them.
 
     Raises:
+        ConfigError: Draws are to be repaired, and the simulator file has no `log_likelihood`.
         DataError: An observation does not fit the simulator.
         RunError: Nothing is trained yet, or there is nothing to infer.
     """
@@ -85,7 +94,7 @@ def sample(
         layout = from_json(_plan(project)["layout"])
         shapes = {name: one.event for name, one in project.context.items()}
         found = [observe(name, what, base, layout, shapes) for name, what, base in observations]
-        return [_sample_one(project, posterior, data, reporter, draws, seed) for data in found]
+        return [_sample_one(project, posterior, data, reporter, draws, seed, how) for data in found]
 
 
 def named_observations(project: Project, name: str | None) -> list[tuple[str, Observation, Path]]:
@@ -111,29 +120,40 @@ def _plan(project: Project) -> dict[str, Any]:
     return read_json(path)
 
 
-def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter: Reporter, draws: int, seed: int) -> Sampled:
+def _sample_one(
+    project: Project, posterior: Posterior, data: DataSets, reporter: Reporter, draws: int, seed: int, how: How | None
+) -> Sampled:
     start = time.perf_counter()
     theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
     seconds = time.perf_counter() - start
     unlike, untold = _misfit(project, posterior, data)
+    repaired: list[Refined] = []
+    if how is not None:
+        odd = [one.parameter for one in unlike if one.warning]
+        theta, repaired = refine(project, posterior, data, theta, how, reporter, unlike=odd, seed=seed)
     warnings = [
         *untold,
         *_few(posterior.strange(data.variables)),
         *_outside_context(project, data),
         *_unlike(unlike),
         *_leaked(project, theta),
+        *(f"{one.data_set}: {one.reason}" for one in repaired if one.verdict == LEFT),
     ]
     drawn = Drawn(data, theta, posterior.theta_map.circular, posterior.theta_map.levels)
     rows = rows_of(project, drawn)
     shares = _epistemic(posterior, data, seed)
     if shares is not None:
         rows = [replace(row, epistemic=_share(shares, posterior.columns, data, row)) for row in rows]
-    predicted = _predict(project, data, theta, seed, reporter, warnings)
+    predicted, told = predicted_of(project, data, theta, seed, reporter)
+    warnings += told
     folder = project.run.sample(data.name)
     (folder / "epistemic.png").unlink(missing_ok=True)
     (folder / "epistemic.svg").unlink(missing_ok=True)
     about = {"run": project.run.name, "data_hash": project.data_hash, "weights": weights_hash(project.run), "seed": str(seed)}
     write(project, drawn, rows, folder, reporter, about=about, warnings=warnings, unlike=unlike, predicted=predicted)
+    (folder / "refined.json").unlink(missing_ok=True)
+    if how is not None:
+        write_refined(folder, repaired, how)
     if shares is not None:
         by_column = dict(zip(posterior.columns, shares.T, strict=True))
         put_picture(folder / "epistemic", report.shares_picture(data.labels, by_column, _usual_shares(project)))
@@ -143,7 +163,7 @@ def _sample_one(project: Project, posterior: Posterior, data: DataSets, reporter
         reporter.warn(f"{data.name}: {warning}")
     if data.unused:
         reporter.say(f"{data.name}: columns {', '.join(data.unused)} are not used.")
-    return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds)
+    return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds, tuple(repaired))
 
 
 def _epistemic(posterior: Posterior, data: DataSets, seed: int) -> np.ndarray | None:
@@ -218,18 +238,6 @@ def _leaked(project: Project, theta: np.ndarray) -> list[str]:
         for name, share in zip(project.prior.columns, outside, strict=True)
         if share > 0
     ]
-
-
-def _predict(project: Project, data: DataSets, theta: np.ndarray, seed: int, reporter: Reporter, warnings: list[str]) -> Simulations | None:
-    """Data simulated from the first posterior draws of each data set; failures are told, not hidden."""
-    count = min(PREDICTED if len(data) == 1 else PREDICTED_MANY, theta.shape[1])
-    try:
-        found = simulations(project, theta[:, :count], data.context, seed, reporter, name=data.name)
-    except SimulatorError as error:
-        warnings.append(f"nothing could be simulated from the posterior: {error.what}")
-        return None
-    warnings += found.warnings
-    return found
 
 
 def from_file(path: Path, *, group_by: str, columns: Sequence[str], context: Sequence[str]) -> tuple[str, Observation, Path]:

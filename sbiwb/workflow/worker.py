@@ -12,6 +12,7 @@ from sbiwb.executors.pool import PoolExecutor
 from sbiwb.executors.slurm import note, put_failure
 from sbiwb.files import put_json, read_json
 from sbiwb.rundir import put_provenance
+from sbiwb.workflow.benchmark import PLAN, share
 from sbiwb.workflow.project import Project, open_run
 from sbiwb.workflow.simulate import missing_tasks, results, write_manifest
 
@@ -38,6 +39,8 @@ def worker(path: Path, reporter: Reporter, *, index: int, count: int, workers: i
     """
     if not 0 <= index < count:
         raise RunError(f"there is no share {index} of {count}", where="sbiwb worker", todo=f"INDEX is 0 to {count - 1}.")
+    if (path / PLAN).is_file():
+        return share(path, reporter, index=index, count=count)
     project, start = open_run(str(path.resolve())), time.perf_counter()
     tasks = missing_tasks(project, plan_of(project), reporter, index=index, count=count)
     noted = note(path, index, count)

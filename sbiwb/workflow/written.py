@@ -49,7 +49,8 @@ def rows_of(project: Project, drawn: Drawn) -> list[report.Row]:
     flat = report.flat(found)
     flat |= _turned(project, drawn, flat)
     each = [{name: values[i] for name, values in flat.items()} for i in range(len(drawn.data))]
-    known = report.moments(project.prior.columns, _prior(project), project.prior.variance())
+    prior = _prior(project)
+    known = report.moments(project.prior.columns, prior, project.prior.variance()) if len(prior) else {}
     return [
         row for label, one in zip(drawn.data.labels, each, strict=True) for row in report.summarise(label, one, known, drawn.levels or {})
     ]

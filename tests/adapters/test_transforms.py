@@ -15,6 +15,7 @@ COUNTS = np.array([[0.0, 3.0], [2.0, 1.0], [1.0, 3.0], [0.0, 2.0], [2.0, 1.0], [
 LENGTHS = np.array([3, 1, 2])
 CASES = {  # kind: (options, training values)
     "asinh": ({}, COUNTS - 1),
+    "box_cox": ({"skewness": 0.1}, (COUNTS + 1) ** 2),
     "clip": ({"low": 0.5, "high": 2.5}, COUNTS),
     "difference": ({}, COUNTS),
     "log": ({}, COUNTS + 1),
@@ -28,7 +29,7 @@ CASES = {  # kind: (options, training values)
     "time_features": ({"periods": [2.5]}, COUNTS),
 }
 NOT_INVERTIBLE = {"clip"}
-INCREASING = ["asinh", "log", "log1p", "logit", "rank", "sqrt", "standardize"]
+INCREASING = ["asinh", "box_cox", "log", "log1p", "logit", "rank", "sqrt", "standardize"]
 CHANGES = {"nan_to_mask"}  # what becomes of NaN there is its own business
 
 
@@ -199,6 +200,23 @@ def test_asinh_scale_is_given_or_the_median_size():
     assert np.allclose(make("asinh", x).forward(x), np.arcsinh(x / 4))
     assert np.allclose(make("asinh", x, scale=2).forward(x), np.arcsinh(x / 2))
     assert make("asinh", np.zeros((3, 1))).forward(np.ones((1, 1))) == np.arcsinh(1)
+
+
+def test_box_cox_finds_the_power_that_makes_a_channel_normal():
+    z = np.random.default_rng(0).normal(size=(4_000, 1))
+    lognormal, root, plain = np.exp(z), (3 + 0.5 * z) ** 4, z
+    powers = family.parse("box_cox").measure(np.concatenate([1e-9 * lognormal, 1e6 * lognormal, root, plain], axis=1))["powers"]
+    assert powers[:2] == pytest.approx([0, 0], abs=0.03)
+    assert powers[2] == pytest.approx(0.25, abs=0.04)
+    assert powers[3] is None  # it has negative values
+
+
+def test_box_cox_leaves_what_is_not_skewed_and_takes_strange_values_for_the_smallest():
+    x = np.random.default_rng(0).uniform(5, 9, (500, 1))
+    assert np.array_equal(make("box_cox", x).forward(x), x)
+    skewed = np.exp(x)
+    transform = make("box_cox", skewed)
+    assert transform.forward(np.array([[-1.0]])) == transform.forward(skewed.min(keepdims=True))
 
 
 def test_rank_makes_any_distribution_normal():

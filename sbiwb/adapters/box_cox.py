@@ -1,0 +1,78 @@
+"""Box-Cox power of channels that are positive and skewed, such as counts of animals or waiting times; others stay as they are.
+
+    x to (x^lambda - 1) / lambda, or log x for lambda = 0, with lambda of the largest likelihood of a normal distribution
+
+A channel of the training data is transformed where all its values are positive and its skewness exceeds `skewness`; lambda is at most 1
+and log is the least. What comes later and is not positive is taken for the smallest value that training had.
+
+References:
+    Box & Cox (1964), An Analysis of Transformations, https://doi.org/10.1111/j.2517-6161.1964.tb00553.x
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from sbiwb.adapters._transform import Measured, TransformConfig
+
+LINEAR = 1.0
+
+
+@dataclass(frozen=True)
+class BoxCox:
+    """x to its power, channel by channel.
+
+    Args:
+        powers: lambda, (C,); NaN of a channel that stays as it is.
+        smallest: Training value that smaller ones are taken for, (C,).
+    """
+
+    powers: np.ndarray
+    smallest: np.ndarray
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        from scipy.special import boxcox
+
+        powered = ~np.isnan(self.powers)
+        found = values.astype(np.float64, copy=True)
+        found[:, powered] = boxcox(np.maximum(values[:, powered], self.smallest[powered]), self.powers[powered])
+        return found
+
+    def inverse(self, values: np.ndarray) -> np.ndarray:
+        from scipy.special import inv_boxcox
+
+        powered = ~np.isnan(self.powers)
+        found = values.astype(np.float64, copy=True)
+        found[:, powered] = inv_boxcox(values[:, powered], self.powers[powered])
+        return found
+
+
+class Config(TransformConfig):
+    """Which channels are transformed."""
+
+    skewness: float = Field(1.0, ge=0, description="Skewness of the training values above which a positive channel is transformed.")
+
+    def measure(self, values: np.ndarray) -> Measured:
+        columns = [column[~np.isnan(column)] for column in values.T]
+        return {
+            "powers": [self._power(column) for column in columns],
+            "smallest": [float(column.min(initial=np.inf)) if len(column) else 0.0 for column in columns],
+        }
+
+    def _power(self, column: np.ndarray) -> float | None:
+        """lambda between 0 and 1 that makes the channel most normal; None where it stays as it is."""
+        from scipy.optimize import minimize_scalar
+        from scipy.stats import boxcox_llf, skew
+
+        if len(column) < 3 or column.min() <= 0 or np.ptp(column) <= 1e-12 * abs(column).max() or skew(column) <= self.skewness:
+            return None
+        scaled = column / np.exp(np.log(column).mean())  # lambda is the same, and no power overflows
+        best = minimize_scalar(lambda power: -boxcox_llf(power, scaled), bounds=(0.0, LINEAR), method="bounded")
+        return float(best.x) if best.x > 1e-3 else 0.0
+
+    def build(self, measured: Measured) -> BoxCox:
+        powers = [np.nan if power is None else power for power in measured["powers"]]
+        return BoxCox(np.asarray(powers), np.asarray(measured["smallest"], np.float64))

@@ -1,0 +1,209 @@
+"""The verb `reference`: the posterior of real observations by a road that needs no training, written as `sample` writes its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from pydantic import ValidationError
+
+from sbiwb import references, report
+from sbiwb.config.model import Observation
+from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.errors import ConfigError, GateFailed, RunError
+from sbiwb.files import put_json
+from sbiwb.posterior import Posterior
+from sbiwb.rundir import put_provenance
+from sbiwb.seeds import generator, place
+from sbiwb.simulation.layout import Layout
+from sbiwb.simulation.source import DENSITY
+from sbiwb.stopping import raised
+from sbiwb.workflow.observe import DataSets, observe
+from sbiwb.workflow.pictures import put_picture
+from sbiwb.workflow.posterior import posterior_of
+from sbiwb.workflow.predict import predicted_of
+from sbiwb.workflow.project import Project, write_config
+from sbiwb.workflow.simulate import try_simulator
+from sbiwb.workflow.target import density_target, target_of
+from sbiwb.workflow.written import Drawn, rows_of, write
+
+AMORTIZED = "amortized"
+MOST_TRACES = 4  # data sets whose chains are drawn
+WORST = {"rhat": lambda values: float(values.max()), "ess": lambda values: float(values.min())}
+
+
+@dataclass(frozen=True)
+class Referenced:
+    """What a method found of one observation.
+
+    Args:
+        name: The observation.
+        method: Kind of the method.
+        folder: Where its files are.
+        rows: The summary table.
+        facts: Of each data set: acceptance, log evidence, Pareto k, ...; the worst R-hat and the least effective sample size.
+        warnings: Reasons not to take the draws for the posterior.
+        seconds: Wall time of the method.
+    """
+
+    name: str
+    method: str
+    folder: Path
+    rows: tuple[report.Row, ...]
+    facts: Mapping[str, Mapping[str, float]]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def method_of(kind: str, options: Sequence[str]) -> Any:
+    """The method that the command line names, with its options.
+
+    Raises:
+        ConfigError: There is no such method or option.
+    """
+    given: dict[str, Any] = {"kind": kind}
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError("is not NAME=VALUE", where=f"--option {text}", todo="For example --option warmup=2000")
+        given[name] = yaml.safe_load(value)
+    try:
+        return references.family.parse(given)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in error.errors())
+        raise ConfigError(told, where=f"--method {kind}", todo=f"Options: sbiwb parts references {kind}") from error
+    except ValueError as error:
+        raise ConfigError(str(error), where=f"--method {kind}", todo=f"One of: {', '.join(references.family.names())}.") from error
+
+
+def reference(
+    project: Project,
+    observation: tuple[str, Observation, Path] | None,
+    method: Any,
+    reporter: Reporter,
+    *,
+    draws: int,
+    seed: int,
+) -> Referenced:
+    """Draws from the posterior of an observation by a reference method.
+
+    Args:
+        project: With `log_likelihood`, `posterior` or `log_density` in its simulator file; trained where the method starts from that.
+        observation: (name, how to read it, folder its path is relative to); None for a file that is a density by itself.
+        method: A part of the family `references`.
+        reporter: Where progress goes.
+        draws: Draws for each data set.
+        seed: Root of all random numbers.
+
+    Raises:
+        ConfigError: The file lacks what the method needs.
+        DataError: The observation does not fit, or no start has a finite density.
+        RunError: The method starts from the amortized posterior, and nothing is trained.
+    """
+    with raised():
+        torch.set_num_threads(1)
+        data, targets = _targets(project, observation, method, reporter)
+        begun = time.perf_counter()
+        found = []
+        for i, target in enumerate(targets):
+            found.append(method.run(target, draws, generator(seed, "reference", place(data.name), i), reporter))
+        seconds = time.perf_counter() - begun
+        return _written(project, data, method, found, reporter, seed=seed, seconds=seconds)
+
+
+def check_reference(found: Referenced) -> None:
+    """The gate.
+
+    Raises:
+        GateFailed: A warning stands: the draws are not known to be of the posterior.
+    """
+    if found.warnings:
+        raise GateFailed(
+            f"{found.method} on {found.name}: {found.warnings[0]}" + f" (and {len(found.warnings) - 1} more)" * (len(found.warnings) > 1),
+            where=found.folder,
+            todo="Draw more, start elsewhere (--option warmup=..., start=..., thin=...), or take another --method; --no-gate lets it pass.",
+        )
+
+
+def _targets(
+    project: Project, observation: tuple[str, Observation, Path] | None, method: Any, reporter: Reporter
+) -> tuple[DataSets, list[Target]]:
+    if observation is None:
+        return DataSets("density", ("density",), {}, {}, {}), [density_target(project)]
+    if project.source.optional(DENSITY) and not hasattr(project.source, "simulate"):
+        raise ConfigError("is a density by itself", where=project.source.path, todo="Leave out --observation.")
+    name, what, base = observation
+    shapes = {one: part.event for one, part in project.context.items()}
+    data = observe(name, what, base, _layout(project), shapes)
+    posterior = _amortized(project, method, reporter)
+    return data, [target_of(project, data.x, data.context, i, posterior) for i in range(len(data))]
+
+
+def _layout(project: Project) -> Layout:
+    """What the simulator returns: as planned, or as a few simulations show."""
+    seen = project.problem.layout
+    return seen if seen is not None else try_simulator(project).layout
+
+
+def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior | None:
+    """The trained posterior where the method makes use of it."""
+    if AMORTIZED not in (method.NEEDS, getattr(method, "start", None), getattr(method, "proposal", None)):
+        return None
+    if not project.run.best.is_file():
+        raise RunError(
+            f"{method.kind} starts from the amortized posterior, and nothing is trained",
+            where=project.run.path,
+            todo="Run `sbiwb run` on the config first, or choose another start: --option start=prior (importance: proposal=prior).",
+        )
+    return posterior_of(project, reporter)
+
+
+def _written(
+    project: Project, data: DataSets, method: Any, found: Sequence[Reference], reporter: Reporter, *, seed: int, seconds: float
+) -> Referenced:
+    folder = project.run.reference(Path(method.kind).stem, data.name)
+    write_config(project)
+    theta = np.stack([one.theta for one in found])
+    told, facts, warnings = [], {}, []
+    for label, one in zip(data.labels, found, strict=True):
+        judged = references.judge(one, project.prior.columns)
+        chains = {key: values for key, values in (("rhat", judged.rhat), ("ess", judged.ess)) if values is not None}
+        by_column = {key: _by_column(project, values) for key, values in chains.items()}
+        told.append({"data_set": label, "facts": dict(one.facts), **by_column, "warnings": list(judged.warnings)})
+        facts[label] = {**one.facts, **{f"worst {key}": WORST[key](values) for key, values in chains.items()}}
+        warnings += [f"{label}: {sentence}" if len(data) > 1 else sentence for sentence in judged.warnings]
+    drawn = Drawn(data, theta)
+    rows = rows_of(project, drawn)
+    predicted, failed = predicted_of(project, data, theta, seed, reporter) if data.x else (None, ())
+    about = {"run": project.run.name, "data_hash": project.own_hash, "method": method.kind, "seed": str(seed)}
+    write(project, drawn, rows, folder, reporter, about=about, warnings=[*warnings, *failed], predicted=predicted)
+    put_json(folder / "method.json", {"method": method.model_dump(mode="json"), "data_sets": told})
+    _draw_method(project, data, found, folder)
+    put_provenance(folder, seconds=seconds, facts={"data_hash": project.own_hash, "method": method.kind, "seed": seed})
+    for sentence in (*warnings, *failed):
+        reporter.warn(f"{data.name}: {sentence}")
+    return Referenced(data.name, method.kind, folder, tuple(rows), facts, tuple(warnings), seconds)
+
+
+def _by_column(project: Project, values: np.ndarray) -> dict[str, float | None]:
+    """Numbers (D,) by column; None for what JSON has no number for."""
+    pairs = zip(project.prior.columns, map(float, values), strict=True)
+    return {column: value if np.isfinite(value) else None for column, value in pairs}
+
+
+def _draw_method(project: Project, data: DataSets, found: Sequence[Reference], folder: Path) -> None:
+    """Chains and curves of the first data sets."""
+    for old in (*folder.glob("trace*.??g"), *folder.glob("curves*.??g")):
+        old.unlink()
+    for i, one in enumerate(found[:MOST_TRACES]):
+        end = f"-{i}" if len(data) > 1 else ""
+        if one.chains:
+            put_picture(folder / f"trace{end}", references.plot_trace(one, project.prior.columns))
+        if one.curves:
+            put_picture(folder / f"curves{end}", references.plot_curves(one))
