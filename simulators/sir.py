@@ -60,6 +60,23 @@ def observe(mean, phi_inv, rng):
     return rng.poisson(np.minimum(rate, MAX_RATE))
 
 
+def log_likelihood(x, *, beta, gamma, phi_inv, population, days):
+    """log p(in_bed | beta, gamma, phi_inv) by torch: x {"in_bed": (days,)}, parameters (N,). Returns (N,)."""
+    import torch
+
+    s, i = 0 * beta + (1 - 1 / population), 0 * beta + 1 / population
+    shares = []
+    for _ in range(days):
+        for _ in range(STEPS_PER_DAY):
+            s, i = rk4_step(s, i, beta, gamma, 1 / STEPS_PER_DAY)
+        shares.append(i)
+    mean = (population * torch.stack(shares, 1).clamp(0, 1)).clamp(min=MIN_MEAN)
+    size = 1 / phi_inv.clamp(min=MIN_PHI_INV)[:, None]
+    counts = x["in_bed"]
+    ways = torch.lgamma(counts + size) - torch.lgamma(size) - torch.lgamma(counts + 1)
+    return (ways - size * torch.log1p(mean / size) + counts * (mean.log() - torch.log(mean + size))).sum(-1)
+
+
 def derived(beta, gamma, phi_inv):
     """Basic reproduction number, and mean duration of the infection in days."""
     return {"R0": beta / gamma, "recovery_days": 1 / gamma}

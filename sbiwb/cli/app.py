@@ -340,16 +340,35 @@ def report(run: RunPath) -> None:
 
 @app.command()
 def compare(
-    paths: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders (or YAMLs) with trained networks, two or more.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|DRAWS...",
+            help="Run folders (or YAMLs) with trained networks, two or more; or folders of draws, such as runs/x/sample/seen and "
+            "runs/x/reference/nuts/seen.",
+        ),
+    ],
     test: Annotated[Path | None, typer.Option("--test", metavar="RUN", help="Run whose test pairs are used; the first without it.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Folder for table, JSON and picture; `compare` beside the runs without it."),
+        typer.Option(
+            "--output",
+            metavar="DIR",
+            help="Folder for tables and picture; without it `compare` beside the runs, for draws `compare/OBSERVATION` in the run.",
+        ),
     ] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Rank trained runs by NLPD on the same test pairs, with standard errors, calibration and time."""
+    """Rank trained runs by NLPD on the same test pairs; or hold draws of one posterior against a reference method's."""
     from sbiwb.cli import show
+
+    if any((path / "draws.h5").is_file() for path in paths):
+        from sbiwb.workflow.overlay import overlay
+
+        if test is not None:
+            raise SbiwbError("draws have no test pairs", where=f"--test {test}", todo="Leave it out.")
+        show.overlaid(overlay(paths, _reporter(), output=output))
+        return
     from sbiwb.workflow.compare import compare as rank
 
     show.compared(rank(paths, _reporter(), test=test, output=output, runs=runs))

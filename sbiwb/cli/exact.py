@@ -31,21 +31,25 @@ def reference(
 ) -> None:
     """Draw from the exact posterior of real observations, by its likelihood or in closed form."""
     from sbiwb.cli import show
-    from sbiwb.workflow.reference import check_reference, method_of
+    from sbiwb.workflow.reference import check_reference, method_of, only_observation
     from sbiwb.workflow.reference import reference as draw
     from sbiwb.workflow.sample import from_file, named_observations
 
     project = _open(config, settings, runs)
     known = project.config.problem.observations
-    if observation is not None and observation not in known and Path(observation).suffix:
-        found: Any = from_file(Path(observation), group_by=group_by, columns=column, context=context)
+    if observation is None:
+        found: Any = only_observation(project)
+    elif observation not in known and Path(observation).suffix:
+        found = from_file(Path(observation), group_by=group_by, columns=column, context=context)
     else:
-        found = next(iter(named_observations(project, observation)), None)
+        (found,) = named_observations(project, observation)
     drawn = draw(project, found, method_of(method, option), _reporter(), draws=draws, seed=seed)
     show.referenced(drawn)
     if gate:
         check_reference(drawn)
-    show.next_step(f"sbiwb compare {project.run.sample(drawn.name)} {drawn.folder}")
+    amortized = project.run.sample(drawn.name)
+    if (amortized / "draws.h5").is_file():
+        show.next_step(f"sbiwb compare {amortized} {drawn.folder}")
 
 
 @app.command()

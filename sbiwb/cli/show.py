@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sbiwb.workflow.compare import Comparison
     from sbiwb.workflow.diagnose import Diagnosis
     from sbiwb.workflow.failures import Gathering
+    from sbiwb.workflow.overlay import Overlay
     from sbiwb.workflow.parts import PartInfo
     from sbiwb.workflow.predict import Predicted
     from sbiwb.workflow.reference import Referenced
@@ -308,3 +309,18 @@ def tuned(found: Tuned, config: Path) -> None:
     out.print(f"\n{escape(found.lines)}", end="")
     out.print(f"[dim]also in best.yaml, with history.png:[/]  {escape(str(found.folder))}")
     next_step(f"sbiwb diagnose {found.best.run}   # or put these lines into {config.name} and: sbiwb run {config} --fresh")
+
+
+def overlaid(found: Overlay) -> None:
+    """How far each method's draws are from the reference's: a line a method, means over the data sets and the worst of them."""
+    many = found.data_sets > 1
+    headings = ("C2ST", "MMD²", "mean off by", "sd ratio")
+    table = _table("method", *(f"{one}{' (worst)' * many}" for one in headings), "farthest")
+    for one in found.methods:
+        pairs = ((one.c2st, 3), (one.mmd2, 2), (one.shift, 2), (one.ratio, 3))
+        cells = [f"{number(mean, digits)}{f' ({number(worst, digits)})' * many}" for (mean, worst), digits in pairs]
+        table.add_row(escape(_end(one.method)), *cells, escape(", ".join(dict.fromkeys(one.farthest))))
+    out.print(table)
+    sets = f"{found.data_sets} data sets" if many else "one data set"
+    out.print(f"Against {escape(found.reference)}, {found.draws:,} draws a side, {sets}. C2ST 0.5, MMD² 0, off by 0 sd, ratio 1: the same.")
+    written([found.folder / name for name in ("compare.json", "compare.csv", "overlay.png")])

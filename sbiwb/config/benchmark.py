@@ -28,6 +28,7 @@ class BenchmarkConfig(Section):
         [1_000, 10_000, 100_000], min_length=1, description="Simulations for training and validation together."
     )
     validation: float = Field(0.1, gt=0, lt=1, description="Share of a budget that is validation pairs.")
+    most_validation: Count = Field(2_000, ge=1, description="Validation pairs at most.")
     methods: dict[Words, dict[str, Any]] = Field(
         {"default": {}}, min_length=1, description="Keys of the tasks' configs that each method sets, such as train.learning_rate."
     )

@@ -1,22 +1,17 @@
-"""The training loop of C2ST's perceptron in C, compiled by the machine's own compiler at first use and kept for the next time."""
+"""The training loop of C2ST's perceptron in C, compiled at first use."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from sbiwb.compiled import load
+
 SOURCE = Path(__file__).with_name("perceptron.c")
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
 
 
 def available() -> bool:
@@ -53,64 +48,9 @@ def train(
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL(str(_built()))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home folder
+    library = load([SOURCE])
+    if library is None:
         return None
     library.train.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 4
     library.train.restype = ctypes.c_int64
     return library
-
-
-def _compiler() -> str | None:
-    found = os.environ.get("CC") or "cc"
-    return shutil.which(found) or (None if "CC" in os.environ else shutil.which("gcc") or shutil.which("clang"))
-
-
-def _built() -> Path:
-    """The library's file: as it was kept, or compiled now.
-
-    Raises:
-        OSError: There is no compiler, or no place for its output.
-        subprocess.SubprocessError: The compiler failed.
-    """
-    compiler = _compiler()
-    if compiler is None:
-        raise FileNotFoundError("no C compiler")
-    folder = _cache_folder()
-    kept = folder / f"perceptron-{_name(compiler)}.so"
-    if not kept.is_file():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            fresh = Path(scratch) / kept.name
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(fresh), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
-            os.replace(fresh, kept)
-    return kept
-
-
-def _name(compiler: str) -> str:
-    facts = [SOURCE.read_text(encoding="utf-8"), compiler, str(Path(compiler).resolve()), *FLAGS, platform.machine(), _processor()]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
-
-
-def _processor() -> str:
-    """What this processor can do: a home folder may be shared by machines of several kinds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))))
-
-
-def _cache_folder() -> Path:
-    """A folder of our own that only this user can write: code is loaded from it."""
-    chosen = os.environ.get("SBIWB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sbiwb"
-    folder = Path(chosen)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
-        if about.st_uid == os.getuid() and not about.st_mode & 0o022 and os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="sbiwb-"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -51,12 +51,7 @@ class HamiltonianConfig(MarkovChain):
                 for point, part in zip(begin, parts, strict=True)
                 if part
             ]
-        facts = {
-            "acceptance": float(np.mean([chain.acceptance for chain in chains])),
-            "step": float(np.mean([chain.step for chain in chains])),
-            "divergences": float(sum(chain.divergences for chain in chains)),
-            "gradients": float(potential.calls),
-        }
+        facts = {**_facts(chains), "gradients": float(potential.calls)}
         theta = target.theta(np.concatenate([chain.z for chain in chains]))
         return Reference(theta, self.chains, facts, warnings=_warnings(facts, draws * thin))
 
@@ -83,6 +78,14 @@ class _Chain:
     acceptance: float
     step: float
     divergences: int
+
+
+def _facts(chains: Sequence[_Chain]) -> dict[str, float]:
+    return {
+        "acceptance": float(np.mean([chain.acceptance for chain in chains])),
+        "step": float(np.mean([chain.step for chain in chains])),
+        "divergences": float(sum(chain.divergences for chain in chains)),
+    }
 
 
 def _chain(kernel: Any, start: np.ndarray, *, warmup: int, draws: int, thin: int, line: Progress) -> _Chain:

@@ -55,7 +55,10 @@ class Config(Part):
     steps: Count = Field(5_000, ge=1, le=10_000_000, description="Steps of the optimiser.")
     samples: Count = Field(32, ge=1, le=1_000_000, description="Draws of each step; without meaning for closed_form.")
     learning_rate: float = Field(
-        0.02, gt=0, le=10, description="At first, in units of the start's standard deviations; it falls to a hundredth along a cosine."
+        0.02,
+        gt=0,
+        le=10,
+        description="At first, in standard deviations of the start; it falls to a thousandth by a constant factor.",
     )
     components: Count = Field(8, ge=1, le=1024, description="Normal distributions of gmm.")
     transforms: int = Field(3, ge=1, le=64, description="Spline transforms of nsf.")

@@ -13,6 +13,7 @@ from sbiwb.report.figures import (
     to_png,
 )
 from sbiwb.report.netcdf import netcdf
+from sbiwb.report.overlay import Distance, overlay_csv, overlay_picture
 from sbiwb.report.simulated import shown_simulations, simulated_picture
 from sbiwb.report.summary import Moments, Row, moments, summarise
 from sbiwb.report.tables import draws_csv, draws_hdf5, flat, summary_csv, too_long_for_csv
@@ -20,6 +21,7 @@ from sbiwb.report.weights import log_variances_picture, shares_picture
 
 __all__ = [
     "Compared",
+    "Distance",
     "Line",
     "Moments",
     "Row",
@@ -34,6 +36,8 @@ __all__ = [
     "loss_picture",
     "moments",
     "netcdf",
+    "overlay_csv",
+    "overlay_picture",
     "pairs_picture",
     "predictive_picture",
     "rates_picture",

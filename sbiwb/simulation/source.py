@@ -92,6 +92,11 @@ class Source:
         return _load_again, (f"{name}:{self.function}", self.code_hash)
 
 
+def is_density(source: Origin) -> bool:
+    """Whether the file has a `log_density` and nothing to simulate with."""
+    return isinstance(source, Source) and source.optional(source.function) is None and source.optional(DENSITY) is not None
+
+
 def code_hash(text: str) -> str:
     """sha256 of the syntax tree without comments, docstrings and functions that cannot change a row."""
     tree = ast.parse(text)

@@ -10,7 +10,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import yaml
 from sbiwb import config as yaml_config
 from sbiwb import distances, report
 from sbiwb.config import BenchmarkConfig
-from sbiwb.contracts import Reporter
-from sbiwb.errors import DataError, RunError, SbiwbError
+from sbiwb.contracts import Executor, Reporter
+from sbiwb.errors import DataError, RunError, SbiwbError, Stopped
+from sbiwb.executors.serial import SerialExecutor
+from sbiwb.executors.slurm import note, put_failure
 from sbiwb.files import put, put_json, put_text, read_json, stable_hash
 from sbiwb.posterior import Posterior
 from sbiwb.records import Variable
@@ -30,14 +32,15 @@ from sbiwb.rundir import put_provenance, versions
 from sbiwb.seeds import generator
 from sbiwb.simulation.layout import from_json
 from sbiwb.stopping import raised
+from sbiwb.training.checkpoint import newest
 from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.project import Project, open_project
 from sbiwb.workflow.reference_sets import ReferenceSet, reference_sets
-from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.simulate import counts, simulate
 from sbiwb.workflow.train import Silent, train
 from sbiwb.workflow.trainer import load_split
 
-PLAN = "benchmark.yaml"
+PLAN, CHOSEN, RECORD = "benchmark.yaml", "chosen.json", "benchmark.json"
 C2ST_SEED = 1
 
 
@@ -116,18 +119,20 @@ def benchmark(opened: Benchmark, reporter: Reporter, chosen: Chosen = Chosen()) 
     """
     _check_chosen(opened.config, chosen)
     with raised():
-        for name in chosen.tasks or opened.config.tasks:
-            reference_sets(name, opened.references, opened.config.observations)  # fails before hours are spent
-        _write_plan(opened)
+        _check_tasks(opened, chosen)
+        _write_plan(opened, chosen)
         executor = opened.config.build_executor()
         reporter.say(
             f"{len(list(_cells(opened.config, chosen)))} trainings on {len(set(_data(opened.config, chosen)))} sets of simulations."
         )
+        failed = []
         try:
-            for phase in (_data_tasks(opened, chosen), _score_tasks(opened, chosen)):
-                _run(executor, phase, reporter)
+            for phase in (_data_tasks, _score_tasks):
+                failed += _run(executor, phase(opened, chosen), reporter)
         finally:
             board = write_scoreboard(opened)
+    if failed:
+        raise failed[0]
     return board
 
 
@@ -143,12 +148,17 @@ def share(path: Path, reporter: Reporter, *, index: int, count: int) -> int:
 
     Returns:
         Jobs done.
+
+    Raises:
+        SbiwbError: What a job failed of, noted for whoever follows the array; the others are done first.
     """
-    opened = open_benchmark(path)
-    tasks = _data_tasks(opened, Chosen()) or _score_tasks(opened, Chosen())
-    own = [task for task in tasks if task["cell"] % count == index]
-    for task in own:
-        work(task)
+    opened, chosen, noted = open_benchmark(path), _chosen(path), note(path, index, count)
+    own = [task for task in _data_tasks(opened, chosen) or _score_tasks(opened, chosen) if task["cell"] % count == index]
+    failed = _run(SerialExecutor(), own, reporter)
+    if failed:
+        put_failure(noted, failed[0])
+        raise failed[0]
+    noted.unlink(missing_ok=True)
     return len(own)
 
 
@@ -188,8 +198,22 @@ def _check_chosen(config: BenchmarkConfig, chosen: Chosen) -> None:
             raise RunError(f"no {name} {', '.join(unknown)}", where=config.name, todo=f"There are: {', '.join(map(str, known))}.")
 
 
-def _write_plan(opened: Benchmark) -> None:
-    """The resolved YAML into the folder, its paths absolute: jobs elsewhere read it."""
+def _check_tasks(opened: Benchmark, chosen: Chosen) -> None:
+    """References, configs and methods, before hours are spent."""
+    config = opened.config
+    for task, method in itertools.product(chosen.tasks or config.tasks, chosen.methods or config.methods):
+        sets, _ = reference_sets(task, opened.references, config.observations)
+        project = _project(opened, (task, config.budgets[0], method, config.seeds[0]))
+        if sets[0].theta_true.size != project.prior.size:
+            raise DataError(
+                f"has {project.prior.size} parameters, its reference posteriors {sets[0].theta_true.size}",
+                where=opened.base / config.tasks[task],
+                todo="Take the references of this task.",
+            )
+
+
+def _write_plan(opened: Benchmark, chosen: Chosen) -> None:
+    """The resolved YAML into the folder, its paths absolute, and what was chosen of it: jobs elsewhere read both."""
     config = opened.config
     tasks = {name: str((opened.base / path).resolve()) for name, path in config.tasks.items()}
     references = None if opened.references is None else str(opened.references.resolve())
@@ -197,22 +221,32 @@ def _write_plan(opened: Benchmark) -> None:
     path = opened.folder / PLAN
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         put_text(path, text)
+    put_json(opened.folder / CHOSEN, asdict(chosen))
 
 
-def _run(executor: Any, tasks: list[dict[str, Any]], reporter: Reporter) -> None:
-    """All of them; the first failure is raised when the others are done."""
+def _chosen(folder: Path) -> Chosen:
+    """What `_write_plan` wrote; everything where there is nothing."""
+    if not (folder / CHOSEN).is_file():
+        return Chosen()
+    told = read_json(folder / CHOSEN)
+    return Chosen(**{field.name: tuple(told[field.name]) for field in fields(Chosen)})
+
+
+def _run(executor: Executor, tasks: list[dict[str, Any]], reporter: Reporter) -> list[SbiwbError]:
+    """All of them; returns what some failed of. A stop is passed on at once."""
     failed: list[SbiwbError] = []
     what = "simulate" if tasks and tasks[0]["seed"] is None else "train"
     with reporter.task(what, len(tasks), unit="jobs") as ticker:
         for task, result in executor.run(work, tasks):
+            if isinstance(result, Stopped):
+                raise result
             if isinstance(result, SbiwbError):
                 failed.append(result)
                 reporter.warn(f"{Path(task['record']).parent.name}: {result}")
             else:
                 score = f": C2ST {np.mean(result['c2st']):.3f}" if "c2st" in result else ""
                 ticker.advance(last=Path(task["record"]).parent.name + score)
-    if failed:
-        raise failed[0]
+    return failed
 
 
 def _data_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
@@ -220,19 +254,40 @@ def _data_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
     wanted = set(_data(opened.config, chosen))
     found = []
     for cell, (task, budget) in enumerate(grid):
-        record = opened.folder / "simulations" / f"{task}-{budget}" / "benchmark.json"
-        if (task, budget) in wanted and not record.is_file():
-            found.append(_task(opened, cell, record, task, budget, None, None))
+        if (task, budget) in wanted and not _is_simulated(opened, task, budget):
+            found.append(_task(opened, cell, _simulations(opened, task, budget) / RECORD, task, budget, None, None))
     return found
 
 
+def _simulations(opened: Benchmark, task: str, budget: int) -> Path:
+    return opened.folder / "simulations" / f"{task}-{budget}"
+
+
+def _is_simulated(opened: Benchmark, task: str, budget: int) -> bool:
+    """Whether the pairs that the config asks for are there."""
+    record = _simulations(opened, task, budget) / RECORD
+    return record.is_file() and read_json(record).get("identity") == _data_identity(_simulated(opened, task, budget))
+
+
+def _data_identity(project: Project) -> str:
+    return stable_hash({"data": project.data_hash, "counts": counts(project)})
+
+
+def _simulated(opened: Benchmark, task: str, budget: int) -> Project:
+    """The run that holds the simulations."""
+    folder = _simulations(opened, task, budget)
+    settings = [*_settings(opened, task, budget), f"name={folder.name}"]
+    return open_project(opened.base / opened.config.tasks[task], settings=settings, runs=folder.parent)
+
+
 def _score_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
+    """Those whose simulations are there."""
     grid = list(_cells(opened.config, Chosen()))
     wanted = set(_cells(opened.config, chosen))
     return [
         _task(opened, number, _job(opened, cell) / "score.json", *cell)
         for number, cell in enumerate(grid)
-        if cell in wanted and _read_score(opened, cell) is None
+        if cell in wanted and _read_score(opened, cell) is None and _is_simulated(opened, *cell[:2])
     ]
 
 
@@ -247,19 +302,16 @@ def _job(opened: Benchmark, cell: Cell) -> Path:
 
 
 def _settings(opened: Benchmark, task: str, budget: int) -> list[str]:
-    validation = max(1, round(opened.config.validation * budget))
+    validation = max(1, min(opened.config.most_validation, round(opened.config.validation * budget)))
     counts = {"train": budget - validation, "validation": validation, "test": opened.config.test}
     return [*(f"simulate.{name}={count}" for name, count in counts.items()), "machine.executor=serial", "machine.threads=1"]
 
 
 def _simulate(opened: Benchmark, task: Mapping[str, Any]) -> dict[str, Any]:
-    folder, name = opened.folder / "simulations", f"{task['task']}-{task['budget']}"
-    settings = [*_settings(opened, task["task"], task["budget"]), f"name={name}"]
-    project = open_project(opened.base / opened.config.tasks[task["task"]], settings=settings, runs=folder)
-    start = time.perf_counter()
+    project, start = _simulated(opened, task["task"], task["budget"]), time.perf_counter()
     simulate(project, Silent())
-    found = {"seconds": time.perf_counter() - start}
-    put_json(folder / name / "benchmark.json", found)
+    found = {"identity": _data_identity(project), "seconds": time.perf_counter() - start}
+    put_json(project.run.path / RECORD, found)
     return found
 
 
@@ -267,16 +319,16 @@ def _project(opened: Benchmark, cell: Cell) -> Project:
     """The run of one job, on the shards that it shares."""
     task, budget, method, seed = cell
     chosen = [f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}" for key, value in opened.config.methods[method].items()]
-    data = (opened.folder / "simulations" / f"{task}-{budget}").resolve()
+    data = _simulations(opened, task, budget).resolve()
     own = [f"name={_job(opened, cell).name}", f"simulate.from={data}", f"train.seed={seed}"]
     settings = [*_settings(opened, task, budget), *(one.removesuffix("\n...") for one in chosen), *own]
     return open_project(opened.base / opened.config.tasks[task], settings=settings, runs=opened.folder / "jobs")
 
 
-def _identity(opened: Benchmark, cell: Cell, references: str) -> str:
+def _identity(opened: Benchmark, project: Project, references: str) -> str:
     """Of all that decides a score."""
-    project = _project(opened, cell)
-    return stable_hash({"model": project.model_hash, "references": references, "draws": opened.config.draws, "seed": C2ST_SEED})
+    asked = {name: getattr(opened.config, name) for name in ("draws", "observations", "test")}
+    return stable_hash({"model": project.model_hash, "references": references, "seed": C2ST_SEED, **asked})
 
 
 def _read_score(opened: Benchmark, cell: Cell) -> report.Score | None:
@@ -285,8 +337,11 @@ def _read_score(opened: Benchmark, cell: Cell) -> report.Score | None:
     if not path.is_file():
         return None
     found = read_json(path)
-    references = reference_sets(cell[0], opened.references, opened.config.observations)[1]
-    if found["identity"] != _identity(opened, cell, references):
+    try:
+        _, references = reference_sets(cell[0], opened.references, opened.config.observations)
+    except DataError:  # of a task that is not asked for; those asked for were looked at before
+        return None
+    if found.get("identity") != _identity(opened, _project(opened, cell), references):
         return None
     return report.Score(*cell, tuple(found["c2st"]), found["nlpd"], found["seconds"])
 
@@ -295,22 +350,23 @@ def _score(opened: Benchmark, task: Mapping[str, Any]) -> dict[str, Any]:
     cell: Cell = (task["task"], task["budget"], task["method"], task["seed"])
     project = _project(opened, cell)
     sets, references = reference_sets(cell[0], opened.references, opened.config.observations)
+    identity, observed = _identity(opened, project, references), _observed(project, sets)
     seconds = {"train": _trained(project)}
     posterior = posterior_of(project, Silent())
     start = time.perf_counter()
-    draws = posterior.sample(_observed(project, sets), opened.config.draws, generator(task["seed"], "sample"))
+    draws = posterior.sample(observed, opened.config.draws, generator(task["seed"], "sample"))
     seconds["draws"] = time.perf_counter() - start
     start = time.perf_counter()
     count = min(opened.config.draws, *(len(one.draws) for one in sets))
     scores = distances.c2st_many([(one.draws[:count], own[:count]) for one, own in zip(sets, draws, strict=True)], seed=C2ST_SEED)
     seconds["c2st"] = time.perf_counter() - start
     found = {
-        "identity": _identity(opened, cell, references),
+        "identity": identity,
         **dict(zip(("task", "budget", "method", "seed"), cell, strict=True)),
         "observations": [one.number for one in sets],
         "c2st": [float(score) for score in scores],
         "nlpd": _nlpd(project, posterior),
-        "seconds": {**seconds, "simulate": read_json(project.data_run.path / "benchmark.json")["seconds"]},
+        "seconds": {**seconds, "simulate": read_json(project.data_run.path / RECORD)["seconds"]},
     }
     put_provenance(project.run.path, seconds=sum(seconds.values()), facts={"versions": json.dumps(versions())})
     put_json(_job(opened, cell) / "score.json", found)
@@ -318,9 +374,10 @@ def _score(opened: Benchmark, task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trained(project: Project) -> float:
-    """Trains; the wall time, all starts of a resumed training together as far as they are known."""
+    """Trains, or goes on; the wall time of the start that ended it. A training of another model is set aside."""
     start = time.perf_counter()
-    train(project, Silent())
+    before, _ = newest(project.run.train)
+    train(project, Silent(), fresh=before is not None and before["about"]["model_hash"] != project.model_hash)
     told = project.run.train / "provenance.json"
     return float(read_json(told)["seconds"]) if told.is_file() else time.perf_counter() - start
 
@@ -332,11 +389,11 @@ def _observed(project: Project, sets: Sequence[ReferenceSet]) -> dict[str, Varia
         DataError: The task has several observables, or the sizes do not fit.
     """
     layout = from_json(read_json(project.data_run.plan)["layout"])
-    if len(layout) != 1 or project.context:
+    if len(layout) != 1 or project.context or any(one.ragged for one in layout.values()):
         raise DataError(
-            f"has the variables {', '.join([*layout, *project.context])}, and reference posteriors hold one array x",
+            f"has the variables {', '.join([*layout, *project.context])}, and reference posteriors hold one array x of one size",
             where=project.source.path,
-            todo="Return one array from the simulator.",
+            todo="Return one array of one size from the simulator.",
         )
     ((name, one),) = layout.items()
     size = int(np.prod(one.shape))

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from pydantic import ValidationError
 
 from sbiwb import references, report
+from sbiwb.config.document import Document
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.errors import ConfigError, GateFailed, RunError
@@ -22,7 +22,7 @@ from sbiwb.posterior import Posterior
 from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import Layout
-from sbiwb.simulation.source import DENSITY
+from sbiwb.simulation.source import is_density
 from sbiwb.stopping import raised
 from sbiwb.workflow.observe import DataSets, observe
 from sbiwb.workflow.pictures import put_picture
@@ -31,7 +31,7 @@ from sbiwb.workflow.predict import predicted_of
 from sbiwb.workflow.project import Project, write_config
 from sbiwb.workflow.simulate import try_simulator
 from sbiwb.workflow.target import density_target, target_of
-from sbiwb.workflow.written import Drawn, rows_of, write
+from sbiwb.workflow.written import Drawn, finite, rows_of, write
 
 AMORTIZED = "amortized"
 MOST_TRACES = 4  # data sets whose chains are drawn
@@ -67,19 +67,35 @@ def method_of(kind: str, options: Sequence[str]) -> Any:
     Raises:
         ConfigError: There is no such method or option.
     """
-    given: dict[str, Any] = {"kind": kind}
+    given = Document(Path(), {}, {})
     for text in options:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError("is not NAME=VALUE", where=f"--option {text}", todo="For example --option warmup=2000")
-        given[name] = yaml.safe_load(value)
+        try:
+            given.override([text])  # read as `--set` reads: 1e5 is a number
+        except ConfigError as error:
+            raise ConfigError(error.what, where=f"--option {text}", todo="Write NAME=VALUE, such as --option warmup=2000") from error
     try:
-        return references.family.parse(given)
+        return references.family.parse({**given.data, "kind": kind})
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in error.errors())
         raise ConfigError(told, where=f"--method {kind}", todo=f"Options: sbiwb parts references {kind}") from error
     except ValueError as error:
-        raise ConfigError(str(error), where=f"--method {kind}", todo=f"One of: {', '.join(references.family.names())}.") from error
+        raise ConfigError(str(error), where=f"--method {kind}", todo="sbiwb parts references says what each does.") from error
+
+
+def only_observation(project: Project) -> tuple[str, Observation, Path] | None:
+    """The YAML's observation; None where it has none.
+
+    Raises:
+        ConfigError: It has several.
+    """
+    known = project.config.problem.observations
+    if len(known) > 1:
+        raise ConfigError(
+            f"names {len(known)} observations",
+            where="problem.observations",
+            todo=f"Choose one: --observation NAME, of {', '.join(known)}; or name a file.",
+        )
+    return next(((name, what, project.base) for name, what in known.items()), None)
 
 
 def reference(
@@ -136,7 +152,7 @@ def _targets(
 ) -> tuple[DataSets, list[Target]]:
     if observation is None:
         return DataSets("density", ("density",), {}, {}, {}), [density_target(project)]
-    if project.source.optional(DENSITY) and not hasattr(project.source, "simulate"):
+    if is_density(project.source):
         raise ConfigError("is a density by itself", where=project.source.path, todo="Leave out --observation.")
     name, what, base = observation
     shapes = {one: part.event for one, part in project.context.items()}
@@ -175,7 +191,7 @@ def _written(
         judged = references.judge(one, project.prior.columns)
         chains = {key: values for key, values in (("rhat", judged.rhat), ("ess", judged.ess)) if values is not None}
         by_column = {key: _by_column(project, values) for key, values in chains.items()}
-        told.append({"data_set": label, "facts": dict(one.facts), **by_column, "warnings": list(judged.warnings)})
+        told.append({"data_set": label, "facts": finite(one.facts), **by_column, "warnings": list(judged.warnings)})
         facts[label] = {**one.facts, **{f"worst {key}": WORST[key](values) for key, values in chains.items()}}
         warnings += [f"{label}: {sentence}" if len(data) > 1 else sentence for sentence in judged.warnings]
     drawn = Drawn(data, theta)
@@ -191,10 +207,9 @@ def _written(
     return Referenced(data.name, method.kind, folder, tuple(rows), facts, tuple(warnings), seconds)
 
 
-def _by_column(project: Project, values: np.ndarray) -> dict[str, float | None]:
-    """Numbers (D,) by column; None for what JSON has no number for."""
-    pairs = zip(project.prior.columns, map(float, values), strict=True)
-    return {column: value if np.isfinite(value) else None for column, value in pairs}
+def _by_column(project: Project, values: np.ndarray) -> dict[str, Any]:
+    """Numbers (D,) by column."""
+    return finite(dict(zip(project.prior.columns, map(float, values), strict=True)))
 
 
 def _draw_method(project: Project, data: DataSets, found: Sequence[Reference], folder: Path) -> None:

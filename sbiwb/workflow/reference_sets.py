@@ -6,8 +6,8 @@ import bz2
 import importlib.util
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ def reference_sets(task: str, folder: Path | None, most: int) -> tuple[list[Refe
         DataError: There are none, or their shapes do not fit.
         CorruptFile: A file is not what it should be.
     """
-    found, identity = _from_package(task, most) if folder is None else _from_file(folder / f"{task}.h5", most)
+    found, identity = _from_package(task, most) if folder is None else _from_folder(folder, task, most)
     for one in found:
         if one.draws.ndim != 2 or one.draws.shape[1] != one.theta_true.size or not np.isfinite(one.draws).all():
             raise DataError(
@@ -61,14 +61,23 @@ def reference_sets(task: str, folder: Path | None, most: int) -> tuple[list[Refe
     return found, identity
 
 
-def _from_file(path: Path, most: int) -> tuple[list[ReferenceSet], str]:
+def _from_folder(folder: Path, task: str, most: int) -> tuple[list[ReferenceSet], str]:
+    path = folder / f"{task}.h5"
     try:
-        data = path.read_bytes()
+        changed_ns = path.stat().st_mtime_ns
     except FileNotFoundError as error:
-        there = sorted(one.stem for one in path.parent.glob("*.h5"))
+        there = sorted(one.stem for one in folder.glob("*.h5"))
         raise DataError(
             "no reference posteriors of this task", where=path, todo=f"The folder has: {', '.join(there) or 'no HDF5 files'}."
         ) from error
+    return _from_file(path, most, changed_ns)
+
+
+@lru_cache(maxsize=32)
+def _from_file(path: Path, most: int, changed_ns: int) -> tuple[list[ReferenceSet], str]:
+    """Read once a process as long as the file stays the same: every job of a task asks for it."""
+    try:
+        data = path.read_bytes()
     except OSError as error:
         raise DiskError.of(error, path) from error
     arrays = hdf5.read(data, path, foreign=True)
@@ -95,21 +104,29 @@ def _from_package(task: str, most: int) -> tuple[list[ReferenceSet], str]:
         )
     folder, data = VARIANTS.get(task, (task, "observation"))
     files = Path(next(iter(spec.submodule_search_locations))) / "tasks" / folder / "files"
-    found = list(_packaged(files, data, most))
+    found = _packaged(files, data, most)
     if not found:
         raise DataError(f"the package sbibm has no task '{task}'", where=files, todo="Name a folder with its reference posteriors.")
     return found, sha256(b"".join(one.draws.tobytes() + one.x.tobytes() for one in found))
 
 
-def _packaged(files: Path, data: str, most: int) -> Iterator[ReferenceSet]:
-    for number in range(1, most + 1):
-        folder = files / f"num_observation_{number}"
-        if not folder.is_dir():
-            return
-        x, truth = (_table((folder / f"{name}.csv").read_text()) for name in (data, "true_parameters"))
-        draws = _table(bz2.decompress((folder / "reference_posterior_samples.csv.bz2").read_bytes()).decode())
-        yield ReferenceSet(number, x.ravel(), truth.ravel(), draws)
+@lru_cache(maxsize=32)
+def _packaged(files: Path, data: str, most: int) -> list[ReferenceSet]:
+    names = (f"{data}.csv", "true_parameters.csv", "reference_posterior_samples.csv.bz2")
+    folders = {number: files / f"num_observation_{number}" for number in range(1, most + 1)}
+    found = []
+    for number, folder in folders.items():
+        if folder.is_dir():
+            x, truth, draws = (_table(folder / name) for name in names)
+            found.append(ReferenceSet(number, x.ravel(), truth.ravel(), draws))
+    return found
 
 
-def _table(text: str) -> np.ndarray:
-    return np.loadtxt(io.StringIO(text), delimiter=",", skiprows=1, ndmin=2)
+def _table(path: Path) -> np.ndarray:
+    """Numbers of a CSV with one line of names, packed or not."""
+    try:
+        raw = path.read_bytes()
+        text = (bz2.decompress(raw) if path.suffix == ".bz2" else raw).decode()
+        return np.loadtxt(io.StringIO(text), delimiter=",", skiprows=1, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"cannot be read: {error}", where=path, todo="Install sbibm again.") from error

@@ -20,6 +20,7 @@ from sbiwb.seeds import generator, place
 from sbiwb.workflow.observe import DataSets
 from sbiwb.workflow.project import Project
 from sbiwb.workflow.target import log_likelihood, target_of
+from sbiwb.workflow.written import finite
 
 How = Literal["importance", "nuts"]
 TRUSTED_K = 0.7
@@ -27,6 +28,7 @@ GOOD = 0.95  # efficiency of weights above which draws are the posterior already
 LEAST_PROPOSALS, MOST_PROPOSALS = 200_000, 3_200_000
 A_DRAW = 20  # proposals for each draw at least
 GROWN = 4
+JUDGED = 2_000  # draws of chains at least, of which 400 must be effective
 KEPT, REFINED, LEFT = "kept", "refined", "left as it is"
 
 
@@ -83,7 +85,14 @@ def refine(
 
     Raises:
         ConfigError: There is no likelihood, or a prior without a density.
+        DataError: The network has no joint density, without which its draws cannot be weighed.
     """
+    if posterior.gives != "joint":
+        raise DataError(
+            f"the network gives {posterior.gives}, no joint density by which its draws could be weighed",
+            where="sample --refine",
+            todo="Leave out --refine, train a network with a density (model.inference: nsf), or run `sbiwb reference`.",
+        )
     log_likelihood(project, data.x, data.context, 0, theta[0, :2])  # refuses before anything is spent
     found, told = theta.copy(), []
     with reporter.task("refine", len(data), unit="data sets") as ticker:
@@ -99,8 +108,7 @@ def refine(
 
 def write_refined(folder: Path, told: Sequence[Refined], how: How) -> None:
     """refined.json, numbers that are not finite as null."""
-    rows = [{name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in asdict(one).items()} for one in told]
-    put_json(folder / "refined.json", {"method": how, "data_sets": rows})
+    put_json(folder / "refined.json", {"method": how, "data_sets": [finite(asdict(one)) for one in told]})
 
 
 def _refine_one(
@@ -108,44 +116,44 @@ def _refine_one(
 ) -> tuple[np.ndarray, Refined]:
     begun, draws = time.perf_counter(), len(theta)
     weighted, proposals = _weigh(target, draws, reporter, rng)
-    if weighted is None:
-        one = Refined(label, LEFT, "none of the amortized draws is possible under the likelihood", math.inf, 0.0, -math.inf, proposals, 0.0)
+    if isinstance(weighted, DataError):
+        one = Refined(label, LEFT, weighted.what, math.inf, 0.0, -math.inf, proposals, 0.0)
     else:
         facts = weighted.facts
         one = Refined(label, KEPT, "", facts["pareto_k"], facts["efficiency"], facts["log_evidence"], proposals, 0.0)
     found, verdict, reason = theta, KEPT, f"the weights count alike (efficiency {one.efficiency:.0%})"
-    if weighted is None or one.pareto_k > TRUSTED_K or one.efficiency < GOOD or in_need:
+    if isinstance(weighted, DataError) or one.pareto_k > TRUSTED_K or one.efficiency < GOOD or in_need:
         found, verdict, reason = _repaired(target, theta, weighted, one, how, reporter, rng)
     return found, replace(one, verdict=verdict, reason=reason, seconds=time.perf_counter() - begun)
 
 
-def _weigh(target: Target, draws: int, reporter: Reporter, rng: np.random.Generator) -> tuple[Reference | None, int]:
-    """The weighted draws, of more and more proposals while there are too few for draws without replacement; None where none is possible."""
+def _weigh(target: Target, draws: int, reporter: Reporter, rng: np.random.Generator) -> tuple[Reference | DataError, int]:
+    """The weighted draws, or why there are none; of more and more proposals while those are too few for draws without replacement."""
     proposals = max(LEAST_PROPOSALS, A_DRAW * draws)
     while True:
         method: Any = references.family.parse({"kind": "importance", "proposals": proposals})
         try:
             found = method.run(target, draws, rng, reporter)
-        except DataError:
-            found = None
-        enough = found is not None and (not found.warnings or found.facts["pareto_k"] > TRUSTED_K)
-        if enough or GROWN * proposals > MOST_PROPOSALS:
+        except DataError as error:
+            return error, proposals
+        if not found.warnings or found.facts["pareto_k"] > TRUSTED_K or GROWN * proposals > MOST_PROPOSALS:
             return found, proposals
         proposals *= GROWN
 
 
 def _repaired(
-    target: Target, theta: np.ndarray, weighted: Reference | None, one: Refined, how: How, reporter: Reporter, rng: np.random.Generator
+    target: Target,
+    theta: np.ndarray,
+    weighted: Reference | DataError,
+    one: Refined,
+    how: How,
+    reporter: Reporter,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, str, str]:
     """Draws, verdict and reason."""
     if how == "nuts":
-        method: Any = references.family.parse({"kind": "nuts", "start": "amortized"})
-        chains = method.run(target, len(theta), rng, reporter)
-        warnings = references.judge(chains, target.columns).warnings
-        if warnings:
-            return theta, LEFT, f"nuts: {warnings[0]}"
-        return chains.theta, REFINED, f"chains from amortized draws (Pareto k {one.pareto_k:.2f})"
-    if weighted is None:
+        return _chained(target, theta, one, reporter, rng)
+    if isinstance(weighted, DataError):
         return theta, LEFT, one.reason
     if one.pareto_k > TRUSTED_K:
         todo = "train longer or on more pairs, or use --refine nuts"
@@ -153,3 +161,17 @@ def _repaired(
     if weighted.warnings:
         return weighted.theta, REFINED, f"Pareto k {one.pareto_k:.2f}, but {weighted.warnings[0]}"
     return weighted.theta, REFINED, f"Pareto k {one.pareto_k:.2f}, efficiency {one.efficiency:.1%}"
+
+
+def _chained(target: Target, theta: np.ndarray, one: Refined, reporter: Reporter, rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
+    """The same of NUTS; chains are long enough to be judged, however few draws are asked for."""
+    method: Any = references.family.parse({"kind": "nuts", "start": "amortized"})
+    try:
+        chains = method.run(target, max(len(theta), JUDGED), rng, reporter)
+    except DataError as error:
+        return theta, LEFT, f"nuts: {error.what}"
+    warnings = references.judge(chains, target.columns).warnings
+    if warnings:
+        return theta, LEFT, f"nuts: {warnings[0]}"
+    even = np.linspace(0, len(chains.theta) - 1, len(theta)).round().astype(int)
+    return chains.theta[even], REFINED, f"chains from amortized draws (Pareto k {one.pareto_k:.2f})"

@@ -115,6 +115,7 @@ def density_target(project: Project) -> Target:
         theta=lambda z: forward(torch.from_numpy(np.asarray(z, np.float64)))[0].numpy(),
         z=back,
         prior=lambda n, rng: rng.standard_normal((n, project.prior.size)),
+        evidence=False,
     )
 
 
@@ -142,7 +143,7 @@ def _posterior_density(project: Project, likelihood: Any, x: Mapping[str, Any], 
     if likelihood is None:
         return _no_density
     called = _named(project, LIKELIHOOD, likelihood, _known(project, likelihood, data), x)
-    project.prior.log_prob(project.prior.stack(project.prior.sample(np.random.default_rng(0), 1)))  # refuses a prior without a density
+    project.prior.log_prob(np.zeros((1, project.prior.size)))  # refuses a prior without a density
 
     def log_density(z: Tensor) -> Tensor:
         theta = _Theta.apply(z, project.prior)
@@ -187,10 +188,12 @@ class _Amortized(Proposal):
         return self.prior.to_normal(self.posterior.sample(self.x, n, rng)[0])
 
     def log_prob(self, z: np.ndarray) -> np.ndarray:
-        """log q(theta) + log |dtheta/dz|, the latter phi(z) / p(theta)."""
+        """log q(theta) + log |dtheta/dz|, the latter phi(z) / p(theta); 0 at NaN, a draw outside the support: its weight is 0 anyhow."""
+        outside = np.isnan(z).any(1, keepdims=True)
+        z = np.where(outside, 0.0, z)
         theta = self.prior.from_normal(z)
         slope = (-0.5 * z**2 - HALF_LOG_2PI).sum(1) - self.prior.log_prob(theta)
-        return self.posterior.log_prob(theta[None], self.x)[0] + slope
+        return np.where(outside[:, 0], 0.0, self.posterior.log_prob(theta[None], self.x)[0] + slope)
 
 
 def _named(project: Project, what: str, function: Any, known: Mapping[str, Any], *first: Any) -> Densities:

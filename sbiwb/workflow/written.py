@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class Drawn:
     theta: np.ndarray
     circular: Sequence[int] = ()
     levels: Mapping[str, Sequence[float]] | None = None
+
+
+def finite(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, None for floats that are not finite: JSON has no numbers for them."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in facts.items()}
 
 
 def rows_of(project: Project, drawn: Drawn) -> list[report.Row]:

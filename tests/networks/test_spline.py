@@ -4,6 +4,7 @@ import pytest
 import torch
 from zuko.transforms import ComposedTransform, MonotonicAffineTransform, MonotonicRQSTransform
 
+from sbiwb import compiled
 from sbiwb.networks.inference import _native, _spline
 
 
@@ -98,8 +99,8 @@ def test_without_a_compiler_torch_does_it(monkeypatch, tmp_path):
 
 def test_kernels_are_kept_where_only_we_can_write(monkeypatch, tmp_path):
     monkeypatch.setenv("SBIWB_CACHE", str(tmp_path / "cache"))
-    assert _native.cache_folder() == tmp_path / "cache" and (tmp_path / "cache").stat().st_mode & 0o077 == 0
+    assert compiled.cache_folder() == tmp_path / "cache" and (tmp_path / "cache").stat().st_mode & 0o077 == 0
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     monkeypatch.setenv("SBIWB_CACHE", str(tmp_path / "open"))
-    assert _native.cache_folder() != tmp_path / "open"
+    assert compiled.cache_folder() != tmp_path / "open"

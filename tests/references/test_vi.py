@@ -75,10 +75,10 @@ def _own_random_numbers():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_are_densities_that_integrate_to_one(name):
     q = somewhere(name)
-    axis = torch.linspace(-14, 14, 401, dtype=torch.float64)
+    axis = torch.linspace(-14, 14, 201, dtype=torch.float64)
     with torch.no_grad():
         total = q(torch.cartesian_prod(axis, axis)).exp().sum() * (axis[1] - axis[0]) ** 2
-    assert float(total) == pytest.approx(1, abs=2e-3)
+    assert float(total) == pytest.approx(1, abs=5e-3)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -167,7 +167,7 @@ def test_the_baseline_follows_the_bound_and_saves_variance():
 def test_full_rank_finds_a_normal_with_its_evidence():
     mean, covariance = np.array([2.0, -1.0, 0.5, 0.0]), targets.correlated(4)
     target = targets.normal(mean, covariance, -3.7)
-    found, wide = moments(fit(target, family="full_rank", steps=800, start="prior"))
+    found, wide = moments(fit(target, family="full_rank", steps=800))
     assert found == pytest.approx(target.amortized.mean, abs=5e-3) and wide == pytest.approx(target.amortized.covariance, abs=1e-2 / 4)
     reference = run(target, 20_000, family="full_rank", steps=300)
     assert np.cov(reference.theta.T) == pytest.approx(covariance, abs=0.15)
@@ -240,9 +240,10 @@ def test_an_impossible_region_is_left_out_and_told():
 
 
 def test_a_bound_that_leaves_the_numbers_stops():
-    improper = targets.plain(lambda z: z.square().sum(-1), ("a",))
-    with pytest.raises(TrainingError, match="the ELBO is (inf|nan) at step") as error:
-        run(improper, start="prior", learning_rate=10)
+    """The density rises without end, and its gradient is NaN beyond 30."""
+    improper = targets.plain(lambda z: (10 * z + ((z < 30) * (30 - z)).sqrt()).sum(-1), ("a",))
+    with pytest.raises(TrainingError, match="the ELBO is nan at step") as error:
+        run(improper, start="prior", learning_rate=1)
     assert "learning_rate" in error.value.todo
 
 

@@ -1,18 +1,12 @@
-"""Flows in C for the CPU: `flow.c`, with `spline.c` in it, compiled by the machine's own compiler at first use and kept for the next time.
+"""Flows in C for the CPU: `flow.c`, with `spline.c` in it, compiled at first use.
 
-A kernel is compiled for this very processor, so it is kept under a name that says source, flags, compiler and processor. Where there is
-no compiler, the flows are torch operations: the same numbers to rounding, several times slower.
+Where there is no compiler, the flows are torch operations: the same numbers to rounding, several times slower.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sbiwb.compiled import load
+
 LANES = 16  # members of the batch in a vector, as in spline.c
 MOST_LAYERS = 33  # of a transform's network, as in flow.c
 SOURCES = [Path(__file__).with_name(name) for name in ("flow.c", "spline.c")]  # the first includes the other
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
 _SIGNATURES = {  # name: how many pointers, then how many int64
     "forward": (4, 2),
     "backward": (6, 2),
@@ -163,10 +158,8 @@ def compiled(rows: int) -> Kernels | None:
     """The kernels for R rows of parameters, 3 K - 1, or 3 K + 1 with an affine map; None where they cannot be had."""
     affine = rows % 3 == 1
     bins = rows // 3 if affine else (rows + 1) // 3
-    try:
-        return Kernels(_load(_built((f"-DBINS={bins}", f"-DAFFINE={int(affine)}"))))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home folder
-        return None
+    library = load(SOURCES, (f"-DBINS={bins}", f"-DAFFINE={int(affine)}"))
+    return None if library is None else Kernels(_typed(library))
 
 
 def available() -> bool:
@@ -174,78 +167,10 @@ def available() -> bool:
     return compiled(25) is not None
 
 
-def _compiler() -> str | None:
-    found = os.environ.get("CC") or "cc"
-    return shutil.which(found) or (None if "CC" in os.environ else shutil.which("gcc") or shutil.which("clang"))
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    library, pointer, number = ctypes.CDLL(str(path)), ctypes.c_void_p, ctypes.c_int64
+def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
     for name, (pointers, numbers) in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = [pointer] * pointers + [number] * numbers, None
     library.flow_kept.restype = library.flow_scratch.restype = number
     return library
-
-
-def _built(defines: tuple[str, ...]) -> Path:
-    """The library's file: as it was kept, or compiled now.
-
-    Raises:
-        OSError: There is no compiler, or no place for its output.
-        subprocess.SubprocessError: The compiler failed.
-    """
-    compiler = _compiler()
-    if compiler is None:
-        raise FileNotFoundError("no C compiler")
-    folder = cache_folder()
-    kept = folder / f"flow-{_name(compiler, defines)}.so"
-    if not kept.is_file():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            fresh = Path(scratch) / kept.name
-            command = [compiler, *FLAGS, *defines, str(SOURCES[0]), "-o", str(fresh)]
-            subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
-            os.replace(fresh, kept)
-    return kept
-
-
-def _name(compiler: str, defines: tuple[str, ...]) -> str:
-    facts = [
-        *(source.read_text(encoding="utf-8") for source in SOURCES),
-        compiler,
-        str(Path(compiler).resolve()),
-        *FLAGS,
-        *defines,
-        platform.machine(),
-        _processor(),
-    ]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
-
-
-def _processor() -> str:
-    """What this processor can do: a home folder may be shared by machines of several kinds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))))
-
-
-def cache_folder() -> Path:
-    """A folder of our own that only this user can write: code is loaded from it."""
-    chosen = os.environ.get("SBIWB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sbiwb"
-    folder = Path(chosen)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
-        if about.st_uid == os.getuid() and not about.st_mode & 0o022 and os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return _scratch()
-
-
-@lru_cache
-def _scratch() -> Path:
-    """A private folder for this process alone, where no lasting one can be had."""
-    return Path(tempfile.mkdtemp(prefix="sbiwb-"))
