@@ -205,13 +205,13 @@ class Visible:
 @contextmanager
 def visible_kernels() -> Iterator[None]:
     """Our kernels under the profiler's eyes, which does not see what ctypes calls."""
-    plain = _native._load
-    _native._load = lambda path: Visible(plain(path))  # type: ignore[assignment, return-value]
+    plain = _native._typed
+    _native._typed = lambda library: Visible(plain(library))  # type: ignore[assignment, return-value]
     _native.compiled.cache_clear()
     try:
         yield
     finally:
-        _native._load = plain
+        _native._typed = plain
         _native.compiled.cache_clear()
 
 
