@@ -17,8 +17,9 @@ from sbiwb.config.document import Document
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.errors import ConfigError, GateFailed, RunError
-from sbiwb.files import put_json
+from sbiwb.files import put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
+from sbiwb.records import take
 from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import Layout
@@ -29,8 +30,10 @@ from sbiwb.workflow.pictures import put_picture
 from sbiwb.workflow.posterior import posterior_of
 from sbiwb.workflow.predict import predicted_of
 from sbiwb.workflow.project import Project, write_config
+from sbiwb.workflow.reference_parts import put_part, read_part
 from sbiwb.workflow.simulate import try_simulator
 from sbiwb.workflow.target import density_target, target_of
+from sbiwb.workflow.train import weights_hash
 from sbiwb.workflow.written import Drawn, finite, rows_of, write
 
 AMORTIZED = "amortized"
@@ -128,7 +131,13 @@ def reference(
         begun = time.perf_counter()
         found = []
         for i, target in enumerate(targets):
-            found.append(method.run(target, draws, generator(seed, "reference", place(data.name), i), reporter))
+            path = _folder(project, method, data) / "parts" / f"{i:05d}.h5"
+            identity = _identity(project, method, data, i, draws, seed)
+            one = read_part(path, identity)
+            if one is None:
+                one = method.run(target, draws, generator(seed, "reference", place(data.name), i), reporter)
+                put_part(path, one, identity)
+            found.append(one)
         seconds = time.perf_counter() - begun
         return _written(project, data, method, found, reporter, seed=seed, seconds=seconds)
 
@@ -161,15 +170,31 @@ def _targets(
     return data, [target_of(project, data.x, data.context, i, posterior) for i in range(len(data))]
 
 
+def _folder(project: Project, method: Any, data: DataSets) -> Path:
+    return project.run.reference(Path(method.kind).stem, data.name)
+
+
+def _identity(project: Project, method: Any, data: DataSets, which: int, draws: int, seed: int) -> str:
+    """Of all that decides the draws of one data set: the network's weights too, where the method makes use of them."""
+    one = {name: take(values, np.array([which]))[0].tolist() for name, values in data.variables.items()}
+    weights = weights_hash(project.run) if _uses_network(method) else None
+    facts = {"draws": draws, "seed": seed, "name": data.name, "data set": which, "likelihood": sha256(project.source.path.read_bytes())}
+    return stable_hash({"data_hash": project.own_hash, "method": method.model_dump(mode="json"), "x": one, "weights": weights, **facts})
+
+
 def _layout(project: Project) -> Layout:
     """What the simulator returns: as planned, or as a few simulations show."""
     seen = project.problem.layout
     return seen if seen is not None else try_simulator(project).layout
 
 
+def _uses_network(method: Any) -> bool:
+    return AMORTIZED in (method.NEEDS, getattr(method, "start", None), getattr(method, "proposal", None))
+
+
 def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior | None:
     """The trained posterior where the method makes use of it."""
-    if AMORTIZED not in (method.NEEDS, getattr(method, "start", None), getattr(method, "proposal", None)):
+    if not _uses_network(method):
         return None
     if not project.run.best.is_file():
         raise RunError(
@@ -183,7 +208,7 @@ def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior |
 def _written(
     project: Project, data: DataSets, method: Any, found: Sequence[Reference], reporter: Reporter, *, seed: int, seconds: float
 ) -> Referenced:
-    folder = project.run.reference(Path(method.kind).stem, data.name)
+    folder = _folder(project, method, data)
     write_config(project)
     theta = np.stack([one.theta for one in found])
     told, facts, warnings = [], {}, []

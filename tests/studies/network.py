@@ -2,10 +2,13 @@
 
     python -m tests.studies.network                    (HMC, Metropolis from the mode and mean-field VI, with a picture)
     python -m tests.studies.network --amortized runs/sine_network            (and the trained run)
-    python -m tests.studies.network --table            (hidden units, points and prior sd; --method metropolis is ten times faster)
+    python -m tests.studies.network --table            (hidden units, points and prior sd, by short chains of HMC)
 
 Weights are not identified (units change places and signs), so that two good methods may share no draw: what is compared is the curve
 f(u), its mean and its band of 90 %, over [-3, 3], where the data are, and just beyond.
+
+Warning: short random walks from the prior do not meet even as curves: R-hat 1.1 to 6.0 for 64 chains of 3,000 steps, 2 units and 5 to 50
+points (measured). From the mode they see that mode and what is near.
 """
 
 from __future__ import annotations
@@ -42,10 +45,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "metropolis": {"kind": "metropolis", "start": "map", "chains": 64, "warmup": 10_000, "thin": 200},
     "vi": {"kind": "vi", "family": "mean_field", "steps": 5_000},
 }
-SHORT: dict[str, dict[str, Any]] = {
-    "hmc": {"kind": "hmc", "chains": 2, "warmup": 150, "most_steps": 30},
-    "metropolis": {"kind": "metropolis", "chains": 64, "warmup": 3_000, "thin": 100},
-}
+SHORT = {"kind": "hmc", "chains": 2, "warmup": 150, "most_steps": 30}
 DRAWS, SHORT_DRAWS = 2_000, 300
 
 
@@ -111,13 +111,6 @@ def target(setting: Setting, runs: Path) -> Target:
     return target_of(opened, {"y": network.sine(setting.points, NOISE)[None]}, {}, 0, None)
 
 
-def drawn(options: Mapping[str, Any], asked: Target, draws: int, seed: int) -> tuple[Reference, float]:
-    """What a method finds, and its seconds."""
-    begun = time.perf_counter()
-    found = family.parse(dict(options)).run(asked, draws, generator(seed, "reference"), Recorder())
-    return found, time.perf_counter() - begun
-
-
 def curves_of(found: Reference, points: int, seconds: float) -> Curves:
     """Weights (S, D) as curves."""
     inside, at_data, outside = (network.curve(found.theta, at) for at in (INSIDE, network.places(points), OUTSIDE))
@@ -127,11 +120,9 @@ def curves_of(found: Reference, points: int, seconds: float) -> Curves:
 
 def by_method(method: Mapping[str, Any], setting: Setting, runs: Path, *, draws: int, seed: int = 0) -> Curves:
     """Curves of a reference method."""
-    return curves_of(*_with_points(drawn(method, target(setting, runs), draws, seed), setting.points))
-
-
-def _with_points(found: tuple[Reference, float], points: int) -> tuple[Reference, int, float]:
-    return found[0], points, found[1]
+    begun = time.perf_counter()
+    found = family.parse(dict(method)).run(target(setting, runs), draws, generator(seed, "reference"), Recorder())
+    return curves_of(found, setting.points, time.perf_counter() - begun)
 
 
 def by_network(run: Path, *, draws: int, seed: int = 0) -> Curves:
@@ -177,12 +168,12 @@ def compared(found: Mapping[str, Curves]) -> Iterator[str]:
         yield f"| {name} | {apart(first, one):.3f} | {at_data:.3f} | {beyond:.3f} | {one.rmse:.3f} | {one.rhat:.3f} | {one.seconds:.0f} |"
 
 
-def table(method: str, runs: Path) -> Iterator[str]:
+def table(runs: Path) -> Iterator[str]:
     """A line a setting, as it is done."""
-    yield f"| hidden | points | prior sd | width at the data | width beyond | rmse | R-hat of curves | seconds ({method}) |"
+    yield "| hidden | points | prior sd | width at the data | width beyond | rmse | R-hat of curves | seconds |"
     yield "|---|---|---|---|---|---|---|---|"
     for hidden, points, prior_sd in itertools.product(HIDDEN, POINTS, PRIOR_SD):
-        one = by_method(SHORT[method], Setting(hidden, points, prior_sd), runs, draws=SHORT_DRAWS)
+        one = by_method(SHORT, Setting(hidden, points, prior_sd), runs, draws=SHORT_DRAWS)
         at_data, beyond = one.widths
         numbers = f"{at_data:.3f} | {beyond:.3f} | {one.rmse:.3f} | {one.rhat:.2f} | {one.seconds:.0f}"
         yield f"| {hidden} | {points} | {prior_sd:g} | {numbers} |"
@@ -191,13 +182,12 @@ def table(method: str, runs: Path) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.studies.network", description=__doc__.partition("\n")[0])
     parser.add_argument("--table", action="store_true", help="hidden sizes, points and prior sd instead of the methods")
-    parser.add_argument("--method", choices=SHORT, default="hmc", help="of the table")
     parser.add_argument("--amortized", type=Path, metavar="RUN", help="a trained run of configs/sine_network.yaml besides")
     parser.add_argument("--out", type=Path, default=Path("build/network"), help="folder of the picture")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if chosen.table:
-        for line in table(chosen.method, chosen.out):
+        for line in table(chosen.out):
             print(line, flush=True)
         return
     setting = Setting()
