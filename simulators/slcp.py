@@ -67,9 +67,7 @@ def distractors():
     """The law of what distracts, the benchmark's own, from numpy's seed 42: centres (20, 92), Cholesky factors (20, 92, 92), order (100,)."""
     rng = np.random.RandomState(SEED)
     centres = np.array([15 * rng.normal(size=DISTRACTING) for _ in range(PARTS)])
-    factors = [
-        np.tril(rng.normal(size=(DISTRACTING, DISTRACTING))) + np.diag(np.exp(rng.normal(size=DISTRACTING))) for _ in range(PARTS)
-    ]
+    factors = [np.tril(rng.normal(size=(DISTRACTING, DISTRACTING))) + np.diag(np.exp(rng.normal(size=DISTRACTING))) for _ in range(PARTS)]
     order = rng.permutation(DISTRACTING + 2 * DRAWS)
     return Distractors(centres, 3 * np.array(factors), order, tuple(np.argsort(order)[: 2 * DRAWS]))
 

@@ -9,7 +9,21 @@ import sbiwb
 
 ROOT = Path(sbiwb.__file__).parent
 GROUND = {"compiled", "errors", "records", "evidence", "families", "seeds", "files", "rundir", "stopping", "words", "extras", "__init__"}
-ROOMS = {"priors", "simulation", "store", "executors", "adapters", "networks", "training", "posterior", "diagnostics", "distances", "references", "report", "trackers"}
+ROOMS = {
+    "priors",
+    "simulation",
+    "store",
+    "executors",
+    "adapters",
+    "networks",
+    "training",
+    "posterior",
+    "diagnostics",
+    "distances",
+    "references",
+    "report",
+    "trackers",
+}
 FLOOR = {**dict.fromkeys(GROUND, 0), "contracts": 1, **dict.fromkeys(ROOMS, 2), "config": 3, "workflow": 4, "cli": 5, "__main__": 6}
 CLI_MAY = {"workflow", "config", "cli"} | GROUND
 FILES = sorted(ROOT.rglob("*.py"))

@@ -183,7 +183,7 @@ def _panel(axes: Axes, task: str, scores: Sequence[Score], methods: Sequence[str
     if task in PUBLISHED:
         npe, snpe = PUBLISHED[task]
         axes.plot(NPE_BUDGETS, npe, color="0.55", linestyle="--", marker="s", markersize=3, label="NPE (published)")
-        axes.plot([10_000], [snpe], color="0.55", linestyle="", marker="x", label="sequential NPE (published)")
+        axes.plot([10_000], [snpe], color="0.25", linestyle="", marker="x", zorder=4, label="sequential NPE (published)")
     for place, method in enumerate(methods):
         own = [score for score in scores if score.method == method]
         if not own:

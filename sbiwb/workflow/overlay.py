@@ -289,7 +289,7 @@ def _mean_and_worst(values: Sequence[float]) -> tuple[float, float]:
 def _write(found: Overlay, reference: Draws, others: Sequence[Draws], seconds: float) -> None:
     told: dict[str, Any] = {"reference": found.reference, "draws": found.draws, "data_sets": list(reference.labels)}
     told |= {"folders": {one.name: str(one.folder) for one in (reference, *others)}}
-    told |= {"methods": [asdict(one) for one in found.methods], "rows": [asdict(row) for row in found.rows]}
+    told |= {"methods": [_told(one) for one in found.methods], "rows": [asdict(row) for row in found.rows]}
     put_json(found.folder / "compare.json", told)
     put_text(found.folder / "compare.csv", report.overlay_csv(found.rows))
     shown = _shown(found)
@@ -301,6 +301,13 @@ def _write(found: Overlay, reference: Draws, others: Sequence[Draws], seconds: f
         title += f"; the {len(shown)} of {len(reference.columns)} columns that differ most"
     put_picture(found.folder / "overlay", report.overlay_picture(draws, labels, title=title))
     put_provenance(found.folder, seconds=seconds, facts={"folders": told["folders"], "draws": found.draws})
+
+
+def _told(one: Apart) -> dict[str, Any]:
+    """A method for programs, each pair of numbers with its names."""
+    pairs = {"c2st": one.c2st, "mmd2": one.mmd2, "mean_shift": one.shift, "sd_ratio": one.ratio}
+    named = {name: {"mean": mean, "worst": worst} for name, (mean, worst) in pairs.items()}
+    return {"method": one.method, **named, "farthest": dict(zip(("mean_shift", "sd_ratio"), one.farthest, strict=True))}
 
 
 def _shown(found: Overlay) -> list[str]:

@@ -15,7 +15,7 @@ from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted({*(ROOT / "configs").glob("*.yaml")} - {ROOT / "configs" / "benchmark.yaml"})
 
 
 def simulator(name: str) -> ModuleType:

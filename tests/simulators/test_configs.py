@@ -6,7 +6,14 @@ from sbiwb.workflow.check import check
 from sbiwb.workflow.project import open_project
 from tests.simulators.loaded import CONFIGS
 
-DATA_SETS = {"influenza": {"outbreak": 1}, "lynx_hare": {"hudson_bay": 1}, "choice": {"people": 28}, "noisy_sine": {"places": 33}}
+DATA_SETS = {
+    "influenza": {"outbreak": 1},
+    "lynx_hare": {"hudson_bay": 1},
+    "choice": {"people": 28},
+    "noisy_sine": {"places": 33},
+    "sine_line": {"sine": 1},
+    "sine_network": {"sine": 1},
+}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -156,7 +156,7 @@ def test_two_moons_density_is_that_of_its_data():
 
 
 def test_two_moons_density_is_zero_behind_the_crescent():
-    assert density(moons, moons.centre(np.array([0.3, -0.5])) + [0.2, 0.0], theta=[[0.3, -0.5]])[0] == -np.inf
+    assert density(moons, moons.centre(np.array([0.3, -0.5])) + np.array([0.2, 0.0]), theta=[[0.3, -0.5]])[0] == -np.inf
 
 
 # SLCP with distractors

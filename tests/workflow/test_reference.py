@@ -160,7 +160,7 @@ BAD = ("warmup=0", "step=0.002", "chains=4", "thin=1")
 
 def test_chains_that_have_not_mixed_do_not_pass_and_are_written_nevertheless(likely):
     found = find(likely, "metropolis", *BAD, draws=400)
-    with pytest.raises(GateFailed, match="metropolis on seen: .*more"):
+    with pytest.raises(GateFailed, match=r"metropolis on seen: .*more"):
         check_reference(found)
     assert any("have not converged" in one for one in found.warnings)
     assert theta_of(found).shape == (400,)
@@ -264,6 +264,4 @@ def test_a_density_alone_is_not_simulated_from(banana):
 def test_a_density_alone_takes_no_observation(banana):
     project = banana.open()
     with pytest.raises(ConfigError, match=r"is a density by itself  Leave out --observation"):
-        reference(
-            project, ("x", Observation(file="seen.csv"), banana.folder), method_of("metropolis", ()), Recorder(), draws=10, seed=0
-        )
+        reference(project, ("x", Observation(file="seen.csv"), banana.folder), method_of("metropolis", ()), Recorder(), draws=10, seed=0)
