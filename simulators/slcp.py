@@ -2,8 +2,8 @@ r"""Simple likelihood, complex posterior: four draws of a normal in the plane, w
 
     x_1, ..., x_4 ~ N(m, S),  m = (t1, t2),  S = [[s1², rho s1 s2], [rho s1 s2, s2²]],  s1 = t3²,  s2 = t4²,  rho = tanh(t5)
 
-with theta = (t1, ..., t5). The squares forget the signs of t3 and t4. `distracted` hides the eight numbers among 92 that say nothing of theta:
-one point of a mixture of 20 Student t distributions with two degrees of freedom, the columns of all in a fixed random order.
+with theta = (t1, ..., t5). The squares forget the signs of t3 and t4. `distracted` hides the eight numbers among 92 that say nothing of
+theta: one point of a mixture of 20 Student t distributions with two degrees of freedom, the columns of all in a fixed random order.
 
 References:
     Papamakarios, Sterratt & Murray (2019), Sequential Neural Likelihood, https://arxiv.org/abs/1805.07226
@@ -64,7 +64,7 @@ def distracted(theta, *, rng):
 
 @cache
 def distractors():
-    """The law of what distracts, the benchmark's own, from numpy's seed 42: centres (20, 92), Cholesky factors (20, 92, 92), order (100,)."""
+    """The law of what distracts, the benchmark's own, from numpy's seed 42: centres (20, 92), factors (20, 92, 92), order (100,)."""
     rng = np.random.RandomState(SEED)
     centres = np.array([15 * rng.normal(size=DISTRACTING) for _ in range(PARTS)])
     factors = [np.tril(rng.normal(size=(DISTRACTING, DISTRACTING))) + np.diag(np.exp(rng.normal(size=DISTRACTING))) for _ in range(PARTS)]

@@ -1,6 +1,7 @@
 """Lotka-Volterra: prey and predators seen ten times with lognormal noise. Time and numbers without units, rates per time.
 
-    dX/dt = alpha X - beta X Y,  dY/dt = -gamma Y + delta X Y,  X(0) = 30, Y(0) = 1;   log x_k ~ N(log X(2.1 k), 0.1²),  y_k alike, k = 0, ..., 9
+    dX/dt = alpha X - beta X Y,  dY/dt = -gamma Y + delta X Y,  X(0) = 30, Y(0) = 1
+    log x_k ~ N(log X(2.1 k), 0.1²),  y_k alike,  k = 0, ..., 9
 
 References:
     Lotka (1920), https://doi.org/10.1073/pnas.6.7.410
