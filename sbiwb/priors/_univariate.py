@@ -122,8 +122,8 @@ class Univariate(Distribution):
     def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             slope = np.exp(-0.5 * z**2 - HALF_LOG_2PI - self.log_density(self.from_normal(z)))
-        cut = (np.abs(z) > LARGEST_Z) & (type(self).from_z is Univariate.from_z)  # a map in closed form goes on
-        return gradient * np.where(np.isfinite(slope) & ~cut, slope, 0.0)
+            cut = (np.abs(z) > LARGEST_Z) & (type(self).from_z is Univariate.from_z)  # a map in closed form goes on
+            return gradient * np.where(np.isfinite(slope) & ~cut, slope, 0.0)
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
         p, q = np.maximum(u, SMALLEST_U), np.maximum(1 - u, SMALLEST_U)

