@@ -27,6 +27,7 @@ class HamiltonianConfig(MarkovChain):
     """Options of every Hamiltonian method."""
 
     NEEDS: ClassVar[str] = "gradient"
+    THIN: ClassVar[int] = 1  # where `thin` is null
 
     chains: Count = Field(4, ge=1, le=1000, description="Chains, one after the other.")
     warmup: Count = Field(500, ge=0, description="Trajectories of each chain that are thrown away, in which step and masses are tuned.")
@@ -36,7 +37,7 @@ class HamiltonianConfig(MarkovChain):
         self, name: str, kernel: Callable[[Any, Potential], Any], target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
     ) -> Reference:
         """`draws` draws, chain by chain, of the kernel that `kernel(pyro.infer.mcmc, potential)` makes anew for each chain."""
-        begin, thin = starts(target, self.start, self.chains, rng), self.thin or 1
+        begin, thin = starts(target, self.start, self.chains, rng), self.thin or self.THIN
         if not has_gradient(target, begin):
             raise DataError(
                 "the log-density has no finite gradient at the starts of the chains",

@@ -6,7 +6,7 @@ refused by its change of energy. Masses (a dense matrix, from the covariance of 
 Warning: after tuning, time is measured where the posterior looks like a standard normal. There a quarter of a turn, pi / 2, makes the
 end independent of the beginning, but half a turn only mirrors it, so that chains of one length can keep their distance from the centre
 for ever (with masses a little off: half of a variance, measured). The time is therefore drawn anew for each trajectory, uniformly from
-0 to twice `length`. Draws are nearly independent, so thin is 1 by default.
+0 to twice `length`. Draws are nearly independent, but a refused trajectory leaves its beginning twice, so thin is 2 by default.
 
 References:
     Neal 2011, MCMC using Hamiltonian dynamics, https://arxiv.org/abs/1206.1901
@@ -16,7 +16,7 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from sbiwb.references._pyro import HamiltonianConfig, Potential
 
 class Config(HamiltonianConfig):
     """Options of HMC."""
+
+    THIN: ClassVar[int] = 2
 
     length: float = Field(math.pi / 2, gt=0, description="Mean time of a trajectory, about as many sd of the posterior as it travels.")
     most_steps: Count = Field(100, ge=1, le=100_000, description="Leapfrog steps after which a trajectory ends anyhow.")

@@ -18,7 +18,7 @@ METHODS = {
     "analytic": {},
     "ensemble": {},
     "hmc": {},
-    "importance": {"proposal": "map", "width": 1.2},
+    "importance": {"proposal": "map", "width": 1.1, "proposals": 1_000_000},
     "metropolis": {},
     "nuts": {},
     "vi": {"family": "full_rank"},
