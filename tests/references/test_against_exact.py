@@ -61,7 +61,7 @@ def test_every_method_has_a_case():
     assert sorted(METHODS) == references.family.names()
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", [kind for kind in METHODS if kind not in ("hmc", "nuts")])  # those take half a minute each
 def test_linear_regression(kind):
     check(linear_regression, kind, 4_000)
 

@@ -66,7 +66,7 @@ def test_the_likelihood_has_its_mode_and_curvature_where_the_closed_form_says(as
 def test_every_road_leads_to_the_closed_form(method, asked):
     theta = family.parse(ROADS[method]).run(asked, 1_500, np.random.default_rng(0), Recorder()).theta
     assert (theta.mean(0) - MEAN) / SD == pytest.approx([0, 0], abs=0.1)
-    assert theta.std(0) / SD == pytest.approx([1, 1], abs=0.05)
+    assert theta.std(0) / SD == pytest.approx([1, 1], abs=0.08)
 
 
 @pytest.mark.slow
