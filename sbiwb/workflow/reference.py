@@ -209,7 +209,8 @@ def _written(
     project: Project, data: DataSets, method: Any, found: Sequence[Reference], reporter: Reporter, *, seed: int, seconds: float
 ) -> Referenced:
     folder = _folder(project, method, data)
-    write_config(project)
+    if not project.run.config.is_file():  # that of a trained run stays as it was trained
+        write_config(project)
     theta = np.stack([one.theta for one in found])
     told, facts, warnings = [], {}, []
     for label, one in zip(data.labels, found, strict=True):
