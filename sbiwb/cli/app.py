@@ -81,6 +81,9 @@ Settings = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the run folders.", envvar="SBIWB_RUNS")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew on the same simulations; the training before is set aside.")]
+GroupBy = Annotated[str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")]
+Column = Annotated[list[str], typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable.")]
+Context = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")]
 RUNS = Path("runs")
 
 
@@ -243,9 +246,9 @@ def sample(
     runs: Runs = RUNS,
     draws: Annotated[int, typer.Option(min=2, help="Posterior draws for each data set.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Root of the draws.")] = 0,
-    group_by: Annotated[str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")] = "",
-    column: Annotated[list[str], typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable.")] = [],  # noqa: B006
-    context: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")] = [],  # noqa: B006
+    group_by: GroupBy = "",
+    column: Column = [],  # noqa: B006
+    context: Context = [],  # noqa: B006
     refine: Annotated[
         Refine | None, typer.Option("--refine", help="Repair the draws by the simulator file's log_likelihood, where they need it.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sbiwb.cli.app import RUNS, ConfigPath, Runs, Settings, _open, _reporter, app
+from sbiwb.cli.app import RUNS, Column, ConfigPath, Context, GroupBy, Runs, Settings, _open, _reporter, app
 
 
 @app.command()
@@ -24,9 +24,9 @@ def reference(
     runs: Runs = RUNS,
     draws: Annotated[int, typer.Option(min=2, help="Draws for each data set.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Root of all random numbers.")] = 0,
-    group_by: Annotated[str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")] = "",
-    column: Annotated[list[str], typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable.")] = [],  # noqa: B006
-    context: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")] = [],  # noqa: B006
+    group_by: GroupBy = "",
+    column: Column = [],  # noqa: B006
+    context: Context = [],  # noqa: B006
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Exit with 3 when the draws are not known to be right.")] = True,
 ) -> None:
     """Draw from the exact posterior of real observations, by its likelihood or in closed form."""

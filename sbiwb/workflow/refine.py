@@ -16,6 +16,7 @@ from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.errors import DataError
 from sbiwb.files import put_json
 from sbiwb.posterior import Posterior
+from sbiwb.references._pareto import TRUSTED_K
 from sbiwb.seeds import generator, place
 from sbiwb.workflow.observe import DataSets
 from sbiwb.workflow.project import Project
@@ -23,7 +24,6 @@ from sbiwb.workflow.target import log_likelihood, target_of
 from sbiwb.workflow.written import finite
 
 How = Literal["importance", "nuts"]
-TRUSTED_K = 0.7
 GOOD = 0.95  # efficiency of weights above which draws are the posterior already
 LEAST_PROPOSALS, MOST_PROPOSALS = 200_000, 3_200_000
 A_DRAW = 20  # proposals for each draw at least

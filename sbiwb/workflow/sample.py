@@ -147,8 +147,6 @@ def _sample_one(
     predicted, told = predicted_of(project, data, theta, seed, reporter)
     warnings += told
     folder = project.run.sample(data.name)
-    (folder / "epistemic.png").unlink(missing_ok=True)
-    (folder / "epistemic.svg").unlink(missing_ok=True)
     about = {"run": project.run.name, "data_hash": project.data_hash, "weights": weights_hash(project.run), "seed": str(seed)}
     write(project, drawn, rows, folder, reporter, about=about, warnings=warnings, unlike=unlike, predicted=predicted)
     (folder / "refined.json").unlink(missing_ok=True)

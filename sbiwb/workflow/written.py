@@ -24,7 +24,7 @@ from sbiwb.workflow.predict import Simulations, predictive_picture
 from sbiwb.workflow.project import Project
 
 PRIOR_DRAWS = 20_000
-OWN_PICTURES = ("forest", "pairs", "predictive")
+OWN_PICTURES = ("forest", "pairs", "predictive", "epistemic")
 
 
 @dataclass(frozen=True)
