@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sbiwb.posterior import Posterior
-    from sbiwb.workflow.posterior import load_posterior
+    from sbiwb.project.trained import load_posterior
 
 __version__ = "0.1.0"
 __all__ = ["Posterior", "__version__", "load_posterior"]
@@ -19,7 +19,7 @@ __all__ = ["Posterior", "__version__", "load_posterior"]
 def __getattr__(name: str) -> Any:
     """Loads torch only when something of it is asked for."""
     if name == "load_posterior":
-        from sbiwb.workflow.posterior import load_posterior
+        from sbiwb.project.trained import load_posterior
 
         return load_posterior
     if name == "Posterior":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -142,7 +142,9 @@ class Trained(Protocol):
     likelihood: bool
     gives: str
 
-    def __call__(self, z: Tensor, inputs: Mapping[str, tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, z: Tensor, inputs: Mapping[str, tuple[Tensor, Tensor | None]]
+    ) -> tuple[Tensor, Tensor]:
         """What training maximises, and P penalties that it adds to the loss.
 
         In training (B,), or (M, B) where z and inputs have the M members in front; in evaluation (B,), the mixture of all, no penalty.
@@ -178,7 +180,9 @@ class SeriesTransform(ABC):
 class Executor(Protocol):
     """Runs tasks somewhere; resuming is not its business."""
 
-    def run(self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+    def run(
+        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
         """(task, result) in order of completion; `result` is an exception where the task failed. `work` is importable, tasks JSON."""
         ...
 
@@ -248,7 +252,9 @@ class ReferenceMethod(Protocol):
 
     NEEDS: str
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` draws; the same generator gives the same draws.
 
         Raises:
@@ -294,7 +300,9 @@ class Ticker(Protocol):
 class Reporter(Protocol):
     """Where workflow functions tell how far they are; the command line shows it, tests stay silent."""
 
-    def task(self, name: str, total: int, *, unit: str, done: int = 0) -> AbstractContextManager[Ticker]: ...
+    def task(
+        self, name: str, total: int, *, unit: str, done: int = 0
+    ) -> AbstractContextManager[Ticker]: ...
 
     def say(self, text: str) -> None: ...
 
@@ -315,3 +323,14 @@ class Tracker(Protocol):
     def close(self, *, finished: bool) -> None:
         """Ends; `finished` is False where training was stopped or failed and may go on later."""
         ...
+
+
+class Silent:
+    """The reporter of the processes that only compute."""
+
+    def say(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+    def task(self, name: str, total: int, *, unit: str, done: int = 0) -> Any:
+        return nullcontext(self)
+
+    def advance(self, n: int = 1, **facts: object) -> None: ...

@@ -22,4 +22,6 @@ def imported(module: str, *, extra: str, where: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"needs a package: {error}", where=where, todo=f'pip install "sbiwb[{extra}]"') from error
+        raise ConfigError(
+            f"needs a package: {error}", where=where, todo=f'pip install "sbiwb[{extra}]"'
+        ) from error

@@ -14,7 +14,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 
@@ -35,14 +43,21 @@ class Options(BaseModel):
 
 def _detail(model: type[BaseModel], problem: Any) -> InitErrorDetails:
     """The problem as it was, except that an unknown key of `model` itself names the known ones."""
-    detail: InitErrorDetails = {"type": problem["type"], "loc": problem["loc"], "input": problem["input"], "ctx": problem.get("ctx", {})}
+    detail: InitErrorDetails = {
+        "type": problem["type"],
+        "loc": problem["loc"],
+        "input": problem["input"],
+        "ctx": problem.get("ctx", {}),
+    }
     if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
         known = [field.alias or name for name, field in model.model_fields.items()]
         near = difflib.get_close_matches(str(problem["loc"][0]), known, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
         detail["type"] = PydanticCustomError("unknown_key", "unknown key; {hint}", {"hint": hint})
     elif not _is_builtin(problem["type"]):
-        detail["type"] = PydanticCustomError(problem["type"], _escaped(problem["msg"]), problem.get("ctx"))
+        detail["type"] = PydanticCustomError(
+            problem["type"], _escaped(problem["msg"]), problem.get("ctx")
+        )
     return detail
 
 
@@ -69,7 +84,9 @@ Count = Annotated[int, BeforeValidator(_whole)]
 class Part(Options):
     """Options of one part; a concrete `Config` adds its fields and `build`."""
 
-    kind: str = Field("", description="Name of the part: a file of its family, or a path to a Python file.")
+    kind: str = Field(
+        "", description="Name of the part: a file of its family, or a path to a Python file."
+    )
 
 
 class Family:
@@ -91,17 +108,25 @@ class Family:
     def names(self) -> list[str]:
         """Kinds that ship with the package, in alphabetical order."""
         folder = importlib.import_module(self.package).__path__
-        return sorted(found.name for found in pkgutil.iter_modules(folder) if not found.name.startswith("_"))
+        return sorted(
+            found.name for found in pkgutil.iter_modules(folder) if not found.name.startswith("_")
+        )
 
     def module(self, kind: str) -> ModuleType:
         """The module of a kind; a kind ending in `.py` is a path."""
-        return _load_file(Path(kind)) if kind.endswith(".py") else importlib.import_module(f"{self.package}.{kind}")
+        return (
+            _load_file(Path(kind))
+            if kind.endswith(".py")
+            else importlib.import_module(f"{self.package}.{kind}")
+        )
 
     def config(self, kind: str) -> type[Part]:
         """The `Config` class of a kind."""
         module = self.module(kind)
         if not hasattr(module, "Config"):
-            raise PydanticCustomError("no_config", "'{kind}' defines no class Config", {"kind": kind})
+            raise PydanticCustomError(
+                "no_config", "'{kind}' defines no class Config", {"kind": kind}
+            )
         return module.Config
 
     def parse(self, value: Any, folder: Path | None = None) -> Part:
@@ -110,9 +135,15 @@ class Family:
             return value
         options = {"kind": value} if isinstance(value, str) else value
         if not isinstance(options, dict):
-            raise PydanticCustomError("part", "expected the name of a {noun} or a mapping with 'kind'", {"noun": self.noun})
+            raise PydanticCustomError(
+                "part",
+                "expected the name of a {noun} or a mapping with 'kind'",
+                {"noun": self.noun},
+            )
         kind = self._checked(options.get("kind", self.default), folder)
-        return self.config(kind).model_validate({**options, "kind": kind}, context={"folder": folder})
+        return self.config(kind).model_validate(
+            {**options, "kind": kind}, context={"folder": folder}
+        )
 
     def _checked(self, kind: Any, folder: Path | None) -> str:
         if isinstance(kind, str) and kind.endswith(".py"):
@@ -120,7 +151,9 @@ class Family:
         names = self.names()
         if kind is None:
             raise PydanticCustomError(
-                "missing_kind", "a {noun} needs 'kind'; one of {names}", {"noun": self.noun, "names": ", ".join(names)}
+                "missing_kind",
+                "a {noun} needs 'kind'; one of {names}",
+                {"noun": self.noun, "names": ", ".join(names)},
             )
         if kind not in names:
             near = difflib.get_close_matches(str(kind), names, 1)
@@ -139,7 +172,9 @@ class Family:
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
             lambda value, info: self.parse(value, (info.context or {}).get("folder")),
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.model_dump(mode="json")),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda part: part.model_dump(mode="json")
+            ),
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
@@ -147,12 +182,18 @@ class Family:
         choices = []
         for name in self.names():
             options = self.config(name).model_json_schema()
-            options["properties"]["kind"] = {"const": name, "description": (self.module(name).__doc__ or "").strip().split("\n")[0]}
+            options["properties"]["kind"] = {
+                "const": name,
+                "description": (self.module(name).__doc__ or "").strip().split("\n")[0],
+            }
             options.pop("title", None)
             if name != self.default:
                 options.setdefault("required", []).append("kind")
             choices.append(options)
-        return {"anyOf": [{"type": "string", "enum": self.names()}, *choices], "description": f"A {self.noun}."}
+        return {
+            "anyOf": [{"type": "string", "enum": self.names()}, *choices],
+            "description": f"A {self.noun}.",
+        }
 
 
 def _existing(path: Path) -> str:
@@ -169,7 +210,10 @@ def map_files(value: Any, change: Callable[[str], str]) -> Any:
     if not isinstance(value, dict):
         return value
     is_file = isinstance(value.get("kind"), str) and value["kind"].endswith(".py")
-    return {key: change(item) if is_file and key == "kind" else map_files(item, change) for key, item in value.items()}
+    return {
+        key: change(item) if is_file and key == "kind" else map_files(item, change)
+        for key, item in value.items()
+    }
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -188,17 +232,27 @@ def _load_file(path: Path) -> ModuleType:
             raise PydanticCustomError(
                 "broken_part",
                 "'{path}' cannot be imported: {error}",
-                {"path": str(path), "error": f"{type(error).__name__}: {error}{_line(error, path)}"},
+                {
+                    "path": str(path),
+                    "error": f"{type(error).__name__}: {error}{_line(error, path)}",
+                },
             ) from error
     return sys.modules[name]
 
 
 def _line(error: BaseException, path: Path) -> str:
     """` (line 3)` of the part's file, where its traceback says so; a syntax error says it itself."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == path
+    ]
     return f" (line {lines[-1]})" if lines else ""
 
 
 def describe(family: Family) -> Sequence[tuple[str, str, type[Part]]]:
     """(kind, first sentence of its file, Config) of every part, for `sbiwb parts`."""
-    return [(name, (family.module(name).__doc__ or "").strip().split("\n")[0], family.config(name)) for name in family.names()]
+    return [
+        (name, (family.module(name).__doc__ or "").strip().split("\n")[0], family.config(name))
+        for name in family.names()
+    ]

@@ -9,9 +9,11 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,9 @@ def put(path: Path, data: bytes) -> None:
 
 
 def _discard(path: Path) -> None:
-    with contextlib.suppress(OSError):  # the folder itself may be what failed; the error on its way up says so
+    with contextlib.suppress(
+        OSError
+    ):  # the folder itself may be what failed; the error on its way up says so
         path.unlink(missing_ok=True)
 
 
@@ -101,12 +105,18 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except ValueError as error:
-        raise CorruptFile(f"is not JSON ({error})", where=path, todo="Delete it and run the same command again.") from error
+        raise CorruptFile(
+            f"is not JSON ({error})", where=path, todo="Delete it and run the same command again."
+        ) from error
     except OSError as error:
         raise DiskError.of(error, path) from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         found = value.get("format") if isinstance(value, dict) else None
-        raise CorruptFile(f"has format {found!r}, this version reads format {FORMAT}", where=path, todo="Install the sbiwb that wrote it.")
+        raise CorruptFile(
+            f"has format {found!r}, this version reads format {FORMAT}",
+            where=path,
+            todo="Install the sbiwb that wrote it.",
+        )
     return value
 
 
@@ -121,7 +131,17 @@ def stable_hash(value: Any) -> str:
 
 def remove_orphans(folder: Path, older_than_s: float = 3600) -> int:
     """Removes temporary files that killed processes left behind; says how many."""
-    orphans = [path for path in folder.glob(".*.tmp") if time.time() - path.stat().st_mtime > older_than_s]
+    orphans = [
+        path for path in folder.glob(".*.tmp") if time.time() - path.stat().st_mtime > older_than_s
+    ]
     for path in orphans:
         _discard(path)
     return len(orphans)
+
+
+def finite(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, None for floats that are not finite: JSON has no numbers for them."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in facts.items()
+    }

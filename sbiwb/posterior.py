@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         gives: str
 
         def eval(self) -> object: ...
-        def summarise(self, inputs: dict[str, tuple[torch.Tensor, torch.Tensor | None]]) -> torch.Tensor: ...
+        def summarise(
+            self, inputs: dict[str, tuple[torch.Tensor, torch.Tensor | None]]
+        ) -> torch.Tensor: ...
 
 
 CHUNK_DRAWS = 4096  # a flat call over hundreds of thousands of draws leaves the cache and is slower
@@ -126,31 +128,45 @@ class Posterior:
             return self._drawn(self.networks[0], read, n, rng)
         count = _count(read)
         draws = np.empty((count, n, len(self.columns)))
-        chosen = rng.choice(len(self.networks), (count, n), p=self.shares)  # for each data set by itself
+        chosen = rng.choice(
+            len(self.networks), (count, n), p=self.shares
+        )  # for each data set by itself
         for which, network in enumerate(self.networks):
             wanted = (chosen == which).sum(1)
             found = self._drawn(network, read, int(wanted.max(initial=0)), rng)
             draws[chosen == which] = found[np.arange(found.shape[1]) < wanted[:, None]]
         return draws
 
-    def sample_each(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> Iterator[np.ndarray]:
+    def sample_each(
+        self, x: Any, n: int, rng: np.random.Generator | int | None = None
+    ) -> Iterator[np.ndarray]:
         """Draws of each of the W networks by itself, (N, n, D) float64 each; arguments as in `sample`."""
         rng, read = np.random.default_rng(rng), self.read(x)
         return (self._drawn(network, read, n, rng) for network in self.networks)
 
     def sample_torch(
-        self, x: Any, n: int, rng: np.random.Generator | int | None = None, *, dtype: torch.dtype = torch.float64
+        self,
+        x: Any,
+        n: int,
+        rng: np.random.Generator | int | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
     ) -> torch.Tensor:
         """The draws of `sample` as a tensor (N, n, D) on the network's device."""
         return torch.as_tensor(self.sample(x, n, rng), dtype=dtype, device=self.device)
 
-    def sample_xarray(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> xarray.Dataset:
+    def sample_xarray(
+        self, x: Any, n: int, rng: np.random.Generator | int | None = None
+    ) -> xarray.Dataset:
         """The draws of `sample` as a Dataset: a variable a parameter, (data_set, draw) or, vector-valued, (data_set, draw, NAME_dim_0)."""
         import xarray
 
         draws = self.sample(x, n, rng)
         coordinates = {"data_set": np.arange(len(draws)), "draw": np.arange(n)}
-        found = {name: _labelled(name, values, self.units.get(name, "")) for name, values in self._by_name(draws).items()}
+        found = {
+            name: _labelled(name, values, self.units.get(name, ""))
+            for name, values in self._by_name(draws).items()
+        }
         return xarray.Dataset(found, coords=coordinates)
 
     def log_prob(self, theta: Any, x: Any) -> np.ndarray:
@@ -169,16 +185,25 @@ class Posterior:
         self._check_density()
         theta, read = self._stacked(theta), self.read(x)
         count = _count(read)
-        if theta.shape[0] != count or theta.shape[-1] != len(self.columns) or theta.ndim not in (2, 3):
+        if (
+            theta.shape[0] != count
+            or theta.shape[-1] != len(self.columns)
+            or theta.ndim not in (2, 3)
+        ):
             raise DataError(
                 f"theta has shape {theta.shape}; expected (N, D) or (N, S, D) with N = {count}, D = {len(self.columns)}",
                 where="log_prob",
                 todo="One row of theta, or S rows, for each data set.",
             )
-        found = [self._density(network, theta, read) + _log(share) for network, share in zip(self.networks, self.shares, strict=True)]
+        found = [
+            self._density(network, theta, read) + _log(share)
+            for network, share in zip(self.networks, self.shares, strict=True)
+        ]
         return found[0] if len(found) == 1 else np.logaddexp.reduce(found)
 
-    def log_prob_torch(self, theta: Any, x: Any, *, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    def log_prob_torch(
+        self, theta: Any, x: Any, *, dtype: torch.dtype = torch.float64
+    ) -> torch.Tensor:
         """The densities of `log_prob` as a tensor (N,) or (N, S) on the network's device, without gradients."""
         return torch.as_tensor(self.log_prob(theta, x), dtype=dtype, device=self.device)
 
@@ -188,13 +213,23 @@ class Posterior:
 
         density = self.log_prob(theta, x)
         dimensions = ("data_set", "draw")[: density.ndim]
-        coordinates = {name: np.arange(size) for name, size in zip(dimensions, density.shape, strict=True)}
-        return xarray.DataArray(density, coordinates, dimensions, name="log_prob", attrs={"units": "nats"})
+        coordinates = {
+            name: np.arange(size) for name, size in zip(dimensions, density.shape, strict=True)
+        }
+        return xarray.DataArray(
+            density, coordinates, dimensions, name="log_prob", attrs={"units": "nats"}
+        )
 
     def strange(self, x: Any) -> list[str]:
         """Sentences about values in x that no training simulation had."""
         columns = self.read(x)
-        return list(dict.fromkeys(sentence for adapter in self.inputs.values() for sentence in adapter.outside(columns)))
+        return list(
+            dict.fromkeys(
+                sentence
+                for adapter in self.inputs.values()
+                for sentence in adapter.outside(columns)
+            )
+        )
 
     def features(self, x: Any) -> np.ndarray:
         """What the summary networks make of the N data sets in x, (N, H); of several networks, the first."""
@@ -211,9 +246,19 @@ class Posterior:
         places = _places(self.columns)
         missing = [name for name in places if name not in theta]
         if missing:
-            raise DataError(f"no parameter {', '.join(missing)}", where="theta", todo=f"Give each of {', '.join(places)}.")
+            raise DataError(
+                f"no parameter {', '.join(missing)}",
+                where="theta",
+                todo=f"Give each of {', '.join(places)}.",
+            )
         columns = {name: _float64(theta[name]) for name in places}
-        return np.concatenate([values[..., None] if isinstance(places[name], int) else values for name, values in columns.items()], axis=-1)
+        return np.concatenate(
+            [
+                values[..., None] if isinstance(places[name], int) else values
+                for name, values in columns.items()
+            ],
+            axis=-1,
+        )
 
     def _check_density(self) -> None:
         if self.gives != "joint":
@@ -223,11 +268,16 @@ class Posterior:
                 todo="Use model.inference: {kind: nsf} for a posterior density.",
             )
 
-    def _drawn(self, network: Network, read: Columns, n: int, rng: np.random.Generator) -> np.ndarray:
+    def _drawn(
+        self, network: Network, read: Columns, n: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """Draws of one network, (N, n, D)."""
         features = self._features(network, read)
         draws = np.empty((len(features), n, len(self.columns)))
-        pieces = ((where, rng.standard_normal(draws[where].shape, dtype=np.float32)) for where in _blocks(len(features), n))
+        pieces = (
+            (where, rng.standard_normal(draws[where].shape, dtype=np.float32))
+            for where in _blocks(len(features), n)
+        )
 
         def fill(piece: tuple[tuple[slice, slice], np.ndarray]) -> None:
             where, noise = piece
@@ -244,7 +294,9 @@ class Posterior:
         density = np.empty(len(flat))
 
         def fill(piece: slice) -> None:
-            density[piece] = self._log_prob(network, flat[piece], features[np.arange(piece.start, piece.stop) // each])
+            density[piece] = self._log_prob(
+                network, flat[piece], features[np.arange(piece.start, piece.stop) // each]
+            )
 
         _each(fill, iter(_pieces(len(flat), CHUNK_DRAWS)), self.threads)
         return density.reshape(theta.shape[:-1])
@@ -254,13 +306,23 @@ class Posterior:
         """Summaries of all data sets, (N, H)."""
         network.eval()
         rows = _rows(_count(read), CHUNK_ROWS)
-        return torch.cat([self._summarise(network, {name: take(values, piece) for name, values in read.items()}) for piece in rows])
+        return torch.cat(
+            [
+                self._summarise(
+                    network, {name: take(values, piece) for name, values in read.items()}
+                )
+                for piece in rows
+            ]
+        )
 
     def _summarise(self, network: Network, x: Columns) -> torch.Tensor:
         tensors = {}
         for name, adapter in self.inputs.items():
             values, mask = adapter.apply(x)
-            tensors[name] = (_tensor(values, self.device), None if mask is None else _tensor(mask, self.device))
+            tensors[name] = (
+                _tensor(values, self.device),
+                None if mask is None else _tensor(mask, self.device),
+            )
         return network.summarise(tensors)
 
     @torch.no_grad()
@@ -274,7 +336,12 @@ class Posterior:
         inside = np.isfinite(jacobian)
         z = np.zeros_like(theta)
         z[inside] = self.theta_map.forward(theta[inside])
-        log_q = network.log_prob(_tensor(z.astype(np.float32), self.device), features).double().cpu().numpy()
+        log_q = (
+            network.log_prob(_tensor(z.astype(np.float32), self.device), features)
+            .double()
+            .cpu()
+            .numpy()
+        )
         return np.where(inside, log_q + jacobian, -np.inf)
 
 
@@ -296,14 +363,18 @@ def _places(columns: Sequence[str]) -> dict[str, int | list[int]]:
     return places
 
 
-def _labelled(name: str, values: np.ndarray, unit: str) -> tuple[list[str], np.ndarray, dict[str, str]]:
+def _labelled(
+    name: str, values: np.ndarray, unit: str
+) -> tuple[list[str], np.ndarray, dict[str, str]]:
     """Dimensions, values and attributes of one variable of a Dataset."""
     inner = [f"{name}_dim_0"] * (values.ndim - 2)
     return ["data_set", "draw", *inner], values, {"units": unit} if unit else {}
 
 
 def _float64(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, np.float64)
+    return np.asarray(
+        values.detach().cpu() if isinstance(values, torch.Tensor) else values, np.float64
+    )
 
 
 def _tensor(array: np.ndarray, device: str) -> torch.Tensor:

@@ -28,7 +28,9 @@ class Ragged:
         """Joins a list of arrays (M_i, *item)."""
         parts = [np.asarray(array) for array in arrays]
         lengths = [len(part) for part in parts]
-        return cls(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        return cls(
+            np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -43,7 +45,11 @@ class Ragged:
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Ragged:
         """The arrays at `rows`, in that order."""
-        return Ragged.of([self[int(row)] for row in rows]) if len(rows) else Ragged(self.values[:0], np.zeros(1, np.int64))
+        return (
+            Ragged.of([self[int(row)] for row in rows])
+            if len(rows)
+            else Ragged(self.values[:0], np.zeros(1, np.int64))
+        )
 
     def padded(self, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Zero-padded values (N, M, *item) and the mask of true members (N, M)."""
@@ -67,7 +73,9 @@ def as_ragged(variable: Variable) -> Ragged:
     if isinstance(variable, Ragged):
         return variable
     n, m = variable.shape[:2]
-    return Ragged(variable.reshape(n * m, *variable.shape[2:]), np.arange(n + 1, dtype=np.int64) * m)
+    return Ragged(
+        variable.reshape(n * m, *variable.shape[2:]), np.arange(n + 1, dtype=np.int64) * m
+    )
 
 
 def join(parts: Sequence[Variable]) -> Variable:
@@ -78,7 +86,10 @@ def join(parts: Sequence[Variable]) -> Variable:
     ragged = [as_ragged(part) for part in parts]
     starts = np.cumsum([0, *(len(part.values) for part in ragged)])
     offsets = [part.offsets[:-1] + start for part, start in zip(ragged, starts, strict=False)]
-    return Ragged(np.concatenate([part.values for part in ragged]), np.concatenate([*offsets, starts[-1:]]).astype(np.int64))
+    return Ragged(
+        np.concatenate([part.values for part in ragged]),
+        np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+    )
 
 
 Columns = Mapping[str, Variable]
@@ -103,7 +114,12 @@ class Pairs:
 
     def take(self, rows: np.ndarray) -> Pairs:
         """The pairs at `rows`, in that order."""
-        return Pairs(*({name: take(column, rows) for name, column in part.items()} for part in (self.theta, self.context, self.x)))
+        return Pairs(
+            *(
+                {name: take(column, rows) for name, column in part.items()}
+                for part in (self.theta, self.context, self.x)
+            )
+        )
 
     @staticmethod
     def join(parts: Sequence[Pairs]) -> Pairs:

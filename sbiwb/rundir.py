@@ -96,7 +96,11 @@ def versions() -> dict[str, str]:
 
 def put_provenance(folder: Path, *, seconds: float, facts: dict[str, Any]) -> None:
     """Writes who made what is in `folder`: versions, host, job, wall time, and the step's own facts (seeds, hashes)."""
-    job = {name: os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ}
+    job = {
+        name: os.environ[name]
+        for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+        if name in os.environ
+    }
     put_json(
         folder / "provenance.json",
         {

@@ -31,7 +31,9 @@ def _handled(signals: tuple[signal.Signals, ...], handler) -> Iterator[None]:
 
 
 def stopped_by(number: int) -> Stopped:
-    return Stopped(f"stopped by {signal.Signals(number).name}", todo="Run the same command again to continue.")
+    return Stopped(
+        f"stopped by {signal.Signals(number).name}", todo="Run the same command again to continue."
+    )
 
 
 @contextmanager
@@ -75,7 +77,10 @@ class Flag:
         if self.signal is not None:
             raise stopped_by(self.signal)
         if self.due:
-            raise Stopped("stopped, for the job's time is nearly over", todo="Run the same command again to continue.")
+            raise Stopped(
+                "stopped, for the job's time is nearly over",
+                todo="Run the same command again to continue.",
+            )
 
 
 @contextmanager

@@ -46,11 +46,17 @@ def simulate(v, a, w, t0, n_trials, *, rng):
 def upper_share(v, a, w):
     """Probability of the upper boundary: (1 - exp(-2 v a w)) / (1 - exp(-2 v a)), and w without drift."""
     c = np.where(np.abs(v * a) < 1e-6, 1e-6, v * a)
-    return np.where(c > 0, _expm1_ratio(-2 * c * w, -2 * c), np.exp(np.minimum(2 * c * (1 - w), 0)) * _expm1_ratio(2 * c * w, 2 * c))
+    return np.where(
+        c > 0,
+        _expm1_ratio(-2 * c * w, -2 * c),
+        np.exp(np.minimum(2 * c * (1 - w), 0)) * _expm1_ratio(2 * c * w, 2 * c),
+    )
 
 
 def _expm1_ratio(above, below):
-    with np.errstate(over="ignore", invalid="ignore"):  # np.where keeps the branch that does not overflow
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # np.where keeps the branch that does not overflow
         return np.expm1(above) / np.expm1(below)
 
 

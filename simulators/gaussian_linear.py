@@ -18,7 +18,9 @@ def simulate(theta, *, rng):
 
 def log_likelihood(x, *, theta):
     """log p(x | theta) by torch: x {"x": (D,)}, theta (N, D). Returns (N,)."""
-    return -0.5 * ((x["x"] - theta) ** 2).sum(-1) / VARIANCE - 0.5 * theta.shape[-1] * np.log(2 * np.pi * VARIANCE)
+    return -0.5 * ((x["x"] - theta) ** 2).sum(-1) / VARIANCE - 0.5 * theta.shape[-1] * np.log(
+        2 * np.pi * VARIANCE
+    )
 
 
 def posterior(x, n, rng):

@@ -14,7 +14,9 @@ import numpy as np
 
 STEPS = 100  # a year
 LIMIT = 30.0  # of the logarithm of a population
-SHARES = np.array([1, -(2 ** (1 / 3)), 1]) / (2 - 2 ** (1 / 3))  # of a step, for the three leapfrogs in it
+SHARES = np.array([1, -(2 ** (1 / 3)), 1]) / (
+    2 - 2 ** (1 / 3)
+)  # of a step, for the three leapfrogs in it
 
 
 def simulate(alpha, beta, gamma, delta, hare0, lynx0, sigma_hare, sigma_lynx, *, rng, years):
@@ -24,7 +26,10 @@ def simulate(alpha, beta, gamma, delta, hare0, lynx0, sigma_hare, sigma_lynx, *,
     """
     q, p = populations((alpha, beta, gamma, delta), np.log(hare0), np.log(lynx0), years)
     noise = rng.standard_normal((2, *q.shape))
-    return {"hare": np.exp(q + sigma_hare[:, None] * noise[0]), "lynx": np.exp(p + sigma_lynx[:, None] * noise[1])}
+    return {
+        "hare": np.exp(q + sigma_hare[:, None] * noise[0]),
+        "lynx": np.exp(p + sigma_lynx[:, None] * noise[1]),
+    }
 
 
 def populations(rates, q, p, years):

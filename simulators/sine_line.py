@@ -26,7 +26,11 @@ def sine():
 
 def simulate(intercept, slope, *, rng):
     """intercept, slope: arrays (N,). Returns {"y": (N, 20)}."""
-    return {"y": intercept[:, None] + slope[:, None] * PLACES + NOISE * rng.standard_normal((len(slope), len(PLACES)))}
+    return {
+        "y": intercept[:, None]
+        + slope[:, None] * PLACES
+        + NOISE * rng.standard_normal((len(slope), len(PLACES)))
+    }
 
 
 def log_likelihood(x, *, intercept, slope):

@@ -40,8 +40,12 @@ def curve(weights, at):
 def simulate(weights, *, rng, points, hidden, noise):
     """weights: array (N, 3 hidden + 1). Returns {"y": (N, points)}."""
     if weights.shape[1] != 3 * hidden + 1:
-        raise ValueError(f"{hidden} hidden units have {3 * hidden + 1} weights, not {weights.shape[1]}")
-    return {"y": curve(weights, places(points)) + noise * rng.standard_normal((len(weights), points))}
+        raise ValueError(
+            f"{hidden} hidden units have {3 * hidden + 1} weights, not {weights.shape[1]}"
+        )
+    return {
+        "y": curve(weights, places(points)) + noise * rng.standard_normal((len(weights), points))
+    }
 
 
 def log_likelihood(x, *, weights, noise):

@@ -13,7 +13,9 @@ References:
 
 import numpy as np
 
-STEPS_PER_DAY = 20  # of RK4: relative error 3e-7 near the data, 2e-4 at beta 8; stable up to beta of about 55
+STEPS_PER_DAY = (
+    20  # of RK4: relative error 3e-7 near the data, 2e-4 at beta 8; stable up to beta of about 55
+)
 MIN_MEAN = 1e-6  # boys: floor of the mean count
 MIN_PHI_INV = 1e-8  # below it counts are Poisson to every digit
 MAX_RATE = 1e12  # boys: numpy's Poisson refuses rates beyond 9e18
@@ -74,7 +76,9 @@ def log_likelihood(x, *, beta, gamma, phi_inv, population, days):
     size = 1 / phi_inv.clamp(min=MIN_PHI_INV)[:, None]
     counts = x["in_bed"]
     ways = torch.lgamma(counts + size) - torch.lgamma(size) - torch.lgamma(counts + 1)
-    return (ways - size * torch.log1p(mean / size) + counts * (mean.log() - torch.log(mean + size))).sum(-1)
+    return (
+        ways - size * torch.log1p(mean / size) + counts * (mean.log() - torch.log(mean + size))
+    ).sum(-1)
 
 
 def derived(beta, gamma, phi_inv):

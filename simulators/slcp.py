@@ -47,7 +47,9 @@ def log_likelihood(x, *, theta):
     points = seen.reshape(DRAWS, 2) - theta[:, None, :2]
     first = points[..., 0] / s1[:, None]
     second = (points[..., 1] / s2[:, None] - torch.tanh(theta[:, 4:]) * first) / rest[:, None]
-    return -DRAWS * (np.log(2 * np.pi) + torch.log(s1 * s2 * rest)) - 0.5 * (first**2 + second**2).sum(-1)
+    return -DRAWS * (np.log(2 * np.pi) + torch.log(s1 * s2 * rest)) - 0.5 * (
+        first**2 + second**2
+    ).sum(-1)
 
 
 def distracted(theta, *, rng):
@@ -67,7 +69,11 @@ def distractors():
     """The law of what distracts, the benchmark's own, from numpy's seed 42: centres (20, 92), factors (20, 92, 92), order (100,)."""
     rng = np.random.RandomState(SEED)
     centres = np.array([15 * rng.normal(size=DISTRACTING) for _ in range(PARTS)])
-    factors = [np.tril(rng.normal(size=(DISTRACTING, DISTRACTING))) + np.diag(np.exp(rng.normal(size=DISTRACTING))) for _ in range(PARTS)]
+    factors = [
+        np.tril(rng.normal(size=(DISTRACTING, DISTRACTING)))
+        + np.diag(np.exp(rng.normal(size=DISTRACTING)))
+        for _ in range(PARTS)
+    ]
     order = rng.permutation(DISTRACTING + 2 * DRAWS)
     return Distractors(centres, 3 * np.array(factors), order, tuple(np.argsort(order)[: 2 * DRAWS]))
 

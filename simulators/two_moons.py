@@ -36,7 +36,11 @@ def log_likelihood(x, *, theta):
     along, across = theta.sum(-1), theta[:, 1] - theta[:, 0]
     first = x["x"][0] + along.abs() / np.sqrt(2) - SHIFT
     radius = torch.hypot(first, x["x"][1] - across / np.sqrt(2))
-    density = -0.5 * ((radius - RADIUS) / WIDTH) ** 2 - radius.log() - np.log(np.pi * WIDTH * np.sqrt(2 * np.pi))
+    density = (
+        -0.5 * ((radius - RADIUS) / WIDTH) ** 2
+        - radius.log()
+        - np.log(np.pi * WIDTH * np.sqrt(2 * np.pi))
+    )
     return torch.where(first > 0, density, -torch.inf)
 
 
@@ -49,7 +53,9 @@ def posterior(x, n, rng):
     kept = np.empty((0, 2))
     while len(kept) < n:
         angle, radius = rng.uniform(-np.pi / 2, np.pi / 2, 2 * n), rng.normal(RADIUS, WIDTH, 2 * n)
-        moved = np.sqrt(2) * (x["x"] - np.stack([radius * np.cos(angle) + SHIFT, radius * np.sin(angle)], axis=1))
+        moved = np.sqrt(2) * (
+            x["x"] - np.stack([radius * np.cos(angle) + SHIFT, radius * np.sin(angle)], axis=1)
+        )
         along = -moved[:, 0] * rng.choice([-1, 1], 2 * n)
         theta = np.stack([along - moved[:, 1], along + moved[:, 1]], axis=1) / 2
         kept = np.concatenate([kept, theta[(moved[:, 0] <= 0) & (np.abs(theta) <= 1).all(1)]])

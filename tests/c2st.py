@@ -36,12 +36,22 @@ def c2st(reference: np.ndarray, draws: np.ndarray, *, seed: int = 1, folds: int 
     from sklearn.neural_network import MLPClassifier
 
     if reference.shape != draws.shape:
-        raise ValueError(f"C2ST compares samples of one size, not {reference.shape} with {draws.shape}")
+        raise ValueError(
+            f"C2ST compares samples of one size, not {reference.shape} with {draws.shape}"
+        )
     d = reference.shape[1]
     both = (np.concatenate([reference, draws]) - reference.mean(0)) / reference.std(0, ddof=1)
     labels = np.repeat([0, 1], len(reference))
-    classifier = MLPClassifier(activation="relu", hidden_layer_sizes=(10 * d, 10 * d), max_iter=10_000, solver="adam", random_state=seed)
+    classifier = MLPClassifier(
+        activation="relu",
+        hidden_layer_sizes=(10 * d, 10 * d),
+        max_iter=10_000,
+        solver="adam",
+        random_state=seed,
+    )
     splits = KFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return float(cross_val_score(classifier, both, labels, cv=splits, scoring="accuracy").mean())
+        return float(
+            cross_val_score(classifier, both, labels, cv=splits, scoring="accuracy").mean()
+        )

@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from sbiwb import errors, seeds, stopping
 from sbiwb.files import stable_hash
+from sbiwb.project.fingerprint import differences
 from sbiwb.records import Pairs, Ragged, as_ragged, join
-from sbiwb.workflow.project import differences
 
-ERRORS = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.SbiwbError)]
+ERRORS = [
+    one
+    for one in vars(errors).values()
+    if isinstance(one, type) and issubclass(one, errors.SbiwbError)
+]
 
 
 @pytest.mark.parametrize("kind", ERRORS)
@@ -26,12 +30,20 @@ def test_errors_cross_processes_with_their_three_parts(kind):
         assert [str(one) for one in pickle.loads(pickle.dumps(error)).problems] == ["b  a  c"]
         return
     again = pickle.loads(pickle.dumps(kind("what", where="where", todo="todo")))
-    assert (type(again), again.what, again.where, again.todo, str(again)) == (kind, "what", "where", "todo", "where  what  todo")
+    assert (type(again), again.what, again.where, again.todo, str(again)) == (
+        kind,
+        "what",
+        "where",
+        "todo",
+        "where  what  todo",
+    )
 
 
 def test_the_exit_codes_are_those_of_the_design():
     others = {errors.GateFailed: 3, errors.Stopped: 75}
-    assert {kind: kind.exit_code for kind in ERRORS} == {kind: others.get(kind, 2) for kind in ERRORS}
+    assert {kind: kind.exit_code for kind in ERRORS} == {
+        kind: others.get(kind, 2) for kind in ERRORS
+    }
 
 
 def test_streams_keep_their_numbers():
@@ -42,11 +54,20 @@ def test_streams_keep_their_numbers():
 
 
 def test_a_stream_gives_the_numbers_it_always_gave():
-    assert seeds.generator(1978, "train", 17, 0).integers(2**32, size=3).tolist() == [484645700, 898633534, 2457441946]
+    assert seeds.generator(1978, "train", 17, 0).integers(2**32, size=3).tolist() == [
+        484645700,
+        898633534,
+        2457441946,
+    ]
 
 
 def test_no_two_streams_are_alike():
-    keys = [(seed, name, *position) for seed in (0, 1) for name in seeds.STREAMS for position in ((), (0,), (1,), (0, 0), (0, 1), (1, 0))]
+    keys = [
+        (seed, name, *position)
+        for seed in (0, 1)
+        for name in seeds.STREAMS
+        for position in ((), (0,), (1,), (0, 0), (0, 1), (1, 0))
+    ]
     firsts = [seeds.generator(seed, name, *position).random() for seed, name, *position in keys]
     assert len(set(firsts)) == len(keys)
     assert 0 <= seeds.torch_seed(seeds.generator(0, "init")) < 2**32
@@ -61,10 +82,14 @@ def test_ragged_rows_stay_themselves(lengths, more, data):
     arrays = [np.full((n, 2), i) for i, n in enumerate([*lengths, *more])]
     first, second = Ragged.of(arrays[: len(lengths)]), Ragged.of(arrays[len(lengths) :])
     joined = join([first, second])
-    assert len(joined) == len(arrays) and all(np.array_equal(joined[i], one) for i, one in enumerate(arrays))
+    assert len(joined) == len(arrays) and all(
+        np.array_equal(joined[i], one) for i, one in enumerate(arrays)
+    )
     rows = data.draw(st.lists(st.integers(0, len(arrays) - 1)))
     taken = joined.take(rows)
-    assert len(taken) == len(rows) and all(np.array_equal(taken[i], arrays[row]) for i, row in enumerate(rows))
+    assert len(taken) == len(rows) and all(
+        np.array_equal(taken[i], arrays[row]) for i, row in enumerate(rows)
+    )
     padded, mask = joined.padded()
     assert mask.sum(1).tolist() == [*lengths, *more] and (padded[~mask] == 0).all()
     assert np.array_equal(padded[mask], joined.values)
@@ -78,10 +103,21 @@ def test_dense_parts_of_one_shape_stay_dense():
 
 
 def test_pairs_join_and_take():
-    parts = [Pairs({"a": np.arange(3.0) + 3 * i}, {"n": np.full(3, i)}, {"y": Ragged.of([np.zeros(1 + i)] * 3)}) for i in range(2)]
+    parts = [
+        Pairs(
+            {"a": np.arange(3.0) + 3 * i},
+            {"n": np.full(3, i)},
+            {"y": Ragged.of([np.zeros(1 + i)] * 3)},
+        )
+        for i in range(2)
+    ]
     joined = Pairs.join(parts)
     taken = joined.take(np.array([5, 0]))
-    assert len(joined) == 6 and taken.theta["a"].tolist() == [5, 0] and taken.context["n"].tolist() == [1, 0]
+    assert (
+        len(joined) == 6
+        and taken.theta["a"].tolist() == [5, 0]
+        and taken.context["n"].tolist() == [1, 0]
+    )
     assert taken.x["y"].lengths.tolist() == [2, 1] and set(taken.variables) == {"y", "n"}
 
 
@@ -108,7 +144,11 @@ def test_a_signal_sets_a_flag_and_a_second_ctrl_c_ends_at_once():
 
 
 def test_a_hash_does_not_depend_on_the_order_of_keys():
-    assert stable_hash({"a": 1, "b": [1, 2]}) == stable_hash({"b": [1, 2], "a": 1}) != stable_hash({"a": 1, "b": [2, 1]})
+    assert (
+        stable_hash({"a": 1, "b": [1, 2]})
+        == stable_hash({"b": [1, 2], "a": 1})
+        != stable_hash({"a": 1, "b": [2, 1]})
+    )
 
 
 DIFFERENT = [

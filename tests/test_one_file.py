@@ -13,10 +13,10 @@ import pytest
 
 from sbiwb.config import schema
 from sbiwb.errors import ConfigError, RunError
+from sbiwb.project.opening import open_project
+from sbiwb.project.trained import load_posterior
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.parts import families, parts
-from sbiwb.workflow.posterior import load_posterior
-from sbiwb.workflow.project import open_project
 from sbiwb.workflow.reference import method_of, only_observation, reference
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
@@ -194,10 +194,22 @@ def changes(kind: dict[str, str]) -> dict:
         "problem": {"parameters": {"mu": {"kind": kind["priors"]}}},
         "simulate": {"train": 1024},
         "model": {
-            "inputs": {"y": {"as": "vector", "transforms": [kind["transforms"]], "summary": {"kind": kind["summary"], "factor": 2.0}}},
+            "inputs": {
+                "y": {
+                    "as": "vector",
+                    "transforms": [kind["transforms"]],
+                    "summary": {"kind": kind["summary"], "factor": 2.0},
+                }
+            },
             "inference": {"kind": kind["inference"]},
         },
-        "train": {"steps": 400, "batch_size": 128, "learning_rate": 0.02, "ema": 0.9, "validate_every": 50},
+        "train": {
+            "steps": 400,
+            "batch_size": 128,
+            "learning_rate": 0.02,
+            "ema": 0.9,
+            "validate_every": 50,
+        },
         "diagnose": {"checks": [kind["diagnostics"], "sbc"]},
         "machine": {"executor": kind["executors"], "tracking": [kind["trackers"]]},
     }
@@ -208,7 +220,10 @@ def project(request, tiny, tmp_path, monkeypatch):
     """A tiny project whose parts are files that are not ours."""
     if request.param == "in the package":
         for name, code in CODE.items():
-            folder, package = tmp_path / "dropped" / name, importlib.import_module(families()[name].package)
+            folder, package = (
+                tmp_path / "dropped" / name,
+                importlib.import_module(families()[name].package),
+            )
             folder.mkdir(parents=True)
             (folder / "brand_new.py").write_text(code)
             monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
@@ -218,7 +233,9 @@ def project(request, tiny, tmp_path, monkeypatch):
         (tmp_path / "parts").mkdir()
         for name, code in CODE.items():
             (tmp_path / "parts" / f"my_{name}.py").write_text(code)
-        kinds = {name: f"parts/my_{name}.py" for name in CODE}  # relative to the YAML, wherever we stand
+        kinds = {
+            name: f"parts/my_{name}.py" for name in CODE
+        }  # relative to the YAML, wherever we stand
     yield tiny(**changes(kinds))
     for name in CODE:
         sys.modules.pop(f"{families()[name].package}.brand_new", None)
@@ -235,8 +252,12 @@ def test_it_works_in_a_whole_run(project):
     posterior = load_posterior(project.run)
     y = np.array([[2.0, 3.0, 4.0, 2.5]])
     draws = posterior.sample({"y": y}, 2000, 0)
-    assert draws.mean() == pytest.approx((3 + y.sum()) / 5, abs=0.1) and draws.std() == pytest.approx(0.2**0.5, rel=0.15)
-    ((one),) = sample(project.open(), named_observations(project.open(), None), recorder, draws=50, seed=0)
+    assert draws.mean() == pytest.approx(
+        (3 + y.sum()) / 5, abs=0.1
+    ) and draws.std() == pytest.approx(0.2**0.5, rel=0.15)
+    ((one),) = sample(
+        project.open(), named_observations(project.open(), None), recorder, draws=50, seed=0
+    )
     assert one.rows[0].name == "mu"
     numbers = json.loads((project.run / "diagnose/numbers.json").read_text())
     assert any(value["name"] == "bias" for value in numbers["values"])
@@ -247,15 +268,27 @@ def test_a_reference_method_of_ones_own_is_named_like_ours(project, tmp_path, re
     monkeypatch.chdir(project.folder)
     kind = "brand_new" if "in the package" in request.node.name else "parts/my_references.py"
     opened = project.open()
-    found = reference(opened, only_observation(opened), method_of(kind, ["tries=300"]), Recorder(), draws=1000, seed=0)
-    assert found.rows[0].mean == pytest.approx((3 + 4) / 5, abs=0.06) and found.rows[0].sd == pytest.approx(0.2**0.5, rel=0.1)
+    found = reference(
+        opened,
+        only_observation(opened),
+        method_of(kind, ["tries=300"]),
+        Recorder(),
+        draws=1000,
+        seed=0,
+    )
+    assert found.rows[0].mean == pytest.approx((3 + 4) / 5, abs=0.06) and found.rows[
+        0
+    ].sd == pytest.approx(0.2**0.5, rel=0.1)
     assert found.folder.parent.name == Path(kind).stem
 
 
 def test_the_run_folder_opens_by_itself(project):
     simulate(project.open(), Recorder())
     again = open_project(project.run)
-    assert again.data_hash == project.open().data_hash and again.model_hash == project.open().model_hash
+    assert (
+        again.data_hash == project.open().data_hash
+        and again.model_hash == project.open().model_hash
+    )
 
 
 def test_a_dropped_file_is_listed_and_in_the_schema(project, request):
@@ -284,8 +317,13 @@ def test_a_part_by_path_moves_with_its_project_and_counts_by_its_code(tiny, tmp_
 
 def test_options_of_a_new_part_are_checked_like_ours(tiny, tmp_path):
     (tmp_path / "mean.py").write_text(SUMMARY)
-    project = tiny(model={"inputs": {"y": {"as": "vector", "summary": {"kind": "mean.py", "facter": 2.0}}}})
-    with pytest.raises(ConfigError, match=r"model\.inputs\.y\.summary\.facter  unknown key  did you mean 'factor'\?"):
+    project = tiny(
+        model={"inputs": {"y": {"as": "vector", "summary": {"kind": "mean.py", "facter": 2.0}}}}
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.inputs\.y\.summary\.facter  unknown key  did you mean 'factor'\?",
+    ):
         project.open()
 
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import yaml
 
-from sbiwb.workflow.project import Project, open_project
+from sbiwb.project.opening import open_project
+from sbiwb.project.project import Project
 
 SBIWB = str(Path(sys.executable).with_name("sbiwb"))
 SIMULATOR = '''"""Normal data."""
@@ -44,7 +45,14 @@ CONFIG: dict[str, Any] = {
         "constants": {"n": 4},
         "observations": {"seen": {"file": "seen.csv"}},
     },
-    "simulate": {"train": 256, "validation": 64, "test": 64, "seed": 3, "block_size": 32, "shard_size": 64},
+    "simulate": {
+        "train": 256,
+        "validation": 64,
+        "test": 64,
+        "seed": 3,
+        "block_size": 32,
+        "shard_size": 64,
+    },
     "model": {
         "inputs": {"y": {"as": "vector", "summary": {"kind": "mlp", "hidden": [16]}}},
         "inference": {"kind": "nsf", "transforms": 1, "hidden": [16], "bins": 4},
@@ -59,7 +67,9 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     """Base with single keys replaced, at any depth; a part (a mapping with `kind`) is replaced whole."""
     result = dict(base)
     for key, value in changes.items():
-        deeper = isinstance(value, dict) and isinstance(result.get(key), dict) and "kind" not in value
+        deeper = (
+            isinstance(value, dict) and isinstance(result.get(key), dict) and "kind" not in value
+        )
         result[key] = merged(result[key], value) if deeper else value
     return result
 
@@ -102,7 +112,13 @@ class Tiny:
 
     def command(self, verb: str, *more: str) -> subprocess.CompletedProcess[str]:
         """The real command, to its end."""
-        return subprocess.run([SBIWB, *self.arguments(verb, *more)], capture_output=True, text=True, cwd=self.folder, timeout=120)
+        return subprocess.run(
+            [SBIWB, *self.arguments(verb, *more)],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            timeout=120,
+        )
 
     def fork(self, verb: str, *more: str) -> Child:
         """The command in a fork of this process, which has imported everything already; it can be killed."""
@@ -111,7 +127,10 @@ class Tiny:
 
     def shards(self) -> dict[str, str]:
         """sha256 of every shard by name."""
-        return {str(path.relative_to(self.run)): digest(path) for path in sorted(self.run.glob("data/*/*.h5"))}
+        return {
+            str(path.relative_to(self.run)): digest(path)
+            for path in sorted(self.run.glob("data/*/*.h5"))
+        }
 
 
 def until(true, seconds: float = 60) -> None:
@@ -145,11 +164,16 @@ class Child:
             return cls(pid, log)
         code = 1
         try:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a script
+            signal.signal(
+                signal.SIGINT, signal.default_int_handler
+            )  # ignored where the tests run in the background of a script
             handle = os.open(log, os.O_WRONLY | os.O_CREAT)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+            sys.stdout, sys.stderr = (
+                os.fdopen(1, "w", closefd=False),
+                os.fdopen(2, "w", closefd=False),
+            )
             code = work()
         finally:
             os._exit(code)
@@ -174,7 +198,7 @@ class Child:
 
 
 def _main(arguments: list[str]) -> int:
-    from sbiwb.cli.app import app
+    from sbiwb.cli.door import app
 
     try:
         app(arguments, prog_name="sbiwb")

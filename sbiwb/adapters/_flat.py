@@ -28,14 +28,20 @@ class Flat:
     @property
     def count(self) -> int:
         """Number of data sets."""
-        return len(self.values) // max(1, prod(self.grid)) if self.lengths is None else len(self.lengths)
+        return (
+            len(self.values) // max(1, prod(self.grid))
+            if self.lengths is None
+            else len(self.lengths)
+        )
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """One row a data set, (N, C'), repeated to each of its members, steps or cells, (rows, C')."""
         return np.repeat(values, prod(self.grid) if self.lengths is None else self.lengths, axis=0)
 
 
-def flatten(name: str, kind: str, variable: Variable, *, axes: int = 2, missing: bool = False) -> Flat:
+def flatten(
+    name: str, kind: str, variable: Variable, *, axes: int = 2, missing: bool = False
+) -> Flat:
     """Reads a variable as the rows of a `vector`, `set`, `series` or `grid`.
 
     Args:
@@ -51,15 +57,27 @@ def flatten(name: str, kind: str, variable: Variable, *, axes: int = 2, missing:
     """
     values = variable.values if isinstance(variable, Ragged) else np.asarray(variable)
     if values.dtype.kind not in "biuf":
-        raise DataError(f"holds {values.dtype} instead of numbers", where=name, todo="Give each category a number.")
-    flat = _ragged(name, kind, variable) if isinstance(variable, Ragged) else _array(name, kind, values, axes)
+        raise DataError(
+            f"holds {values.dtype} instead of numbers",
+            where=name,
+            todo="Give each category a number.",
+        )
+    flat = (
+        _ragged(name, kind, variable)
+        if isinstance(variable, Ragged)
+        else _array(name, kind, values, axes)
+    )
     _check_finite(name, flat, missing)
     return flat
 
 
 def _ragged(name: str, kind: str, variable: Ragged) -> Flat:
     if kind in ("vector", "grid"):
-        raise DataError("has a length of its own in every data set", where=name, todo="Use 'as: set' or 'as: series'.")
+        raise DataError(
+            "has a length of its own in every data set",
+            where=name,
+            todo="Use 'as: set' or 'as: series'.",
+        )
     if variable.values.ndim > 2:
         todo = "A member is one number or one row of them."
         raise DataError(f"has members of shape {variable.values.shape[1:]}", where=name, todo=todo)
@@ -89,7 +107,11 @@ def _shapes(kind: str, axes: int) -> str:
 
 
 def _rows(values: np.ndarray, item: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(values, np.float64).reshape(-1, item[0]) if item else np.asarray(values, np.float64).reshape(-1, 1)
+    return (
+        np.asarray(values, np.float64).reshape(-1, item[0])
+        if item
+        else np.asarray(values, np.float64).reshape(-1, 1)
+    )
 
 
 def _check_finite(name: str, flat: Flat, missing: bool) -> None:
@@ -113,7 +135,9 @@ def place(flat: Flat, row: int, channel: int = 0) -> str:
     end = f", channel {channel}" if flat.values.shape[1] > 1 else ""
     if flat.grid:
         at, cell = divmod(row, prod(flat.grid))
-        return f"data set {at}, cell {tuple(int(i) for i in np.unravel_index(cell, flat.grid))}{end}"
+        return (
+            f"data set {at}, cell {tuple(int(i) for i in np.unravel_index(cell, flat.grid))}{end}"
+        )
     if flat.lengths is None:
         return f"data set {row}{end}"
     ends = np.cumsum(flat.lengths)
@@ -130,12 +154,20 @@ def check_alike(flats: dict[str, Flat]) -> None:
         check_count(first, a, other, b)
         if a.grid != b.grid:
             todo = "Sources of one input must have the same cells; else make two inputs of them."
-            raise DataError(f"{first} has {cells(a.grid)} cells and {other} has {cells(b.grid)}", where=where, todo=todo)
+            raise DataError(
+                f"{first} has {cells(a.grid)} cells and {other} has {cells(b.grid)}",
+                where=where,
+                todo=todo,
+            )
         if a.lengths is None or b.lengths is None or np.array_equal(a.lengths, b.lengths):
             continue
         row = int(np.flatnonzero(a.lengths != b.lengths)[0])
         what = f"{first} has {a.lengths[row]} members and {other} has {b.lengths[row]} in data set {row}"
-        raise DataError(what, where=where, todo="Sources of one input must have the same lengths; else make two inputs of them.")
+        raise DataError(
+            what,
+            where=where,
+            todo="Sources of one input must have the same lengths; else make two inputs of them.",
+        )
 
 
 def check_count(first: str, a: Flat, other: str, b: Flat) -> None:

@@ -20,14 +20,25 @@ Chain = Sequence[Part]
 Built = tuple[Transform | SeriesTransform, ...]
 
 
-def misfit(kind: str, chains: Mapping[str, Chain], tail: Chain, broadcast: Sequence[str]) -> str | None:
+def misfit(
+    kind: str, chains: Mapping[str, Chain], tail: Chain, broadcast: Sequence[str]
+) -> str | None:
     """Why such an input cannot be, or None; arguments as in `InputPlan`."""
     if broadcast and kind == "vector":
         return "'broadcast' repeats variables to members, steps or cells, and a vector has none: join them with 'from'"
-    parts = [part for name, chain in chains.items() if kind != "series" or name in broadcast for part in chain]
+    parts = [
+        part
+        for name, chain in chains.items()
+        if kind != "series" or name in broadcast
+        for part in chain
+    ]
     parts += [part for part in tail if kind != "series"]
     odd = next((part.kind for part in parts if isinstance(part, SeriesConfig)), None)
-    return f"{odd} goes along the steps of a series, and here are none: use 'as: series', or leave it out" if odd else None
+    return (
+        f"{odd} goes along the steps of a series, and here are none: use 'as: series', or leave it out"
+        if odd
+        else None
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,9 @@ class InputPlan:
         """
         missing = [name for name in self.variables if name not in variables]
         if missing:
-            raise DataError(f"no variable {', '.join(missing)}", todo=f"There are: {', '.join(variables)}.")
+            raise DataError(
+                f"no variable {', '.join(missing)}", todo=f"There are: {', '.join(variables)}."
+            )
         flats = {name: self._flat(name, variables[name]) for name in self.variables}
         check_alike({name: flats[name] for name in self.sources})
         for name in self.broadcast:
@@ -126,7 +139,9 @@ class InputAdapter:
         main = flats[plan.sources[0]]
         parts, learned = {}, {}
         for name, flat in flats.items():
-            parts[name], measured = _learn(name, plan.chains.get(name, ()), flat.values, flat.lengths)
+            parts[name], measured = _learn(
+                name, plan.chains.get(name, ()), flat.values, flat.lengths
+            )
             known = _known(flat.values)
             learned[name] = {
                 "low": np.nanmin(known, 0).tolist(),
@@ -134,15 +149,26 @@ class InputAdapter:
                 "missing": bool(np.isnan(flat.values).any()),
                 "measured": measured,
             }
-        values, measured = _learn(", ".join(plan.variables), plan.tail, _joined(plan, main, parts), main.lengths)
+        values, measured = _learn(
+            ", ".join(plan.variables), plan.tail, _joined(plan, main, parts), main.lengths
+        )
         span = None if main.lengths is None else [int(main.lengths.min()), int(main.lengths.max())]
-        state = {"sources": learned, "tail": measured, "channels": values.shape[1], "lengths": span, "grid": list(main.grid)}
+        state = {
+            "sources": learned,
+            "tail": measured,
+            "channels": values.shape[1],
+            "lengths": span,
+            "grid": list(main.grid),
+        }
         return cls.restore(plan, state)
 
     @classmethod
     def restore(cls, plan: InputPlan, state: Mapping[str, Any]) -> InputAdapter:
         """The adapter whose `state` was saved; the plan as given to `fit`."""
-        built = {name: _build(plan.chains.get(name, ()), state["sources"][name]["measured"]) for name in plan.variables}
+        built = {
+            name: _build(plan.chains.get(name, ()), state["sources"][name]["measured"])
+            for name in plan.variables
+        }
         return cls(plan, built, _build(plan.tail, state["tail"]), state)
 
     def state(self) -> dict[str, Any]:
@@ -174,7 +200,9 @@ class InputAdapter:
         """
         flats = self.plan.read(variables)
         main = flats[self.plan.sources[0]]
-        joined = _joined(self.plan, main, {name: self._source(name, flat) for name, flat in flats.items()})
+        joined = _joined(
+            self.plan, main, {name: self._source(name, flat) for name, flat in flats.items()}
+        )
         where = ", ".join(self.plan.variables)
         values = _single(where, _forward(where, self.tail, joined, main.lengths))
         if main.lengths is None:
@@ -188,7 +216,11 @@ class InputAdapter:
     def outside(self, variables: Mapping[str, Variable]) -> list[str]:
         """Sentences on values, gaps and lengths that no training simulation ever had; empty where all is well."""
         flats = self.plan.read(variables)
-        sentences = [sentence for name, flat in flats.items() for sentence in self._strange_values(name, flat.values)]
+        sentences = [
+            sentence
+            for name, flat in flats.items()
+            for sentence in self._strange_values(name, flat.values)
+        ]
         lengths = flats[self.plan.sources[0]].lengths
         return sentences + ([] if lengths is None else self._strange_lengths(lengths))
 
@@ -216,17 +248,30 @@ class InputAdapter:
             yield f"{name}: {missing} of {values.size} values are missing, which never happened in the simulations"
         for channel, (low, high) in enumerate(zip(learned["low"], learned["high"], strict=True)):
             label = name if len(learned["low"]) == 1 else f"{name}[{channel}]"
-            yield from _strange(label, values[:, channel], (low, high), "values lie outside the simulated range")
+            yield from _strange(
+                label, values[:, channel], (low, high), "values lie outside the simulated range"
+            )
 
     def _strange_lengths(self, lengths: np.ndarray) -> list[str]:
         low, high = self.learned["lengths"]
-        return list(_strange(", ".join(self.plan.sources), lengths, (low, high), "data sets have a length outside the simulated range"))
+        return list(
+            _strange(
+                ", ".join(self.plan.sources),
+                lengths,
+                (low, high),
+                "data sets have a length outside the simulated range",
+            )
+        )
 
 
 def _strange(name: str, values: np.ndarray, span: tuple[float, float], noun: str) -> Iterator[str]:
     values = values[~np.isnan(values)]
     below, above = values < span[0], values > span[1]
-    ends = ((below, f"smallest {values.min():g}"), (above, f"largest {values.max():g}")) if values.size else ()
+    ends = (
+        ((below, f"smallest {values.min():g}"), (above, f"largest {values.max():g}"))
+        if values.size
+        else ()
+    )
     worst = [end for side, end in ends if side.any()]
     if worst:
         count = int((below | above).sum())
@@ -235,13 +280,23 @@ def _strange(name: str, values: np.ndarray, span: tuple[float, float], noun: str
 
 def _joined(plan: InputPlan, main: Flat, parts: Mapping[str, np.ndarray]) -> np.ndarray:
     """All channels of an input, (rows, C): broadcast ones once a row of the sources."""
-    return np.concatenate([main.spread(values) if name in plan.broadcast else values for name, values in parts.items()], axis=1)
+    return np.concatenate(
+        [
+            main.spread(values) if name in plan.broadcast else values
+            for name, values in parts.items()
+        ],
+        axis=1,
+    )
 
 
-def _learn(where: str, chain: Chain, values: np.ndarray, lengths: np.ndarray | None) -> tuple[np.ndarray, list[Measured]]:
+def _learn(
+    where: str, chain: Chain, values: np.ndarray, lengths: np.ndarray | None
+) -> tuple[np.ndarray, list[Measured]]:
     """Passes training values through a chain, learning each transform's statistics on what reaches it."""
     if not values.size:
-        raise DataError("has no values to learn from", where=where, todo="Simulate more training data.")
+        raise DataError(
+            "has no values to learn from", where=where, todo="Simulate more training data."
+        )
     measured = []
     for part in cast(Sequence[TransformConfig], chain):
         with _named(where):
@@ -264,17 +319,24 @@ def _measured(part: TransformConfig, values: np.ndarray, lengths: np.ndarray | N
 
 
 def _build(chain: Chain, measured: Sequence[Measured]) -> Built:
-    return tuple(part.build(learned) for part, learned in zip(cast(Sequence[TransformConfig], chain), measured, strict=True))
+    return tuple(
+        part.build(learned)
+        for part, learned in zip(cast(Sequence[TransformConfig], chain), measured, strict=True)
+    )
 
 
-def _forward(where: str, chain: Built, values: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+def _forward(
+    where: str, chain: Built, values: np.ndarray, lengths: np.ndarray | None
+) -> np.ndarray:
     with _named(where):
         for transform in chain:
             values = _step(transform, values, lengths)
     return values
 
 
-def _step(transform: Transform | SeriesTransform, values: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+def _step(
+    transform: Transform | SeriesTransform, values: np.ndarray, lengths: np.ndarray | None
+) -> np.ndarray:
     if isinstance(transform, SeriesTransform):
         assert lengths is not None
         return transform.forward(values, lengths)
@@ -299,5 +361,13 @@ def _single(where: str, values: np.ndarray) -> np.ndarray:
     bad = values[~np.isfinite(values)]
     if bad.size:
         what = f"{bad.size} of {values.size} values are not finite after the transforms, the first one {bad[0]}"
-        raise DataError(what, where=where, todo="Change the order of the transforms, or put clip in front of the one that makes them.")
-    raise DataError(f"{np.abs(values).max():g} is too large for float32", where=where, todo="Add the transform log or standardize.")
+        raise DataError(
+            what,
+            where=where,
+            todo="Change the order of the transforms, or put clip in front of the one that makes them.",
+        )
+    raise DataError(
+        f"{np.abs(values).max():g} is too large for float32",
+        where=where,
+        todo="Add the transform log or standardize.",
+    )

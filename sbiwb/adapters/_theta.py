@@ -58,7 +58,9 @@ class _Prior:
 
     def log_abs_det(self, theta: np.ndarray) -> np.ndarray:
         log_prob = self.distribution.log_prob(theta)
-        z = self.forward(np.where((log_prob > -np.inf)[:, None], theta, self.inverse(np.zeros_like(theta))))
+        z = self.forward(
+            np.where((log_prob > -np.inf)[:, None], theta, self.inverse(np.zeros_like(theta)))
+        )
         return log_prob + 0.5 * (z**2 + _LOG_2PI).sum(1)
 
 
@@ -119,7 +121,9 @@ class _Logit:
 
     def _logs(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         floor = 1e-16 * (self.high - self.low)
-        return np.log(np.maximum(theta - self.low, floor)), np.log(np.maximum(self.high - theta, floor))
+        return np.log(np.maximum(theta - self.low, floor)), np.log(
+            np.maximum(self.high - theta, floor)
+        )
 
 
 @dataclass(frozen=True)
@@ -153,10 +157,16 @@ class _Circle:
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
         turn = np.mod((z + np.pi) / (2 * np.pi), 1.0)
-        return np.clip(self.low + (self.high - self.low) * turn, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
+        return np.clip(
+            self.low + (self.high - self.low) * turn,
+            np.nextafter(self.low, np.inf),
+            np.nextafter(self.high, -np.inf),
+        )
 
     def log_abs_det(self, theta: np.ndarray) -> np.ndarray:
-        return np.where(self._inside(theta).all(1), np.log(2 * np.pi / (self.high - self.low)), -np.inf)
+        return np.where(
+            self._inside(theta).all(1), np.log(2 * np.pi / (self.high - self.low)), -np.inf
+        )
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         return (theta >= self.low) & (theta <= self.high)
@@ -179,7 +189,11 @@ class _Levels:
         return np.where(np.isnan(self.forward(theta)).any(1), -np.inf, 0.0)
 
 
-_G: dict[str, type[_Affine] | type[_Log] | type[_Logit]] = {"standardize": _Affine, "log": _Log, "logit": _Logit}
+_G: dict[str, type[_Affine] | type[_Log] | type[_Logit]] = {
+    "standardize": _Affine,
+    "log": _Log,
+    "logit": _Logit,
+}
 
 
 @dataclass(frozen=True)
@@ -213,10 +227,14 @@ class ThetaMap:
         """
         theta = _finite(columns, theta)
         blocks = [block for placed in parts for block in _plan(columns, placed)]
-        return cls.restore(columns, parts, {"blocks": [_learn(columns, block, theta) for block in blocks]})
+        return cls.restore(
+            columns, parts, {"blocks": [_learn(columns, block, theta) for block in blocks]}
+        )
 
     @classmethod
-    def restore(cls, columns: Sequence[str], parts: Sequence[Placed], state: Mapping[str, Any]) -> ThetaMap:
+    def restore(
+        cls, columns: Sequence[str], parts: Sequence[Placed], state: Mapping[str, Any]
+    ) -> ThetaMap:
         """The map whose `state` was saved; the other arguments as given to `fit`."""
         learned = tuple(state["blocks"])
         maps = tuple((slice(*block["columns"]), _build(columns, parts, block)) for block in learned)
@@ -229,7 +247,9 @@ class ThetaMap:
     @property
     def levels(self) -> dict[str, tuple[float, ...]]:
         """The values that each discrete column can have, rising, by its name."""
-        return {self.columns[column]: tuple(block["levels"]) for column, block in self._of("levels")}
+        return {
+            self.columns[column]: tuple(block["levels"]) for column, block in self._of("levels")
+        }
 
     @property
     def discrete(self) -> dict[int, tuple[float, ...]]:
@@ -284,7 +304,9 @@ def _refuse(columns: Sequence[str], theta: np.ndarray, bad: np.ndarray, why: str
     if bad.any():
         row, column = np.argwhere(bad)[0]
         what = f"{columns[column]} is {theta[row, column]:g} in row {row}, {why} ({int(bad.any(1).sum())} of {len(theta)} rows)"
-        raise DataError(what, where="theta", todo="Check the prior's bounds against what draws theta.")
+        raise DataError(
+            what, where="theta", todo="Check the prior's bounds against what draws theta."
+        )
 
 
 def _plan(columns: Sequence[str], placed: Placed) -> Iterator[Block]:
@@ -299,7 +321,10 @@ def _plan(columns: Sequence[str], placed: Placed) -> Iterator[Block]:
     if kind == "prior" and prior.known:
         yield {"columns": [start, stop], "kind": kind}
         return
-    low, high = (np.broadcast_to(np.asarray(bound, np.float64), stop - start).tolist() for bound in prior.support())
+    low, high = (
+        np.broadcast_to(np.asarray(bound, np.float64), stop - start).tolist()
+        for bound in prior.support()
+    )
     for column, bounds in enumerate(zip(low, high, strict=True), start):
         chosen = _by_bounds(*bounds) if kind == "prior" else kind
         _check_bounds(columns[column], chosen, bounds)
@@ -310,12 +335,18 @@ def _plan(columns: Sequence[str], placed: Placed) -> Iterator[Block]:
 def _levels(column: str, prior: Distribution, k: int, kind: str) -> np.ndarray:
     """The values that the k-th column of a discrete prior can have, rising."""
     if kind != "prior":
-        todo = "Leave it out of model.theta, or write prior; other parameters can be named one by one."
+        todo = (
+            "Leave it out of model.theta, or write prior; other parameters can be named one by one."
+        )
         raise ConfigError(f"a discrete parameter has no map '{kind}'", where=column, todo=todo)
     low, high = (bounds[k] for bounds in prior.support())
     if high - low >= _MOST_LEVELS:
         what = f"{high - low + 1:g} levels are too many to infer: a discrete parameter has a probability for each, {_MOST_LEVELS} at most"
-        raise ConfigError(what, where=column, todo="Narrow it, or take a continuous prior and round in the simulator.")
+        raise ConfigError(
+            what,
+            where=column,
+            todo="Narrow it, or take a continuous prior and round in the simulator.",
+        )
     values = np.arange(low, high + 1)
     return values[prior.inside(np.repeat(values[:, None], prior.size, axis=1))[:, k]]
 
@@ -330,13 +361,23 @@ def _check_bounds(column: str, kind: str, bounds: tuple[float, float]) -> None:
     low, high = bounds
     span = f"the prior lies in [{low:g}, {high:g}]"
     if kind not in (*_G, "circular"):
-        raise ConfigError(f"unknown map '{kind}'", where=column, todo=f"One of: prior, {', '.join(_G)}, circular.")
+        raise ConfigError(
+            f"unknown map '{kind}'", where=column, todo=f"One of: prior, {', '.join(_G)}, circular."
+        )
     if kind == "log" and not (np.isfinite(low) and high == np.inf):
         other = "logit" if np.isfinite(bounds).all() else "standardize"
-        raise ConfigError(f"'log' needs a lower bound and no upper one; {span}", where=column, todo=f"Use prior or {other}.")
+        raise ConfigError(
+            f"'log' needs a lower bound and no upper one; {span}",
+            where=column,
+            todo=f"Use prior or {other}.",
+        )
     if kind in ("logit", "circular") and not np.isfinite(bounds).all():
         other = "log" if np.isfinite(low) else "standardize"
-        todo = f"Use prior or {other}." if kind == "logit" else "Give it a prior on one period, such as uniform from 0 to 360."
+        todo = (
+            f"Use prior or {other}."
+            if kind == "logit"
+            else "Give it a prior on one period, such as uniform from 0 to 360."
+        )
         raise ConfigError(f"'{kind}' needs two finite bounds; {span}", where=column, todo=todo)
 
 
@@ -348,7 +389,12 @@ def _learn(columns: Sequence[str], block: Block, theta: np.ndarray) -> Block:
     if block["kind"] == "levels":
         return {**block, "shares": _shares(columns[place], block["levels"], theta[:, place])}
     g = _g(block).forward(theta[:, place])
-    _refuse(columns[place], theta[:, place], np.isnan(g), f"outside its bounds {block['low']} and {block['high']}")
+    _refuse(
+        columns[place],
+        theta[:, place],
+        np.isnan(g),
+        f"outside its bounds {block['low']} and {block['high']}",
+    )
     mean, sd = float(g.mean()), float(g.std())
     return {**block, "mean": mean, "sd": sd if sd > 1e-12 * abs(mean) else 1.0}
 
@@ -357,12 +403,21 @@ def _shares(column: Sequence[str], levels: Sequence[float], theta: np.ndarray) -
     """How often each of the K levels came in theta (N, 1), once more for each, so that none has the share 0."""
     z = _Levels(np.asarray(levels)).forward(theta)
     _refuse(column, theta, np.isnan(z), "none of its levels")
-    return ((np.bincount(z[:, 0].astype(np.int64), minlength=len(levels)) + 1) / (len(theta) + len(levels))).tolist()
+    return (
+        (np.bincount(z[:, 0].astype(np.int64), minlength=len(levels)) + 1)
+        / (len(theta) + len(levels))
+    ).tolist()
 
 
 def _build(columns: Sequence[str], parts: Sequence[Placed], block: Block) -> _Map:
     if block["kind"] == "prior":
-        return _Prior(next(prior for place, prior, _ in parts if place.indices(len(columns))[0] == block["columns"][0]))
+        return _Prior(
+            next(
+                prior
+                for place, prior, _ in parts
+                if place.indices(len(columns))[0] == block["columns"][0]
+            )
+        )
     if block["kind"] == "levels":
         return _Levels(np.asarray(block["levels"]))
     if block["kind"] == "circular":

@@ -55,4 +55,7 @@ def refuse(values: np.ndarray, bad: np.ndarray, *, what: str, todo: str) -> None
         DataError: If any entry is bad; whoever knows the variable's name adds where.
     """
     if bad.any():
-        raise DataError(f"cannot take {what} {float(values[bad][0]):g} ({int(bad.sum())} of {bad.size} values)", todo=todo)
+        raise DataError(
+            f"cannot take {what} {float(values[bad][0]):g} ({int(bad.sum())} of {bad.size} values)",
+            todo=todo,
+        )

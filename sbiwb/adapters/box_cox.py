@@ -38,7 +38,9 @@ class BoxCox:
 
         powered = ~np.isnan(self.powers)
         found = values.astype(np.float64, copy=True)
-        found[:, powered] = boxcox(np.maximum(values[:, powered], self.smallest[powered]), self.powers[powered])
+        found[:, powered] = boxcox(
+            np.maximum(values[:, powered], self.smallest[powered]), self.powers[powered]
+        )
         return found
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
@@ -53,13 +55,19 @@ class BoxCox:
 class Config(TransformConfig):
     """Which channels are transformed."""
 
-    skewness: float = Field(1.0, ge=0, description="Skewness of the training values above which a positive channel is transformed.")
+    skewness: float = Field(
+        1.0,
+        ge=0,
+        description="Skewness of the training values above which a positive channel is transformed.",
+    )
 
     def measure(self, values: np.ndarray) -> Measured:
         columns = [column[~np.isnan(column)] for column in values.T]
         return {
             "powers": [self._power(column) for column in columns],
-            "smallest": [float(column.min(initial=np.inf)) if len(column) else 0.0 for column in columns],
+            "smallest": [
+                float(column.min(initial=np.inf)) if len(column) else 0.0 for column in columns
+            ],
         }
 
     def _power(self, column: np.ndarray) -> float | None:
@@ -67,10 +75,19 @@ class Config(TransformConfig):
         from scipy.optimize import minimize_scalar
         from scipy.stats import boxcox_llf, skew
 
-        if len(column) < 3 or column.min() <= 0 or np.ptp(column) <= 1e-12 * abs(column).max() or skew(column) <= self.skewness:
+        if (
+            len(column) < 3
+            or column.min() <= 0
+            or np.ptp(column) <= 1e-12 * abs(column).max()
+            or skew(column) <= self.skewness
+        ):
             return None
-        scaled = column / np.exp(np.log(column).mean())  # lambda is the same, and no power overflows
-        best = minimize_scalar(lambda power: -boxcox_llf(power, scaled), bounds=(0.0, LINEAR), method="bounded")
+        scaled = column / np.exp(
+            np.log(column).mean()
+        )  # lambda is the same, and no power overflows
+        best = minimize_scalar(
+            lambda power: -boxcox_llf(power, scaled), bounds=(0.0, LINEAR), method="bounded"
+        )
         return float(best.x) if best.x > 1e-3 else 0.0
 
     def build(self, measured: Measured) -> BoxCox:

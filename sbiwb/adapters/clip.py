@@ -26,8 +26,12 @@ class Clip:
 class Config(TransformConfig):
     """At least one bound."""
 
-    low: float | None = Field(None, description="Smaller values become this one; null for no lower bound.")
-    high: float | None = Field(None, description="Larger values become this one; null for no upper bound.")
+    low: float | None = Field(
+        None, description="Smaller values become this one; null for no lower bound."
+    )
+    high: float | None = Field(
+        None, description="Larger values become this one; null for no upper bound."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -35,7 +39,9 @@ class Config(TransformConfig):
             raise PydanticCustomError("bounds", "clip needs 'low', 'high' or both")
         if self.low is not None and self.high is not None and self.low >= self.high:
             span = {"low": self.low, "high": self.high}
-            raise PydanticCustomError("bounds", "low = {low} is not below high = {high}: exchange them or mend one", span)
+            raise PydanticCustomError(
+                "bounds", "low = {low} is not below high = {high}: exchange them or mend one", span
+            )
         return self
 
     def build(self, measured: Measured) -> Clip:

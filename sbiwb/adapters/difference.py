@@ -44,7 +44,9 @@ def _before(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 class Config(SeriesConfig):
     """What becomes of the first value."""
 
-    first: Literal["keep", "zero"] = Field("keep", description="First value of each series: kept as it is, or 0 to hide the level.")
+    first: Literal["keep", "zero"] = Field(
+        "keep", description="First value of each series: kept as it is, or 0 to hide the level."
+    )
 
     def build(self, measured: Measured) -> Difference:
         return Difference(self.first == "keep")

@@ -11,7 +11,12 @@ class Log:
     """x to log(x)."""
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        refuse(values, values <= 0, what="the log of", todo="Use log1p for counts with zeros, or leave the log out.")
+        refuse(
+            values,
+            values <= 0,
+            what="the log of",
+            todo="Use log1p for counts with zeros, or leave the log out.",
+        )
         return np.log(values)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:

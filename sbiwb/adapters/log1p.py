@@ -11,7 +11,12 @@ class Log1p:
     """x to log(1 + x)."""
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        refuse(values, values <= -1, what="log1p of", todo="log1p is for counts and other values above -1; leave it out.")
+        refuse(
+            values,
+            values <= -1,
+            what="log1p of",
+            todo="log1p is for counts and other values above -1; leave it out.",
+        )
         return np.log1p(values)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:

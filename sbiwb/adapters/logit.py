@@ -41,7 +41,9 @@ class Config(TransformConfig):
     def _ordered(self) -> Self:
         if self.low >= self.high:
             span = {"low": self.low, "high": self.high}
-            raise PydanticCustomError("bounds", "low = {low} is not below high = {high}: exchange them or mend one", span)
+            raise PydanticCustomError(
+                "bounds", "low = {low} is not below high = {high}: exchange them or mend one", span
+            )
         return self
 
     def build(self, measured: Measured) -> Logit:

@@ -36,28 +36,42 @@ class OneHot:
         missing = np.isnan(column)
         unknown = column[(levels[at] != column) & ~missing]
         if unknown.size:
-            shown = ", ".join(f"{level:g}" for level in levels[:10]) + (", ..." if len(levels) > 10 else "")
+            shown = ", ".join(f"{level:g}" for level in levels[:10]) + (
+                ", ..." if len(levels) > 10 else ""
+            )
             todo = f"Known categories: {shown}. List them all under 'categories' if more can occur."
-            raise DataError(f"unknown category {unknown[0]:g} ({unknown.size} of {column.size} values)", todo=todo)
+            raise DataError(
+                f"unknown category {unknown[0]:g} ({unknown.size} of {column.size} values)",
+                todo=todo,
+            )
         return np.where(missing[:, None], np.nan, np.eye(len(levels))[at])
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         borders = np.cumsum([len(levels) for levels in self.levels])[:-1]
         blocks = zip(np.split(values, borders, axis=1), self.levels, strict=True)
-        return np.stack([np.where(np.isnan(block[:, 0]), np.nan, levels[block.argmax(1)]) for block, levels in blocks], axis=1)
+        return np.stack(
+            [
+                np.where(np.isnan(block[:, 0]), np.nan, levels[block.argmax(1)])
+                for block, levels in blocks
+            ],
+            axis=1,
+        )
 
 
 class Config(TransformConfig):
     """Which categories there are."""
 
     categories: Count | Levels | None = Field(
-        None, description="Number k of categories 0 to k-1, or the list of all, or null to learn them from the training data."
+        None,
+        description="Number k of categories 0 to k-1, or the list of all, or null to learn them from the training data.",
     )
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         if isinstance(self.categories, list) and len(set(self.categories)) < len(self.categories):
-            raise PydanticCustomError("twice", "'categories' names one category twice: name each once")
+            raise PydanticCustomError(
+                "twice", "'categories' names one category twice: name each once"
+            )
         return self
 
     def measure(self, values: np.ndarray) -> Measured:
@@ -66,9 +80,16 @@ class Config(TransformConfig):
     def _levels(self, column: np.ndarray) -> np.ndarray:
         if isinstance(self.categories, list):
             return np.sort(np.asarray(self.categories, np.float64))
-        levels = np.unique(column[~np.isnan(column)]) if self.categories is None else np.arange(self.categories, dtype=np.float64)
+        levels = (
+            np.unique(column[~np.isnan(column)])
+            if self.categories is None
+            else np.arange(self.categories, dtype=np.float64)
+        )
         if len(levels) > _MANY:
-            raise DataError(f"{len(levels)} different values are too many for one_hot", todo="Is this a continuous variable?")
+            raise DataError(
+                f"{len(levels)} different values are too many for one_hot",
+                todo="Is this a continuous variable?",
+            )
         return levels
 
     def build(self, measured: Measured) -> OneHot:

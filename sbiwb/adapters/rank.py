@@ -33,7 +33,10 @@ class _Curve:
         """Change of x for a unit of z at the smallest and at the largest value; 1 where there is one value only."""
         if len(self.values) == 1:
             return 1.0, 1.0
-        first, last = ((self.values[i + 1] - self.values[i]) / (self.scores[i + 1] - self.scores[i]) for i in (0, -2))
+        first, last = (
+            (self.values[i + 1] - self.values[i]) / (self.scores[i + 1] - self.scores[i])
+            for i in (0, -2)
+        )
         return max(float(first), SMALLEST), max(float(last), SMALLEST)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -56,20 +59,34 @@ class Rank:
     curves: tuple[_Curve, ...]
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        return np.stack([curve.forward(column) for curve, column in zip(self.curves, values.T, strict=True)], axis=1)
+        return np.stack(
+            [curve.forward(column) for curve, column in zip(self.curves, values.T, strict=True)],
+            axis=1,
+        )
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
-        return np.stack([curve.inverse(column) for curve, column in zip(self.curves, values.T, strict=True)], axis=1)
+        return np.stack(
+            [curve.inverse(column) for curve, column in zip(self.curves, values.T, strict=True)],
+            axis=1,
+        )
 
 
 class Config(TransformConfig):
     """How finely the distribution is kept."""
 
-    points: Count = Field(257, ge=2, le=10_000, description="Training values that are kept, evenly spaced in normal scores.")
+    points: Count = Field(
+        257,
+        ge=2,
+        le=10_000,
+        description="Training values that are kept, evenly spaced in normal scores.",
+    )
 
     def measure(self, values: np.ndarray) -> Measured:
         curves = [self._curve(np.sort(column[~np.isnan(column)])) for column in values.T]
-        return {"values": [curve.values.tolist() for curve in curves], "scores": [curve.scores.tolist() for curve in curves]}
+        return {
+            "values": [curve.values.tolist() for curve in curves],
+            "scores": [curve.scores.tolist() for curve in curves],
+        }
 
     def _curve(self, ordered: np.ndarray) -> _Curve:
         from scipy.special import ndtr, ndtri
@@ -83,4 +100,9 @@ class Config(TransformConfig):
 
     def build(self, measured: Measured) -> Rank:
         pairs = zip(measured["values"], measured["scores"], strict=True)
-        return Rank(tuple(_Curve(np.asarray(values, np.float64), np.asarray(scores, np.float64)) for values, scores in pairs))
+        return Rank(
+            tuple(
+                _Curve(np.asarray(values, np.float64), np.asarray(scores, np.float64))
+                for values, scores in pairs
+            )
+        )

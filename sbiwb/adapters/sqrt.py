@@ -11,7 +11,12 @@ class Sqrt:
     """x to sqrt(x)."""
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        refuse(values, values < 0, what="the square root of", todo="The root is for values of 0 or more; leave it out.")
+        refuse(
+            values,
+            values < 0,
+            what="the square root of",
+            todo="The root is for values of 0 or more; leave it out.",
+        )
         return np.sqrt(values)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:

@@ -28,8 +28,12 @@ class Config(TransformConfig):
 
     def measure(self, values: np.ndarray) -> Measured:
         mean, sd = np.nanmean(values, 0), np.nanstd(values, 0)
-        constant = sd <= 1e-12 * np.abs(mean)  # rounding gives a constant channel an sd of 1e-16 rather than 0
+        constant = sd <= 1e-12 * np.abs(
+            mean
+        )  # rounding gives a constant channel an sd of 1e-16 rather than 0
         return {"mean": mean.tolist(), "sd": np.where(constant, 1.0, sd).tolist()}
 
     def build(self, measured: Measured) -> Standardize:
-        return Standardize(np.asarray(measured["mean"], np.float64), np.asarray(measured["sd"], np.float64))
+        return Standardize(
+            np.asarray(measured["mean"], np.float64), np.asarray(measured["sd"], np.float64)
+        )

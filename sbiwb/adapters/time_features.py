@@ -41,7 +41,10 @@ class TimeFeatures(SeriesTransform):
 class Config(SeriesConfig):
     """Which channels are added."""
 
-    periods: list[Period] = Field([], description="Periods, in steps, of which sine and cosine are added, such as 7 for days of a week.")
+    periods: list[Period] = Field(
+        [],
+        description="Periods, in steps, of which sine and cosine are added, such as 7 for days of a week.",
+    )
 
     def measure_series(self, values: np.ndarray, lengths: np.ndarray) -> Measured:
         return {"channels": [values.shape[1]], "last": [int(lengths.max()) - 1]}

@@ -4,126 +4,38 @@ from __future__ import annotations
 
 import difflib
 import os
-import signal
-import sys
-import traceback
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: threads that wait by spinning stop a busy machine
+from sbiwb.cli.arguments import (
+    RUNS,
+    Column,
+    ConfigPath,
+    Context,
+    Fresh,
+    GroupBy,
+    Refine,
+    RunPath,
+    Runs,
+    Settings,
+    _open,
+    _reporter,
+)
+from sbiwb.cli.door import app
 
-from sbiwb import __version__
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # before torch: threads that wait by spinning stop a busy machine
+
 from sbiwb.errors import SbiwbError
 
 
-class Verbs(TyperGroup):
-    """The verbs behind one door, where every failure becomes a message and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (SbiwbError, KeyboardInterrupt, BrokenPipeError) as error:
-            code = _told(error)
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            code = _bug(error)
-        raise typer.Exit(code)
-
-
-def _told(error: BaseException) -> int:
-    """Says what happened; 2 mendable, 3 gate, 75 stopped, 130 interrupted."""
-    if isinstance(error, SbiwbError):
-        from sbiwb.cli.console import show_error
-
-        if os.environ.get("SBIWB_DEBUG"):
-            traceback.print_exception(error)
-        show_error(error)
-        return error.exit_code
-    if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    typer.echo("Interrupted. What is finished is kept; run the same command again to continue.", err=True)
-    return 130
-
-
-def _bug(error: Exception) -> int:
-    """Our own failure: its traceback goes to a file; 1. Mistakes in the command itself are typer's to tell."""
-    if type(error).__module__.split(".")[0] in ("typer", "click"):
-        raise error
-    from sbiwb.cli.console import show_bug
-
-    if os.environ.get("SBIWB_DEBUG"):
-        traceback.print_exception(error)
-    show_bug(error, Path())
-    return 1
-
-
-app = typer.Typer(
-    name="sbiwb",
-    cls=Verbs,
-    help="Amortized simulation-based inference: from one YAML file to a posterior that can be trusted.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, or a run folder (by its config.yaml).")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/influenza.")]
-Settings = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.batch_size=512. Repeatable.")
-]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the run folders.", envvar="SBIWB_RUNS")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew on the same simulations; the training before is set aside.")]
-GroupBy = Annotated[str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")]
-Column = Annotated[list[str], typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable.")]
-Context = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")]
-RUNS = Path("runs")
-
-
-class Refine(StrEnum):
-    """What repairs amortized draws."""
-
-    importance = "importance"
-    nuts = "nuts"
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"sbiwb {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Amortized simulation-based inference: from one YAML file to a posterior that can be trusted."""
-    if debug:
-        os.environ["SBIWB_DEBUG"] = "1"
-
-
-def _open(config: Path, settings: list[str], runs: Path) -> Any:
-    from sbiwb.workflow.project import open_project
-
-    return open_project(config, settings=settings, runs=runs)
-
-
-def _reporter() -> Any:
-    from sbiwb.cli.console import ConsoleReporter
-
-    return ConsoleReporter()
-
-
 @app.command()
-def init(name: Annotated[str, typer.Argument(help="Name of the project: letters, digits, underscores.")]) -> None:
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the project: letters, digits, underscores.")],
+) -> None:
     """Write a small project that runs: simulator, YAML and data, to change into your own."""
     from sbiwb.cli import show
     from sbiwb.workflow.init import init as write
@@ -147,10 +59,18 @@ def simulate(
     runs: Runs = RUNS,
     accept_code_change: Annotated[
         bool,
-        typer.Option("--accept-code-change", help="Keep the simulations although the simulator's code changed: it gives the same rows."),
+        typer.Option(
+            "--accept-code-change",
+            help="Keep the simulations although the simulator's code changed: it gives the same rows.",
+        ),
     ] = False,
     more: Annotated[
-        str, typer.Option("--more", metavar="N", help="Extend a run by N training pairs, or by train=N,validation=N,test=N.")
+        str,
+        typer.Option(
+            "--more",
+            metavar="N",
+            help="Extend a run by N training pairs, or by train=N,validation=N,test=N.",
+        ),
     ] = "",
 ) -> None:
     """Draw prior and data pairs into checksummed shards; what exists is not made again."""
@@ -159,12 +79,11 @@ def simulate(
     from sbiwb.workflow.simulate import simulate as draw_pairs
 
     project = _open(config, settings, runs)
-    if more:
-        from sbiwb.workflow.more import extended
-
-        project = extended(project, more, _reporter())
     with raised():
-        show.simulated(draw_pairs(project, _reporter(), accept_code_change=accept_code_change), project.run.path)
+        show.simulated(
+            draw_pairs(project, _reporter(), more=more, accept_code_change=accept_code_change),
+            project.run.path,
+        )
     show.next_step(f"sbiwb train {project.run.path}")
 
 
@@ -174,7 +93,12 @@ def train(
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
     fresh: Fresh = False,
-    find_lr: Annotated[bool, typer.Option("--find-lr", help="Only try growing learning rates for some steps, and suggest one.")] = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option(
+            "--find-lr", help="Only try growing learning rates for some steps, and suggest one."
+        ),
+    ] = False,
 ) -> None:
     """Fit the network, from the newest checkpoint if there is one; under torchrun or srun, in several processes together."""
     from sbiwb.cli import show
@@ -183,7 +107,7 @@ def train(
 
     project = _open(config, settings, runs)
     if find_lr:
-        from sbiwb.workflow.find_lr import find_lr as try_rates
+        from sbiwb.workflow.train import find_lr as try_rates
 
         found = try_rates(project, _reporter())
         show.lines(found.lines())
@@ -200,7 +124,12 @@ def tune(
     config: ConfigPath,
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
-    trials: Annotated[int, typer.Option(min=1, help="Trials of the whole search, those of earlier and other processes included.")] = 30,
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Trials of the whole search, those of earlier and other processes included."
+        ),
+    ] = 30,
     vary: Annotated[
         list[str],
         typer.Option(
@@ -210,7 +139,10 @@ def tune(
             "train.learning_rate, train.weight_decay and the number of transforms.",
         ),
     ] = [],  # noqa: B006
-    minutes: Annotated[float | None, typer.Option(min=0, help="Minutes after which to stop; the same command goes on.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Minutes after which to stop; the same command goes on."),
+    ] = None,
 ) -> None:
     """Search settings with a low validation loss; run it on many machines at once, and again to go on."""
     from sbiwb.cli import show
@@ -225,7 +157,12 @@ def diagnose(
     config: ConfigPath,
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
-    gate: Annotated[bool, typer.Option("--gate", help="Exit with 3 when a check fails, so that a chain of jobs stops.")] = False,
+    gate: Annotated[
+        bool,
+        typer.Option(
+            "--gate", help="Exit with 3 when a check fails, so that a chain of jobs stops."
+        ),
+    ] = False,
 ) -> None:
     """Say with numbers and pictures how far the posterior can be trusted."""
     from sbiwb.cli import show
@@ -241,7 +178,10 @@ def diagnose(
 @app.command()
 def sample(
     config: ConfigPath,
-    observation: Annotated[str | None, typer.Argument(help="A name from problem.observations, or a CSV, NPZ, JSON or HDF5 file.")] = None,
+    observation: Annotated[
+        str | None,
+        typer.Argument(help="A name from problem.observations, or a CSV, NPZ, JSON or HDF5 file."),
+    ] = None,
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
     draws: Annotated[int, typer.Option(min=2, help="Posterior draws for each data set.")] = 4000,
@@ -250,7 +190,11 @@ def sample(
     column: Column = [],  # noqa: B006
     context: Context = [],  # noqa: B006
     refine: Annotated[
-        Refine | None, typer.Option("--refine", help="Repair the draws by the simulator file's log_likelihood, where they need it.")
+        Refine | None,
+        typer.Option(
+            "--refine",
+            help="Repair the draws by the simulator file's log_likelihood, where they need it.",
+        ),
     ] = None,
 ) -> None:
     """Infer real observations: draws, a table, a pair plot, and simulations from the posterior over the data."""
@@ -259,11 +203,24 @@ def sample(
     from sbiwb.workflow.sample import sample as infer
 
     project = _open(config, settings, runs)
-    if observation is not None and observation not in project.config.problem.observations and Path(observation).suffix:
+    if (
+        observation is not None
+        and observation not in project.config.problem.observations
+        and Path(observation).suffix
+    ):
         found = [from_file(Path(observation), group_by=group_by, columns=column, context=context)]
     else:
         found = named_observations(project, observation)
-    show.sampled(infer(project, found, _reporter(), draws=draws, seed=seed, how=refine.value if refine else None))
+    show.sampled(
+        infer(
+            project,
+            found,
+            _reporter(),
+            draws=draws,
+            seed=seed,
+            how=refine.value if refine else None,
+        )
+    )
     show.next_step(f"sbiwb report {project.run.path}")
 
 
@@ -272,7 +229,9 @@ def run(
     config: ConfigPath,
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
-    gate: Annotated[bool, typer.Option("--gate", help="Stop with exit code 3 when a check fails.")] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Stop with exit code 3 when a check fails.")
+    ] = False,
     fresh: Fresh = False,
 ) -> None:
     """Simulate, train, diagnose, infer all observations and write the report; what is done already is not done again."""
@@ -313,13 +272,23 @@ def run(
 def predict(
     config: ConfigPath,
     observation: Annotated[
-        str | None, typer.Argument(help="A name from problem.observations, to simulate from its posterior; without it, from the prior.")
+        str | None,
+        typer.Argument(
+            help="A name from problem.observations, to simulate from its posterior; without it, from the prior."
+        ),
     ] = None,
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
     draws: Annotated[int, typer.Option(min=1, help="Simulations.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Root of the draws and of the simulator's noise.")] = 0,
-    context: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A design variable at another value: what if? Repeatable.")] = [],  # noqa: B006
+    seed: Annotated[
+        int, typer.Option(min=0, help="Root of the draws and of the simulator's noise.")
+    ] = 0,
+    context: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=VALUE", help="A design variable at another value: what if? Repeatable."
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
     """Simulate from the posterior of an observation, or from the prior."""
     from sbiwb.cli import show
@@ -329,7 +298,11 @@ def predict(
     project = _open(config, settings, runs)
     found = named_observations(project, observation)[0] if observation else None
     fixed = context_values(context)
-    show.predicted(simulate_from(project, _reporter(), observation=found, draws=draws, seed=seed, context=fixed))
+    show.predicted(
+        simulate_from(
+            project, _reporter(), observation=found, draws=draws, seed=seed, context=fixed
+        )
+    )
 
 
 @app.command()
@@ -351,7 +324,12 @@ def compare(
             "runs/x/reference/nuts/seen.",
         ),
     ],
-    test: Annotated[Path | None, typer.Option("--test", metavar="RUN", help="Run whose test pairs are used; the first without it.")] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            "--test", metavar="RUN", help="Run whose test pairs are used; the first without it."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -366,13 +344,15 @@ def compare(
     from sbiwb.cli import show
 
     if any((path / "draws.h5").is_file() for path in paths):
-        from sbiwb.workflow.overlay import overlay
+        from sbiwb.workflow.compare_draws import overlay
 
         if test is not None:
-            raise SbiwbError("draws have no test pairs", where=f"--test {test}", todo="Leave it out.")
+            raise SbiwbError(
+                "draws have no test pairs", where=f"--test {test}", todo="Leave it out."
+            )
         show.overlaid(overlay(paths, _reporter(), output=output))
         return
-    from sbiwb.workflow.compare import compare as rank
+    from sbiwb.workflow.compare_runs import compare as rank
 
     show.compared(rank(paths, _reporter(), test=test, output=output, runs=runs))
 
@@ -380,7 +360,12 @@ def compare(
 @app.command()
 def status(
     run: RunPath,
-    failures: Annotated[bool, typer.Option("--failures", help="Also draw where in the prior simulations fail (reads the shards).")] = False,
+    failures: Annotated[
+        bool,
+        typer.Option(
+            "--failures", help="Also draw where in the prior simulations fail (reads the shards)."
+        ),
+    ] = False,
 ) -> None:
     """Say how far a run is."""
     from sbiwb.cli import show
@@ -388,7 +373,7 @@ def status(
 
     show.status(look(run))
     if failures:
-        from sbiwb.workflow.failures import failures as gather
+        from sbiwb.workflow.status_failures import failures as gather
 
         show.failures(gather(run, _reporter()))
 
@@ -396,7 +381,10 @@ def status(
 @app.command()
 def parts(
     family: Annotated[
-        str, typer.Argument(help="priors, transforms, summary, inference, diagnostics, references, executors, ...; all without it.")
+        str,
+        typer.Argument(
+            help="priors, transforms, summary, inference, diagnostics, references, executors, ...; all without it."
+        ),
     ] = "",
     kind: Annotated[str, typer.Argument(help="One part of it.")] = "",
 ) -> None:
@@ -409,16 +397,26 @@ def parts(
     if family and family not in known:
         near = difflib.get_close_matches(family, known, 1)
         hint = f"Did you mean {near[0]}? " if near else ""
-        raise SbiwbError(f"no family '{family}'", where="sbiwb parts", todo=f"{hint}One of: {', '.join(known)}.")
+        raise SbiwbError(
+            f"no family '{family}'", where="sbiwb parts", todo=f"{hint}One of: {', '.join(known)}."
+        )
     for name in [family] if family else known:
         found = [part for part in listed(known[name]) if kind in ("", part.kind)]
         if not found:
-            raise SbiwbError(f"no part '{kind}' in {name}", where="sbiwb parts", todo=f"One of: {', '.join(known[name].names())}.")
+            raise SbiwbError(
+                f"no part '{kind}' in {name}",
+                where="sbiwb parts",
+                todo=f"One of: {', '.join(known[name].names())}.",
+            )
         show.parts(name, found, full=bool(family))
 
 
 @app.command()
-def schema(output: Annotated[Path | None, typer.Argument(help="File to write; standard output without it.")] = None) -> None:
+def schema(
+    output: Annotated[
+        Path | None, typer.Argument(help="File to write; standard output without it.")
+    ] = None,
+) -> None:
     """Write the JSON Schema of the YAML, for completion and checking in editors."""
     import json
 

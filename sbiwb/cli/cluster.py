@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sbiwb.cli.app import RUNS, ConfigPath, RunPath, Runs, Settings, _open, _reporter, app
+from sbiwb.cli.arguments import RUNS, ConfigPath, RunPath, Runs, Settings, _open, _reporter
+from sbiwb.cli.door import app
 
 if TYPE_CHECKING:
     from sbiwb.workflow.submit import Submitted
@@ -16,10 +17,17 @@ if TYPE_CHECKING:
 @app.command()
 def submit(
     config: ConfigPath,
-    what: Annotated[str, typer.Argument(metavar="STEP", help="simulate, train, diagnose, sample, report, or all of them.")] = "all",
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="STEP", help="simulate, train, diagnose, sample, report, or all of them."
+        ),
+    ] = "all",
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the batch scripts; write and submit nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the batch scripts; write and submit nothing.")
+    ] = False,
 ) -> None:
     """Submit the steps as SLURM jobs that wait for one another; resources stand in machine.cluster."""
     from sbiwb.workflow.submit import submit as send
@@ -45,7 +53,11 @@ def _show_jobs(jobs: list[Submitted], run: Path) -> None:
         return
     for job in jobs:
         elements = f"{job.elements} elements" if job.elements else ""
-        show.lines([f"{job.step:9} job {job.id}  {elements:12}  {job.after and 'after ' + job.after.replace(':', ' ')}".rstrip()])
+        show.lines(
+            [
+                f"{job.step:9} job {job.id}  {elements:12}  {job.after and 'after ' + job.after.replace(':', ' ')}".rstrip()
+            ]
+        )
     numbers = [job.id for job in jobs]
     show.lines(
         [
@@ -61,7 +73,12 @@ def _show_jobs(jobs: list[Submitted], run: Path) -> None:
 def worker(
     run: RunPath,
     index: Annotated[int, typer.Argument(metavar="INDEX", min=0, help="Which share, from 0.")],
-    of: Annotated[int, typer.Option("--of", min=1, metavar="COUNT", help="Shares in all; 1: everything that is missing.")] = 1,
+    of: Annotated[
+        int,
+        typer.Option(
+            "--of", min=1, metavar="COUNT", help="Shares in all; 1: everything that is missing."
+        ),
+    ] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Simulate one share of what a run lacks: an element of an array job, on any batch system."""

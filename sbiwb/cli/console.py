@@ -32,8 +32,15 @@ class PipeConsole(Console):
         raise SystemExit(128 + signal.SIGPIPE)
 
 
-out = PipeConsole(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDE)
-err = PipeConsole(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr and sys.stderr.isatty() else WIDE)
+out = PipeConsole(
+    highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDE
+)
+err = PipeConsole(
+    stderr=True,
+    highlight=False,
+    soft_wrap=True,
+    width=None if sys.stderr and sys.stderr.isatty() else WIDE,
+)
 PLAIN_EVERY_S = 10.0
 
 
@@ -68,8 +75,18 @@ class Bar:
         from rich import progress as p
         from rich.live import Live
 
-        columns = [p.TextColumn("{task.description:9}"), p.BarColumn(), p.MofNCompleteColumn(), p.TextColumn(unit)]
-        timing = [p.TextColumn("{task.fields[rate]}"), p.TimeElapsedColumn(), p.TextColumn("left"), p.TimeRemainingColumn()]
+        columns = [
+            p.TextColumn("{task.description:9}"),
+            p.BarColumn(),
+            p.MofNCompleteColumn(),
+            p.TextColumn(unit),
+        ]
+        timing = [
+            p.TextColumn("{task.fields[rate]}"),
+            p.TimeElapsedColumn(),
+            p.TextColumn("left"),
+            p.TimeRemainingColumn(),
+        ]
         self.bar = p.Progress(*columns, *timing, p.TextColumn("{task.fields[facts]}"), console=err)
         self.task = self.bar.add_task(name, total=total, completed=done, facts="", rate="")
         self.done, self.start = 0, time.monotonic()
@@ -115,8 +132,16 @@ class Lines:
     def _say(self) -> None:
         spent = time.monotonic() - self.start
         left = spent * (self.total - self.done) / max(1, self.done - self.begun)
-        times = f"{duration(spent)}, {duration(left)} left" if self.done < self.total else duration(spent)
-        err.print(escape(f"{self.name}  {self.done:,} of {self.total:,} {self.unit}, {times}  {self.facts}".rstrip()))
+        times = (
+            f"{duration(spent)}, {duration(left)} left"
+            if self.done < self.total
+            else duration(spent)
+        )
+        err.print(
+            escape(
+                f"{self.name}  {self.done:,} of {self.total:,} {self.unit}, {times}  {self.facts}".rstrip()
+            )
+        )
 
 
 def _facts(facts: dict[str, object]) -> str:

@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
-from sbiwb.cli.app import RUNS, RunPath, Runs, Settings, _open, _reporter, app
+from sbiwb.cli.arguments import RUNS, RunPath, Runs, Settings, _open, _reporter
+from sbiwb.cli.door import app
 
 
 @app.command()
 def verify(
     run: RunPath,
-    deep: Annotated[bool, typer.Option("--deep", help="Also simulate a block of each split again and compare the bytes.")] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also simulate a block of each split again and compare the bytes."
+        ),
+    ] = False,
 ) -> None:
     """Check every checksum, record, block and hash of a run's simulations; what can be mended is."""
     from sbiwb.cli import show
@@ -29,17 +35,30 @@ def verify(
 
 @app.command("import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, NPZ, HDF5 or Parquet files of simulations.")],
-    config: Annotated[Path, typer.Option("--config", metavar="CONFIG", help="The YAML, with `simulator: imported`.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="CSV, NPZ, HDF5 or Parquet files of simulations."),
+    ],
+    config: Annotated[
+        Path,
+        typer.Option("--config", metavar="CONFIG", help="The YAML, with `simulator: imported`."),
+    ],
     column: Annotated[
         list[str],
         typer.Option(
-            metavar="VARIABLE=COLUMN", help="Which column or array a variable is in; A,B,C for the columns of a vector. Repeatable."
+            metavar="VARIABLE=COLUMN",
+            help="Which column or array a variable is in; A,B,C for the columns of a vector. Repeatable.",
         ),
     ] = [],  # noqa: B006 (typer copies it)
-    shares: Annotated[str, typer.Option(metavar="A,B,C", help="Shares of train, validation and test.")] = "0.8,0.1,0.1",
+    shares: Annotated[
+        str, typer.Option(metavar="A,B,C", help="Shares of train, validation and test.")
+    ] = "0.8,0.1,0.1",
     by: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Number of the data set, in a table with one row for each member or step of one.")
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Number of the data set, in a table with one row for each member or step of one.",
+        ),
     ] = "",
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
@@ -47,9 +66,12 @@ def import_(
     """Take simulations of your own into the shards of a run: checked, without copies, split at random."""
     from sbiwb.cli import show
     from sbiwb.stopping import raised
-    from sbiwb.workflow.importing import import_files
+    from sbiwb.workflow.import_ import import_files
 
     project = _open(config, settings, runs)
     with raised():
-        show.simulated(import_files(project, files, _reporter(), columns=column, shares=shares, by=by), project.run.path)
+        show.simulated(
+            import_files(project, files, _reporter(), columns=column, shares=shares, by=by),
+            project.run.path,
+        )
     show.next_step(f"sbiwb train {project.run.path}")

@@ -7,18 +7,44 @@ from typing import Annotated, Any
 
 import typer
 
-from sbiwb.cli.app import RUNS, Column, ConfigPath, Context, GroupBy, Runs, Settings, _open, _reporter, app
+from sbiwb.cli.arguments import (
+    RUNS,
+    Column,
+    ConfigPath,
+    Context,
+    GroupBy,
+    Runs,
+    Settings,
+    _open,
+    _reporter,
+)
+from sbiwb.cli.door import app
 
 
 @app.command()
 def reference(
     config: ConfigPath,
     observation: Annotated[
-        str | None, typer.Option("--observation", metavar="NAME|FILE", help="What to infer; by default the YAML's only observation.")
+        str | None,
+        typer.Option(
+            "--observation",
+            metavar="NAME|FILE",
+            help="What to infer; by default the YAML's only observation.",
+        ),
     ] = None,
-    method: Annotated[str, typer.Option("--method", help="analytic, metropolis, hmc, nuts, ensemble, importance or vi.")] = "nuts",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="analytic, metropolis, hmc, nuts, ensemble, importance or vi."
+        ),
+    ] = "nuts",
     option: Annotated[
-        list[str], typer.Option("--option", metavar="NAME=VALUE", help="An option of the method, such as start=map. Repeatable.")
+        list[str],
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            help="An option of the method, such as start=map. Repeatable.",
+        ),
     ] = [],  # noqa: B006 (typer copies it)
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,
@@ -27,7 +53,12 @@ def reference(
     group_by: GroupBy = "",
     column: Column = [],  # noqa: B006
     context: Context = [],  # noqa: B006
-    gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Exit with 3 when the draws are not known to be right.")] = True,
+    gate: Annotated[
+        bool,
+        typer.Option(
+            "--gate/--no-gate", help="Exit with 3 when the draws are not known to be right."
+        ),
+    ] = True,
 ) -> None:
     """Draw from the exact posterior of real observations, by its likelihood or in closed form."""
     from sbiwb.cli import show
@@ -54,14 +85,29 @@ def reference(
 
 @app.command()
 def benchmark(
-    config: Annotated[Path, typer.Argument(metavar="BENCHMARK", help="The YAML of a benchmark, such as configs/benchmark.yaml.")],
-    tasks: Annotated[list[str] | None, typer.Argument(metavar="[TASK]...", help="Only these of its tasks.")] = None,
+    config: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BENCHMARK", help="The YAML of a benchmark, such as configs/benchmark.yaml."
+        ),
+    ],
+    tasks: Annotated[
+        list[str] | None, typer.Argument(metavar="[TASK]...", help="Only these of its tasks.")
+    ] = None,
     references: Annotated[
         Path | None,
-        typer.Option("--references", metavar="DIR", help="Folder of reference posteriors, TASK.h5 each; without it the package sbibm's."),
+        typer.Option(
+            "--references",
+            metavar="DIR",
+            help="Folder of reference posteriors, TASK.h5 each; without it the package sbibm's.",
+        ),
     ] = None,
-    budget: Annotated[list[int], typer.Option("--budget", help="Only these budgets. Repeatable.")] = [],  # noqa: B006
-    method: Annotated[list[str], typer.Option("--method", help="Only these methods. Repeatable.")] = [],  # noqa: B006
+    budget: Annotated[
+        list[int], typer.Option("--budget", help="Only these budgets. Repeatable.")
+    ] = [],  # noqa: B006
+    method: Annotated[
+        list[str], typer.Option("--method", help="Only these methods. Repeatable.")
+    ] = [],  # noqa: B006
     seed: Annotated[list[int], typer.Option("--seed", help="Only these seeds. Repeatable.")] = [],  # noqa: B006
     settings: Settings = [],  # noqa: B006
     runs: Runs = RUNS,

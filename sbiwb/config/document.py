@@ -25,7 +25,9 @@ class _Loader(yaml.SafeLoader):
 class Dumper(yaml.SafeDumper):
     """SafeDumper that also quotes what is a number to `_Loader` alone, such as the text `1e5`."""
 
-    yaml_implicit_resolvers = {first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012
+    yaml_implicit_resolvers = {
+        first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }  # noqa: RUF012
 
 
 _SCALARS = {
@@ -41,7 +43,9 @@ _SCALARS = {
 for _tag, (_pattern, _first) in _SCALARS.items():
     for _class in (_Loader, Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value.replace("_", "")))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:int", lambda loader, node: int(node.value.replace("_", ""))
+)
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _float(node.value))
 
 
@@ -79,12 +83,20 @@ class Document:
         for setting in settings:
             key, equals, text = setting.partition("=")
             if not equals or not key:
-                raise ConfigError("is not KEY=VALUE", where=f"--set {setting}", todo="For example --set train.batch_size=512")
+                raise ConfigError(
+                    "is not KEY=VALUE",
+                    where=f"--set {setting}",
+                    todo="For example --set train.batch_size=512",
+                )
             steps = tuple(int(step) if step.isdecimal() else step for step in key.split("."))
             try:
                 value, _ = _parse(f"--set {key}", text)
             except ConfigError as error:
-                raise ConfigError(f"the value: {error.what}", where=f"--set {setting}", todo="Quote it for the shell.") from error
+                raise ConfigError(
+                    f"the value: {error.what}",
+                    where=f"--set {setting}",
+                    todo="Quote it for the shell.",
+                ) from error
             _assign(self.data, steps, value, f"--set {setting}")
             self.places[steps] = f"--set {key}"
 
@@ -94,10 +106,16 @@ def _assign(data: Any, steps: Place, value: Any, where: str) -> None:
         data = _descend(data, step)
         if not isinstance(data, dict | list):
             reached = ".".join(map(str, steps[: position + 1]))
-            raise ConfigError(f"{reached} is not a section", where=where, todo="Set the whole value with {key: value}.")
+            raise ConfigError(
+                f"{reached} is not a section",
+                where=where,
+                todo="Set the whole value with {key: value}.",
+            )
     last = steps[-1]
     if isinstance(data, list) and (not isinstance(last, int) or last >= len(data)):
-        raise ConfigError(f"the list has items 0 to {len(data) - 1}", where=where, todo="Set the whole list.")
+        raise ConfigError(
+            f"the list has items 0 to {len(data) - 1}", where=where, todo="Set the whole list."
+        )
     data[last] = value
 
 
@@ -117,9 +135,15 @@ def read(path: Path) -> Document:
     """
     data, places = _parse(path, _text(path))
     if data is None:
-        raise ConfigError("the file is empty", where=path, todo="`sbiwb init NAME` makes a project to start from.")
+        raise ConfigError(
+            "the file is empty", where=path, todo="`sbiwb init NAME` makes a project to start from."
+        )
     if not isinstance(data, dict):
-        raise ConfigError("the top level is not a mapping", where=f"{path}:1:1", todo="Begin with a line such as `name: my_problem`.")
+        raise ConfigError(
+            "the top level is not a mapping",
+            where=f"{path}:1:1",
+            todo="Begin with a line such as `name: my_problem`.",
+        )
     return Document(path, data, places)
 
 
@@ -136,52 +160,85 @@ def _parse(path: Path | str, text: str) -> tuple[Any, dict[Place, str]]:
         raise ConfigError(
             f"not YAML: {error.problem or error.context}",
             where=where,
-            todo="Indent with spaces, not tabs." if "\\t" in str(error.problem) else "Check indentation, quotes and colons.",
+            todo="Indent with spaces, not tabs."
+            if "\\t" in str(error.problem)
+            else "Check indentation, quotes and colons.",
         ) from error
     except RecursionError as error:
-        raise ConfigError("is nested too deeply", where=path, todo="A config has a handful of levels.") from error
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:  # PyYAML's own, for odd tags and characters
+        raise ConfigError(
+            "is nested too deeply", where=path, todo="A config has a handful of levels."
+        ) from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # PyYAML's own, for odd tags and characters
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"not YAML: {what}", where=path, todo="Check the characters in the file.") from error
+        raise ConfigError(
+            f"not YAML: {what}", where=path, todo="Check the characters in the file."
+        ) from error
 
 
 def _text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError("no such file", where=path, todo="`sbiwb init NAME` makes a project to start from.") from error
+        raise ConfigError(
+            "no such file", where=path, todo="`sbiwb init NAME` makes a project to start from."
+        ) from error
     except OSError as error:
-        raise ConfigError(error.strerror or "cannot be read", where=path, todo="Name a YAML file.") from error
+        raise ConfigError(
+            error.strerror or "cannot be read", where=path, todo="Name a YAML file."
+        ) from error
     if len(raw) > MAX_BYTES:
         raise ConfigError(
-            f"is larger than {MAX_BYTES} bytes", where=path, todo="A config is a short text; keep data in files of their own."
+            f"is larger than {MAX_BYTES} bytes",
+            where=path,
+            todo="A config is a short text; keep data in files of their own.",
         )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(f"not UTF-8 ({error.reason})", where=f"{path}:{line}", todo="Save the file as UTF-8.") from error
+        raise ConfigError(
+            f"not UTF-8 ({error.reason})", where=f"{path}:{line}", todo="Save the file as UTF-8."
+        ) from error
 
 
 def _walk(path: Path | str, root: yaml.Node) -> Iterator[tuple[Place, str]]:
     """(place, file:line:column) of every node; refuses duplicate keys and runaway aliases."""
-    stack: list[tuple[yaml.Node, Place, yaml.Mark, tuple[int, ...]]] = [(root, (), root.start_mark, ())]
+    stack: list[tuple[yaml.Node, Place, yaml.Mark, tuple[int, ...]]] = [
+        (root, (), root.start_mark, ())
+    ]
     count = 0
     while stack:
         node, place, mark, above = stack.pop()
         count += 1
         spot = f"{path}:{mark.line + 1}:{mark.column + 1}"
         if count > MAX_NODES:
-            raise ConfigError(f"more than {MAX_NODES} values", where=spot, todo="Aliases that multiply are refused; write the values out.")
+            raise ConfigError(
+                f"more than {MAX_NODES} values",
+                where=spot,
+                todo="Aliases that multiply are refused; write the values out.",
+            )
         if id(node) in above:
-            raise ConfigError("an alias that contains itself", where=spot, todo="Write the value out.")
+            raise ConfigError(
+                "an alias that contains itself", where=spot, todo="Write the value out."
+            )
         yield place, spot
         inside = (*above, id(node))
         if isinstance(node, yaml.MappingNode):
             _refuse_duplicates(path, node, place)
-            stack += [(value, (*place, key.value), key.start_mark, inside) for key, value in node.value]
+            stack += [
+                (value, (*place, key.value), key.start_mark, inside) for key, value in node.value
+            ]
         elif isinstance(node, yaml.SequenceNode):
-            stack += [(item, (*place, index), item.start_mark, inside) for index, item in enumerate(node.value)]
+            stack += [
+                (item, (*place, index), item.start_mark, inside)
+                for index, item in enumerate(node.value)
+            ]
 
 
 def _refuse_duplicates(path: Path | str, node: yaml.MappingNode, place: Place) -> None:
@@ -189,7 +246,11 @@ def _refuse_duplicates(path: Path | str, node: yaml.MappingNode, place: Place) -
     for key, _ in node.value:
         name, mark = key.value, key.start_mark
         if not isinstance(name, str):
-            raise ConfigError("a key must be a word", where=f"{path}:{mark.line + 1}:{mark.column + 1}", todo="Quote it.")
+            raise ConfigError(
+                "a key must be a word",
+                where=f"{path}:{mark.line + 1}:{mark.column + 1}",
+                todo="Quote it.",
+            )
         if name in seen:
             raise ConfigError(
                 f"{'.'.join(map(str, (*place, name)))} is given twice (first in line {seen[name].line + 1})",

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sbiwb.config import document
-from sbiwb.config.benchmark import BenchmarkConfig
+from sbiwb.config.benchmark_document import BenchmarkConfig
 from sbiwb.config.document import Document, Place
 from sbiwb.config.model import RunConfig
 from sbiwb.errors import ConfigError, ConfigErrors
@@ -39,7 +39,15 @@ _PLAIN = {
     "too_short": "must not be empty",
     "string_pattern_mismatch": "must be a name of letters, digits and underscores, beginning with a letter",
 }
-_SAYS_ALL = {"missing", "unknown_key", "unknown_kind", "missing_kind", "part", "value_error", "too_short"}
+_SAYS_ALL = {
+    "missing",
+    "unknown_key",
+    "unknown_kind",
+    "missing_kind",
+    "part",
+    "value_error",
+    "too_short",
+}
 
 
 def load(path: Path, settings: Sequence[str] = ()) -> RunConfig:
@@ -71,9 +79,14 @@ def parse(read: Document, model: type[M] = RunConfig) -> M:  # type: ignore[assi
 def _problems(error: ValidationError, read: Document) -> list[ConfigError]:
     """One problem a place: of the alternatives of a union only the one that got furthest is told."""
     told: dict[Place, ConfigError] = {}
-    for problem in sorted(error.errors(include_url=False), key=lambda found: -len(_place(found["loc"], read.data))):
+    for problem in sorted(
+        error.errors(include_url=False), key=lambda found: -len(_place(found["loc"], read.data))
+    ):
         place = _place(problem["loc"], read.data)
-        if any(known[: len(place)] == place and known != place for known in told) and problem["type"] != "unknown_key":
+        if (
+            any(known[: len(place)] == place and known != place for known in told)
+            and problem["type"] != "unknown_key"
+        ):
             continue
         told.setdefault(place, _problem(problem, place, read))
     order = list(read.places)
@@ -90,21 +103,36 @@ def _place(loc: tuple[str | int, ...], data: Any) -> Place:
     place: list[str | int] = []
     for position, step in enumerate(loc):
         last = position == len(loc) - 1
-        if (isinstance(data, dict) and step in data) or (isinstance(data, list) and isinstance(step, int) and step < len(data)):
+        if (isinstance(data, dict) and step in data) or (
+            isinstance(data, list) and isinstance(step, int) and step < len(data)
+        ):
             data = data[step]  # type: ignore[index]
             place.append(step)
-        elif last and isinstance(data, dict) and isinstance(step, str) and step.replace("_", "").isalnum():
+        elif (
+            last
+            and isinstance(data, dict)
+            and isinstance(step, str)
+            and step.replace("_", "").isalnum()
+        ):
             place.append(step)
     return tuple(place)
 
 
 def _problem(problem: Any, place: Place, read: Document) -> ConfigError:
     kind, context = problem["type"], problem.get("ctx", {})
-    text = _PLAIN[kind].format(**context) if kind in _PLAIN else problem["msg"].removeprefix("Value error, ")
+    text = (
+        _PLAIN[kind].format(**context)
+        if kind in _PLAIN
+        else problem["msg"].removeprefix("Value error, ")
+    )
     if kind not in _SAYS_ALL and not isinstance(problem["input"], dict | list):
         text += f", not {problem['input']!r}"
     what, _, todo = text.partition("; ")
-    return ConfigError(f"{'.'.join(map(str, place)) or 'the file'}  {what}", where=read.where(place), todo=todo or _todo(kind, place))
+    return ConfigError(
+        f"{'.'.join(map(str, place)) or 'the file'}  {what}",
+        where=read.where(place),
+        todo=todo or _todo(kind, place),
+    )
 
 
 def _todo(kind: str, place: Place) -> str:
@@ -123,4 +151,7 @@ def dump(config: BaseModel, folder: Path | None = None) -> str:
 
 def schema() -> dict[str, Any]:
     """JSON Schema of the YAML, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema(by_alias=True)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **RunConfig.model_json_schema(by_alias=True),
+    }

@@ -8,13 +8,13 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sbiwb import adapters, diagnostics, executors, priors, trackers
-from sbiwb.executors._batch import Cluster
+from sbiwb.executors import Cluster
 from sbiwb.families import Count, Options, Part
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
 from sbiwb.networks.uncertainty import family as uncertainties
-from sbiwb.simulation.options import Command, Failures
-from sbiwb.training.options import TrainOptions
+from sbiwb.simulation.command import Command, Failures
+from sbiwb.training.train_options import TrainOptions
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name.")]
 Prior = Annotated[Part, priors.family]
@@ -24,16 +24,24 @@ Constant = bool | int | float | str | list[Any]
 class Section(Options):
     """Options whose keys may be words that Python keeps for itself (`as`, `from`)."""
 
-    model_config = ConfigDict(validate_by_alias=True, validate_by_name=False, serialize_by_alias=True)
+    model_config = ConfigDict(
+        validate_by_alias=True, validate_by_name=False, serialize_by_alias=True
+    )
 
 
 class Observation(Section):
     """One file of real data."""
 
     file: str = Field(description="CSV, NPZ, JSON or HDF5 file, relative to this config.")
-    columns: dict[str, str | list[str]] = Field({}, description="Observable or context variable: its column or array in the file.")
-    group_by: list[str] = Field([], description="Columns whose distinct values part the rows into many data sets.")
-    context: dict[str, float | Literal["rows"]] = Field({}, description="Context variables that are no column; rows: the number of rows.")
+    columns: dict[str, str | list[str]] = Field(
+        {}, description="Observable or context variable: its column or array in the file."
+    )
+    group_by: list[str] = Field(
+        [], description="Columns whose distinct values part the rows into many data sets."
+    )
+    context: dict[str, float | Literal["rows"]] = Field(
+        {}, description="Context variables that are no column; rows: the number of rows."
+    )
 
 
 class Problem(Section):
@@ -42,11 +50,20 @@ class Problem(Section):
     simulator: str | Command = Field(
         description="A Python file (relative to this config) or package.module, optionally with :function; or an external program."
     )
-    batched: bool = Field(True, description="Whether the function takes arrays of N parameters at once, or one theta.")
-    parameters: dict[Name, Prior] = Field(min_length=1, description="The prior; its order is the order of theta's columns.")
-    context: dict[Name, Prior] = Field({}, description="Known design variables, drawn for every data set.")
+    batched: bool = Field(
+        True, description="Whether the function takes arrays of N parameters at once, or one theta."
+    )
+    parameters: dict[Name, Prior] = Field(
+        min_length=1, description="The prior; its order is the order of theta's columns."
+    )
+    context: dict[Name, Prior] = Field(
+        {}, description="Known design variables, drawn for every data set."
+    )
     constants: dict[Name, Constant] = Field({}, description="Passed to the simulator as they are.")
-    missing: list[str] = Field([], description="Observables in which NaN is a value, a missing one; elsewhere it is a failed simulation.")
+    missing: list[str] = Field(
+        [],
+        description="Observables in which NaN is a value, a missing one; elsewhere it is a failed simulation.",
+    )
     observations: dict[str, Observation] = Field({}, description="Real data sets by name.")
 
 
@@ -57,10 +74,18 @@ class Simulate(Section):
     validation: Count = Field(2_000, ge=1, description="Pairs for early stopping.")
     test: Count = Field(1_000, ge=1, description="Pairs that only `diagnose` reads.")
     seed: Count = Field(0, ge=0, description="Root of all simulated pairs.")
-    block_size: Count | Literal["auto"] = Field("auto", description="Rows drawn from one seed: 256 if batched, 1 if not.")
-    shard_size: Count | Literal["auto"] = Field("auto", description="Rows of one file: 16 files a split, 5 minutes and 64 MiB at most.")
+    block_size: Count | Literal["auto"] = Field(
+        "auto", description="Rows drawn from one seed: 256 if batched, 1 if not."
+    )
+    shard_size: Count | Literal["auto"] = Field(
+        "auto", description="Rows of one file: 16 files a split, 5 minutes and 64 MiB at most."
+    )
     failures: Failures = Field(Failures(), description="What failed simulations may cost.")
-    from_: str | None = Field(None, alias="from", description="Another run's folder, whose shards are used and never written.")
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="Another run's folder, whose shards are used and never written.",
+    )
 
 
 Transforms = list[Annotated[Part, adapters.family]]
@@ -70,16 +95,30 @@ class Input(Section):
     """One input of the network: one variable or several joined by channels."""
 
     as_: Literal["vector", "set", "series", "grid"] = Field(
-        alias="as", description="What it is: numbers, exchangeable members, steps in time, or cells of a line or a picture."
+        alias="as",
+        description="What it is: numbers, exchangeable members, steps in time, or cells of a line or a picture.",
     )
-    axes: Literal[1, 2] = Field(2, description="Axes of a grid; an array with one axis more has channels last.")
-    from_: list[Name] | None = Field(None, alias="from", description="The variables joined here; null: the one this input is named for.")
+    axes: Literal[1, 2] = Field(
+        2, description="Axes of a grid; an array with one axis more has channels last."
+    )
+    from_: list[Name] | None = Field(
+        None,
+        alias="from",
+        description="The variables joined here; null: the one this input is named for.",
+    )
     broadcast: list[Name] = Field(
-        [], description="Context variables and vectors that are repeated to every member, step or cell as further channels."
+        [],
+        description="Context variables and vectors that are repeated to every member, step or cell as further channels.",
     )
-    transforms: Transforms | dict[Name, Transforms] = Field([], description="A chain for all channels, or one for each variable.")
-    summary: Annotated[Part, summary_networks] | None = Field(None, description="Summary network; null: the simplest of its kind.")
-    features: Count | None = Field(None, ge=1, description="Features this input is summarised to; null: max(2 D, 8).")
+    transforms: Transforms | dict[Name, Transforms] = Field(
+        [], description="A chain for all channels, or one for each variable."
+    )
+    summary: Annotated[Part, summary_networks] | None = Field(
+        None, description="Summary network; null: the simplest of its kind."
+    )
+    features: Count | None = Field(
+        None, ge=1, description="Features this input is summarised to; null: max(2 D, 8)."
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -95,7 +134,9 @@ class Input(Section):
 
     def plan(self, name: str) -> adapters.InputPlan:
         """What the adapter of the input of this name is made of."""
-        return adapters.InputPlan(self.as_, tuple(self.from_ or [name]), *self._chains, tuple(self.broadcast), self.axes)
+        return adapters.InputPlan(
+            self.as_, tuple(self.from_ or [name]), *self._chains, tuple(self.broadcast), self.axes
+        )
 
 
 ThetaKind = Literal["prior", "standardize", "log", "logit", "circular"]
@@ -104,28 +145,51 @@ ThetaKind = Literal["prior", "standardize", "log", "logit", "circular"]
 class Model(Section):
     """What the network sees, and what it is."""
 
-    inputs: dict[str, Input] = Field({}, description="Every observable and context variable is used here or dropped.")
-    drop: list[Name] = Field([], description="Observables and context variables the network does not see.")
+    inputs: dict[str, Input] = Field(
+        {}, description="Every observable and context variable is used here or dropped."
+    )
+    drop: list[Name] = Field(
+        [], description="Observables and context variables the network does not see."
+    )
     theta: ThetaKind | dict[Name, ThetaKind] = Field(
         "prior",
         description="How theta is made unbounded: through its prior's distribution function, or otherwise, by parameter; "
         "circular: an angle, the prior's two bounds one point.",
     )
     fusion: Annotated[Part, summary_networks] | None = Field(
-        None, description="Network from the summaries of all inputs to the features the inference network sees; null: side by side."
+        None,
+        description="Network from the summaries of all inputs to the features the inference network sees; null: side by side.",
     )
-    inference: Annotated[Part, inference_networks] = Field({"kind": "nsf"}, validate_default=True, description="Density network.")
+    inference: Annotated[Part, inference_networks] = Field(
+        {"kind": "nsf"}, validate_default=True, description="Density network."
+    )
     uncertainty: Annotated[Part, uncertainties] = Field(
-        {"kind": "none"}, validate_default=True, description="How unsure the network is of itself: Bayesian weights, or an ensemble."
+        {"kind": "none"},
+        validate_default=True,
+        description="How unsure the network is of itself: Bayesian weights, or an ensemble.",
     )
 
 
 class Diagnose(Section):
     """Which checks, on how many draws."""
 
-    draws: Count = Field(999, ge=19, description="Posterior draws for each test pair; draws + 1 divisible by 20 is best.")
+    draws: Count = Field(
+        999,
+        ge=19,
+        description="Posterior draws for each test pair; draws + 1 divisible by 20 is best.",
+    )
     checks: list[Annotated[Part, diagnostics.family]] = Field(
-        ["sbc", "coverage", "tarp", "zscore_contraction", "recovery", "nrmse", "nlpd", "prior_predictive", "misspecification"],
+        [
+            "sbc",
+            "coverage",
+            "tarp",
+            "zscore_contraction",
+            "recovery",
+            "nrmse",
+            "nlpd",
+            "prior_predictive",
+            "misspecification",
+        ],
         validate_default=True,
         description="Checks, by name or with options.",
     )
@@ -134,28 +198,44 @@ class Diagnose(Section):
         description="Also judge within strata of these: context variables, observables (by size) and parameters (by posterior median); "
         "auto: every context variable, and every size that varies.",
     )
-    strata: Count = Field(4, ge=2, le=20, description="Strata of each, of about equal numbers of test pairs.")
+    strata: Count = Field(
+        4, ge=2, le=20, description="Strata of each, of about equal numbers of test pairs."
+    )
     seed: Count = Field(0, ge=0, description="Root of the draws and of random ties.")
 
 
 class Machine(Section):
     """Where and how fast, never what: free to change on resume."""
 
-    executor: Annotated[Part, executors.family] = Field({"kind": "pool"}, validate_default=True, description="Who simulates.")
+    executor: Annotated[Part, executors.family] = Field(
+        {"kind": "pool"}, validate_default=True, description="Who simulates."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
     threads: Annotated[Count, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="Threads; auto: every core for sampling, and for training where a batch holds thousands of members, else one."
+        "auto",
+        description="Threads; auto: every core for sampling, and for training where a batch holds thousands of members, else one.",
     )
     memory_gb: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
-        "auto", description="Memory for training pairs; where they need more, they are streamed from disk. auto: half of what is free."
+        "auto",
+        description="Memory for training pairs; where they need more, they are streamed from disk. auto: half of what is free.",
     )
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the networks ahead of the splines.")
-    compile: bool | Literal["auto"] = Field("auto", description="torch.compile; auto: where it saves more time than it costs.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the networks ahead of the splines."
+    )
+    compile: bool | Literal["auto"] = Field(
+        "auto", description="torch.compile; auto: where it saves more time than it costs."
+    )
     splines: Literal["auto", "c", "torch"] = Field(
-        "auto", description="Splines by compiled C on the CPU, or by torch operations; auto: C where there is a compiler."
+        "auto",
+        description="Splines by compiled C on the CPU, or by torch operations; auto: C where there is a compiler.",
     )
-    cluster: Cluster = Field(Cluster(), description="What jobs ask of the batch system, for `submit` and for executors on a cluster.")
-    tracking: list[Annotated[Part, trackers.family]] = Field([], description="Pages to watch training on: tensorboard, wandb, mlflow.")
+    cluster: Cluster = Field(
+        Cluster(),
+        description="What jobs ask of the batch system, for `submit` and for executors on a cluster.",
+    )
+    tracking: list[Annotated[Part, trackers.family]] = Field(
+        [], description="Pages to watch training on: tensorboard, wandb, mlflow."
+    )
 
     def build_executor(self) -> Any:
         """The executor; one that gets its workers from a batch system is told what to ask for."""
@@ -166,7 +246,9 @@ class Machine(Section):
 class RunConfig(Section):
     """One run: the whole YAML."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run folder.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run folder."
+    )
     problem: Problem
     simulate: Simulate = Simulate()
     model: Model = Field({}, validate_default=True)

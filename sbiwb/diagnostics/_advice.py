@@ -51,9 +51,16 @@ def advise(judgments: Sequence[Judgment], training: Training | None = None) -> l
         judgments: Of all checks and strata.
         training: How it ended, where that is known.
     """
-    rejected = [one for one in judgments if one.p_adjusted is not None and one.verdict in ("warn", "fail")]
-    whole, parts = [one for one in rejected if STRATUM not in one.check], [one for one in rejected if STRATUM in one.check]
-    average = {(one.check, one.name, one.parameter): one for one in judgments if STRATUM not in one.check}
+    rejected = [
+        one for one in judgments if one.p_adjusted is not None and one.verdict in ("warn", "fail")
+    ]
+    whole, parts = (
+        [one for one in rejected if STRATUM not in one.check],
+        [one for one in rejected if STRATUM in one.check],
+    )
+    average = {
+        (one.check, one.name, one.parameter): one for one in judgments if STRATUM not in one.check
+    }
     found = [*_calibration(whole, training), *_strata(parts, average), *_named(judgments, training)]
     return sorted(found, key=lambda advice: -SEVERITY[advice.severity])
 
@@ -61,7 +68,11 @@ def advise(judgments: Sequence[Judgment], training: Training | None = None) -> l
 def _calibration(rejected: Sequence[Judgment], training: Training | None) -> Iterable[Advice]:
     """What the checks over all test pairs found."""
     marginal = [
-        one for one in rejected if _kind(one) in ("sbc", "coverage") and one.parameter != "log q" and not one.parameter.endswith("·x")
+        one
+        for one in rejected
+        if _kind(one) in ("sbc", "coverage")
+        and one.parameter != "log q"
+        and not one.parameter.endswith("·x")
     ]
     gross = [one for one in marginal if _kind(one) == "sbc" and (one.effect or 0) > GROSS]
     if gross:
@@ -77,12 +88,23 @@ def _calibration(rejected: Sequence[Judgment], training: Training | None) -> Ite
                 "Simulate one data set by hand at known parameters and look at it; check units and the order of arguments.",
             ),
         )
-    ranked = {one.parameter for one in marginal if _kind(one) == "sbc"}  # ranks tell a shift from a wrong width, coverage does not
-    telling = [one for one in marginal if one not in gross and (_kind(one) == "sbc" or one.parameter not in ranked)]
+    ranked = {
+        one.parameter for one in marginal if _kind(one) == "sbc"
+    }  # ranks tell a shift from a wrong width, coverage does not
+    telling = [
+        one
+        for one in marginal
+        if one not in gross and (_kind(one) == "sbc" or one.parameter not in ranked)
+    ]
     for words, finding, causes, todo in _SHAPES:
         here = [one for one in telling if _shape(one) == words]
         if here:
-            yield _advice(finding.format(_names(here)), here, _with_training(causes, training), (*_longer(training), *todo))
+            yield _advice(
+                finding.format(_names(here)),
+                here,
+                _with_training(causes, training),
+                (*_longer(training), *todo),
+            )
     yield from _joint(rejected, bool(marginal), training)
 
 
@@ -90,7 +112,10 @@ _SHAPES = (
     (
         "overconfident",
         "Overconfident: the posterior of {} is too narrow.",
-        ("the network has learned its training pairs by heart (too few simulations)", "the simulator's noise is larger in the test pairs"),
+        (
+            "the network has learned its training pairs by heart (too few simulations)",
+            "the simulator's noise is larger in the test pairs",
+        ),
         (
             "Raise simulate.train (its shards are kept, only the new ones are made).",
             "Or raise train.weight_decay, or make the network smaller.",
@@ -99,26 +124,41 @@ _SHAPES = (
     (
         "underconfident",
         "Underconfident: the posterior of {} is too wide.",
-        ("training stopped too early", "the network or its summary is too small to hold what the data say"),
+        (
+            "training stopped too early",
+            "the network or its summary is too small to hold what the data say",
+        ),
         ("Raise train.steps, model.inference.transforms or the inputs' features.",),
     ),
     (
         "biased low",
         "Biased low: the posterior of {} lies below the truth.",
-        ("training stopped too early", "a part of the data that matters is dropped, or clipped by a transform"),
-        ("Look at the recovery picture: a bend near one end is a transform or a bound, a shift everywhere is a coding error.",),
+        (
+            "training stopped too early",
+            "a part of the data that matters is dropped, or clipped by a transform",
+        ),
+        (
+            "Look at the recovery picture: a bend near one end is a transform or a bound, a shift everywhere is a coding error.",
+        ),
     ),
     (
         "biased high",
         "Biased high: the posterior of {} lies above the truth.",
-        ("training stopped too early", "a part of the data that matters is dropped, or clipped by a transform"),
-        ("Look at the recovery picture: a bend near one end is a transform or a bound, a shift everywhere is a coding error.",),
+        (
+            "training stopped too early",
+            "a part of the data that matters is dropped, or clipped by a transform",
+        ),
+        (
+            "Look at the recovery picture: a bend near one end is a transform or a bound, a shift everywhere is a coding error.",
+        ),
     ),
     (
         "wrong in shape",
         "Wrong in shape: the posterior of {} is neither shifted nor of the wrong width.",
         ("several modes or a skew that the flow has not learned",),
-        ("Make the inference network larger: more transforms or bins of a flow, else more or wider hidden layers.",),
+        (
+            "Make the inference network larger: more transforms or bins of a flow, else more or wider hidden layers.",
+        ),
     ),
 )
 
@@ -129,7 +169,9 @@ def _shape(one: Judgment) -> str:
     return min(named, key=one.reason.index, default="")
 
 
-def _joint(rejected: Sequence[Judgment], is_marginal: bool, training: Training | None) -> Iterable[Advice]:
+def _joint(
+    rejected: Sequence[Judgment], is_marginal: bool, training: Training | None
+) -> Iterable[Advice]:
     """What only shows in several parameters together, or against the data."""
     blind = [one for one in rejected if one.parameter.endswith("·x") or one.name == "tarp_data"]
     if blind and not is_marginal:
@@ -141,7 +183,10 @@ def _joint(rejected: Sequence[Judgment], is_marginal: bool, training: Training |
                 "an input is dropped, or its transform flattens it",
                 "training has hardly begun",
             ),
-            (*_longer(training), "Look at model.inputs: which statistics of the data does the network see? Raise `features`."),
+            (
+                *_longer(training),
+                "Look at model.inputs: which statistics of the data does the network see? Raise `features`.",
+            ),
         )
     shape = [one for one in rejected if one.parameter == "log q" or one.name.startswith("tarp")]
     if shape and not is_marginal and not blind:
@@ -149,7 +194,10 @@ def _joint(rejected: Sequence[Judgment], is_marginal: bool, training: Training |
             "Each parameter alone is right, all together are not: correlations or the joint shape are wrong.",
             shape,
             ("the flow is too simple for the joint posterior",),
-            (*_longer(training), "Raise model.inference.transforms; two more reverse the order of the parameters once more."),
+            (
+                *_longer(training),
+                "Raise model.inference.transforms; two more reverse the order of the parameters once more.",
+            ),
         )
     local = [one for one in rejected if _kind(one) == "lc2st"]
     if local:
@@ -157,11 +205,16 @@ def _joint(rejected: Sequence[Judgment], is_marginal: bool, training: Training |
             f"Wrong at the real data: a classifier tells the posterior at {_names(local)} from the truth.",
             local,
             ("such data sets are rare among the simulations",),
-            (*_longer(training), "Raise simulate.train, or narrow the prior to where the data are."),
+            (
+                *_longer(training),
+                "Raise simulate.train, or narrow the prior to where the data are.",
+            ),
         )
 
 
-def _strata(parts: Sequence[Judgment], average: Mapping[tuple[str, str, str], Judgment]) -> Iterable[Advice]:
+def _strata(
+    parts: Sequence[Judgment], average: Mapping[tuple[str, str, str], Judgment]
+) -> Iterable[Advice]:
     """What is wrong for some data sets, and not or much less on average."""
     by_label: dict[str, list[Judgment]] = {}
     for one in parts:
@@ -173,7 +226,10 @@ def _strata(parts: Sequence[Judgment], average: Mapping[tuple[str, str, str], Ju
         yield _advice(
             f"Wrong for {label}, more than on average: {_names(here)} ({worst.reason.split(':')[0]}).",
             here,
-            ("such data sets are rare among the simulations, or harder than the others", "the network does not see how they differ"),
+            (
+                "such data sets are rare among the simulations, or harder than the others",
+                "the network does not see how they differ",
+            ),
             (
                 "Draw more of them: change the prior of that context variable.",
                 "List it under model.inputs if it is dropped; raise `features`.",
@@ -192,8 +248,14 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "unidentified",
         "The data say little about {}: its posterior is about its prior. That is a finding, not a fault, where the checks pass.",
-        ("the data do not depend on it", "two parameters do the same to the data", "the network has not found it yet"),
-        ("Plot simulations at two extreme values of it: if they look alike, measure something else or fix it as a constant.",),
+        (
+            "the data do not depend on it",
+            "two parameters do the same to the data",
+            "the network has not found it yet",
+        ),
+        (
+            "Plot simulations at two extreme values of it: if they look alike, measure something else or fix it as a constant.",
+        ),
     ),
     (
         "leaked",
@@ -204,8 +266,13 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "unlike the simulations",
         "{} is unlike every simulation: its posterior must not be trusted.",
-        ("the simulator leaves out something that real data have", "units, order or preprocessing differ from the simulator's"),
-        ("Look at the predictive picture; add to the simulator what is missing, or measure the misfit and say so in the paper.",),
+        (
+            "the simulator leaves out something that real data have",
+            "units, order or preprocessing differ from the simulator's",
+        ),
+        (
+            "Look at the predictive picture; add to the simulator what is missing, or measure the misfit and say so in the paper.",
+        ),
     ),
     (
         "outside the prior predictive",
@@ -237,13 +304,24 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 def _named(judgments: Sequence[Judgment], training: Training | None) -> Iterable[Advice]:
     """Named warnings of descriptive checks."""
     for rule, finding, causes, todo in _RULES:
-        here = [one for one in judgments if one.verdict == "warn" and one.reason.startswith(rule) and STRATUM not in one.check]
+        here = [
+            one
+            for one in judgments
+            if one.verdict == "warn" and one.reason.startswith(rule) and STRATUM not in one.check
+        ]
         if here:
             longer = _longer(training) if rule == "unidentified" else ()
-            yield _advice(finding.format(_names(here)), here, _with_training(causes, training), (*longer, *todo))
+            yield _advice(
+                finding.format(_names(here)),
+                here,
+                _with_training(causes, training),
+                (*longer, *todo),
+            )
 
 
-def _advice(finding: str, behind: Sequence[Judgment], causes: Iterable[str], todo: Iterable[str]) -> Advice:
+def _advice(
+    finding: str, behind: Sequence[Judgment], causes: Iterable[str], todo: Iterable[str]
+) -> Advice:
     worst = max((one.verdict for one in behind), key=SEVERITY.__getitem__)
     places = tuple(dict.fromkeys(f"{one.check}: {one.parameter}" for one in behind))
     return Advice(finding, places, tuple(dict.fromkeys(causes)), tuple(dict.fromkeys(todo)), worst)
@@ -264,9 +342,13 @@ def _with_training(causes: tuple[str, ...], training: Training | None) -> tuple[
 
 def _longer(training: Training | None) -> tuple[str, ...]:
     if training is not None and training.still_falling:
-        return ("Train longer: the validation loss had not settled at the end. Raise train.steps, then `sbiwb run CONFIG --fresh`.",)
+        return (
+            "Train longer: the validation loss had not settled at the end. Raise train.steps, then `sbiwb run CONFIG --fresh`.",
+        )
     if training is not None and training.gap > LARGE_GAP:
-        return (f"Simulate more: validation lies {training.gap:.2f} nats above training. Raise simulate.train.",)
+        return (
+            f"Simulate more: validation lies {training.gap:.2f} nats above training. Raise simulate.train.",
+        )
     return ()
 
 
@@ -276,4 +358,6 @@ def _kind(one: Judgment) -> str:
 
 def _names(found: Sequence[Judgment]) -> str:
     names = list(dict.fromkeys(one.parameter.removesuffix("·x") for one in found))
-    return ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+    return ", ".join(names[:MOST_NAMES]) + (
+        f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    )

@@ -13,15 +13,30 @@ from sbiwb.families import Part
 SURE = 3.0  # standard errors from which a shape is named
 
 # How reasons begin, or go on after " and ": advice reads them.
-BIASED_LOW, BIASED_HIGH, OVERCONFIDENT, UNDERCONFIDENT = "biased low", "biased high", "overconfident", "underconfident"
+BIASED_LOW, BIASED_HIGH, OVERCONFIDENT, UNDERCONFIDENT = (
+    "biased low",
+    "biased high",
+    "overconfident",
+    "underconfident",
+)
 PRIOR_LIKE, OVERREACTING = "follows the data too little", "follows the data too much"
 
 
 class CalibrationConfig(Part):
     """Options of a check with a p-value."""
 
-    alpha: float = Field(0.05, ge=0.001, le=0.5, description="False alarms accepted over all calibration checks together.")
-    tolerance: float = Field(0.03, ge=0, le=1, description="Largest max |ECDF - z| that warns only, where a check rejects.")
+    alpha: float = Field(
+        0.05,
+        ge=0.001,
+        le=0.5,
+        description="False alarms accepted over all calibration checks together.",
+    )
+    tolerance: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        description="Largest max |ECDF - z| that warns only, where a check rejects.",
+    )
 
 
 def value(name: str, parameter: str, test: Uniformity, column: int, *, reason: str) -> Value:
@@ -67,7 +82,9 @@ def shape(ranks: np.ndarray, s: int) -> str:
         f"{UNDERCONFIDENT} (posterior too wide)": -width,
     }
     named = sorted((word for word in words if words[word] > SURE), key=lambda word: -words[word])
-    return " and ".join(named) if named else "wrong in shape, neither shifted nor of the wrong width"
+    return (
+        " and ".join(named) if named else "wrong in shape, neither shifted nor of the wrong width"
+    )
 
 
 def data_shape(ranks: np.ndarray, s: int) -> str | None:

@@ -71,7 +71,9 @@ def fold_ranks(ranks: np.ndarray, s: int) -> np.ndarray:
 def counts_below(ranks: np.ndarray, s: int, fold: int = 1) -> np.ndarray:
     """Ranks (N, Q) at or below each grid point, (Q, K)."""
     k = len(grid(s, fold))
-    return np.stack([np.cumsum(np.bincount(column, minlength=k + 1))[:k] for column in ranks.T]).reshape(-1, k)
+    return np.stack(
+        [np.cumsum(np.bincount(column, minlength=k + 1))[:k] for column in ranks.T]
+    ).reshape(-1, k)
 
 
 def uniformity(ranks: np.ndarray, s: int, *, fold: int = 1, alpha: float = 0.05) -> Uniformity:
@@ -83,7 +85,13 @@ def uniformity(ranks: np.ndarray, s: int, *, fold: int = 1, alpha: float = 0.05)
     observed = tails(counts, n, z).min(axis=1)
     ecdf = counts / n
     effect = np.abs(ecdf - z).max(axis=1)
-    return Uniformity(ecdf, observed - threshold(n, s, fold, alpha), _p_values(observed, scores, len(z)), effect, spread(effect, n))
+    return Uniformity(
+        ecdf,
+        observed - threshold(n, s, fold, alpha),
+        _p_values(observed, scores, len(z)),
+        effect,
+        spread(effect, n),
+    )
 
 
 def _p_values(observed: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
@@ -145,11 +153,17 @@ def _null_counts(rng: np.random.Generator, sets: int, n: int, s: int, fold: int)
     """`counts_below` of sets of N ranks of an exact posterior, (sets, K); by their ranks where N is small, which is faster."""
     z = grid(s, fold)
     if n > s + 1:
-        return rng.multinomial(n, np.diff(z, prepend=0.0, append=1.0), size=sets).cumsum(axis=1)[:, :-1]
+        return rng.multinomial(n, np.diff(z, prepend=0.0, append=1.0), size=sets).cumsum(axis=1)[
+            :, :-1
+        ]
     ranks, cells = rng.integers(0, s + 1, (sets, n), dtype=np.int32), len(z) + 1
     ranks = fold_ranks(ranks, s) if fold == 2 else ranks
     places = ranks + cells * np.arange(sets, dtype=np.int32)[:, None]
-    return np.bincount(places.ravel(), minlength=sets * cells).reshape(sets, cells).cumsum(axis=1)[:, :-1]
+    return (
+        np.bincount(places.ravel(), minlength=sets * cells)
+        .reshape(sets, cells)
+        .cumsum(axis=1)[:, :-1]
+    )
 
 
 def repetitions(k: int) -> int:
@@ -180,7 +194,9 @@ def band(n: int, s: int, fold: int = 1, alpha: float = 0.05) -> tuple[np.ndarray
     from scipy.stats import binom
 
     gamma = np.exp(threshold(n, s, fold, alpha) - TIE)  # a count of just this gamma is inside
-    return binom.ppf(gamma / 2, n, grid(s, fold)) / n, binom.ppf(1 - gamma / 2, n, grid(s, fold)) / n
+    return binom.ppf(gamma / 2, n, grid(s, fold)) / n, binom.ppf(
+        1 - gamma / 2, n, grid(s, fold)
+    ) / n
 
 
 def spread(effect: np.ndarray, n: int, level: float = 0.95) -> np.ndarray:

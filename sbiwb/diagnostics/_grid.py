@@ -42,7 +42,10 @@ def _columns(cells: int, most: int) -> int:
     """Cells in a row: one row while they fit, else as many as fit, or one fewer where that leaves fewer gaps."""
     if cells <= most:
         return cells
-    return min(range(max(2, most - 1), most + 1), key=lambda across: (-cells % across if cells < 3 * most else 0, -across))
+    return min(
+        range(max(2, most - 1), most + 1),
+        key=lambda across: (-cells % across if cells < 3 * most else 0, -across),
+    )
 
 
 def _tidy(axes: Axes) -> None:
@@ -68,7 +71,9 @@ def message(axes: Axes, text: str | None) -> None:
     """Says in an empty panel why it is empty."""
     axes.set(xticks=[], yticks=[])
     words = textwrap.fill(f"not judged: {text}", 30)
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=FAINT)
+    axes.text(
+        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=FAINT
+    )
 
 
 def empty(heading: str, why: str) -> Figure:
@@ -89,7 +94,13 @@ def finish(figure: Figure, heading: str, note: str) -> None:
     width = int(figure.get_figwidth() * 11)
     head = textwrap.fill(heading, width)
     figure.suptitle(head, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
-    figure.supxlabel(textwrap.fill(note, int(figure.get_figwidth() * 17)), fontsize=7.5, color=FAINT, x=0.01, ha="left")
+    figure.supxlabel(
+        textwrap.fill(note, int(figure.get_figwidth() * 17)),
+        fontsize=7.5,
+        color=FAINT,
+        x=0.01,
+        ha="left",
+    )
 
 
 def sample(n: int, most: int) -> np.ndarray:

@@ -93,7 +93,9 @@ def moments(draws: Rows) -> tuple[np.ndarray, np.ndarray]:
         for rows, block in blocks(draws):
             mean[rows] = block.mean(axis=2)
             if s > 1:
-                variance[rows] = np.where(np.ptp(block, axis=2) == 0, 0.0, block.var(axis=2, ddof=1))  # exactly 0, rounding aside
+                variance[rows] = np.where(
+                    np.ptp(block, axis=2) == 0, 0.0, block.var(axis=2, ddof=1)
+                )  # exactly 0, rounding aside
     return mean, variance
 
 
@@ -110,8 +112,14 @@ def prior_variance(draws: Draws) -> tuple[np.ndarray, tuple[str, ...]]:
 def troubles(draws: Draws) -> tuple[str | None, ...]:
     """Why each column cannot be judged, or None where it can, D entries."""
     bad = bad_rows(draws.theta, draws.draws)
-    constant = np.ptp(np.where(np.isfinite(draws.theta), draws.theta, 0.0), axis=0) == 0 if draws.n else np.ones(len(draws.names))
-    return tuple(_trouble(draws.n, int(rows), bool(same)) for rows, same in zip(bad, constant, strict=True))
+    constant = (
+        np.ptp(np.where(np.isfinite(draws.theta), draws.theta, 0.0), axis=0) == 0
+        if draws.n
+        else np.ones(len(draws.names))
+    )
+    return tuple(
+        _trouble(draws.n, int(rows), bool(same)) for rows, same in zip(bad, constant, strict=True)
+    )
 
 
 def bad_rows(theta: np.ndarray, draws: Rows) -> np.ndarray:
@@ -127,7 +135,9 @@ def _trouble(n: int, bad: int, constant: bool) -> str | None:
         return few(n)
     if bad:
         return f"the truth or some draws are not finite in {bad} of {n} test pairs"
-    return f"the parameter is the same in all {n} test pairs: nothing to compare" if constant else None
+    return (
+        f"the parameter is the same in all {n} test pairs: nothing to compare" if constant else None
+    )
 
 
 def few(n: int) -> str:
@@ -137,7 +147,10 @@ def few(n: int) -> str:
 def leak_notes(draws: Draws, *, above: float = 0.01) -> tuple[str, ...]:
     """A clause per column where more than `above` of the draws lie outside the prior's support, else empty, D entries."""
     leaked = np.zeros(len(draws.names)) if draws.leaked is None else draws.leaked
-    return tuple(f"; {share:.1%} of the draws lie outside the prior's support" if share > above else "" for share in leaked)
+    return tuple(
+        f"; {share:.1%} of the draws lie outside the prior's support" if share > above else ""
+        for share in leaked
+    )
 
 
 def finite(number: object) -> float | None:

@@ -71,7 +71,11 @@ def judge(results: Sequence[tuple[str, Part, DiagnosticResult]]) -> list[Judgmen
     Returns:
         A judgment per value, in their order.
     """
-    entries = [(check, config, value, _definition(result, value)) for check, config, result in results for value in result.values]
+    entries = [
+        (check, config, value, _definition(result, value))
+        for check, config, result in results
+        for value in result.values
+    ]
     with_p = [at for at, entry in enumerate(entries) if _usable(entry[2].p)]
     adjusted = dict(zip(with_p, holm([entries[at][2].p for at in with_p]), strict=True))
     return [_judgment(*entry, adjusted.get(at)) for at, entry in enumerate(entries)]
@@ -100,7 +104,9 @@ def holm(p_values: Sequence[float | None]) -> list[float]:
     return adjusted.tolist()
 
 
-def _judgment(check: str, config: Part, value: Value, definition: str, p_adjusted: float | None) -> Judgment:
+def _judgment(
+    check: str, config: Part, value: Value, definition: str, p_adjusted: float | None
+) -> Judgment:
     verdict, reason = _verdict(config, value, p_adjusted)
     return Judgment(
         check,
@@ -130,9 +136,17 @@ def _calibrated(config: Part, value: Value, p_adjusted: float) -> tuple[Verdict,
     alpha, tolerance = getattr(config, "alpha", 0.05), getattr(config, "tolerance", 0.03)
     if p_adjusted > alpha:
         alone = value.p is not None and value.p <= alpha
-        return "pass", f"{value.reason} (p = {value.p:.2g} alone, not rejected among all checks)" if alone else value.reason
+        return (
+            "pass",
+            f"{value.reason} (p = {value.p:.2g} alone, not rejected among all checks)"
+            if alone
+            else value.reason,
+        )
     if value.effect is not None and value.effect <= tolerance:
-        return "warn", f"{value.reason}; small: off by {value.effect:.3f}, within the tolerance of {tolerance:g}"
+        return (
+            "warn",
+            f"{value.reason}; small: off by {value.effect:.3f}, within the tolerance of {tolerance:g}",
+        )
     return "fail", value.reason
 
 
@@ -146,24 +160,45 @@ class Overall:
 
 def overall(judgments: Sequence[Judgment]) -> Overall:
     """The verdict over everything, and a sentence that names the worst."""
-    worst: Verdict = max((judgment.verdict for judgment in judgments), key=SEVERITY.__getitem__, default="info")
+    worst: Verdict = max(
+        (judgment.verdict for judgment in judgments), key=SEVERITY.__getitem__, default="info"
+    )
     tests = sum(judgment.p_adjusted is not None for judgment in judgments)
     if worst in ("info", "pass"):
-        return Overall(worst, f"All {tests} calibration tests pass." if tests else "Nothing was tested for calibration.")
-    found = sorted((judgment for judgment in judgments if judgment.verdict == worst), key=lambda judgment: -(judgment.effect or 0))
+        return Overall(
+            worst,
+            f"All {tests} calibration tests pass."
+            if tests
+            else "Nothing was tested for calibration.",
+        )
+    found = sorted(
+        (judgment for judgment in judgments if judgment.verdict == worst),
+        key=lambda judgment: -(judgment.effect or 0),
+    )
     first = found[0]
     count = f"1 number {worst}s" if len(found) == 1 else f"{len(found)} numbers {worst}, above all"
     check, _, stratum = first.check.partition(STRATUM)
     where = f" ({stratum})" if stratum else ""
-    return Overall(worst, f"{count}: {check} of {first.parameter}{where}, {first.reason.partition(':')[0] if first.p else first.reason}.")
+    return Overall(
+        worst,
+        f"{count}: {check} of {first.parameter}{where}, {first.reason.partition(':')[0] if first.p else first.reason}.",
+    )
 
 
 def to_json(judgments: Sequence[Judgment]) -> dict[str, Any]:
     """Plain dictionaries for `numbers.json`: no NaN, no infinity; null comes with its reason."""
     found = overall(judgments)
-    definitions = {judgment.name: judgment.definition for judgment in judgments if judgment.definition}
+    definitions = {
+        judgment.name: judgment.definition for judgment in judgments if judgment.definition
+    }
     values = [_entry(judgment) for judgment in judgments]
-    return {"format": FORMAT, "verdict": found.verdict, "summary": found.summary, "definitions": definitions, "values": values}
+    return {
+        "format": FORMAT,
+        "verdict": found.verdict,
+        "summary": found.summary,
+        "definitions": definitions,
+        "values": values,
+    }
 
 
 def _entry(judgment: Judgment) -> dict[str, Any]:
@@ -177,5 +212,9 @@ def _plain(item: Any) -> Any:
     if isinstance(item, tuple | list):
         return [_plain(part) for part in item]
     if isinstance(item, float | np.floating | np.integer):
-        return item.item() if isinstance(item, np.integer) else (float(item) if math.isfinite(item) else None)
+        return (
+            item.item()
+            if isinstance(item, np.integer)
+            else (float(item) if math.isfinite(item) else None)
+        )
     return item

@@ -13,7 +13,16 @@ from sbiwb.records import Columns, Ragged, Variable, as_ragged
 
 MOST_NUMBERS = 32  # numbers of a data set that are statistics themselves
 MOST_CHANNELS = 8  # beyond it (pictures, say) all numbers of a data set are described together
-WORDS = ("mean", "sd", "5 % quantile", "median", "95 % quantile", "min", "max", "lag-1 autocorrelation")
+WORDS = (
+    "mean",
+    "sd",
+    "5 % quantile",
+    "median",
+    "95 % quantile",
+    "min",
+    "max",
+    "lag-1 autocorrelation",
+)
 LEVELS = (0.05, 0.5, 0.95)
 BLOCK = 4_000_000  # numbers held at once
 FEWEST, MOST = 10, 250  # largest of the simulated numbers that say how the tail goes on
@@ -44,7 +53,10 @@ def statistics(x: Columns, missing: Collection[str] = ()) -> tuple[tuple[str, ..
         (('hits',), array([[3.],
                [5.]]))
     """
-    parts = [_with_gaps(name, variable) if name in missing else _of_one(name, variable) for name, variable in x.items()]
+    parts = [
+        _with_gaps(name, variable) if name in missing else _of_one(name, variable)
+        for name, variable in x.items()
+    ]
     names = tuple(name for part, _ in parts for name in part)
     return names, np.hstack([values for _, values in parts]) if parts else np.zeros((0, 0))
 
@@ -61,18 +73,28 @@ def _of_one(name: str, variable: Variable) -> tuple[list[str], np.ndarray]:
 
 def _with_gaps(name: str, variable: Variable) -> tuple[list[str], np.ndarray]:
     """Statistics over the values there are, and the share missing, per data set."""
-    ragged = variable if isinstance(variable, Ragged) else as_ragged(variable.reshape(len(variable), *(variable.shape[1:] or (1,))))
+    ragged = (
+        variable
+        if isinstance(variable, Ragged)
+        else as_ragged(variable.reshape(len(variable), *(variable.shape[1:] or (1,))))
+    )
     names, values = _described(name, ragged)
     numbers = int(np.prod(ragged.values.shape[1:]))
     gaps = np.isnan(ragged.values.reshape(len(ragged.values), numbers)).sum(axis=1)
-    share = np.diff(np.concatenate([[0], np.cumsum(gaps)])[ragged.offsets]) / np.maximum(ragged.lengths * numbers, 1)
-    extra = {f"missing {name}": share} | ({f"number of {name}": ragged.lengths} if isinstance(variable, Ragged) else {})
+    share = np.diff(np.concatenate([[0], np.cumsum(gaps)])[ragged.offsets]) / np.maximum(
+        ragged.lengths * numbers, 1
+    )
+    extra = {f"missing {name}": share} | (
+        {f"number of {name}": ragged.lengths} if isinstance(variable, Ragged) else {}
+    )
     return [*names, *extra], np.column_stack([values, *extra.values()])
 
 
 def _places(name: str, shape: tuple[int, ...]) -> list[str]:
     """A name for each number of an array, such as `in_bed[3]` or `grid[0,2]`."""
-    return [f"{name}[{','.join(map(str, place))}]" if place else name for place in np.ndindex(*shape)]
+    return [
+        f"{name}[{','.join(map(str, place))}]" if place else name for place in np.ndindex(*shape)
+    ]
 
 
 def _described(name: str, ragged: Ragged) -> tuple[list[str], np.ndarray]:
@@ -80,14 +102,21 @@ def _described(name: str, ragged: Ragged) -> tuple[list[str], np.ndarray]:
     item = ragged.values.shape[1:]
     channels = int(np.prod(item))
     labels = _places(name, item) if channels <= MOST_CHANNELS and item != (1,) else [name]
-    members = ragged.values.reshape(len(ragged.values), len(labels), channels // max(1, len(labels)))  # (total, C, I)
+    members = ragged.values.reshape(
+        len(ragged.values), len(labels), channels // max(1, len(labels))
+    )  # (total, C, I)
     found = np.zeros((len(ragged), len(labels), len(WORDS)))
     for rows in _blocks(ragged.lengths * channels):
         span = slice(ragged.offsets[rows.start], ragged.offsets[rows.stop])
-        part = Ragged(members[span].astype(float), ragged.offsets[rows.start : rows.stop + 1] - ragged.offsets[rows.start])
+        part = Ragged(
+            members[span].astype(float),
+            ragged.offsets[rows.start : rows.stop + 1] - ragged.offsets[rows.start],
+        )
         for c in range(len(labels)):
             found[rows, c] = _channel(Ragged(part.values[:, c], part.offsets))
-    return [f"{word} {label}" for label in labels for word in WORDS], found.reshape(len(ragged), len(labels) * len(WORDS))
+    return [f"{word} {label}" for label in labels for word in WORDS], found.reshape(
+        len(ragged), len(labels) * len(WORDS)
+    )
 
 
 def _blocks(sizes: np.ndarray) -> Iterator[slice]:
@@ -127,7 +156,9 @@ def _quantiles(values: np.ndarray, full: np.ndarray, count: np.ndarray) -> np.nd
     position = np.array([*LEVELS, 0.0, 1.0])[:, None] * (count - 1)
     floor = np.floor(position).astype(int)
     ceiling, row = np.ceil(position).astype(int), np.arange(n)
-    return ordered[row, floor] * (1 - (position - floor)) + ordered[row, ceiling] * (position - floor)
+    return ordered[row, floor] * (1 - (position - floor)) + ordered[row, ceiling] * (
+        position - floor
+    )
 
 
 def tail(simulated: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -167,5 +198,9 @@ def tail(simulated: np.ndarray, values: np.ndarray) -> np.ndarray:
         return p
     total = np.log(excess[1:] / excess[0]).sum()
     reach = np.log((values[beyond] - middle) / excess[0])
-    p[beyond] = np.minimum(p[beyond], (k + 1) / (n + 1) * np.exp(-k * np.log1p(reach / total))) if total > 0 else p[beyond]
+    p[beyond] = (
+        np.minimum(p[beyond], (k + 1) / (n + 1) * np.exp(-k * np.log1p(reach / total)))
+        if total > 0
+        else p[beyond]
+    )
     return np.maximum(p, np.finfo(float).tiny)

@@ -38,7 +38,9 @@ NULL_SEED = 0  # what chance does is a property of N, not of a run
 class Config(Part):
     """Options of the calibration error."""
 
-    warn_above: float = Field(0.05, ge=0, le=1, description="Calibration error above which we warn: miscalibrated.")
+    warn_above: float = Field(
+        0.05, ge=0, le=1, description="Calibration error above which we warn: miscalibrated."
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ def compute(draws: Draws, config: Config) -> Result:
     at = _calibration.nearest(every, LEVELS)
     gap, limit = (coverage - every)[:, at], max(config.warn_above, chance(max(1, draws.n)))
     troubles = _inputs.troubles(draws)
-    values = tuple(_value(*one, limit) for one in zip(draws.names, np.median(np.abs(gap), axis=1), troubles, strict=True))
+    values = tuple(
+        _value(*one, limit)
+        for one in zip(draws.names, np.median(np.abs(gap), axis=1), troubles, strict=True)
+    )
     return Result(draws.names, draws.n, draws.s, every[at], gap, limit, troubles, values)
 
 
@@ -84,7 +89,11 @@ def compute(draws: Draws, config: Config) -> Result:
 def chance(n: int) -> float:
     """The largest error among `REPETITIONS` exact posteriors, each judged by n test pairs."""
     cells = np.diff(LEVELS, prepend=0.0, append=1.0)
-    counts = generator(NULL_SEED, "bands", n).multinomial(n, cells, size=REPETITIONS).cumsum(axis=1)[:, :-1]
+    counts = (
+        generator(NULL_SEED, "bands", n)
+        .multinomial(n, cells, size=REPETITIONS)
+        .cumsum(axis=1)[:, :-1]
+    )
     return float(np.median(np.abs(counts / n - LEVELS), axis=1).max())
 
 
@@ -94,7 +103,9 @@ def _value(name: str, error: float, trouble: str | None, limit: float) -> Value:
     said = f"at a typical level the coverage is off by {100 * error:.2g} percentage points"
     if error <= limit:
         return Value(NAME, name, float(error), reason=said)
-    return Value(NAME, name, float(error), warning="miscalibrated", reason=f"{said}, above {100 * limit:.2g}")
+    return Value(
+        NAME, name, float(error), warning="miscalibrated", reason=f"{said}, above {100 * limit:.2g}"
+    )
 
 
 def plot(result: Result) -> Figure:

@@ -42,7 +42,10 @@ class Config(_calibration.CalibrationConfig):
     """Options of interval coverage."""
 
     levels: tuple[Level, ...] = Field(
-        (0.5, 0.8, 0.9, 0.95), min_length=1, strict=False, description="Levels whose coverage is given in words, between 0 and 1."
+        (0.5, 0.8, 0.9, 0.95),
+        min_length=1,
+        strict=False,
+        description="Levels whose coverage is given in words, between 0 and 1.",
     )
 
 
@@ -96,7 +99,14 @@ class Result:
     @property
     def definitions(self) -> dict[str, str]:
         """What each value is, by name."""
-        return {value.name: MEANING if value.name == MAIN else HIGHEST if value.name.startswith("hpd") else SHARE for value in self.values}
+        return {
+            value.name: MEANING
+            if value.name == MAIN
+            else HIGHEST
+            if value.name.startswith("hpd")
+            else SHARE
+            for value in self.values
+        }
 
 
 MEANING = (
@@ -116,17 +126,29 @@ def compute(draws: Draws, config: Config) -> Result:
     """
     n, s = draws.n, draws.s
     if s < FEWEST_DRAWS:
-        raise DataError(f"{s} draws form too few intervals", where="coverage", todo="Take 999 draws, and 4 at least.")
+        raise DataError(
+            f"{s} draws form too few intervals",
+            where="coverage",
+            todo="Take 999 draws, and 4 at least.",
+        )
     ranks, troubles = _inputs.theta_ranks(draws), _inputs.troubles(draws)
     test = _ecdf.uniformity(_ecdf.fold_ranks(ranks, s), s, fold=2, alpha=config.alpha)
     central = _central(ranks, s, config.alpha)
     values: list[Value] = []
-    for d, (name, trouble, note) in enumerate(zip(draws.names, troubles, _inputs.leak_notes(draws), strict=True)):
+    for d, (name, trouble, note) in enumerate(
+        zip(draws.names, troubles, _inputs.leak_notes(draws), strict=True)
+    ):
         curve = Curve(name, n, central.levels, central.coverage[d])
-        values += [_calibration.missing(MAIN, name, trouble)] if trouble else [_judged(curve, test, d, note, config), *curve.shares(config)]
+        values += (
+            [_calibration.missing(MAIN, name, trouble)]
+            if trouble
+            else [_judged(curve, test, d, note, config), *curve.shares(config)]
+        )
     highest, trouble = _highest(draws, config.alpha)
     values += _highest_values(highest, n, config)
-    return Result(draws.names, n, s, central, highest, troubles, trouble, config.alpha, tuple(values))
+    return Result(
+        draws.names, n, s, central, highest, troubles, trouble, config.alpha, tuple(values)
+    )
 
 
 def _central(ranks: np.ndarray, s: int, alpha: float) -> Curves:
@@ -144,13 +166,25 @@ def _highest(draws: Draws, alpha: float) -> tuple[Curves | None, str | None]:
     if trouble:
         return None, trouble
     higher, levels = s - _inputs.log_q_ranks(density, draws.seed), _ecdf.grid(s)
-    return Curves(levels, _ecdf.counts_below(higher, s) / n, *_ecdf.band(n, s, alpha=alpha), *exact_range(n, levels)), None
+    return Curves(
+        levels,
+        _ecdf.counts_below(higher, s) / n,
+        *_ecdf.band(n, s, alpha=alpha),
+        *exact_range(n, levels),
+    ), None
 
 
 def _highest_values(curves: Curves | None, n: int, config: Config) -> list[Value]:
     if curves is None:
         return []
-    return Curve(_inputs.ALL, n, curves.levels, curves.coverage[0], prefix="hpd_coverage", what="regions of highest density").shares(config)
+    return Curve(
+        _inputs.ALL,
+        n,
+        curves.levels,
+        curves.coverage[0],
+        prefix="hpd_coverage",
+        what="regions of highest density",
+    ).shares(config)
 
 
 def exact_range(n: int, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +232,9 @@ class Curve:
         said = self.sentence(level)
         if not np.isclose(self.levels[at], level):
             said += f"; the draws can form no {percent(level)} % {self.what}, these are the nearest"
-        return Value(f"{self.prefix}_{percent(level)}", self.parameter, float(self.coverage[at]), reason=said)
+        return Value(
+            f"{self.prefix}_{percent(level)}", self.parameter, float(self.coverage[at]), reason=said
+        )
 
 
 def _judged(curve: Curve, test: _ecdf.Uniformity, column: int, note: str, config: Config) -> Value:
@@ -238,7 +274,11 @@ def plot(result: Result) -> Figure:
         else:
             panel.set_xlabel("level of the central interval")
             _curve(panel, result.central, d)
-    _grid.finish(figure, "Coverage: how often do the intervals hold the truth?", _grid.keys(result.n, result.s))
+    _grid.finish(
+        figure,
+        "Coverage: how often do the intervals hold the truth?",
+        _grid.keys(result.n, result.s),
+    )
     return figure
 
 
@@ -262,8 +302,25 @@ def _curve(axes: Axes, curves: Curves, row: int) -> None:
 
     axes.set(ylabel="share that holds the truth", xlim=(0, 1), ylim=(0, 1))
     axes.fill_between(curves.levels, curves.lower, curves.upper, color=_grid.GREY, alpha=0.25, lw=0)
-    axes.fill_between(curves.levels, curves.pointwise_lower, curves.pointwise_upper, color=_grid.GREY, alpha=0.35, lw=0)
+    axes.fill_between(
+        curves.levels,
+        curves.pointwise_lower,
+        curves.pointwise_upper,
+        color=_grid.GREY,
+        alpha=0.35,
+        lw=0,
+    )
     axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
     axes.plot(curves.levels, curves.coverage[row], color=_grid.BLUE, lw=1.6)
-    axes.text(0.04, 0.96, "too wide", transform=axes.transAxes, va="top", fontsize=7, color=_grid.FAINT)
-    axes.text(0.96, 0.04, "too narrow", transform=axes.transAxes, ha="right", fontsize=7, color=_grid.FAINT)
+    axes.text(
+        0.04, 0.96, "too wide", transform=axes.transAxes, va="top", fontsize=7, color=_grid.FAINT
+    )
+    axes.text(
+        0.96,
+        0.04,
+        "too narrow",
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=7,
+        color=_grid.FAINT,
+    )

@@ -43,7 +43,11 @@ MOST_NATS = 1e12  # of one pair; squares of more than that would drown the other
 class Config(Part):
     """Options of the data budget."""
 
-    worth_nats: float = Field(0.05, ge=0, description="Gain of doubling the simulations, in nats, from which we advise to do so.")
+    worth_nats: float = Field(
+        0.05,
+        ge=0,
+        description="Gain of doubling the simulations, in nats, from which we advise to do so.",
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,12 @@ def compute(budget: Budget, config: Config) -> Result:
     curve, samples = fit(pairs, loss[None]), fit(pairs, resampled)
     grid = np.geomspace(pairs[0], 2 * pairs[-1], 60)
     interval = loss[-1] + np.quantile(samples.at(grid) - resampled[:, -1:], [0.025, 0.975], axis=0)
-    last = Value(LAST, _span(pairs), float(loss[-2] - loss[-1]), reason=f"± {error[-2]:.3f} nats (standard error)")
+    last = Value(
+        LAST,
+        _span(pairs),
+        float(loss[-2] - loss[-1]),
+        reason=f"± {error[-2]:.3f} nats (standard error)",
+    )
     values = (_gain(curve.gain(pairs[-1])[0], samples.gain(pairs[-1]), pairs[-1], config), last)
     return Result(budget.pairs, loss, error, np.stack([grid, curve.at(grid)[0]]), interval, values)
 
@@ -127,7 +136,10 @@ def _trouble(budget: Budget) -> str | None:
 
 def _resampled(losses: np.ndarray) -> np.ndarray:
     """Mean losses of bootstrap samples of the validation pairs, (R, B)."""
-    rng, n = generator(0, "bands", 1), losses.shape[1]  # not of a run: the same losses give the same numbers
+    rng, n = (
+        generator(0, "bands", 1),
+        losses.shape[1],
+    )  # not of a run: the same losses give the same numbers
     counts = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(BOOTSTRAPS))
     return np.stack([losses @ count for count in counts]) / n
 
@@ -141,7 +153,9 @@ def fit(pairs: np.ndarray, losses: np.ndarray) -> Curve:
         [0.25]
     """
     exponents = EXPONENTS if len(pairs) > 2 else np.ones(1)
-    power = (pairs / pairs[-1])[None] ** -exponents[:, None]  # (E, B); in units of the largest number, for the digits' sake
+    power = (pairs / pairs[-1])[None] ** -exponents[
+        :, None
+    ]  # (E, B); in units of the largest number, for the digits' sake
     centred, mean = power - power.mean(axis=1, keepdims=True), losses.mean(axis=1)
     slope = np.maximum(0.0, losses @ centred.T / (centred**2).sum(axis=1))  # (R, E)
     left = ((losses - mean[:, None])[:, None] - slope[:, :, None] * centred) ** 2
@@ -175,7 +189,9 @@ def plot(result: Result) -> Figure:
     panel = axes[0, 0]
     panel.fill_between(result.fit[0], *result.interval, color=_grid.GREY, alpha=0.35, lw=0)
     panel.plot(*result.fit, color=_grid.INK, lw=0.8, ls="--")
-    panel.errorbar(result.pairs, result.loss, 2 * result.error, fmt="o", color=_grid.BLUE, ms=5, lw=1.2)
+    panel.errorbar(
+        result.pairs, result.loss, 2 * result.error, fmt="o", color=_grid.BLUE, ms=5, lw=1.2
+    )
     ticks = [*result.pairs.tolist(), 2 * int(result.pairs[-1])]
     panel.set_xscale("log")
     panel.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)

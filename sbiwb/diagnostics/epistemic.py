@@ -39,7 +39,9 @@ LEVELS = (0.05, 0.5, 0.95)
 class Config(Part):
     """Options of the epistemic share."""
 
-    most: float = Field(0.2, ge=0, le=1, description="Median share of the posterior's variance above which we warn.")
+    most: float = Field(
+        0.2, ge=0, le=1, description="Median share of the posterior's variance above which we warn."
+    )
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,13 @@ def compute(weights: WeightDraws, config: Config) -> Result:
     quantiles = np.full((len(LEVELS), len(weights.names)), np.nan)
     for d, trouble in enumerate(troubles):
         if not trouble:
-            quantiles[:, d] = np.maximum(0.0, np.quantile(share[:, d][~np.isnan(share[:, d])], LEVELS))
-    values = tuple(_value(name, quantiles[1, d], troubles[d], config.most) for d, name in enumerate(weights.names))
+            quantiles[:, d] = np.maximum(
+                0.0, np.quantile(share[:, d][~np.isnan(share[:, d])], LEVELS)
+            )
+    values = tuple(
+        _value(name, quantiles[1, d], troubles[d], config.most)
+        for d, name in enumerate(weights.names)
+    )
     return Result(weights.names, share, quantiles, config.most, values)
 
 
@@ -85,8 +92,12 @@ def shares(weights: WeightDraws) -> np.ndarray:
     if weights.mean.shape[1] < 2 or weights.draws < 2:
         return np.full((len(weights.mean), len(weights.names)), np.nan)
     w = weights.mean.shape[1]
-    share = (np.full(w, 1 / w) if weights.shares is None else np.asarray(weights.shares, float))[:, None]
-    free = 1 - 1 / w if np.ptp(share) < 1e-6 else 1.0  # members of equal share are a sample of all that could be
+    share = (np.full(w, 1 / w) if weights.shares is None else np.asarray(weights.shares, float))[
+        :, None
+    ]
+    free = (
+        1 - 1 / w if np.ptp(share) < 1e-6 else 1.0
+    )  # members of equal share are a sample of all that could be
     with np.errstate(all="ignore"):
         mean, variance = weights.mean.astype(float), weights.variance.astype(float)
         within = (share * variance).sum(axis=1)
@@ -107,7 +118,11 @@ def _trouble(weights: WeightDraws, share: np.ndarray, d: int) -> str | None:
     bad = ~(np.isfinite(weights.mean[:, :, d]) & np.isfinite(weights.variance[:, :, d])).all(axis=1)
     if bad.any():
         return f"mean or variance of the draws is not finite in {int(bad.sum())} of {n} test pairs"
-    return "the posterior's variance is 0, or too large for a number, in all test pairs" if np.isnan(share).all() else None
+    return (
+        "the posterior's variance is 0, or too large for a number, in all test pairs"
+        if np.isnan(share).all()
+        else None
+    )
 
 
 def _value(name: str, share: float, trouble: str | None, most: float) -> Value:
@@ -126,14 +141,25 @@ def plot(result: Result) -> Figure:
     heading = "Epistemic share: how much uncertainty would more training remove?"
     judged = np.flatnonzero(np.isfinite(result.quantiles[1]))
     if not len(judged):
-        return _grid.empty(heading, result.values[0].reason if result.values else "there are no parameters")
-    shown = np.sort(judged[np.argsort(-result.quantiles[1, judged], kind="stable")[: _grid.MOST_ROWS]])
+        return _grid.empty(
+            heading, result.values[0].reason if result.values else "there are no parameters"
+        )
+    shown = np.sort(
+        judged[np.argsort(-result.quantiles[1, judged], kind="stable")[: _grid.MOST_ROWS]]
+    )
     figure, axes = _grid.rows([result.names[d] for d in shown])
     at, (low, middle, high) = np.arange(len(shown)), 100 * result.quantiles[:, shown]
     colors = [_grid.VERMILLION if result.values[d].warning else _grid.BLUE for d in shown]
     axes.hlines(at, low, high, color=_grid.SKY, lw=2)
     axes.scatter(middle, at, s=22, color=colors, lw=0, zorder=3)
     axes.axvline(100 * result.most, color=_grid.FAINT, lw=0.8, ls="--")
-    axes.set(xlim=(0, max(110 * result.most, 1.05 * float(high.max()), 5.0)), xlabel="% of the posterior's variance")
-    _grid.finish(figure, heading, f"dots: median over {len(result.share)} test pairs; lines: 5 to 95 % of them; dashed: we warn above")
+    axes.set(
+        xlim=(0, max(110 * result.most, 1.05 * float(high.max()), 5.0)),
+        xlabel="% of the posterior's variance",
+    )
+    _grid.finish(
+        figure,
+        heading,
+        f"dots: median over {len(result.share)} test pairs; lines: 5 to 95 % of them; dashed: we warn above",
+    )
     return figure

@@ -58,7 +58,10 @@ class Config(CalibrationConfig):
     """Options of L-C2ST."""
 
     tolerance: float = Field(
-        0.05, ge=0, le=1, description="Largest effect, the typical |d - 1/2| of the classifier, that warns only, where the check rejects."
+        0.05,
+        ge=0,
+        le=1,
+        description="Largest effect, the typical |d - 1/2| of the classifier, that warns only, where the check rejects.",
     )
     nulls: Count = Field(200, ge=20, le=10_000, description="Classifiers of the null.")
     steps: Count = Field(300, ge=10, description="Steps of training.")
@@ -99,10 +102,18 @@ def compute(local: Local, config: Config) -> Result:
         found[judged] = _statistics(local, np.flatnonzero(judged), config)
     statistic, null = found[:, 0], found[:, 1:]
     values = tuple(
-        missing(NAME, label, trouble or own[m] or "") if not judged[m] else _value(label, statistic[m], null[m])
+        missing(NAME, label, trouble or own[m] or "")
+        if not judged[m]
+        else _value(label, statistic[m], null[m])
         for m, label in enumerate(local.labels)
     )
-    return Result(local.labels, statistic, null, len(local.z), values or (missing(NAME, "observations", "there is no real data set"),))
+    return Result(
+        local.labels,
+        statistic,
+        null,
+        len(local.z),
+        values or (missing(NAME, "observations", "there is no real data set"),),
+    )
 
 
 def _trouble(local: Local) -> str | None:
@@ -112,7 +123,9 @@ def _trouble(local: Local) -> str | None:
         return f"{n} calibration pair{'' if n == 1 else 's'}: judging needs hundreds"
     bad = ~np.isfinite(np.hstack([local.z, local.draws, local.x])).all(axis=1)
     if bad.any():
-        return f"truth, draw or features are not finite in {int(bad.sum())} of {n} calibration pairs"
+        return (
+            f"truth, draw or features are not finite in {int(bad.sum())} of {n} calibration pairs"
+        )
     if not np.ptp(np.concatenate([local.z, local.draws]), axis=0).any():
         return "truths and draws are all the same: nothing to compare"
     return None
@@ -122,7 +135,9 @@ def _own_troubles(local: Local) -> list[str | None]:
     """Why a data set cannot be judged, else None, M entries."""
     if len(local.labels) and not local.observed_draws.shape[1]:
         return ["there are no posterior draws of it"] * len(local.labels)
-    fine = np.isfinite(local.observed_x).all(axis=1) & np.isfinite(local.observed_draws).all(axis=(1, 2))
+    fine = np.isfinite(local.observed_x).all(axis=1) & np.isfinite(local.observed_draws).all(
+        axis=(1, 2)
+    )
     return [None if good else "its features or posterior draws are not finite" for good in fine]
 
 
@@ -130,10 +145,20 @@ def _value(label: str, statistic: float, null: np.ndarray) -> Value:
     p, usual = float(tail(null, np.array([statistic]))[0]), null.mean()
     low, high = np.quantile(null - usual, [0.025, 0.975])
     effect, least, most = np.sqrt(np.maximum(0.0, statistic - usual - np.array([0.0, high, low])))
-    said = "a classifier tells draws from truths" if p <= 0.05 else "the classifier does not tell draws from truths"
+    said = (
+        "a classifier tells draws from truths"
+        if p <= 0.05
+        else "the classifier does not tell draws from truths"
+    )
     reason = f"{said}: off 1/2 by {np.sqrt(statistic):.3f}, by {np.sqrt(usual):.3f} where there is nothing to tell"
     return Value(
-        NAME, label, float(np.sqrt(statistic)), p=p, effect=float(effect), effect_interval=(float(least), float(most)), reason=reason
+        NAME,
+        label,
+        float(np.sqrt(statistic)),
+        p=p,
+        effect=float(effect),
+        effect_interval=(float(least), float(most)),
+        reason=reason,
     )
 
 
@@ -150,8 +175,15 @@ def _statistics(local: Local, rows: np.ndarray, config: Config) -> np.ndarray:
         for at, m in enumerate(rows):
             draws = local.observed_draws[m]
             draws = draws[np.unique(np.linspace(0, len(draws) - 1, MOST_DRAWS).astype(int))]
-            seen = inputs(draws, np.broadcast_to(local.observed_x[m], (len(draws), local.x.shape[1])))
-            found[at] = ((torch.sigmoid(_logits(classifiers, torch.from_numpy(seen))) - 0.5) ** 2).mean(dim=1).double().numpy()
+            seen = inputs(
+                draws, np.broadcast_to(local.observed_x[m], (len(draws), local.x.shape[1]))
+            )
+            found[at] = (
+                ((torch.sigmoid(_logits(classifiers, torch.from_numpy(seen))) - 0.5) ** 2)
+                .mean(dim=1)
+                .double()
+                .numpy()
+            )
     return found
 
 
@@ -184,7 +216,9 @@ class _Inputs:
         """z (n, D), x (n, H) to (n, D + H), float32."""
         unit = self._unit(x, self.centre_x, self.scale_x)
         left = np.clip((z - unit @ self.slope) / self.scale, -FARTHEST, FARTHEST)
-        return np.hstack([left, unit[:, 1:] * QUIET / max(1, self.slope.shape[0] - 1) ** 0.5]).astype(np.float32)
+        return np.hstack(
+            [left, unit[:, 1:] * QUIET / max(1, self.slope.shape[0] - 1) ** 0.5]
+        ).astype(np.float32)
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
@@ -193,7 +227,9 @@ def _spread(rows: np.ndarray) -> np.ndarray:
     return np.where(sd > 1e-9 * np.abs(rows).max(axis=0, initial=0.0), sd, 1.0)
 
 
-def _train(truth: Tensor, draw: Tensor, rng: np.random.Generator, *, networks: int, steps: int) -> list[Tensor]:
+def _train(
+    truth: Tensor, draw: Tensor, rng: np.random.Generator, *, networks: int, steps: int
+) -> list[Tensor]:
     """Weights of K classifiers that tell truths (N, I) from draws (N, I); all but the first see each pair swapped or not at random."""
     import torch
 
@@ -227,7 +263,14 @@ def _initial(inputs: int, networks: int, noise: Generator) -> list[Tensor]:
         return torch.zeros(shape).requires_grad_()
 
     first, second = normal(networks, inputs, HIDDEN), normal(networks, HIDDEN, HIDDEN)
-    return [first, zeros(networks, 1, HIDDEN), second, zeros(networks, 1, HIDDEN), zeros(networks, HIDDEN, 1), zeros(networks, 1, 1)]
+    return [
+        first,
+        zeros(networks, 1, HIDDEN),
+        second,
+        zeros(networks, 1, HIDDEN),
+        zeros(networks, HIDDEN, 1),
+        zeros(networks, 1, 1),
+    ]
 
 
 def _logits(weights: list[Tensor], inputs: Tensor) -> Tensor:
@@ -256,10 +299,19 @@ def plot(result: Result) -> Figure:
     axes.hlines(at, low, high, color=_grid.SKY, lw=6)
     axes.plot(middle, at, "|", color=_grid.INK, ms=6)
     values = np.sqrt(result.statistic[shown])
-    colors = [_grid.VERMILLION if (result.values[m].p or 0.0) <= 0.05 else _grid.BLUE for m in shown]
+    colors = [
+        _grid.VERMILLION if (result.values[m].p or 0.0) <= 0.05 else _grid.BLUE for m in shown
+    ]
     axes.scatter(values, at, s=22, color=colors, lw=0, zorder=3)
-    axes.set(xlim=(0, 1.1 * max(float(values.max()), float(high.max()))), xlabel="root mean square of d - 1/2 over posterior draws")
-    left = f"; the {len(shown)} most extreme of {len(judged)} data sets" if len(shown) < len(judged) else ""
+    axes.set(
+        xlim=(0, 1.1 * max(float(values.max()), float(high.max()))),
+        xlabel="root mean square of d - 1/2 over posterior draws",
+    )
+    left = (
+        f"; the {len(shown)} most extreme of {len(judged)} data sets"
+        if len(shown) < len(judged)
+        else ""
+    )
     note = f"{result.n} calibration pairs; bars: central 95 % of {null.shape[1]} null classifiers; red: p at most 0.05 alone{left}"
     _grid.finish(figure, heading, note)
     return figure

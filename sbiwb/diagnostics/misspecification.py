@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 TAKES = "summaries"
 NEEDS = "estimate"
-SPACES = {"network": "the summary network's features", "statistics": "statistics of the observables"}
+SPACES = {
+    "network": "the summary network's features",
+    "statistics": "statistics of the observables",
+}
 FEWEST = 20  # simulations, in training and in test
 MOST_KERNEL = 4_000  # training simulations that the kernel looks at
 MOST_SETS = 2_000  # test simulations of which sets are made
@@ -63,7 +66,12 @@ BLOCK = 1_000
 class Config(Part):
     """Options of the check for misspecification."""
 
-    below: float = Field(0.01, gt=0, le=0.5, description="Probability, after Bonferroni over data sets and spaces, below which we warn.")
+    below: float = Field(
+        0.01,
+        gt=0,
+        le=0.5,
+        description="Probability, after Bonferroni over data sets and spaces, below which we warn.",
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,10 @@ def compute(summaries: Summaries, config: Config) -> Result:
     for place, (name, space) in enumerate(summaries.spaces.items()):
         trouble = trouble_of(space)
         if trouble:
-            values += [Value(f"{name}_p", label, None, reason=trouble) for label in summaries.labels or ("observations",)]
+            values += [
+                Value(f"{name}_p", label, None, reason=trouble)
+                for label in summaries.labels or ("observations",)
+            ]
             continue
         ruler = _Ruler.of(space.train)
         found[name] = _distances(ruler, space)
@@ -165,7 +176,9 @@ def trouble_of(space: Space) -> str | None:
         return "the space has no columns"
     if min(len(space.train), len(space.test)) < FEWEST:
         return f"{len(space.train)} training and {len(space.test)} test simulations: judging needs hundreds"
-    bad = int((~np.isfinite(space.train)).any(axis=1).sum() + (~np.isfinite(space.test)).any(axis=1).sum())
+    bad = int(
+        (~np.isfinite(space.train)).any(axis=1).sum() + (~np.isfinite(space.test)).any(axis=1).sum()
+    )
     return f"{bad} simulations are not finite" if bad else None
 
 
@@ -187,13 +200,18 @@ class _Scale:
         unit = np.where(largest > 0, largest, 1.0)
         spread = (quarters[1] - quarters[0]) / 1.349
         spread = np.where(spread > floor, spread, unit * (train / unit).std(axis=0))
-        small = [np.quantile(column[column > 0], 0.05) if log else 0.0 for column, log in zip(train.T, positive, strict=True)]
+        small = [
+            np.quantile(column[column > 0], 0.05) if log else 0.0
+            for column, log in zip(train.T, positive, strict=True)
+        ]
         return cls(positive, centre, np.maximum(np.where(positive, small, spread), floor))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             unit = np.clip((values - self.centre) / self.spread, -1e300, 1e300)
-        return np.where(self.positive & (unit > 0), np.log1p(np.maximum(unit, 0.0)), np.arcsinh(unit))
+        return np.where(
+            self.positive & (unit > 0), np.log1p(np.maximum(unit, 0.0)), np.arcsinh(unit)
+        )
 
 
 @dataclass(frozen=True)
@@ -215,7 +233,9 @@ class _Ruler:
         mean, spread = rows.mean(axis=0), np.maximum(rows.std(axis=0), SMALLEST_SCALE)
         unit = (rows - mean) / spread
         values, vectors = np.linalg.eigh(ledoit_wolf(unit))
-        whiten = vectors / np.sqrt(np.maximum(values, SMALLEST_EIGENVALUE * max(values.mean(), 1e-3)))
+        whiten = vectors / np.sqrt(
+            np.maximum(values, SMALLEST_EIGENVALUE * max(values.mean(), 1e-3))
+        )
         references = unit[_spread_out(len(unit), MOST_KERNEL)]
         return cls(scale, mean, spread, whiten, references, *_bandwidths(references))
 
@@ -228,7 +248,15 @@ class _Ruler:
 
     def near(self, unit: np.ndarray, bandwidth: float) -> np.ndarray:
         """Mean kernel with the references, (n,)."""
-        return np.concatenate([np.zeros(0), *(_kernel(block, self.references, bandwidth).mean(axis=1) for block in _blocks(unit))])
+        return np.concatenate(
+            [
+                np.zeros(0),
+                *(
+                    _kernel(block, self.references, bandwidth).mean(axis=1)
+                    for block in _blocks(unit)
+                ),
+            ]
+        )
 
     def inside(self, bandwidth: float) -> float:
         """Mean kernel among the references."""
@@ -242,7 +270,9 @@ def ledoit_wolf(rows: np.ndarray) -> np.ndarray:
     sample = centred.T @ centred / n
     target = np.trace(sample) / k * np.eye(k)
     distance = ((sample - target) ** 2).sum()
-    noise = ((centred**2).sum(axis=1) ** 2).mean() - (sample**2).sum()  # mean squared distance of x x' from the sample covariance
+    noise = ((centred**2).sum(axis=1) ** 2).mean() - (
+        sample**2
+    ).sum()  # mean squared distance of x x' from the sample covariance
     share = min(1.0, noise / n / distance) if distance > 0 else 1.0
     return share * target + (1 - share) * sample
 
@@ -295,7 +325,11 @@ def _together(usual: np.ndarray, seen: np.ndarray) -> np.ndarray:
     n, p = len(usual), np.empty(len(seen))
     for m, row in enumerate(seen):
         pool = np.vstack([usual, row])
-        as_far = n + 1 - np.stack([np.searchsorted(np.sort(column), column, side="left") for column in pool.T])
+        as_far = (
+            n
+            + 1
+            - np.stack([np.searchsorted(np.sort(column), column, side="left") for column in pool.T])
+        )
         extreme = as_far.min(axis=0)
         p[m] = (extreme <= extreme[-1]).mean()
     tails = np.stack([tail(usual[:, j], seen[:, j]) for j in range(2)])
@@ -304,7 +338,9 @@ def _together(usual: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _value(space: str, label: str, found: Distances, m: int) -> Value:
     if not np.isfinite(found.p[m]):
-        return Value(f"{space}_p", label, None, reason="the data set has numbers that are not finite")
+        return Value(
+            f"{space}_p", label, None, reason="the data set has numbers that are not finite"
+        )
     middle, far = np.quantile(found.usual_mahalanobis, [0.5, 0.95])
     reason = f"distance {found.mahalanobis[m]:.3g} from the simulations, whose own are {middle:.3g} (median) and {far:.3g} (95 %)"
     return Value(f"{space}_p", label, float(found.p[m]), reason=reason)
@@ -315,7 +351,9 @@ def _far(name: str, found: Distances, groups: tuple[str, ...]) -> Iterator[Value
     from scipy.stats import betabinom
 
     n = len(found.usual_mahalanobis)
-    rank = int(FAR * (n + 1))  # p-values are ranks among the same n simulations, so their number at or below FAR is beta-binomial
+    rank = int(
+        FAR * (n + 1)
+    )  # p-values are ranks among the same n simulations, so their number at or below FAR is beta-binomial
     if rank < 1:
         return
     for group in dict.fromkeys(groups):
@@ -323,17 +361,28 @@ def _far(name: str, found: Distances, groups: tuple[str, ...]) -> Iterator[Value
         if len(p) > 1 and np.isfinite(p).all():
             far = int((p <= FAR).sum())
             reason = f"{far} of {len(p)} data sets are among the farthest {FAR:.0%}"
-            yield Value(f"{name}_far_p", group, float(betabinom.sf(far - 1, len(p), rank, n + 1 - rank)), reason=reason)
+            yield Value(
+                f"{name}_far_p",
+                group,
+                float(betabinom.sf(far - 1, len(p), rank, n + 1 - rank)),
+                reason=reason,
+            )
 
 
-def _sets(name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: int) -> Iterator[Value]:
+def _sets(
+    name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: int
+) -> Iterator[Value]:
     """One number an observation that has several data sets."""
     groups = np.array(summaries.groups)
     several = [group for group in dict.fromkeys(summaries.groups) if (groups == group).sum() > 1]
     if not several:
         return
     test = ruler(space.test[_spread_out(len(space.test), MOST_SETS)])
-    kernel, near, inside = _kernel(test, test, ruler.wide), ruler.near(test, ruler.wide), ruler.inside(ruler.wide)
+    kernel, near, inside = (
+        _kernel(test, test, ruler.wide),
+        ruler.near(test, ruler.wide),
+        ruler.inside(ruler.wide),
+    )
     for number, group in enumerate(several):
         members = space.observed[groups == group]
         trouble = _set_trouble(members, len(test))
@@ -343,7 +392,9 @@ def _sets(name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: i
         unit, rng = ruler(members), generator(summaries.seed, "bands", place, number)
         seen = _kernel(unit, unit, ruler.wide).mean() - 2 * ruler.near(unit, ruler.wide).mean()
         sets = (rng.choice(len(test), len(unit), replace=False) for _ in range(SETS))
-        usual = np.array([kernel[np.ix_(rows, rows)].mean() - 2 * near[rows].mean() for rows in sets])
+        usual = np.array(
+            [kernel[np.ix_(rows, rows)].mean() - 2 * near[rows].mean() for rows in sets]
+        )
         p = float(tail(usual, np.array([seen]))[0])
         reason = f"MMD² {seen + inside:.3g} of {len(unit)} data sets together, {np.median(usual) + inside:.3g} usual"
         yield Value(f"{name}_set_p", group, p, reason=reason)
@@ -353,13 +404,22 @@ def _set_trouble(members: np.ndarray, n: int) -> str | None:
     if not np.isfinite(members).all():
         return "some data sets have numbers that are not finite"
     m = len(members)
-    return f"{n} test simulations are too few to make sets of {m} from; {PER_SET * m} would do" if n < PER_SET * m else None
+    return (
+        f"{n} test simulations are too few to make sets of {m} from; {PER_SET * m} would do"
+        if n < PER_SET * m
+        else None
+    )
 
 
 def _limits(values: list[Value], below: float) -> tuple[float, ...]:
     """The level of each value after Bonferroni; data sets alone and observations share it evenly. What never warns has level 0."""
     kinds = [_kind(value) for value in values if value.value is not None and _kind(value) != "set"]
-    return tuple(0.0 if _kind(value) == "set" else below / max(1, len(set(kinds)) * kinds.count(_kind(value))) for value in values)
+    return tuple(
+        0.0
+        if _kind(value) == "set"
+        else below / max(1, len(set(kinds)) * kinds.count(_kind(value)))
+        for value in values
+    )
 
 
 def _kind(value: Value) -> str:
@@ -377,19 +437,40 @@ def plot(result: Result) -> Figure:
     from sbiwb.diagnostics import _grid
 
     heading = "Misspecification: are the real data like the simulations?"
-    judged = [j for j, value in enumerate(result.values) if value.value is not None and _kind(value) != "set"]
+    judged = [
+        j
+        for j, value in enumerate(result.values)
+        if value.value is not None and _kind(value) != "set"
+    ]
     if not judged:
         return _grid.empty(heading, result.values[0].reason)
     shown = sorted(sorted(judged, key=lambda j: result.values[j].value or 0.0)[: _grid.MOST_ROWS])
     values = [result.values[j] for j in shown]
-    figure, axes = _grid.rows([f"{value.parameter} ({value.name.removesuffix('_p').replace('_', ', ')})" for value in values])
-    at, p, limits = np.arange(len(shown)), np.array([value.value for value in values], float), np.array(result.limits)[shown]
+    figure, axes = _grid.rows(
+        [
+            f"{value.parameter} ({value.name.removesuffix('_p').replace('_', ', ')})"
+            for value in values
+        ]
+    )
+    at, p, limits = (
+        np.arange(len(shown)),
+        np.array([value.value for value in values], float),
+        np.array(result.limits)[shown],
+    )
     edge = min(1e-4, float(limits.min()) / 3)
     colors = [_grid.VERMILLION if value.warning else _grid.BLUE for value in values]
     axes.hlines(at, np.maximum(p, edge), 1, color=_grid.SKY, lw=2)
     axes.plot(limits, at, "|", color=_grid.FAINT, ms=9)
     axes.scatter(np.maximum(p, edge), at, s=22, color=colors, lw=0, zorder=3)
-    axes.set(xscale="log", xlim=(1.3, edge / 1.3), xlabel="share of simulations that lie as far out or farther")
+    axes.set(
+        xscale="log",
+        xlim=(1.3, edge / 1.3),
+        xlabel="share of simulations that lie as far out or farther",
+    )
     left = f"; the {len(shown)} most extreme of {len(judged)}" if len(shown) < len(judged) else ""
-    _grid.finish(figure, heading, f"grey ticks: beyond them a data set is unlike the simulations (red); at the edge: less still{left}")
+    _grid.finish(
+        figure,
+        heading,
+        f"grey ticks: beyond them a data set is unlike the simulations (red); at the edge: less still{left}",
+    )
     return figure

@@ -36,7 +36,9 @@ HEADING = "NLPD: what density does the posterior give to the truth?"
 class Config(Part):
     """Options of the negative log density."""
 
-    worst: Count = Field(5, ge=0, le=20, description="How many test pairs of the lowest density the picture names.")
+    worst: Count = Field(
+        5, ge=0, le=20, description="How many test pairs of the lowest density the picture names."
+    )
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,22 @@ class Result:
 
 def compute(draws: Draws, config: Config) -> Result:
     """Mean of -log q at the truth, with its standard error in words."""
-    losses = np.empty(0) if draws.log_prob_theta is None else -np.asarray(draws.log_prob_theta, float)
-    trouble = "log q at the truth is not known" if draws.log_prob_theta is None else _trouble(losses)
+    losses = (
+        np.empty(0) if draws.log_prob_theta is None else -np.asarray(draws.log_prob_theta, float)
+    )
+    trouble = (
+        "log q at the truth is not known" if draws.log_prob_theta is None else _trouble(losses)
+    )
     finite = np.flatnonzero(np.isfinite(losses))
-    worst = tuple(int(row) for row in finite[np.argsort(-losses[finite], kind="stable")][: config.worst])
+    worst = tuple(
+        int(row) for row in finite[np.argsort(-losses[finite], kind="stable")][: config.worst]
+    )
     excluded = "truth excluded" if trouble and np.isposinf(losses).any() else None
-    value = Value(NAME, _inputs.ALL, None, warning=excluded, reason=trouble) if trouble else _value(losses)
+    value = (
+        Value(NAME, _inputs.ALL, None, warning=excluded, reason=trouble)
+        if trouble
+        else _value(losses)
+    )
     return Result(losses, worst, trouble, (value,))
 
 
@@ -75,7 +87,10 @@ def _trouble(losses: np.ndarray) -> str | None:
     n = len(losses)
     if n < 2:
         return _inputs.few(n)
-    broken, zero = int((np.isnan(losses) | np.isneginf(losses)).sum()), int(np.isposinf(losses).sum())
+    broken, zero = (
+        int((np.isnan(losses) | np.isneginf(losses)).sum()),
+        int(np.isposinf(losses).sum()),
+    )
     if broken:
         return f"log q at the truth is not a number in {broken} of {n} test pairs"
     return f"q is zero at the truth in {zero} of {n} test pairs" if zero else None
@@ -83,7 +98,12 @@ def _trouble(losses: np.ndarray) -> str | None:
 
 def _value(losses: np.ndarray) -> Value:
     error = losses.std(ddof=1) / np.sqrt(len(losses))
-    return Value(NAME, _inputs.ALL, float(losses.mean()), reason=f"± {error:.2g} nats (standard error over {len(losses)} test pairs)")
+    return Value(
+        NAME,
+        _inputs.ALL,
+        float(losses.mean()),
+        reason=f"± {error:.2g} nats (standard error over {len(losses)} test pairs)",
+    )
 
 
 def plot(result: Result) -> Figure:
@@ -96,7 +116,9 @@ def plot(result: Result) -> Figure:
     figure, axes = _grid.panels(1)
     _histogram(axes[0, 0], losses, result)
     note = f"{len(losses)} test pairs; orange: their mean; red: the worst, by their row (from 0); those far out stand at the right end"
-    _grid.finish(figure, HEADING, note + (f"; left out: {result.trouble}" if result.trouble else ""))
+    _grid.finish(
+        figure, HEADING, note + (f"; left out: {result.trouble}" if result.trouble else "")
+    )
     return figure
 
 
@@ -107,7 +129,9 @@ def _histogram(axes: Axes, losses: np.ndarray, result: Result) -> None:
     _grid.title(axes, _inputs.ALL, "" if mean is None else f"{mean:.3g} nats")
     axes.set(xlabel="-log q(truth | x) in nats", ylabel="test pairs")
     low, high = np.quantile(losses, [0.25, 0.75])
-    top = min(float(losses.max()), float(high + 10 * (high - low)))  # a single loss of 1e6 would leave no histogram to see
+    top = min(
+        float(losses.max()), float(high + 10 * (high - low))
+    )  # a single loss of 1e6 would leave no histogram to see
     axes.hist(np.minimum(losses, top), bins=40, color=_grid.SKY)
     if mean is not None and mean <= top:
         axes.axvline(mean, color=_grid.ORANGE, lw=1.4)
@@ -115,4 +139,13 @@ def _histogram(axes: Axes, losses: np.ndarray, result: Result) -> None:
         at = np.minimum(result.losses[list(result.worst)], top)
         axes.plot(at, np.zeros(len(at)), "|", color=_grid.VERMILLION, ms=9, clip_on=False)
         said = textwrap.fill(f"worst pairs: {', '.join(map(str, result.worst))}", 24)
-        axes.text(0.98, 0.96, said, transform=axes.transAxes, ha="right", va="top", fontsize=7, color=_grid.VERMILLION)
+        axes.text(
+            0.98,
+            0.96,
+            said,
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontsize=7,
+            color=_grid.VERMILLION,
+        )

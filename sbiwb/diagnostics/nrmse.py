@@ -35,7 +35,9 @@ NEEDS = "estimate"
 class Config(Part):
     """Options of the normalised error."""
 
-    little_above: float = Field(0.9, ge=0, description="nrmse_draws above which we warn: learned little.")
+    little_above: float = Field(
+        0.9, ge=0, description="nrmse_draws above which we warn: learned little."
+    )
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,31 @@ class Result:
 def compute(draws: Draws, config: Config) -> Result:
     """Errors of draws and of their mean; neither has a unit."""
     troubles = _inputs.troubles(draws)
-    unit = np.where([trouble is None for trouble in troubles], np.ptp(draws.theta, axis=0) if draws.n else 1.0, 1.0)
+    unit = np.where(
+        [trouble is None for trouble in troubles],
+        np.ptp(draws.theta, axis=0) if draws.n else 1.0,
+        1.0,
+    )
     of_draws, of_mean = _errors(draws, unit)
     prior, origin = _prior_errors(draws, unit)
     variance, source = _inputs.prior_variance(draws)
     values: list[Value] = []
     with np.errstate(all="ignore"):
-        errors, sd = of_draws / np.median(prior, axis=0) if draws.n else of_draws, np.sqrt(variance) / unit
+        errors, sd = (
+            of_draws / np.median(prior, axis=0) if draws.n else of_draws,
+            np.sqrt(variance) / unit,
+        )
         for d, (name, trouble) in enumerate(zip(draws.names, troubles, strict=True)):
             if trouble:
-                values += [_calibration.missing(DRAWS, name, trouble), _calibration.missing(MEAN, name, trouble)]
+                values += [
+                    _calibration.missing(DRAWS, name, trouble),
+                    _calibration.missing(MEAN, name, trouble),
+                ]
                 continue
             values.append(_draws_value(name, float(np.median(errors[:, d])), origin, config))
-            values.append(_mean_value(name, float(np.sqrt(np.mean(of_mean[:, d] ** 2)) / sd[d]), source[d]))
+            values.append(
+                _mean_value(name, float(np.sqrt(np.mean(of_mean[:, d] ** 2)) / sd[d]), source[d])
+            )
     return Result(draws.names, errors, troubles, tuple(values))
 
 
@@ -85,7 +99,10 @@ def _errors(draws: Draws, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(all="ignore"):
         for rows, block in _inputs.blocks(draws.draws):
             gap = block / unit[:, None] - (draws.theta[rows] / unit)[:, :, None]
-            spread[rows], centre[rows] = np.sqrt(np.einsum("nds,nds->nd", gap, gap) / draws.s), gap.mean(axis=2)
+            spread[rows], centre[rows] = (
+                np.sqrt(np.einsum("nds,nds->nd", gap, gap) / draws.s),
+                gap.mean(axis=2),
+            )
     return spread, np.abs(centre)
 
 
@@ -94,7 +111,11 @@ def _prior_errors(draws: Draws, unit: np.ndarray) -> tuple[np.ndarray, str]:
     origin = "the test set's parameters" if draws.prior_draws is None else "draws from the prior"
     cloud = (draws.theta if draws.prior_draws is None else draws.prior_draws) / unit
     with np.errstate(all="ignore"):
-        return (np.sqrt(cloud.var(axis=0) + (cloud.mean(axis=0) - draws.theta / unit) ** 2) if len(cloud) else draws.theta), origin
+        return (
+            np.sqrt(cloud.var(axis=0) + (cloud.mean(axis=0) - draws.theta / unit) ** 2)
+            if len(cloud)
+            else draws.theta
+        ), origin
 
 
 def _draws_value(name: str, value: float, origin: str, config: Config) -> Value:
@@ -102,7 +123,13 @@ def _draws_value(name: str, value: float, origin: str, config: Config) -> Value:
     if found is None:
         return _calibration.missing(DRAWS, name, "the prior has no spread to compare with")
     said = f"draws are {found:.2g} times as far from the truth as {origin}"
-    return Value(DRAWS, name, found, warning="learned little" if found > config.little_above else None, reason=said)
+    return Value(
+        DRAWS,
+        name,
+        found,
+        warning="learned little" if found > config.little_above else None,
+        reason=said,
+    )
 
 
 def _mean_value(name: str, value: float, source: str) -> Value:

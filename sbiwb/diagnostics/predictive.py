@@ -40,7 +40,12 @@ SURE = 0.01  # chance over all statistics together that sampling noise alone mak
 class Config(Part):
     """Options of the posterior predictive check."""
 
-    margin: float = Field(0.02, ge=0, le=1, description="Share of test pairs beyond 5 % that may lie outside before we warn.")
+    margin: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Share of test pairs beyond 5 % that may lie outside before we warn.",
+    )
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,21 @@ def compute(replicas: Replicas, config: Config) -> Result:
     k = len(replicas.names)
     if not k:
         nothing = np.zeros(0)
-        return Result((), nothing, nothing, nothing, (), (Value(NAME, "all statistics", None, reason="there are no statistics"),))
+        return Result(
+            (),
+            nothing,
+            nothing,
+            nothing,
+            (),
+            (Value(NAME, "all statistics", None, reason="there are no statistics"),),
+        )
     columns = [_outside(replicas.observed[:, j], replicas.replicated[:, :, j]) for j in range(k)]
     below, above, judged = (np.array(row) for row in zip(*columns, strict=True))
     troubles = tuple(_trouble(replicas, j, int(judged[j])) for j in range(k))
-    values = tuple(_value(name, below[j], above[j], int(judged[j]), troubles[j], config, k) for j, name in enumerate(replicas.names))
+    values = tuple(
+        _value(name, below[j], above[j], int(judged[j]), troubles[j], config, k)
+        for j, name in enumerate(replicas.names)
+    )
     return Result(replicas.names, below, above, judged, troubles, values)
 
 
@@ -114,14 +129,22 @@ def _trouble(replicas: Replicas, column: int, judged: int) -> str | None:
     return None
 
 
-def _value(name: str, below: float, above: float, n: int, trouble: str | None, config: Config, tests: int) -> Value:
+def _value(
+    name: str, below: float, above: float, n: int, trouble: str | None, config: Config, tests: int
+) -> Value:
     if trouble:
         return Value(NAME, name, None, reason=trouble)
     share = float(below + above)
     reason = f"outside in {share:.1%} of {n} test data sets, at most about 5 % expected"
     if _lower_bound(round(share * n), n, SURE / tests) <= EXPECTED + config.margin:
         return Value(NAME, name, share, reason=reason)
-    return Value(NAME, name, share, warning="not reproduced", reason=f"{reason}; {_side(below, above)} the simulations")
+    return Value(
+        NAME,
+        name,
+        share,
+        warning="not reproduced",
+        reason=f"{reason}; {_side(below, above)} the simulations",
+    )
 
 
 def _side(below: float, above: float) -> str:
@@ -156,8 +179,15 @@ def plot(result: Result) -> Figure:
     for edge in (-2.5, 2.5):
         axes.axvline(edge, color=_grid.FAINT, lw=0.8, ls="--")
     reach = max(5.0, 110 * float(np.maximum(result.below, result.above)[shown].max()))
-    axes.set(xlim=(-reach, reach), xlabel="% of test pairs below (left) and above (right) the central 95 % interval of their simulations")
+    axes.set(
+        xlim=(-reach, reach),
+        xlabel="% of test pairs below (left) and above (right) the central 95 % interval of their simulations",
+    )
     axes.xaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")
     left = f"; the {len(shown)} worst of {len(judged)}" if len(shown) < len(judged) else ""
-    _grid.finish(figure, heading, f"dashed: where 5 % would lie outside, fewer are usual; red: not reproduced{left}")
+    _grid.finish(
+        figure,
+        heading,
+        f"dashed: where 5 % would lie outside, fewer are usual; red: not reproduced{left}",
+    )
     return figure

@@ -40,7 +40,12 @@ EDGE = 3.0  # of the picture, in half widths of the interval
 class Config(Part):
     """Options of the prior predictive check."""
 
-    below: float = Field(0.01, gt=0, le=1, description="Probability, after Bonferroni over the statistics, below which we warn.")
+    below: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="Probability, after Bonferroni over the statistics, below which we warn.",
+    )
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,26 @@ def compute(summaries: Summaries, config: Config) -> Result:
     quantiles = np.full((len(LEVELS), k), np.nan)
     quantiles[:, usable] = np.quantile(simulated[:, usable], LEVELS, axis=0)
     values = tuple(
-        _value(label, p[m], percentiles[m], space.observed[m], columns=space.columns, below=config.below)
+        _value(
+            label,
+            p[m],
+            percentiles[m],
+            space.observed[m],
+            columns=space.columns,
+            below=config.below,
+        )
         for m, label in enumerate(summaries.labels)
     )
-    return Result(space.columns, summaries.labels, space.observed, quantiles, percentiles, p, len(simulated), values)
+    return Result(
+        space.columns,
+        summaries.labels,
+        space.observed,
+        quantiles,
+        percentiles,
+        p,
+        len(simulated),
+        values,
+    )
 
 
 def _trouble(space: Space) -> str | None:
@@ -120,24 +141,48 @@ def _place(simulated: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.
     inside = np.clip(observed[fine], low, high)
     same = np.isclose(observed[fine], inside, rtol=ROUNDING, atol=0)
     values, ordered = np.where(same, inside, observed[fine]), np.sort(simulated)
-    left, right = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
+    left, right = (
+        np.searchsorted(ordered, values, side="left"),
+        np.searchsorted(ordered, values, side="right"),
+    )
     percentile[fine] = 50 * (left + right) / len(ordered)
     p[fine] = np.minimum(1.0, 2 * np.minimum(tail(simulated, values), tail(-simulated, -values)))
     return percentile, p
 
 
-def _value(label: str, p: np.ndarray, percentiles: np.ndarray, observed: np.ndarray, *, columns: tuple[str, ...], below: float) -> Value:
+def _value(
+    label: str,
+    p: np.ndarray,
+    percentiles: np.ndarray,
+    observed: np.ndarray,
+    *,
+    columns: tuple[str, ...],
+    below: float,
+) -> Value:
     """The number of one data set, its p, percentiles and values (K,)."""
     judged = np.isfinite(p)
     if not judged.all():
         bad = [name for name, fine in zip(columns, judged, strict=True) if not fine]
-        return Value(NAME, label, None, reason=f"not finite, in the data or in a simulation: {listed(bad)}")
+        return Value(
+            NAME, label, None, reason=f"not finite, in the data or in a simulation: {listed(bad)}"
+        )
     joint = np.minimum(1.0, p * len(p))
-    told = [f"{columns[j]} = {observed[j]:.4g} at percentile {percentiles[j]:.4g}" for j in np.argsort(p, kind="stable")]
+    told = [
+        f"{columns[j]} = {observed[j]:.4g} at percentile {percentiles[j]:.4g}"
+        for j in np.argsort(p, kind="stable")
+    ]
     if joint.min() >= below:
-        return Value(NAME, label, float(joint.min()), reason=f"most extreme is {told[0]} of the simulations")
+        return Value(
+            NAME, label, float(joint.min()), reason=f"most extreme is {told[0]} of the simulations"
+        )
     outside = told[: int((joint < below).sum())]
-    return Value(NAME, label, float(joint.min()), warning="outside the prior predictive", reason=listed(outside))
+    return Value(
+        NAME,
+        label,
+        float(joint.min()),
+        warning="outside the prior predictive",
+        reason=listed(outside),
+    )
 
 
 def listed(words: list[str]) -> str:
@@ -154,19 +199,34 @@ def plot(result: Result) -> Figure:
     judged = np.flatnonzero(np.isfinite(result.p).any(axis=0)) if result.p.size else np.arange(0)
     if not len(judged):
         return _grid.empty(heading, result.values[0].reason)
-    shown = np.sort(judged[np.argsort(np.nanmin(result.p[:, judged], axis=0), kind="stable")[: _grid.MOST_ROWS]])
+    shown = np.sort(
+        judged[np.argsort(np.nanmin(result.p[:, judged], axis=0), kind="stable")[: _grid.MOST_ROWS]]
+    )
     figure, axes = _grid.rows([result.names[j] for j in shown])
-    at, (low, lower, middle, upper, high) = np.arange(len(shown)), standardize(result.quantiles, result.quantiles)[:, shown]
+    at, (low, lower, middle, upper, high) = (
+        np.arange(len(shown)),
+        standardize(result.quantiles, result.quantiles)[:, shown],
+    )
     axes.hlines(at, low, high, color=_grid.SKY, lw=2)
     axes.hlines(at, lower, upper, color=_grid.SKY, lw=6)
     axes.plot(middle, at, "|", color=_grid.INK, ms=6)
     odd = np.array([value.warning is not None for value in result.values])
     place = np.clip(standardize(result.observed, result.quantiles)[:, shown], -EDGE, EDGE)
     for row, warned in zip(place, odd, strict=True):
-        color, alpha = (_grid.VERMILLION, 0.9) if warned else (_grid.INK, min(0.8, max(0.25, 5 / len(place))))
+        color, alpha = (
+            (_grid.VERMILLION, 0.9) if warned else (_grid.INK, min(0.8, max(0.25, 5 / len(place))))
+        )
         axes.scatter(row, at, s=16, color=color, alpha=alpha, lw=0, zorder=3)
-    axes.set(xlim=(-1.05 * EDGE, 1.05 * EDGE), xticks=[-1, 0, 1], xticklabels=["2.5 %", "median", "97.5 %"])
-    left = f"; the {len(shown)} most extreme of {len(judged)} statistics" if len(shown) < len(judged) else ""
+    axes.set(
+        xlim=(-1.05 * EDGE, 1.05 * EDGE),
+        xticks=[-1, 0, 1],
+        xticklabels=["2.5 %", "median", "97.5 %"],
+    )
+    left = (
+        f"; the {len(shown)} most extreme of {len(judged)} statistics"
+        if len(shown) < len(judged)
+        else ""
+    )
     note = (
         f"bars: central 50 and 95 % of {result.simulations} simulations, each statistic stretched to the same length; "
         f"dots: {len(place)} real data sets (at the edge: farther out; red: outside the prior predictive){left}"

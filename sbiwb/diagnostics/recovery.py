@@ -66,7 +66,11 @@ def compute(draws: Draws, config: Config) -> Result:
     """Medians, intervals, and how well they follow the truth."""
     low, median, high = quantiles(draws.draws, QUANTILES)
     troubles = _inputs.troubles(draws)
-    values = tuple(value for d, name in enumerate(draws.names) for value in _values(name, draws.theta[:, d], median[:, d], troubles[d]))
+    values = tuple(
+        value
+        for d, name in enumerate(draws.names)
+        for value in _values(name, draws.theta[:, d], median[:, d], troubles[d])
+    )
     return Result(draws.names, draws.theta, median, low, high, troubles, values)
 
 
@@ -84,15 +88,28 @@ def quantiles(draws: Rows, levels: tuple[float, ...]) -> np.ndarray:
     return np.moveaxis(found, -1, 0)
 
 
-def _values(name: str, theta: np.ndarray, median: np.ndarray, trouble: str | None) -> tuple[Value, ...]:
+def _values(
+    name: str, theta: np.ndarray, median: np.ndarray, trouble: str | None
+) -> tuple[Value, ...]:
     if trouble:
         return tuple(Value(label, name, None, reason=trouble) for label in NAMES)
-    theta, median = theta / np.ptp(theta), median / np.ptp(theta)  # none of the numbers has a unit; squares could overflow
+    theta, median = (
+        theta / np.ptp(theta),
+        median / np.ptp(theta),
+    )  # none of the numbers has a unit; squares could overflow
     truth, guess, error = theta - theta.mean(), median - median.mean(), theta - median
     total, cross, spread = truth @ truth, truth @ guess, guess @ guess
     flat = "the posterior median is the same in every test pair"
-    r = Value(NAMES[0], name, float(cross / np.sqrt(total * spread))) if spread > 0 else Value(NAMES[0], name, None, reason=flat)
-    return r, Value(NAMES[1], name, float(1 - error @ error / total)), Value(NAMES[2], name, float(cross / total))
+    r = (
+        Value(NAMES[0], name, float(cross / np.sqrt(total * spread)))
+        if spread > 0
+        else Value(NAMES[0], name, None, reason=flat)
+    )
+    return (
+        r,
+        Value(NAMES[1], name, float(1 - error @ error / total)),
+        Value(NAMES[2], name, float(cross / total)),
+    )
 
 
 def plot(result: Result) -> Figure:
@@ -116,12 +133,16 @@ def _bars(axes: Axes, result: Result, d: int, rows: np.ndarray) -> None:
     if result.troubles[d]:
         return _grid.message(axes, result.troubles[d])
     theta, median = result.theta[rows, d], result.median[rows, d]
-    axes.vlines(theta, result.low[rows, d], result.high[rows, d], color=_grid.SKY, lw=0.8, alpha=0.6)
+    axes.vlines(
+        theta, result.low[rows, d], result.high[rows, d], color=_grid.SKY, lw=0.8, alpha=0.6
+    )
     axes.scatter(theta, median, s=9, color=_grid.BLUE, lw=0, zorder=3)
     axes.axline((theta.mean(), theta.mean()), slope=1, color=_grid.INK, lw=0.8)
 
 
 def _subtitle(result: Result, d: int) -> str:
-    found = {value.name: value.value for value in result.values if value.parameter == result.names[d]}
+    found = {
+        value.name: value.value for value in result.values if value.parameter == result.names[d]
+    }
     r, r2 = found.get(NAMES[0]), found.get(NAMES[1])
     return "" if r is None or r2 is None else f"r {r:.2f}, R² {r2:.2f}"

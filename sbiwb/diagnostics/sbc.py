@@ -115,7 +115,11 @@ def bins(s: int) -> int:
     usable = [other for other in range(max(4, s - 20), s + 21) if _divisor(other) >= FEWEST_BINS]
     near = min(usable, key=lambda other: abs(other - s))
     todo = f"Take {near} draws (the nearest that works), or 999."
-    raise DataError(f"{s} draws make {s + 1} possible ranks, which 5 to 20 equal bins cannot share", where="sbc", todo=todo)
+    raise DataError(
+        f"{s} draws make {s + 1} possible ranks, which 5 to 20 equal bins cannot share",
+        where="sbc",
+        todo=todo,
+    )
 
 
 def _divisor(s: int) -> int:
@@ -140,7 +144,23 @@ def compute(draws: Draws, config: Config) -> Result:
     )
     edges, z = np.linspace(-0.5, s + 0.5, b + 1), _ecdf.grid(s)
     pointwise, simultaneous = _bin_band(n, b, 0.05), _bin_band(n, b, 0.05 / b)
-    return Result(names, n, s, ranks, edges, counts, pointwise, simultaneous, z, test.ecdf, lower, upper, troubles, config.alpha, values)
+    return Result(
+        names,
+        n,
+        s,
+        ranks,
+        edges,
+        counts,
+        pointwise,
+        simultaneous,
+        z,
+        test.ecdf,
+        lower,
+        upper,
+        troubles,
+        config.alpha,
+        values,
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +176,11 @@ class _Judged:
 
 def _quantities(draws: Draws) -> list[_Judged]:
     """The columns, log q, the simulator file's own, and the columns times the data."""
-    ranks, troubles, notes = _inputs.theta_ranks(draws), _inputs.troubles(draws), _inputs.leak_notes(draws)
+    ranks, troubles, notes = (
+        _inputs.theta_ranks(draws),
+        _inputs.troubles(draws),
+        _inputs.leak_notes(draws),
+    )
     columns = [_Judged(*one) for one in zip(draws.names, ranks.T, troubles, notes, strict=True)]
     return [*columns, *_log_q(draws), *_own(draws), *_with_data(draws, columns)]
 
@@ -188,7 +212,11 @@ def _with_data(draws: Draws, columns: list[_Judged]) -> list[_Judged]:
         guess = draws.guess[:, d]
         ranks = np.where(guess > 0, one.ranks, np.where(guess < 0, draws.s - one.ranks, ties[:, d]))
         bad = int((~np.isfinite(guess)).sum())
-        trouble = one.trouble or (f"nothing can be predicted from the data in {bad} of {draws.n} test pairs" if bad else None)
+        trouble = one.trouble or (
+            f"nothing can be predicted from the data in {bad} of {draws.n} test pairs"
+            if bad
+            else None
+        )
         found.append(_Judged(one.name + WITH_DATA, ranks, trouble, one.note, one))
     return found
 
@@ -201,7 +229,9 @@ def _words(one: _Judged, rejected: dict[str, bool], s: int) -> str:
     if one.column is None:
         return _calibration.shape(one.ranks, s)
     own = _calibration.data_shape(one.ranks, s)
-    if own is None or (rejected[one.column.name] and _shift(one.column.ranks, s) > _shift(one.ranks, s)):
+    if own is None or (
+        rejected[one.column.name] and _shift(one.column.ranks, s) > _shift(one.ranks, s)
+    ):
         return _calibration.shape(one.column.ranks if rejected[one.column.name] else one.ranks, s)
     return own
 
@@ -223,7 +253,11 @@ def plot(result: Result) -> Figure:
 
 def plot_data_dependent(result: Result) -> Figure:
     """The same of the columns times what the data predict of them: where these alone fail, the posterior does not follow the data."""
-    return _pairs(result, result.data_dependent, "Simulation-based calibration: does the posterior follow the data?")
+    return _pairs(
+        result,
+        result.data_dependent,
+        "Simulation-based calibration: does the posterior follow the data?",
+    )
 
 
 def _pairs(result: Result, shown: list[int], heading: str) -> Figure:
@@ -243,7 +277,9 @@ def _histogram(axes: Axes, result: Result, q: int) -> None:
     from sbiwb.diagnostics import _grid
 
     _grid.title(axes, result.names[q])
-    axes.set(xlabel="rank of the truth among the draws", ylabel="test pairs", xlim=(-0.5, result.s + 0.5))
+    axes.set(
+        xlabel="rank of the truth among the draws", ylabel="test pairs", xlim=(-0.5, result.s + 0.5)
+    )
     if result.troubles[q]:
         return _grid.message(axes, result.troubles[q])
     axes.axhspan(*result.bin_simultaneous, color=_grid.GREY, alpha=0.25, lw=0)
@@ -263,7 +299,15 @@ def _difference(axes: Axes, result: Result, q: int) -> None:
     axes.set(xlabel="fractional rank z", ylabel="ECDF minus z", xlim=(0, 1))
     if result.troubles[q]:
         return _grid.message(axes, result.troubles[q])
-    axes.fill_between(result.z, result.lower - result.z, result.upper - result.z, color=_grid.GREY, alpha=0.35, lw=0, step="post")
+    axes.fill_between(
+        result.z,
+        result.lower - result.z,
+        result.upper - result.z,
+        color=_grid.GREY,
+        alpha=0.35,
+        lw=0,
+        step="post",
+    )
     axes.axhline(0, color=_grid.INK, lw=0.6)
     axes.step(result.z, result.ecdf[q] - result.z, where="post", color=_grid.VERMILLION, lw=1.4)
 
@@ -279,7 +323,11 @@ def plot_ecdf(result: Result) -> Figure:
         if result.troubles[q]:
             _grid.message(panel, result.troubles[q])
             continue
-        panel.fill_between(result.z, result.lower, result.upper, color=_grid.GREY, alpha=0.35, lw=0, step="post")
+        panel.fill_between(
+            result.z, result.lower, result.upper, color=_grid.GREY, alpha=0.35, lw=0, step="post"
+        )
         panel.step(result.z, result.ecdf[q], where="post", color=_grid.VERMILLION, lw=1.4)
-    _grid.finish(figure, "Simulation-based calibration: ECDF of the ranks", _grid.keys(result.n, result.s))
+    _grid.finish(
+        figure, "Simulation-based calibration: ECDF of the ranks", _grid.keys(result.n, result.s)
+    )
     return figure

@@ -79,7 +79,10 @@ class Result:
             f"{how}; below 0 rejects; with alpha in place of 5 % where it is set; effect: max |expected coverage - credibility|, "
             "with a 95 % DKW interval [Lemos et al. 2023; Säilynoja et al. 2022]"
         )
-        for name, how in ((PRIOR, "a draw from the prior"), (DATA, "a prediction from the data alone plus noise"))
+        for name, how in (
+            (PRIOR, "a draw from the prior"),
+            (DATA, "a prediction from the data alone plus noise"),
+        )
     }
 
 
@@ -117,13 +120,43 @@ def compute(draws: Draws, config: Config) -> Result:
     if trouble:
         kinds = _kinds(draws) or (PRIOR,)
         missing = tuple(_calibration.missing(kind, _inputs.ALL, trouble) for kind in kinds)
-        return Result(kinds, n, s, ranks, z, np.empty((0, len(z))), lower, upper, trouble, config.alpha, missing)
+        return Result(
+            kinds,
+            n,
+            s,
+            ranks,
+            z,
+            np.empty((0, len(z))),
+            lower,
+            upper,
+            trouble,
+            config.alpha,
+            missing,
+        )
     test, biased = _ecdf.uniformity(ranks, s, alpha=config.alpha), _biased(draws.names, errors)
     values = tuple(
-        _calibration.value(one.kind, _inputs.ALL, test, q, reason=_words(ranks[:, q], s, test.p[q] <= config.alpha, biased))
+        _calibration.value(
+            one.kind,
+            _inputs.ALL,
+            test,
+            q,
+            reason=_words(ranks[:, q], s, test.p[q] <= config.alpha, biased),
+        )
         for q, one in enumerate(references)
     )
-    return Result(tuple(one.kind for one in references), n, s, ranks, z, test.ecdf, lower, upper, None, config.alpha, values)
+    return Result(
+        tuple(one.kind for one in references),
+        n,
+        s,
+        ranks,
+        z,
+        test.ecdf,
+        lower,
+        upper,
+        None,
+        config.alpha,
+        values,
+    )
 
 
 def _kinds(draws: Draws) -> tuple[str, ...]:
@@ -135,7 +168,11 @@ def _kinds(draws: Draws) -> tuple[str, ...]:
 
 def _prior(draws: Draws) -> np.ndarray:
     """z of draws from the prior (R, D). Parameters of the test pairs would not do: no reference may depend on a truth."""
-    z = np.zeros((0, len(draws.names))) if draws.prior_draws is None else _unconstrained(draws, draws.prior_draws)
+    z = (
+        np.zeros((0, len(draws.names)))
+        if draws.prior_draws is None
+        else _unconstrained(draws, draws.prior_draws)
+    )
     return z[np.isfinite(z).all(axis=1)]
 
 
@@ -147,14 +184,19 @@ def _trouble(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> str | None:
     if n < 2:
         return _inputs.few(n)
     if bad := int((~np.isfinite(truth).all(axis=1)).sum()):
-        return f"the truth is not finite, or outside the prior's support, in {bad} of {n} test pairs"
+        return (
+            f"the truth is not finite, or outside the prior's support, in {bad} of {n} test pairs"
+        )
     if not len(prior):
         return "none of the draws from the prior is inside its support"
     if (np.ptp(draws.theta, axis=0) == 0).all():
         return f"every parameter is the same in all {n} test pairs: nothing to compare"
     if draws.guess is not None and not np.isfinite(draws.guess).all():
         return "the predictions from the data are not finite"
-    if bad := sum(int((~np.isfinite(piece)).any(axis=(1, 2)).sum()) for _, piece in _inputs.pieces(draws.draws)):
+    if bad := sum(
+        int((~np.isfinite(piece)).any(axis=(1, 2)).sum())
+        for _, piece in _inputs.pieces(draws.draws)
+    ):
         return f"some draws are not finite in {bad} of {n} test pairs"
     return None
 
@@ -170,13 +212,17 @@ def _unconstrained(draws: Draws, theta: np.ndarray) -> np.ndarray:
 
 def _references(draws: Draws, prior: np.ndarray) -> list[_References]:
     """Every kind that can be had."""
-    rows = generator(draws.seed, "ranks", 4).choice(len(prior), draws.n, replace=len(prior) < draws.n)
+    rows = generator(draws.seed, "ranks", 4).choice(
+        len(prior), draws.n, replace=len(prior) < draws.n
+    )
     wide = _spread(prior)
     found = [_References(PRIOR, prior[rows], wide)]
     if draws.guess is not None:
         spread = np.sqrt(np.maximum(wide**2 - _spread(draws.guess) ** 2, SMALLEST_REST * wide**2))
         noise = generator(draws.seed, "ranks", 5).standard_normal(draws.guess.shape)
-        found.append(_References(DATA, np.median(prior, axis=0) + draws.guess + spread * noise, spread))
+        found.append(
+            _References(DATA, np.median(prior, axis=0) + draws.guess + spread * noise, spread)
+        )
     return found
 
 
@@ -187,10 +233,15 @@ def _spread(z: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, spread, 1.0)
 
 
-def _measure(draws: Draws, truth: np.ndarray, references: list[_References]) -> tuple[np.ndarray, np.ndarray]:
+def _measure(
+    draws: Draws, truth: np.ndarray, references: list[_References]
+) -> tuple[np.ndarray, np.ndarray]:
     """Ranks (N, Q), ties broken at random, and standardised errors of the posterior mean (N, D)."""
     n, d = truth.shape
-    nearer, ties = np.zeros((n, len(references)), np.int64), np.zeros((n, len(references)), np.int64)
+    nearer, ties = (
+        np.zeros((n, len(references)), np.int64),
+        np.zeros((n, len(references)), np.int64),
+    )
     errors = np.full((n, d), np.nan)
     for rows, piece in _inputs.pieces(draws.draws) if references else ():
         z = _unconstrained(draws, piece)
@@ -217,7 +268,10 @@ def _biased(names: tuple[str, ...], errors: np.ndarray) -> list[str]:
     with np.errstate(all="ignore"):
         score = errors.mean(axis=0) / (errors.std(axis=0) / np.sqrt(len(errors)))
     sure = [d for d in np.argsort(-np.abs(score)) if abs(score[d]) > BIASED]
-    return [f"{_calibration.BIASED_LOW if score[d] < 0 else _calibration.BIASED_HIGH} in {names[d]}" for d in sure]
+    return [
+        f"{_calibration.BIASED_LOW if score[d] < 0 else _calibration.BIASED_HIGH} in {names[d]}"
+        for d in sure
+    ]
 
 
 def _words(ranks: np.ndarray, s: int, rejected: bool, biased: list[str]) -> str:
@@ -245,7 +299,11 @@ def plot(result: Result) -> Figure:
     figure, axes = _grid.panels(len(result.kinds))
     for q, (panel,) in enumerate(axes):
         _curve(panel, result, q)
-    _grid.finish(figure, "TARP: do balls around random points hold the truth as often as they should?", _grid.keys(result.n, result.s))
+    _grid.finish(
+        figure,
+        "TARP: do balls around random points hold the truth as often as they should?",
+        _grid.keys(result.n, result.s),
+    )
     return figure
 
 
@@ -256,6 +314,8 @@ def _curve(axes: Axes, result: Result, q: int) -> None:
     axes.set(xlabel="credibility level", ylabel="expected coverage", xlim=(0, 1), ylim=(0, 1))
     if result.trouble:
         return _grid.message(axes, result.trouble)
-    axes.fill_between(result.z, result.lower, result.upper, color=_grid.GREY, alpha=0.35, lw=0, step="post")
+    axes.fill_between(
+        result.z, result.lower, result.upper, color=_grid.GREY, alpha=0.35, lw=0, step="post"
+    )
     axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
     axes.step(result.z, result.ecdf[q], where="post", color=_grid.VERMILLION, lw=1.4)

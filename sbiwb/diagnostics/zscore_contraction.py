@@ -36,9 +36,18 @@ MOST_POINTS = 1000  # in a panel
 class Config(Part):
     """Options of z-score and contraction."""
 
-    definition: Literal["variance", "sd"] = Field("variance", description="Whether contraction compares variances or sds.")
-    unidentified_below: float = Field(0.1, ge=0, le=1, description="Median contraction below which we warn: unidentified.")
-    most_leaked: float = Field(0.01, ge=0, le=1, description="Share of draws outside the prior's support above which we warn.")
+    definition: Literal["variance", "sd"] = Field(
+        "variance", description="Whether contraction compares variances or sds."
+    )
+    unidentified_below: float = Field(
+        0.1, ge=0, le=1, description="Median contraction below which we warn: unidentified."
+    )
+    most_leaked: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of draws outside the prior's support above which we warn.",
+    )
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,23 @@ def compute(draws: Draws, config: Config) -> Result:
         ratio = variance / np.where(prior > 0, prior, np.nan)
     z[variance == 0] = np.nan
     contraction = 1 - (ratio if config.definition == "variance" else np.sqrt(ratio))
-    troubles = tuple(trouble or _spread_trouble(variance[:, d], draws.s) for d, trouble in enumerate(_inputs.troubles(draws)))
+    troubles = tuple(
+        trouble or _spread_trouble(variance[:, d], draws.s)
+        for d, trouble in enumerate(_inputs.troubles(draws))
+    )
     values: list[Value] = []
     for d, (name, trouble) in enumerate(zip(draws.names, troubles, strict=True)):
         values += _z_values(name, z[:, d], trouble)
         values.append(_contraction_value(name, contraction[:, d], source[d], trouble, config))
-    return Result(draws.names, config.definition, z, contraction, source, troubles, (*values, *_leaked(draws, config)))
+    return Result(
+        draws.names,
+        config.definition,
+        z,
+        contraction,
+        source,
+        troubles,
+        (*values, *_leaked(draws, config)),
+    )
 
 
 def _spread_trouble(variance: np.ndarray, s: int) -> str | None:
@@ -98,11 +118,17 @@ def _spread_trouble(variance: np.ndarray, s: int) -> str | None:
 
 def _z_values(name: str, z: np.ndarray, trouble: str | None) -> tuple[Value, Value]:
     if trouble:
-        return Value("z_mean", name, None, reason=trouble), Value("z_sd", name, None, reason=trouble)
-    return Value("z_mean", name, _inputs.finite(z.mean())), Value("z_sd", name, _inputs.finite(z.std(ddof=1)))
+        return Value("z_mean", name, None, reason=trouble), Value(
+            "z_sd", name, None, reason=trouble
+        )
+    return Value("z_mean", name, _inputs.finite(z.mean())), Value(
+        "z_sd", name, _inputs.finite(z.std(ddof=1))
+    )
 
 
-def _contraction_value(name: str, contraction: np.ndarray, source: str, trouble: str | None, config: Config) -> Value:
+def _contraction_value(
+    name: str, contraction: np.ndarray, source: str, trouble: str | None, config: Config
+) -> Value:
     label = f"contraction_{config.definition}_median"
     median = None if trouble else _inputs.finite(np.median(contraction))
     if median is None:
@@ -117,7 +143,10 @@ def _contraction_value(name: str, contraction: np.ndarray, source: str, trouble:
 def _leaked(draws: Draws, config: Config) -> tuple[Value, ...]:
     if draws.leaked is None:
         return ()
-    return tuple(_leaked_value(name, float(share), config) for name, share in zip(draws.names, draws.leaked, strict=True))
+    return tuple(
+        _leaked_value(name, float(share), config)
+        for name, share in zip(draws.names, draws.leaked, strict=True)
+    )
 
 
 def _leaked_value(name: str, share: float, config: Config) -> Value:
@@ -125,7 +154,13 @@ def _leaked_value(name: str, share: float, config: Config) -> Value:
         return Value("leaked_share", name, None, reason="unknown")
     if share <= config.most_leaked:
         return Value("leaked_share", name, share)
-    return Value("leaked_share", name, share, warning="leaked", reason=f"{share:.1%} of the draws lie outside the prior's support")
+    return Value(
+        "leaked_share",
+        name,
+        share,
+        warning="leaked",
+        reason=f"{share:.1%} of the draws lie outside the prior's support",
+    )
 
 
 def plot(result: Result) -> Figure:
@@ -136,7 +171,9 @@ def plot(result: Result) -> Figure:
     for d, (panel,) in enumerate(axes):
         _scatter(panel, result, d)
     note = f"contraction by {result.definition}, cut to [0, 1] in this picture; shaded: |z| below 2"
-    _grid.finish(figure, "z-score and contraction: centred on the truth, and better than the prior?", note)
+    _grid.finish(
+        figure, "z-score and contraction: centred on the truth, and better than the prior?", note
+    )
     return figure
 
 
@@ -150,6 +187,14 @@ def _scatter(axes: Axes, result: Result, d: int) -> None:
     rows = _grid.sample(len(result.z), MOST_POINTS)
     axes.axhspan(-2, 2, color=_grid.GREY, alpha=0.25, lw=0)
     axes.axhline(0, color=_grid.INK, lw=0.6)
-    axes.scatter(np.clip(result.contraction[rows, d], 0, 1), result.z[rows, d], s=7, color=_grid.BLUE, alpha=0.35, lw=0, clip_on=False)
+    axes.scatter(
+        np.clip(result.contraction[rows, d], 0, 1),
+        result.z[rows, d],
+        s=7,
+        color=_grid.BLUE,
+        alpha=0.35,
+        lw=0,
+        clip_on=False,
+    )
     reach = max(4.0, 1.05 * float(np.abs(axes.dataLim.intervaly).max()))
     axes.set_ylim(-reach, reach)

@@ -4,6 +4,6 @@
 """
 
 from sbiwb.distances._c2st import c2st, c2st_many
-from sbiwb.distances._mmd import mmd2
+from sbiwb.distances._discrepancy import mmd2
 
 __all__ = ["c2st", "c2st_many", "mmd2"]

@@ -8,14 +8,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sbiwb.distances._perceptron import ALPHA, BATCH, PATIENCE, TOLERANCE, Labelled, Perceptron, initial
+from sbiwb.distances._classifier import (
+    ALPHA,
+    BATCH,
+    PATIENCE,
+    TOLERANCE,
+    Labelled,
+    Perceptron,
+    initial,
+)
 
 
 def train_together(sets: Sequence[Labelled], seed: int, most_epochs: int) -> list[Perceptron]:
     """A network for each of K sets of the same n rows; all have the same initial weights and orders, and leave when they stop."""
     random = np.random.RandomState(seed)
-    x, y = (torch.from_numpy(np.stack(each)) for each in ([one.x for one in sets], [one.y for one in sets]))  # (K, n, D), (K, n)
-    state = _Networks([torch.from_numpy(layer).expand(len(sets), -1, -1).clone() for layer in initial(x.shape[2], random)])
+    x, y = (
+        torch.from_numpy(np.stack(each))
+        for each in ([one.x for one in sets], [one.y for one in sets])
+    )  # (K, n, D), (K, n)
+    state = _Networks(
+        [
+            torch.from_numpy(layer).expand(len(sets), -1, -1).clone()
+            for layer in initial(x.shape[2], random)
+        ]
+    )
     alive, order = torch.arange(len(sets)), np.arange(x.shape[1])
     best, idle = torch.full((len(sets),), torch.inf, dtype=torch.float64), torch.zeros(len(sets))
     found: dict[int, Perceptron] = {}
@@ -28,7 +44,9 @@ def train_together(sets: Sequence[Labelled], seed: int, most_epochs: int) -> lis
         best = torch.minimum(loss, best)
         ended = (idle > PATIENCE) | torch.tensor(epoch == most_epochs)
         for k in ended.nonzero()[:, 0].tolist():
-            found[int(alive[k])] = Perceptron([layer[k].numpy().copy() for layer in state.layers], float(loss[k]), epoch)
+            found[int(alive[k])] = Perceptron(
+                [layer[k].numpy().copy() for layer in state.layers], float(loss[k]), epoch
+            )
         if ended.any():
             x, y, alive, best, idle = (each[~ended] for each in (x, y, alive, best, idle))
             state.keep(~ended)
@@ -47,7 +65,9 @@ class _Networks:
 
     def keep(self, mask: Tensor) -> None:
         """Goes on with the networks of a mask (K,)."""
-        self.layers, self.means, self.squares = ([each[mask] for each in kind] for kind in (self.layers, self.means, self.squares))
+        self.layers, self.means, self.squares = (
+            [each[mask] for each in kind] for kind in (self.layers, self.means, self.squares)
+        )
 
     def epoch(self, x: Tensor, y: Tensor, order: Tensor) -> Tensor:
         """Trains on x (K, n, D) and y (K, n) in this order; the loss over the epoch (K,), float64."""

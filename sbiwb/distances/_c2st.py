@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sbiwb.contracts import Ticker
-from sbiwb.distances._perceptron import Labelled, train_all
+from sbiwb.distances._classifier import Labelled
+from sbiwb.distances._perceptron import train_all
 from sbiwb.distances._samples import checked
 
 
@@ -46,7 +47,12 @@ def c2st(reference: np.ndarray, draws: np.ndarray, *, seed: int = 1, folds: int 
 
 
 def c2st_many(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, seed: int = 1, folds: int = 5, cores: int | None = None, ticker: Ticker | None = None
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    seed: int = 1,
+    folds: int = 5,
+    cores: int | None = None,
+    ticker: Ticker | None = None,
 ) -> np.ndarray:
     """`c2st` of many pairs, which may differ in size and dimension; the same numbers, all trainings side by side.
 
@@ -63,7 +69,9 @@ def c2st_many(
     Raises:
         ValueError: As `c2st`.
     """
-    splits = [split for reference, draws in pairs for split in _splits(reference, draws, seed, folds)]
+    splits = [
+        split for reference, draws in pairs for split in _splits(reference, draws, seed, folds)
+    ]
     trainings = train_all([train for train, _ in splits], seed=seed, cores=cores)
     accuracies = np.empty(len(splits))
     for done, (network, (_, test)) in enumerate(zip(trainings, splits, strict=True)):
@@ -73,14 +81,20 @@ def c2st_many(
     return accuracies.reshape(-1, folds).mean(1)
 
 
-def _splits(reference: np.ndarray, draws: np.ndarray, seed: int, folds: int) -> list[tuple[Labelled, Labelled]]:
+def _splits(
+    reference: np.ndarray, draws: np.ndarray, seed: int, folds: int
+) -> list[tuple[Labelled, Labelled]]:
     """What is trained and what is tested on in each fold: scikit-learn's `KFold` with this seed, on z-scores."""
     reference, draws = checked(reference, draws, where="C2ST", equal=True)
     if not 2 <= folds <= 2 * len(reference):
-        raise ValueError(f"C2ST: {folds} folds of {2 * len(reference)} draws; take at least 2 folds, and at most one a draw")
+        raise ValueError(
+            f"C2ST: {folds} folds of {2 * len(reference)} draws; take at least 2 folds, and at most one a draw"
+        )
     spread = reference.std(0, ddof=1)
     if not (spread > 0).all():
-        raise ValueError(f"C2ST: columns {np.flatnonzero(spread <= 0).tolist()} of the reference are constant; drop them from both samples")
+        raise ValueError(
+            f"C2ST: columns {np.flatnonzero(spread <= 0).tolist()} of the reference are constant; drop them from both samples"
+        )
     x = ((np.concatenate([reference, draws]) - reference.mean(0)) / spread).astype(np.float32)
     both = Labelled(x, np.repeat(np.array([0, 1], np.float32), len(reference)))
     order = np.arange(len(x))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def checked(reference: np.ndarray, draws: np.ndarray, *, where: str, equal: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def checked(
+    reference: np.ndarray, draws: np.ndarray, *, where: str, equal: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 matrices.
 
     Args:
@@ -19,13 +21,26 @@ def checked(reference: np.ndarray, draws: np.ndarray, *, where: str, equal: bool
     """
     reference, draws = (np.asarray(one, dtype=np.float64) for one in (reference, draws))
     shapes = f"{reference.shape} and {draws.shape}"
-    if reference.ndim != 2 or draws.ndim != 2 or reference.shape[1] != draws.shape[1] or not reference.shape[1]:
-        raise ValueError(f"{where}: samples of shapes {shapes} cannot be compared; give draws in rows, (S, D), of the same D parameters")
+    if (
+        reference.ndim != 2
+        or draws.ndim != 2
+        or reference.shape[1] != draws.shape[1]
+        or not reference.shape[1]
+    ):
+        raise ValueError(
+            f"{where}: samples of shapes {shapes} cannot be compared; give draws in rows, (S, D), of the same D parameters"
+        )
     if equal and len(reference) != len(draws):
-        raise ValueError(f"{where}: samples of shapes {shapes} differ in size; take as many rows of one as of the other")
+        raise ValueError(
+            f"{where}: samples of shapes {shapes} differ in size; take as many rows of one as of the other"
+        )
     if min(len(reference), len(draws)) < 2:
-        raise ValueError(f"{where}: samples of shapes {shapes} are too small; give at least two draws each")
+        raise ValueError(
+            f"{where}: samples of shapes {shapes} are too small; give at least two draws each"
+        )
     bad = sum(int((~np.isfinite(one).all(1)).sum()) for one in (reference, draws))
     if bad:
-        raise ValueError(f"{where}: {bad} draws are not finite; remove them, or find where they come from")
+        raise ValueError(
+            f"{where}: {bad} draws are not finite; remove them, or find where they come from"
+        )
     return reference, draws

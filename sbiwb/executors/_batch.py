@@ -16,8 +16,12 @@ from sbiwb.families import Count, Options
 
 Step = Literal["simulate", "train", "diagnose", "sample", "report"]
 STEPS: tuple[Step, ...] = get_args(Step)
-KILLED_STARTS = 3  # of a job whose process is killed each time, as by the kernel when memory is short
-INDEX = "{index of the array element}"  # stands in a command for what only the running element knows
+KILLED_STARTS = (
+    3  # of a job whose process is killed each time, as by the kernel when memory is short
+)
+INDEX = (
+    "{index of the array element}"  # stands in a command for what only the running element knows
+)
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:+@-]*$")]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -30,23 +34,54 @@ Gigabytes = Annotated[float, Field(gt=0)]
 class Cluster(Options):
     """What jobs ask of the batch system; where a mapping by step is allowed, a step that it leaves out has the default."""
 
-    partition: Word | dict[Step, Word] | None = Field(None, description="Partition, or one for each step; null: the cluster's default.")
-    account: Word | None = Field(None, description="Account that pays; null: your default one.")
-    qos: Word | dict[Step, Word] | None = Field(None, description="Quality of service, or one for each step.")
-    time_min: Minutes | dict[Step, Minutes] = Field(
-        60, description="Time limit in minutes, or one for each step; a job that reaches it is run again and goes on."
+    partition: Word | dict[Step, Word] | None = Field(
+        None, description="Partition, or one for each step; null: the cluster's default."
     )
-    cpus: Cores | dict[Step, Cores] = Field(1, description="Cores of each task, or by step; an array element simulates with all of them.")
-    memory_gb: Gigabytes | dict[Step, Gigabytes] | None = Field(None, description="Memory of a job on each node, or by step.")
-    gpus: Count = Field(0, ge=0, description="GPUs that train together on each node, one process each; 0: training on cores.")
+    account: Word | None = Field(None, description="Account that pays; null: your default one.")
+    qos: Word | dict[Step, Word] | None = Field(
+        None, description="Quality of service, or one for each step."
+    )
+    time_min: Minutes | dict[Step, Minutes] = Field(
+        60,
+        description="Time limit in minutes, or one for each step; a job that reaches it is run again and goes on.",
+    )
+    cpus: Cores | dict[Step, Cores] = Field(
+        1,
+        description="Cores of each task, or by step; an array element simulates with all of them.",
+    )
+    memory_gb: Gigabytes | dict[Step, Gigabytes] | None = Field(
+        None, description="Memory of a job on each node, or by step."
+    )
+    gpus: Count = Field(
+        0,
+        ge=0,
+        description="GPUs that train together on each node, one process each; 0: training on cores.",
+    )
     nodes: Count = Field(1, ge=1, description="Nodes that train together.")
-    array: Count = Field(100, ge=1, description="Elements of the simulating array at most; the cluster's own limit holds too.")
-    at_once: Annotated[Count, Field(ge=1)] | None = Field(None, description="Elements that run at once at most; null: no limit.")
-    environment: list[Line] = Field([], description="Shell lines before the work: module load ..., source .venv/bin/activate.")
-    requeue: bool = Field(True, description="Whether a job that was stopped by its time limit, or killed, is run again.")
-    signal_s: Count = Field(180, ge=10, le=65535, description="Seconds before the time limit at which a job saves and goes.")
+    array: Count = Field(
+        100,
+        ge=1,
+        description="Elements of the simulating array at most; the cluster's own limit holds too.",
+    )
+    at_once: Annotated[Count, Field(ge=1)] | None = Field(
+        None, description="Elements that run at once at most; null: no limit."
+    )
+    environment: list[Line] = Field(
+        [], description="Shell lines before the work: module load ..., source .venv/bin/activate."
+    )
+    requeue: bool = Field(
+        True,
+        description="Whether a job that was stopped by its time limit, or killed, is run again.",
+    )
+    signal_s: Count = Field(
+        180,
+        ge=10,
+        le=65535,
+        description="Seconds before the time limit at which a job saves and goes.",
+    )
     extra: list[Option] | dict[Step, list[Option]] = Field(
-        [], description="Further options of sbatch (SLURM only), such as --constraint=a100; or by step."
+        [],
+        description="Further options of sbatch (SLURM only), such as --constraint=a100; or by step.",
     )
 
     @model_validator(mode="after")
@@ -61,11 +96,20 @@ class Cluster(Options):
 
     def of(self, step: Step) -> Resources:
         """What one step asks for."""
-        return Resources(**{name: self._value(name, step) for name in ("partition", "qos", "time_min", "cpus", "memory_gb", "extra")})
+        return Resources(
+            **{
+                name: self._value(name, step)
+                for name in ("partition", "qos", "time_min", "cpus", "memory_gb", "extra")
+            }
+        )
 
     def _value(self, name: str, step: Step) -> Any:
         value = getattr(self, name)
-        return value.get(step, type(self).model_fields[name].default) if isinstance(value, dict) else value
+        return (
+            value.get(step, type(self).model_fields[name].default)
+            if isinstance(value, dict)
+            else value
+        )
 
 
 @dataclass(frozen=True)
@@ -129,7 +173,10 @@ def script(job: Job, cluster: Cluster) -> str:
     nodes = cluster.nodes if job.step == "train" else 1
     lines = [
         "#!/bin/bash",
-        *(f"#SBATCH {_word(option)}" for option in _asked(job, cluster, asked, nodes=nodes, gpus=gpus)),
+        *(
+            f"#SBATCH {_word(option)}"
+            for option in _asked(job, cluster, asked, nodes=nodes, gpus=gpus)
+        ),
         "",
         *cluster.environment,
         "export SRUN_CPUS_PER_TASK=" + str(asked.cpus),
@@ -187,7 +234,11 @@ def job_name(run: str, step: str) -> str:
 
 def _gpus(step: Step, cluster: Cluster) -> int:
     """GPUs on each node: training takes all, diagnosing and sampling one."""
-    return {"train": cluster.gpus, "diagnose": min(1, cluster.gpus), "sample": min(1, cluster.gpus)}.get(step, 0)
+    return {
+        "train": cluster.gpus,
+        "diagnose": min(1, cluster.gpus),
+        "sample": min(1, cluster.gpus),
+    }.get(step, 0)
 
 
 def _asked(job: Job, cluster: Cluster, asked: Resources, *, nodes: int, gpus: int) -> list[str]:
@@ -207,7 +258,9 @@ def _asked(job: Job, cluster: Cluster, asked: Resources, *, nodes: int, gpus: in
         "mem": asked.memory_gb and f"{round(1024 * asked.memory_gb)}M",
         "gres": gpus and f"gpu:{gpus}",
         "signal": f"USR2@{cluster.signal_s}",
-        "array": ranges(job.elements) + (f"%{cluster.at_once}" if cluster.at_once else "") if job.elements else None,
+        "array": ranges(job.elements) + (f"%{cluster.at_once}" if cluster.at_once else "")
+        if job.elements
+        else None,
     }
     named = [f"--{name}={value}" for name, value in options.items() if value]
     return [*named, "--requeue" if cluster.requeue else "--no-requeue", *asked.extra]
@@ -226,5 +279,9 @@ def _word(value: str) -> str:
         ConfigError: A line end or another control character, which SLURM's own lines cannot quote; or a backslash.
     """
     if not value.isprintable() or "\\" in value:
-        raise ConfigError(f"{value!r} cannot stand in a batch script", where="machine.cluster", todo="Rename the folder.")
+        raise ConfigError(
+            f"{value!r} cannot stand in a batch script",
+            where="machine.cluster",
+            todo="Rename the folder.",
+        )
     return shlex.quote(value)

@@ -18,7 +18,9 @@ from sbiwb.families import Count, Part
 
 WHERE = "machine.executor (dask)"
 RETRIES = 2  # of a task that raised what no user can mend
-MEMORY_GB = 4.0  # of a job for which machine.cluster.memory_gb says nothing; dask-jobqueue wants a number
+MEMORY_GB = (
+    4.0  # of a job for which machine.cluster.memory_gb says nothing; dask-jobqueue wants a number
+)
 ALLOWED_FAILURES = 2  # workers that may die under a task before it is given up
 PAGES = "127.0.0.1:0"  # a free port on loopback: for None distributed listens on 8787, and warns where another user has it
 CONNECT_S, LOST_S = 30.0, 30.0
@@ -30,22 +32,34 @@ class Config(Part):
     """Where the workers come from."""
 
     kind: Literal["dask"] = Field("dask", description="Workers of Dask.")
-    scheduler: str | None = Field(None, description="Address of a running scheduler, such as tcp://10.0.0.1:8786; null: one of our own.")
+    scheduler: str | None = Field(
+        None,
+        description="Address of a running scheduler, such as tcp://10.0.0.1:8786; null: one of our own.",
+    )
     cluster: Where = Field(
-        "local", description="Where workers of our own run: processes here, or jobs that ask for what machine.cluster says."
+        "local",
+        description="Where workers of our own run: processes here, or jobs that ask for what machine.cluster says.",
     )
     workers: Annotated[Count, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Workers of our own; auto: cores here, or machine.cluster.array jobs."
     )
 
-    interface: str | None = Field(None, description="Network interface through which jobs reach this machine, such as ib0.")
+    interface: str | None = Field(
+        None, description="Network interface through which jobs reach this machine, such as ib0."
+    )
 
     ON_CLUSTER: ClassVar[bool] = True
 
     def build(self, cluster: Cluster | None = None) -> DaskExecutor:
         cluster = cluster or Cluster()
         auto = usable_cores() if self.cluster == "local" else cluster.array
-        return DaskExecutor(self.scheduler, self.cluster, auto if self.workers == "auto" else self.workers, cluster, self.interface)
+        return DaskExecutor(
+            self.scheduler,
+            self.cluster,
+            auto if self.workers == "auto" else self.workers,
+            cluster,
+            self.interface,
+        )
 
 
 class DaskExecutor:
@@ -62,10 +76,25 @@ class DaskExecutor:
         interface: Through which they reach this machine; None: dask chooses.
     """
 
-    def __init__(self, scheduler: str | None, where: Where, workers: int, cluster: Cluster, interface: str | None) -> None:
-        self.scheduler, self.where, self.workers, self.cluster, self.interface = scheduler, where, workers, cluster, interface
+    def __init__(
+        self,
+        scheduler: str | None,
+        where: Where,
+        workers: int,
+        cluster: Cluster,
+        interface: str | None,
+    ) -> None:
+        self.scheduler, self.where, self.workers, self.cluster, self.interface = (
+            scheduler,
+            where,
+            workers,
+            cluster,
+            interface,
+        )
 
-    def run(self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+    def run(
+        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
         """(task, result) as they complete; a failure a user can mend comes back as the result.
 
         Raises:
@@ -75,10 +104,16 @@ class DaskExecutor:
         if not tasks:
             return
         distributed = imported("distributed", extra="dask", where=WHERE)
-        with _settings(), self._cluster(distributed) as cluster, _client(distributed, cluster) as client:
+        with (
+            _settings(),
+            self._cluster(distributed) as cluster,
+            _client(distributed, cluster) as client,
+        ):
             run = time.time_ns()
             flying = {
-                client.submit(_guarded, work, task, key=f"sbiwb-{run}-{number}", pure=False, retries=RETRIES): task
+                client.submit(
+                    _guarded, work, task, key=f"sbiwb-{run}-{number}", pure=False, retries=RETRIES
+                ): task
                 for number, task in enumerate(tasks)
             }
             yield from _completed(distributed, client, flying)
@@ -89,11 +124,17 @@ class DaskExecutor:
             return nullcontext(self.scheduler)
         if self.where == "local":
             return distributed.LocalCluster(
-                n_workers=self.workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=PAGES, silence_logs="ERROR"
+                n_workers=self.workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=PAGES,
+                silence_logs="ERROR",
             )
         kind = getattr(imported("dask_jobqueue", extra="dask", where=WHERE), JOBQUEUE[self.where])
         cluster = kind(**jobqueue_options(self.where, self.cluster), interface=self.interface)
-        cluster.adapt(minimum_jobs=self.workers, maximum_jobs=self.workers)  # not `scale`: a job that reached its time limit is replaced
+        cluster.adapt(
+            minimum_jobs=self.workers, maximum_jobs=self.workers
+        )  # not `scale`: a job that reached its time limit is replaced
         return cluster
 
 
@@ -115,7 +156,9 @@ def jobqueue_options(where: Where, cluster: Cluster) -> dict[str, Any]:
         "memory": f"{memory:g}GiB",
         "walltime": f"{hours:02d}:{minutes:02d}" + ":00" * (where != "lsf"),
         "job_script_prologue": list(cluster.environment),
-        "job_extra_directives": [*[f"--qos={asked.qos}"] * bool(asked.qos), *asked.extra] if where == "slurm" else [],
+        "job_extra_directives": [*[f"--qos={asked.qos}"] * bool(asked.qos), *asked.extra]
+        if where == "slurm"
+        else [],
         "worker_extra_args": ["--lifetime", f"{60 * asked.time_min - cluster.signal_s}s"],
         "scheduler_options": {"dashboard_address": PAGES},
         **cores.get(where, {}),
@@ -139,12 +182,18 @@ def _client(distributed: Any, address: Any) -> Iterator[Any]:
     try:
         client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError) as error:
-        raise RunError(f"no scheduler answers at {address}", where=WHERE, todo="Start `dask scheduler`, or correct the address.") from error
+        raise RunError(
+            f"no scheduler answers at {address}",
+            where=WHERE,
+            todo="Start `dask scheduler`, or correct the address.",
+        ) from error
     with client:
         yield client
 
 
-def _completed(distributed: Any, client: Any, flying: dict[Any, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+def _completed(
+    distributed: Any, client: Any, flying: dict[Any, dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Any]]:
     """Results as they come.
 
     Raises:
@@ -160,7 +209,9 @@ def _completed(distributed: Any, client: Any, flying: dict[Any, dict[str, Any]])
             result = death(RuntimeError("one after the other"), task, ALLOWED_FAILURES + 1)
         except CancelledError as error:
             raise RunError(
-                "the scheduler of Dask is lost", where=WHERE, todo="Run the same command again: what is finished is kept."
+                "the scheduler of Dask is lost",
+                where=WHERE,
+                todo="Run the same command again: what is finished is kept.",
             ) from error
         yield task, result
         future.release()

@@ -34,7 +34,9 @@ class Config(Part):
     """How many processes."""
 
     kind: Literal["pool"] = Field("pool", description="Worker processes on this machine.")
-    workers: Count | Literal["auto"] = Field("auto", description="Processes; auto: as many as this process may use cores.")
+    workers: Count | Literal["auto"] = Field(
+        "auto", description="Processes; auto: as many as this process may use cores."
+    )
 
     def build(self) -> PoolExecutor:
         return PoolExecutor(usable_cores() if self.workers == "auto" else self.workers)
@@ -55,7 +57,9 @@ class PoolExecutor:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+    def run(
+        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
         """(task, result) as they complete; a failure a user can mend comes back as the result."""
         if not tasks:
             return
@@ -65,7 +69,9 @@ class PoolExecutor:
         finally:
             crew.dismiss()
 
-    def stream(self, work: Callable[[dict[str, Any]], Any], tasks: Iterator[dict[str, Any]], *, ahead: int) -> Stream:
+    def stream(
+        self, work: Callable[[dict[str, Any]], Any], tasks: Iterator[dict[str, Any]], *, ahead: int
+    ) -> Stream:
         """Goes on until it is closed, with `ahead` tasks begun before they are asked for."""
         return Stream(self.workers, work, tasks, ahead=ahead)
 
@@ -101,7 +107,9 @@ class _Crew:
     def send(self, flight: _Flight) -> None:
         flight.mark, flight.silent_since = Path(self._marks.name) / str(next(self._numbers)), None
         try:
-            flight.future = self._pool.schedule(_called, args=[self._work, flight.task, str(flight.mark)])
+            flight.future = self._pool.schedule(
+                _called, args=[self._work, flight.task, str(flight.mark)]
+            )
         except RuntimeError as error:  # the pool broke a moment ago
             flight.future = _failed(BrokenProcessPool(str(error)))
 
@@ -160,7 +168,11 @@ def _completed(crew: _Crew, waiting: deque[_Flight]) -> Iterator[tuple[dict[str,
 
 def _mend(crew: _Crew, flying: Sequence[_Flight]) -> None:
     """Another pool after one that broke: what had begun counts a death, or all where nothing had; the others are sent again."""
-    lost = [flight for flight in flying if not flight.future.done() or flight.future.cancelled() or _broke(flight.future)]
+    lost = [
+        flight
+        for flight in flying
+        if not flight.future.done() or flight.future.cancelled() or _broke(flight.future)
+    ]
     begun = [flight for flight in lost if _process_of(flight.mark) is not None] or lost
     crew.renew()
     for flight in lost:
@@ -189,7 +201,14 @@ class Stream:
         ahead: Tasks given to the processes before their results are asked for.
     """
 
-    def __init__(self, workers: int, work: Callable[[dict[str, Any]], Any], tasks: Iterator[dict[str, Any]], *, ahead: int) -> None:
+    def __init__(
+        self,
+        workers: int,
+        work: Callable[[dict[str, Any]], Any],
+        tasks: Iterator[dict[str, Any]],
+        *,
+        ahead: int,
+    ) -> None:
         self._tasks, self._ahead = tasks, ahead
         self._crew = _Crew(workers, work)
         self._flying: deque[_Flight] = deque()
@@ -228,14 +247,20 @@ class Stream:
 
 
 def _broke(future: Future[Any]) -> bool:
-    return future.done() and not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
+    return (
+        future.done()
+        and not future.cancelled()
+        and isinstance(future.exception(), BrokenProcessPool)
+    )
 
 
 def _died(future: Future[Any]) -> bool:
     """Whether its process died, or the pool over it."""
     from pebble import ProcessExpired
 
-    return _broke(future) or (future.done() and not future.cancelled() and isinstance(future.exception(), ProcessExpired))
+    return _broke(future) or (
+        future.done() and not future.cancelled() and isinstance(future.exception(), ProcessExpired)
+    )
 
 
 def _failed(error: Exception) -> Future[Any]:
@@ -281,7 +306,9 @@ def _processes(workers: int) -> Any:
     from pebble import ProcessPool
 
     context = multiprocessing.get_context("spawn")
-    return ProcessPool(max_workers=workers, context=context, initializer=_begin, initargs=[os.getpid()])
+    return ProcessPool(
+        max_workers=workers, context=context, initializer=_begin, initargs=[os.getpid()]
+    )
 
 
 def _called(work: Callable[[dict[str, Any]], Any], task: dict[str, Any], mark: str) -> Any:
@@ -295,14 +322,21 @@ def _called(work: Callable[[dict[str, Any]], Any], task: dict[str, Any], mark: s
 
 def _begin(parent: int) -> None:
     """In a fresh child: one thread of arithmetic, no voice, Ctrl-C is the parent's business, death of the parent is ours."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    for name in (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ):
         os.environ[name] = "1"
     os.setpgid(0, 0)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's own handler waits for the simulator to come back from compiled code
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # pebble's own handler waits for the simulator to come back from compiled code
     if hasattr(ctypes.CDLL(None), "prctl"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -14,7 +14,9 @@ from sbiwb.families import Part
 class Config(Part):
     """No options."""
 
-    kind: Literal["serial"] = Field("serial", description="One task after the other, in this process.")
+    kind: Literal["serial"] = Field(
+        "serial", description="One task after the other, in this process."
+    )
 
     def build(self) -> SerialExecutor:
         return SerialExecutor()
@@ -25,7 +27,9 @@ class SerialExecutor:
 
     workers = 1
 
-    def run(self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+    def run(
+        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
         """(task, result) in order; a failure a user can mend comes back as the result."""
         for task in tasks:
             try:

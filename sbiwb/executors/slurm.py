@@ -19,9 +19,16 @@ from sbiwb.executors._batch import INDEX, Cluster, Command, Job, job_name, scrip
 from sbiwb.families import Count, Part
 from sbiwb.files import put_json, put_text, read_json
 
-SBIWB = (sys.executable, "-P", "-m", "sbiwb")  # -P: a file beside the config must not stand for a module of the same name
+SBIWB = (
+    sys.executable,
+    "-P",
+    "-m",
+    "sbiwb",
+)  # -P: a file beside the config must not stand for a module of the same name
 COMMAND_S = 120  # for one of SLURM's commands, which retry by themselves
-SILENT_S = 900.0  # without an answer of the controller, before this process gives up; the jobs go on
+SILENT_S = (
+    900.0  # without an answer of the controller, before this process gives up; the jobs go on
+)
 LARGEST_ARRAY = 1001  # SLURM's own default
 
 
@@ -29,8 +36,12 @@ class Config(Part):
     """How the array is followed; what it asks for stands in `machine.cluster`."""
 
     kind: Literal["slurm"] = Field("slurm", description="Array jobs of SLURM.")
-    resubmit: Count = Field(3, ge=0, description="How often elements that were lost are submitted again.")
-    poll_s: float = Field(5.0, gt=0, description="Seconds between two looks at the queue and the shards.")
+    resubmit: Count = Field(
+        3, ge=0, description="How often elements that were lost are submitted again."
+    )
+    poll_s: float = Field(
+        5.0, gt=0, description="Seconds between two looks at the queue and the shards."
+    )
 
     ON_CLUSTER: ClassVar[bool] = True
 
@@ -54,7 +65,9 @@ class SlurmExecutor:
         self.cluster, self.resubmit, self.poll_s = cluster, resubmit, poll_s
         self.workers = (cluster.at_once or cluster.array) * cluster.of("simulate").cpus
 
-    def run(self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+    def run(
+        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
         """(task, record) as records appear; the failure that an element told comes as the result, or that it was lost too often."""
         waiting = {task["record"]: task for task in tasks}
         if not tasks:
@@ -65,19 +78,25 @@ class SlurmExecutor:
             Path(record).unlink(missing_ok=True)  # left of a shard that is lost
         for _ in range(1 + self.resubmit):
             numbers = sorted({task["cell"] % count for task in waiting.values()})
-            yield from self._follow(running_array(run) or _submit_array(run, self.cluster, numbers, count), waiting)
+            yield from self._follow(
+                running_array(run) or _submit_array(run, self.cluster, numbers, count), waiting
+            )
             yield from _told(run, count, waiting)
             if not waiting:
                 return
         for task in waiting.values():
             yield task, _lost(run, task["cell"] % count, 1 + self.resubmit)
 
-    def _follow(self, job: str, waiting: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+    def _follow(
+        self, job: str, waiting: dict[str, dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
         """What lands until the job is over; the job is cancelled where the caller leaves before."""
         over = False
         try:
             while not over:
-                over = not queued([job])  # asked first: what an element wrote before its end is there then
+                over = not queued(
+                    [job]
+                )  # asked first: what an element wrote before its end is there then
                 yield from _landed(waiting)
                 if not over:
                     time.sleep(self.poll_s)
@@ -96,9 +115,14 @@ def _landed(waiting: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any]
         yield waiting.pop(record), found
 
 
-def _told(run: Path, count: int, waiting: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+def _told(
+    run: Path, count: int, waiting: dict[str, dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Any]]:
     """The failures that elements noted, each as the result of the tasks it had left."""
-    failures = {number: read_failure(note(run, number, count)) for number in {task["cell"] % count for task in waiting.values()}}
+    failures = {
+        number: read_failure(note(run, number, count))
+        for number in {task["cell"] % count for task in waiting.values()}
+    }
     for record, task in list(waiting.items()):
         failure = failures[task["cell"] % count]
         if failure is not None:
@@ -131,7 +155,14 @@ def array_job(run: Path, folder: Path, cluster: Cluster, numbers: Sequence[int],
     """
     workers = str(cluster.of("simulate").cpus)
     command = Command((*SBIWB, "worker", str(run), INDEX, "--of", str(count), "--workers", workers))
-    return Job(job_name(run.name, "simulate"), "simulate", (command,), folder, log(run, "simulate"), tuple(numbers))
+    return Job(
+        job_name(run.name, "simulate"),
+        "simulate",
+        (command,),
+        folder,
+        log(run, "simulate"),
+        tuple(numbers),
+    )
 
 
 def elements(cluster: Cluster, cells: int) -> int:
@@ -156,13 +187,18 @@ def note(run: Path, index: int, count: int) -> Path:
 def put_failure(path: Path, error: SbiwbError) -> None:
     """Notes the failure that ends an element, for whoever follows the array."""
     kind = next(one.__name__ for one in type(error).__mro__ if one.__module__ == errors.__name__)
-    put_json(path, {"failure": {"kind": kind, "what": error.what, "where": error.where, "todo": error.todo}})
+    put_json(
+        path,
+        {"failure": {"kind": kind, "what": error.what, "where": error.where, "todo": error.todo}},
+    )
 
 
 def read_failure(path: Path) -> SbiwbError | None:
     """The failure that ended an element, if it noted one."""
     failure = read_json(path).get("failure") if path.is_file() else None
-    return failure and getattr(errors, failure["kind"])(failure["what"], where=failure["where"], todo=failure["todo"])
+    return failure and getattr(errors, failure["kind"])(
+        failure["what"], where=failure["where"], todo=failure["todo"]
+    )
 
 
 def put_script(job: Job, cluster: Cluster, run: Path) -> Path:
@@ -195,7 +231,9 @@ def queued(jobs: Sequence[str]) -> list[str]:
     end = time.monotonic() + SILENT_S
     while True:
         try:
-            found = _slurm("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F").split()
+            found = _slurm(
+                "squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F"
+            ).split()
         except RunError:
             if time.monotonic() > end:
                 raise
@@ -206,7 +244,9 @@ def queued(jobs: Sequence[str]) -> list[str]:
 
 def running_array(run: Path) -> str | None:
     """The array that simulates this run already: of an earlier command whose terminal was closed, say."""
-    for line in _slurm("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F %k").splitlines():
+    for line in _slurm(
+        "squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F %k"
+    ).splitlines():
         job, _, comment = line.partition(" ")
         if comment == str(log(run, "simulate")):
             return job
@@ -233,12 +273,24 @@ def _slurm(*command: str) -> str:
         RunError: It is not installed, fails, or does not answer.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_S, check=False
+        )
     except FileNotFoundError as error:
-        raise RunError(f"there is no {command[0]} here", where="SLURM", todo="Run this on a login node of the cluster.") from error
+        raise RunError(
+            f"there is no {command[0]} here",
+            where="SLURM",
+            todo="Run this on a login node of the cluster.",
+        ) from error
     except subprocess.TimeoutExpired as error:
-        raise RunError(f"{command[0]} does not answer", where="SLURM", todo="Try again later; what is submitted goes on.") from error
+        raise RunError(
+            f"{command[0]} does not answer",
+            where="SLURM",
+            todo="Try again later; what is submitted goes on.",
+        ) from error
     if done.returncode:
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise RunError(f"{command[0]}: {said}", where="SLURM", todo=f"The command was: {' '.join(command)}")
+        raise RunError(
+            f"{command[0]}: {said}", where="SLURM", todo=f"The command was: {' '.join(command)}"
+        )
     return done.stdout

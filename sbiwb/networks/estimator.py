@@ -37,7 +37,9 @@ class Estimator(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(summaries)
-        self.summaries = nn.ModuleList(summaries.values())  # a list: names may hold dots, which modules' names must not
+        self.summaries = nn.ModuleList(
+            summaries.values()
+        )  # a list: names may hold dots, which modules' names must not
         self.fusion = fusion
         self.inference = inference
         self.mmd_weights, self.fused_mmd_weight = dict(mmd_weights or {}), fused_mmd_weight
@@ -89,24 +91,38 @@ class Estimator(nn.Module):
         return [1.0]
 
     @staticmethod
-    def side_by_side(members: Sequence[Estimator], z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def side_by_side(
+        members: Sequence[Estimator], z: Tensor, inputs: Inputs
+    ) -> tuple[Tensor, Tensor]:
         """`forward` of M estimators of one kind, of z (M, B, D) and inputs (M, B, ...) each of its own: (M, B), and penalties added up.
 
         Networks that have a function `side_by_side` are evaluated together, the others one after the other.
         """
         first = members[0]
-        parts = [_together([one.summaries[k] for one in members], *inputs[name]) for k, name in enumerate(first.names)]
+        parts = [
+            _together([one.summaries[k] for one in members], *inputs[name])
+            for k, name in enumerate(first.names)
+        ]
         features = torch.cat(parts, dim=-1)
         if first.fusion is not None:
             features = _together([one.fusion for one in members], features, None)  # type: ignore[misc]
-        penalties = torch.stack([one._penalties([part[m] for part in parts], features[m]) for m, one in enumerate(members)]).sum(0)
+        penalties = torch.stack(
+            [
+                one._penalties([part[m] for part in parts], features[m])
+                for m, one in enumerate(members)
+            ]
+        ).sum(0)
         together = getattr(type(first.inference), "side_by_side", None)
         if together is None or not first.likelihood:
-            return torch.stack([one._objective(z[m], features[m]) for m, one in enumerate(members)]), penalties
+            return torch.stack(
+                [one._objective(z[m], features[m]) for m, one in enumerate(members)]
+            ), penalties
         return together([one.inference for one in members], z, features), penalties
 
     def _summaries(self, inputs: Inputs) -> list[Tensor]:
-        return [summary(*inputs[name]) for name, summary in zip(self.names, self.summaries, strict=True)]
+        return [
+            summary(*inputs[name]) for name, summary in zip(self.names, self.summaries, strict=True)
+        ]
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         joined = torch.cat(parts, dim=-1)
@@ -121,7 +137,11 @@ class Estimator(nn.Module):
         return torch.stack(found).sum(0, keepdim=True)
 
     def _objective(self, z: Tensor, features: Tensor) -> Tensor:
-        return self._inference.log_prob(z, features) if self.likelihood else -self.inference.loss(z, features)  # type: ignore[operator]
+        return (
+            self._inference.log_prob(z, features)
+            if self.likelihood
+            else -self.inference.loss(z, features)
+        )  # type: ignore[operator]
 
     @property
     def _inference(self) -> InferenceNetwork:
@@ -134,4 +154,6 @@ def _together(networks: Sequence[nn.Module], values: Tensor, mask: Tensor | None
     if together is not None:
         return together(networks, values, mask)
     masks = [None] * len(networks) if mask is None else mask
-    return torch.stack([network(*pair) for network, *pair in zip(networks, values, masks, strict=True)])
+    return torch.stack(
+        [network(*pair) for network, *pair in zip(networks, values, masks, strict=True)]
+    )

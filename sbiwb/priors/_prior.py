@@ -39,15 +39,25 @@ class Prior:
     """
 
     def __init__(
-        self, distributions: Mapping[str, Distribution], *, sampler: Sampler | None = None, units: Mapping[str, str] | None = None
+        self,
+        distributions: Mapping[str, Distribution],
+        *,
+        sampler: Sampler | None = None,
+        units: Mapping[str, str] | None = None,
     ) -> None:
-        self.distributions, self.sampler, self.units = dict(distributions), sampler, dict(units or {})
+        self.distributions, self.sampler, self.units = (
+            dict(distributions),
+            sampler,
+            dict(units or {}),
+        )
         self.names = tuple(self.distributions)
         self.joint = tuple(name for name, part in self.distributions.items() if not part.known)
         ends = np.cumsum([0, *(part.size for part in self.distributions.values())]).tolist()
         self.slices = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.names)}
         self.size: int = ends[-1]
-        self.columns = tuple(column for name, part in self.distributions.items() for column in _columns(name, part))
+        self.columns = tuple(
+            column for name, part in self.distributions.items() for column in _columns(name, part)
+        )
 
     def sample(self, rng: np.random.Generator, n: int) -> Theta:
         """n draws of each parameter, (n,) or (n, K), integers where it is discrete.
@@ -60,7 +70,9 @@ class Prior:
         """
         joint = self._sample_joint(rng, n) if self.joint else {}
         return {
-            name: joint[name] if name in joint else _typed(part, part.sample(rng, n)).reshape(n, *part.event)
+            name: joint[name]
+            if name in joint
+            else _typed(part, part.sample(rng, n)).reshape(n, *part.event)
             for name, part in self.distributions.items()
         }
 
@@ -72,7 +84,11 @@ class Prior:
         """
         missing = [name for name in self.names if name not in theta]
         if missing:
-            raise DataError(f"no values of {_quoted(missing)}", where="parameters", todo=f"Give each of {_quoted(self.names)}.")
+            raise DataError(
+                f"no values of {_quoted(missing)}",
+                where="parameters",
+                todo=f"Give each of {_quoted(self.names)}.",
+            )
         arrays = {name: np.asarray(theta[name], np.float64) for name in self.names}
         n = max((len(array) for array in arrays.values() if array.ndim), default=0)
         for name, part in self.distributions.items():
@@ -82,12 +98,17 @@ class Prior:
                     where=f"parameter '{name}'",
                     todo="Give one row for each simulation, and one column for each number in `shape`.",
                 )
-        return np.concatenate([arrays[name].reshape(n, part.size) for name, part in self.distributions.items()], axis=1)
+        return np.concatenate(
+            [arrays[name].reshape(n, part.size) for name, part in self.distributions.items()],
+            axis=1,
+        )
 
     def unstack(self, theta: np.ndarray) -> Theta:
         """The inverse of `stack`: (..., D) to (...,) of a scalar, (..., K) of a vector-valued parameter; integers where it is discrete."""
         return {
-            name: _typed(part, theta[..., self.slices[name]]).reshape(*theta.shape[:-1], *part.event)
+            name: _typed(part, theta[..., self.slices[name]]).reshape(
+                *theta.shape[:-1], *part.event
+            )
             for name, part in self.distributions.items()
         }
 
@@ -103,29 +124,54 @@ class Prior:
                 where="problem.parameters",
                 todo="Leave out what needs the prior density, or give each of them a prior with a density instead of kind: joint.",
             )
-        parts = [part.log_prob(theta[..., self.slices[name]]) for name, part in self.distributions.items()]
+        parts = [
+            part.log_prob(theta[..., self.slices[name]])
+            for name, part in self.distributions.items()
+        ]
         return np.sum(parts, axis=0)
 
     def to_normal(self, theta: np.ndarray) -> np.ndarray:
         """theta (N, D) to z (N, D), a standard normal under the prior; NaN outside the support. Every prior must have a density."""
-        return np.concatenate([part.to_normal(theta[:, self.slices[name]]) for name, part in self.distributions.items()], axis=1)
+        return np.concatenate(
+            [
+                part.to_normal(theta[:, self.slices[name]])
+                for name, part in self.distributions.items()
+            ],
+            axis=1,
+        )
 
     def from_normal(self, z: np.ndarray) -> np.ndarray:
         """The inverse of `to_normal`."""
-        return np.concatenate([part.from_normal(z[:, self.slices[name]]) for name, part in self.distributions.items()], axis=1)
+        return np.concatenate(
+            [
+                part.from_normal(z[:, self.slices[name]])
+                for name, part in self.distributions.items()
+            ],
+            axis=1,
+        )
 
     def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """A gradient in theta (N, D) at `from_normal(z)` as one in z (N, D)."""
-        parts = [part.pull_back(z[:, self.slices[name]], gradient[:, self.slices[name]]) for name, part in self.distributions.items()]
+        parts = [
+            part.pull_back(z[:, self.slices[name]], gradient[:, self.slices[name]])
+            for name, part in self.distributions.items()
+        ]
         return np.concatenate(parts, axis=1)
 
     def variance(self) -> np.ndarray:
         """Prior variance of each column, (D,); NaN where only the test set can tell (kind: joint)."""
-        return np.concatenate([p.variance() if p.known else np.full(p.size, np.nan) for p in self.distributions.values()])
+        return np.concatenate(
+            [
+                p.variance() if p.known else np.full(p.size, np.nan)
+                for p in self.distributions.values()
+            ]
+        )
 
     def inside(self, theta: np.ndarray) -> np.ndarray:
         """Whether each entry of theta (..., D) is finite and in the support of its column, (..., D)."""
-        parts = [part.inside(theta[..., self.slices[name]]) for name, part in self.distributions.items()]
+        parts = [
+            part.inside(theta[..., self.slices[name]]) for name, part in self.distributions.items()
+        ]
         return np.concatenate(parts, axis=-1)
 
     def support(self) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +193,9 @@ class Prior:
             raise
         except Exception as error:
             raise SimulatorError(
-                f"prior({n}, rng) raised {type(error).__name__}: {error}", where=where, todo="Mend the function."
+                f"prior({n}, rng) raised {type(error).__name__}: {error}",
+                where=where,
+                todo="Mend the function.",
             ) from error
         if not isinstance(drawn, Mapping) or set(drawn) != set(self.joint):
             names = _quoted(drawn) if isinstance(drawn, Mapping) else f"a {type(drawn).__name__}"
@@ -156,7 +204,10 @@ class Prior:
                 where=where,
                 todo="Return a dict with one array for each parameter of kind 'joint', and no other.",
             )
-        return {name: _checked(name, drawn[name], self.distributions[name], n=n, where=where) for name in self.joint}
+        return {
+            name: _checked(name, drawn[name], self.distributions[name], n=n, where=where)
+            for name in self.joint
+        }
 
 
 def _typed(part: Distribution, values: np.ndarray) -> np.ndarray:
@@ -183,7 +234,11 @@ def _checked(name: str, value: Any, part: Distribution, *, n: int, where: str) -
     try:
         draws = np.array(value, np.float64)
     except (TypeError, ValueError) as error:
-        raise SimulatorError(f"prior({n}, rng)['{name}'] is not an array of numbers", where=where, todo="Return numbers.") from error
+        raise SimulatorError(
+            f"prior({n}, rng)['{name}'] is not an array of numbers",
+            where=where,
+            todo="Return numbers.",
+        ) from error
     if draws.shape != (n, *part.event):
         raise SimulatorError(
             f"prior({n}, rng)['{name}'] has shape {draws.shape} instead of {(n, *part.event)}",

@@ -6,7 +6,9 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # asked by the import system and by doctest; no function of scipy.special
+    if name.startswith(
+        "__"
+    ):  # asked by the import system and by doctest; no function of scipy.special
         raise AttributeError(name)
     import scipy.special
 

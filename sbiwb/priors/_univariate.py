@@ -29,8 +29,12 @@ LARGEST_Z = 20.0  # of `from_normal`, with a tail of 1e-89; betaincinv returns N
 class UnivariateConfig(Part):
     """Options that every univariate prior has."""
 
-    shape: Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=1, max_length=1)] | None = Field(
-        None, description="[K] for a vector-valued parameter with K independent, identically distributed columns."
+    shape: (
+        Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=1, max_length=1)]
+        | None
+    ) = Field(
+        None,
+        description="[K] for a vector-valued parameter with K independent, identically distributed columns.",
     )
     unit: str = Field("", description="Unit of the parameter, shown in tables and figures.")
 
@@ -94,7 +98,11 @@ class Univariate(Distribution):
     def from_z(self, z: np.ndarray) -> np.ndarray:
         """F^-1(Phi(z)), elementwise."""
         z = np.clip(z, -LARGEST_Z, LARGEST_Z)
-        return _halves(z <= 0, lambda low: self.ppf(special.ndtr(z[low])), lambda up: self.isf(special.ndtr(-z[up])))
+        return _halves(
+            z <= 0,
+            lambda low: self.ppf(special.ndtr(z[low])),
+            lambda up: self.isf(special.ndtr(-z[up])),
+        )
 
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
         inside = self.inside(theta)
@@ -122,21 +130,33 @@ class Univariate(Distribution):
     def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             slope = np.exp(-0.5 * z**2 - HALF_LOG_2PI - self.log_density(self.from_normal(z)))
-            cut = (np.abs(z) > LARGEST_Z) & (type(self).from_z is Univariate.from_z)  # a map in closed form goes on
+            cut = (np.abs(z) > LARGEST_Z) & (
+                type(self).from_z is Univariate.from_z
+            )  # a map in closed form goes on
             return gradient * np.where(np.isfinite(slope) & ~cut, slope, 0.0)
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
         p, q = np.maximum(u, SMALLEST_U), np.maximum(1 - u, SMALLEST_U)
         with np.errstate(all="ignore"):
-            return self._clip(_halves(u <= 0.5, lambda low: self.ppf(p[low]), lambda up: self.isf(q[up])))
+            return self._clip(
+                _halves(u <= 0.5, lambda low: self.ppf(p[low]), lambda up: self.isf(q[up]))
+            )
 
     def _clip(self, theta: np.ndarray) -> np.ndarray:
         """theta moved strictly between the bounds, by one step of float64."""
         low, high = self.bounds()
-        return np.clip(theta, max(np.nextafter(low, np.inf), low + TINY), min(np.nextafter(high, -np.inf), high - TINY))
+        return np.clip(
+            theta,
+            max(np.nextafter(low, np.inf), low + TINY),
+            min(np.nextafter(high, -np.inf), high - TINY),
+        )
 
 
-def _halves(lower: np.ndarray, below: Callable[[np.ndarray], np.ndarray], above: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _halves(
+    lower: np.ndarray,
+    below: Callable[[np.ndarray], np.ndarray],
+    above: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     """`below(mask)` where `lower` holds and `above(mask)` elsewhere: each formula sees its own half only."""
     out = np.empty(lower.shape)
     out[lower], out[~lower] = below(lower), above(~lower)

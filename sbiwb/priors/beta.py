@@ -14,7 +14,9 @@ from sbiwb.priors._univariate import Univariate, UnivariateConfig
 class Config(UnivariateConfig):
     """Options of the beta prior."""
 
-    alpha: float = Field(1.0, ge=0.05, description="Exponent of theta plus one: the mean is alpha / (alpha + beta).")
+    alpha: float = Field(
+        1.0, ge=0.05, description="Exponent of theta plus one: the mean is alpha / (alpha + beta)."
+    )
     beta: float = Field(1.0, ge=0.05, description="Exponent of 1 - theta plus one.")
 
     def build(self) -> Beta:

@@ -21,7 +21,8 @@ class Config(UnivariateConfig):
     """Options of the categorical distribution."""
 
     probabilities: list[Probability] | dict[str, Probability] = Field(
-        min_length=1, description="Probability of each value 0, 1, ..., as a list, or as a mapping from labels in that order."
+        min_length=1,
+        description="Probability of each value 0, 1, ..., as a list, or as a mapping from labels in that order.",
     )
 
     @model_validator(mode="after")
@@ -29,7 +30,9 @@ class Config(UnivariateConfig):
         total = math.fsum(self._values)
         if abs(total - 1) > TOLERANCE:
             raise PydanticCustomError(
-                "probabilities", "probabilities sum to {total}, not to 1: divide each by {total}", {"total": f"{total:.8g}"}
+                "probabilities",
+                "probabilities sum to {total}, not to 1: divide each by {total}",
+                {"total": f"{total:.8g}"},
             )
         return self
 
@@ -40,7 +43,11 @@ class Config(UnivariateConfig):
 
     @property
     def _values(self) -> list[float]:
-        return list(self.probabilities.values()) if isinstance(self.probabilities, dict) else self.probabilities
+        return (
+            list(self.probabilities.values())
+            if isinstance(self.probabilities, dict)
+            else self.probabilities
+        )
 
 
 @dataclass(frozen=True)

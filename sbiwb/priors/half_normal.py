@@ -15,7 +15,11 @@ from sbiwb.priors._univariate import Univariate, UnivariateConfig
 class Config(UnivariateConfig):
     """Options of the half-normal prior."""
 
-    scale: float = Field(1.0, gt=0, description="Standard deviation of the normal variable before its sign is dropped.")
+    scale: float = Field(
+        1.0,
+        gt=0,
+        description="Standard deviation of the normal variable before its sign is dropped.",
+    )
 
     def build(self) -> HalfNormal:
         """The distribution."""

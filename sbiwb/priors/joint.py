@@ -17,14 +17,20 @@ from sbiwb.priors._univariate import UnivariateConfig
 class Config(UnivariateConfig):
     """Options of a parameter that the simulator file draws."""
 
-    low: float | None = Field(None, description="Lower bound that no draw passes; none if left out.")
-    high: float | None = Field(None, description="Upper bound that no draw passes; none if left out.")
+    low: float | None = Field(
+        None, description="Lower bound that no draw passes; none if left out."
+    )
+    high: float | None = Field(
+        None, description="Upper bound that no draw passes; none if left out."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise PydanticCustomError(
-                "bounds", "low = {low} is not below high = {high}: exchange them or mend one", {"low": self.low, "high": self.high}
+                "bounds",
+                "low = {low} is not below high = {high}: exchange them or mend one",
+                {"low": self.low, "high": self.high},
             )
         return self
 
@@ -58,16 +64,24 @@ class Joint(Distribution):
         return np.full(self.size, self.low), np.full(self.size, self.high)
 
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
-        _refuse("density", "Leave out what needs the prior density, or give the parameter a prior of its own.")
+        _refuse(
+            "density",
+            "Leave out what needs the prior density, or give the parameter a prior of its own.",
+        )
 
     def variance(self) -> np.ndarray:
         _refuse("variance", "Take the variance over the test set.")
 
     def to_normal(self, theta: np.ndarray) -> np.ndarray:
-        _refuse("distribution function", "Standardize the parameter, or take its logit between its bounds.")
+        _refuse(
+            "distribution function",
+            "Standardize the parameter, or take its logit between its bounds.",
+        )
 
     def from_normal(self, z: np.ndarray) -> np.ndarray:
-        _refuse("quantile function", "Standardize the parameter, or take its logit between its bounds.")
+        _refuse(
+            "quantile function", "Standardize the parameter, or take its logit between its bounds."
+        )
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
         _refuse("quantile function", "Draw all parameters together with Prior.sample.")
@@ -78,4 +92,7 @@ class Joint(Distribution):
 
 
 def _refuse(wanted: str, todo: str) -> NoReturn:
-    raise ConfigError(f"a prior of kind 'joint' has no {wanted}: the simulator file's prior(n, rng) only draws it", todo=todo)
+    raise ConfigError(
+        f"a prior of kind 'joint' has no {wanted}: the simulator file's prior(n, rng) only draws it",
+        todo=todo,
+    )

@@ -43,7 +43,11 @@ class Lognormal(Univariate):
         return 0.0, np.inf
 
     def log_density(self, theta: np.ndarray) -> np.ndarray:
-        return -0.5 * self.to_z(theta) ** 2 - np.log(theta) - math.log(self.scale * math.sqrt(2 * math.pi))
+        return (
+            -0.5 * self.to_z(theta) ** 2
+            - np.log(theta)
+            - math.log(self.scale * math.sqrt(2 * math.pi))
+        )
 
     def cdf(self, theta: np.ndarray) -> np.ndarray:
         return special.ndtr(self.to_z(theta))

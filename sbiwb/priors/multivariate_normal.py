@@ -20,16 +20,22 @@ class Config(Part):
     """Options of the multivariate normal prior."""
 
     loc: list[float] = Field(min_length=1, description="Mean of each of the K columns.")
-    covariance: list[list[float]] | None = Field(None, description="Covariance, K rows of K numbers, symmetric and positive definite.")
+    covariance: list[list[float]] | None = Field(
+        None, description="Covariance, K rows of K numbers, symmetric and positive definite."
+    )
     scale: list[Annotated[float, Field(gt=0)]] | None = Field(
-        None, description="Standard deviation of each column, instead of `covariance`, for independent columns."
+        None,
+        description="Standard deviation of each column, instead of `covariance`, for independent columns.",
     )
     unit: str = Field("", description="Unit of the parameter, shown in tables and figures.")
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
         if (self.covariance is None) == (self.scale is None):
-            raise PydanticCustomError("covariance", "give either 'covariance' (K rows of K numbers) or 'scale' (K numbers)")
+            raise PydanticCustomError(
+                "covariance",
+                "give either 'covariance' (K rows of K numbers) or 'scale' (K numbers)",
+            )
         if self.scale is not None and len(self.scale) != len(self.loc):
             raise PydanticCustomError(
                 "covariance",
@@ -42,7 +48,11 @@ class Config(Part):
 
     def build(self) -> MultivariateNormal:
         """The distribution."""
-        factor = np.diag(self.scale) if self.scale is not None else np.linalg.cholesky(np.array(self.covariance))
+        factor = (
+            np.diag(self.scale)
+            if self.scale is not None
+            else np.linalg.cholesky(np.array(self.covariance))
+        )
         return MultivariateNormal(np.array(self.loc, np.float64), factor.astype(np.float64))
 
 
@@ -84,7 +94,9 @@ class MultivariateNormal(Distribution):
 
     def to_normal(self, theta: np.ndarray) -> np.ndarray:
         finite = np.isfinite(theta).all(-1, keepdims=True)
-        z = np.linalg.solve(self.factor, (np.where(finite, theta, self.loc) - self.loc)[..., None])[..., 0]
+        z = np.linalg.solve(self.factor, (np.where(finite, theta, self.loc) - self.loc)[..., None])[
+            ..., 0
+        ]
         return np.where(finite, z, np.nan)
 
     def from_normal(self, z: np.ndarray) -> np.ndarray:
@@ -100,14 +112,23 @@ class MultivariateNormal(Distribution):
 def _check_covariance(covariance: list[list[float]], size: int) -> None:
     """Refuses all but a symmetric positive definite matrix of the right size."""
     if len(covariance) != size or any(len(row) != size for row in covariance):
-        raise PydanticCustomError("covariance", "covariance must have {size} rows of {size} numbers, as loc has {size}", {"size": size})
+        raise PydanticCustomError(
+            "covariance",
+            "covariance must have {size} rows of {size} numbers, as loc has {size}",
+            {"size": size},
+        )
     matrix = np.array(covariance)
     if not np.allclose(matrix, matrix.T, rtol=1e-9, atol=0):
         row, column = np.argwhere(~np.isclose(matrix, matrix.T, rtol=1e-9, atol=0))[0].tolist()
         raise PydanticCustomError(
             "covariance",
             "covariance is not symmetric: entry [{row}][{column}] is {one}, entry [{column}][{row}] is {other}",
-            {"row": row, "column": column, "one": covariance[row][column], "other": covariance[column][row]},
+            {
+                "row": row,
+                "column": column,
+                "one": covariance[row][column],
+                "other": covariance[column][row],
+            },
         )
     smallest = float(np.linalg.eigvalsh(matrix)[0])
     try:

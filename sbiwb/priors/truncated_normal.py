@@ -38,7 +38,9 @@ class Config(UnivariateConfig):
     def _ordered(self) -> Config:
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise PydanticCustomError(
-                "bounds", "low = {low} is not below high = {high}: exchange them or mend one", {"low": self.low, "high": self.high}
+                "bounds",
+                "low = {low} is not below high = {high}: exchange them or mend one",
+                {"low": self.low, "high": self.high},
             )
         return self
 
@@ -121,7 +123,9 @@ class TruncatedNormal(Univariate):
     @property
     def _log_total(self) -> np.ndarray:
         a, b = self._ends
-        return _log_mass(np.array(a), np.array(b), np.array((self.high - self.low) / self.scale), self._anchor)
+        return _log_mass(
+            np.array(a), np.array(b), np.array((self.high - self.low) / self.scale), self._anchor
+        )
 
     def _log_density_at(self, t: np.ndarray) -> np.ndarray:
         """Log-density of t, in standard deviations from the mean."""
@@ -129,7 +133,9 @@ class TruncatedNormal(Univariate):
 
     def _log_cdf(self, t: np.ndarray, width: np.ndarray) -> np.ndarray:
         """log F at t; `width` is its distance from the lower bound, which t alone knows to fewer digits."""
-        return np.minimum(_log_mass(np.array(self._ends[0]), t, width, self._anchor) - self._log_total, 0.0)
+        return np.minimum(
+            _log_mass(np.array(self._ends[0]), t, width, self._anchor) - self._log_total, 0.0
+        )
 
     def _guess(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First guess of the quantile: t and its distance from the lower bound."""
@@ -139,15 +145,21 @@ class TruncatedNormal(Univariate):
             log_tail = special.log_ndtr(-a)
             t = -special.ndtri_exp(log_tail + np.log1p(-p * np.exp(log_total - log_tail)))
         else:
-            t = special.ndtri_exp(np.minimum(np.logaddexp(special.log_ndtr(a), np.log(p) + log_total), -TINY))
+            t = special.ndtri_exp(
+                np.minimum(np.logaddexp(special.log_ndtr(a), np.log(p) + log_total), -TINY)
+            )
         linear = p * np.exp(-self._log_density_at(np.array(a)))
-        near = linear * (abs(a) + linear) < 1e-4  # beyond, t - a has digits enough for a first guess
+        near = (
+            linear * (abs(a) + linear) < 1e-4
+        )  # beyond, t - a has digits enough for a first guess
         return np.where(near, a + linear, t), np.where(near, linear, t - a)
 
 
 def _log_mass(left: np.ndarray, right: np.ndarray, width: np.ndarray, anchor: float) -> np.ndarray:
     """log of the standard normal mass between `left` and `right`, `width` apart, over its density at `anchor`."""
-    start = np.maximum(left, -right)  # by symmetry, the mass begins at the end nearer to the mode and goes outwards
+    start = np.maximum(
+        left, -right
+    )  # by symmetry, the mass begins at the end nearer to the mode and goes outwards
     start, left, right, width = np.broadcast_arrays(start, left, right, width)
     narrow = width * (np.abs(start) + width / 2) <= 1
     one_sided = narrow | (start >= 0)
@@ -155,7 +167,11 @@ def _log_mass(left: np.ndarray, right: np.ndarray, width: np.ndarray, anchor: fl
     out[narrow] = _log_narrow(start[narrow], width[narrow])
     out[one_sided & ~narrow] = _log_wide(start[one_sided & ~narrow], width[one_sided & ~narrow])
     out[one_sided] += (anchor - start[one_sided]) * (anchor + start[one_sided]) / 2
-    out[~one_sided] = np.log(special.ndtr(right[~one_sided]) - special.ndtr(left[~one_sided])) + anchor**2 / 2 + LOG_ROOT_2PI
+    out[~one_sided] = (
+        np.log(special.ndtr(right[~one_sided]) - special.ndtr(left[~one_sided]))
+        + anchor**2 / 2
+        + LOG_ROOT_2PI
+    )
     return out
 
 

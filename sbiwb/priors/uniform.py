@@ -22,10 +22,14 @@ class Config(UnivariateConfig):
     def _ordered(self) -> Config:
         if not self.low < self.high:
             raise PydanticCustomError(
-                "bounds", "low = {low} is not below high = {high}: exchange them or mend one", {"low": self.low, "high": self.high}
+                "bounds",
+                "low = {low} is not below high = {high}: exchange them or mend one",
+                {"low": self.low, "high": self.high},
             )
         if math.isinf(self.high - self.low):
-            raise PydanticCustomError("bounds", "high - low overflows: choose bounds that are nearer to each other")
+            raise PydanticCustomError(
+                "bounds", "high - low overflows: choose bounds that are nearer to each other"
+            )
         return self
 
     def build(self) -> Uniform:

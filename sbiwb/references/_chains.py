@@ -33,9 +33,14 @@ class MarkovChain(Part):
     """Options that every Markov chain has."""
 
     start: Start = Field(
-        "prior", description="Where chains begin: at draws of the `prior` or of the `amortized` posterior, or around the `map`."
+        "prior",
+        description="Where chains begin: at draws of the `prior` or of the `amortized` posterior, or around the `map`.",
     )
-    thin: Count | None = Field(None, ge=1, description="Iterations for each draw that is kept; by default about the autocorrelation time.")
+    thin: Count | None = Field(
+        None,
+        ge=1,
+        description="Iterations for each draw that is kept; by default about the autocorrelation time.",
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,12 @@ def judge(reference: Reference, columns: Sequence[str]) -> Judged:
         return Judged(tuple(columns), None, None, reference.warnings)
     draws = split(reference.theta, reference.chains)
     found, effective = rhat(draws), ess(draws)
-    return Judged(tuple(columns), found, effective, (*reference.warnings, *warnings_of(columns, found, effective)))
+    return Judged(
+        tuple(columns),
+        found,
+        effective,
+        (*reference.warnings, *warnings_of(columns, found, effective)),
+    )
 
 
 def shares(draws: int, chains: int) -> np.ndarray:
@@ -71,7 +81,9 @@ def shares(draws: int, chains: int) -> np.ndarray:
 
 def joined(draws: np.ndarray, total: int) -> np.ndarray:
     """The first draws of each chain, (C, S, D) to (total, D), chain by chain."""
-    return np.concatenate([chain[:share] for chain, share in zip(draws, shares(total, len(draws)), strict=True)])
+    return np.concatenate(
+        [chain[:share] for chain, share in zip(draws, shares(total, len(draws)), strict=True)]
+    )
 
 
 def split(theta: np.ndarray, chains: int) -> np.ndarray:
@@ -98,9 +110,13 @@ def _arviz(function: str, draws: np.ndarray, **options: str) -> np.ndarray:
     import xarray
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its import, and divisions by zero for draws that never move
+        warnings.simplefilter(
+            "ignore"
+        )  # its import, and divisions by zero for draws that never move
         arviz = imported("arviz", extra="reference", where="R-hat of a reference method's chains")
-        found = getattr(arviz, function)(xarray.Dataset({"theta": (("chain", "draw", "column"), draws)}), **options)
+        found = getattr(arviz, function)(
+            xarray.Dataset({"theta": (("chain", "draw", "column"), draws)}), **options
+        )
     return found["theta"].values
 
 
@@ -111,16 +127,24 @@ def warnings_of(columns: Sequence[str], rhat: np.ndarray, ess: np.ndarray) -> li
     found = []
     if bad.any():
         names = _listed(columns, bad, np.zeros(len(columns)), "")
-        found.append(f"R-hat cannot be judged for {names}: it needs two chains that move and {FEWEST} draws of each; ask for more draws")
+        found.append(
+            f"R-hat cannot be judged for {names}: it needs two chains that move and {FEWEST} draws of each; ask for more draws"
+        )
     if apart.any():
         names = _listed(columns, apart, rhat, ".3f")
-        found.append(f"the chains have not converged: R-hat above {CONVERGED} for {names}; more warmup, another start or another method")
+        found.append(
+            f"the chains have not converged: R-hat above {CONVERGED} for {names}; more warmup, another start or another method"
+        )
     if slow.any():
         names = _listed(columns, slow, rhat, ".3f")
-        found.append(f"the chains have hardly mixed: R-hat above {MIXED} for {names}; more warmup, more draws or a larger thin")
+        found.append(
+            f"the chains have hardly mixed: R-hat above {MIXED} for {names}; more warmup, more draws or a larger thin"
+        )
     if few.any():
         names = _listed(columns, few, -ess, ".0f")
-        found.append(f"fewer than {ENOUGH} effective draws for {names}; more draws or a larger thin")
+        found.append(
+            f"fewer than {ENOUGH} effective draws for {names}; more draws or a larger thin"
+        )
     return found
 
 
@@ -128,8 +152,13 @@ def _listed(columns: Sequence[str], chosen: np.ndarray, badness: np.ndarray, for
     """`a (1.030), b (1.020)`: the worst of the chosen columns first, and how many more; an empty `form` leaves the numbers out."""
     places = np.flatnonzero(chosen)
     places = places[np.argsort(-badness[places], kind="stable")]
-    said = [f"{columns[i]} ({abs(badness[i]):{form}})" if form else columns[i] for i in places[:MOST_NAMES]]
-    return ", ".join(said) + (f" and {len(places) - MOST_NAMES} more" if len(places) > MOST_NAMES else "")
+    said = [
+        f"{columns[i]} ({abs(badness[i]):{form}})" if form else columns[i]
+        for i in places[:MOST_NAMES]
+    ]
+    return ", ".join(said) + (
+        f" and {len(places) - MOST_NAMES} more" if len(places) > MOST_NAMES else ""
+    )
 
 
 def acceptance_warning(acceptance: float, low: float, high: float, todo: str) -> tuple[str, ...]:

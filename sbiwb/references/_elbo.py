@@ -59,9 +59,15 @@ class Bound:
         samples: Draws of an estimate.
     """
 
-    def __init__(self, q: Approximation, log_density: LogDensity, gradient: Gradient, samples: int) -> None:
+    def __init__(
+        self, q: Approximation, log_density: LogDensity, gradient: Gradient, samples: int
+    ) -> None:
         self.q, self.log_density, self.samples = q, log_density, samples
-        self.estimate = {"reparameterised": self._reparameterised, "score": self._score, "closed_form": self._closed_form}[gradient]
+        self.estimate = {
+            "reparameterised": self._reparameterised,
+            "score": self._score,
+            "closed_form": self._closed_form,
+        }[gradient]
         self.baseline = self._first_baseline() if gradient == "score" else 0.0
 
     def __call__(self) -> tuple[Tensor, float]:
@@ -102,7 +108,11 @@ class Bound:
         if possible.all() or not u.isfinite().all():
             return value, u, share
         if not possible.any():
-            raise DataError("none of the draws of a step is possible", where="vi", todo="Try another `start`, or the method metropolis.")
+            raise DataError(
+                "none of the draws of a step is possible",
+                where="vi",
+                todo="Try another `start`, or the method metropolis.",
+            )
         u, share = u[possible], share[possible] / share[possible].sum()
         return self.log_density(u), u, share
 
@@ -150,7 +160,13 @@ class Plan:
 
 
 def fit(
-    family: Callable[[int], Approximation], target: Target, *, start: Normal, plan: Plan, rng: np.random.Generator, ticker: Ticker
+    family: Callable[[int], Approximation],
+    target: Target,
+    *,
+    start: Normal,
+    plan: Plan,
+    rng: np.random.Generator,
+    ticker: Ticker,
 ) -> Fitted:
     """The density of a family with the largest bound.
 
@@ -170,8 +186,15 @@ def fit(
         _require_gradient(target, start.sample(PROBED, rng))
     mean, scale = torch.from_numpy(start.mean), torch.from_numpy(start.scale)
     with _seeded(rng):
-        bound = Bound(family(len(mean)), lambda u: target.log_density(mean + u @ scale.mT) + start.log_volume, plan.gradient, plan.samples)
-        curve = maximise(bound, plan.steps, plan.learning_rate, lambda elbo: ticker.advance(elbo=elbo))
+        bound = Bound(
+            family(len(mean)),
+            lambda u: target.log_density(mean + u @ scale.mT) + start.log_volume,
+            plan.gradient,
+            plan.samples,
+        )
+        curve = maximise(
+            bound, plan.steps, plan.learning_rate, lambda elbo: ticker.advance(elbo=elbo)
+        )
     return Fitted(bound.q.requires_grad_(False), start, curve)
 
 
@@ -180,7 +203,9 @@ def _require_gradient(target: Target, z: np.ndarray) -> None:
     possible = z[np.isfinite(density(target, z))]
     if len(possible) and not has_gradient(target, possible):
         raise DataError(
-            "the log-density has no finite gradient", where="vi", todo="Write it in torch operations, or choose gradient: score."
+            "the log-density has no finite gradient",
+            where="vi",
+            todo="Write it in torch operations, or choose gradient: score.",
         )
 
 
@@ -216,7 +241,9 @@ def maximise(bound: Bound, steps: int, rate: float, advance: Callable[[float], N
         surrogate, curve[step] = bound()
         if not math.isfinite(curve[step]):
             raise TrainingError(
-                f"the ELBO is {curve[step]} at step {step}", where="vi", todo="Lower `learning_rate`, or try another `start` or `gradient`."
+                f"the ELBO is {curve[step]} at step {step}",
+                where="vi",
+                todo="Lower `learning_rate`, or try another `start` or `gradient`.",
             )
         surrogate.backward()
         optimizer.step()

@@ -99,7 +99,9 @@ class FullRank(Normal):
         return self.mean + noise @ _triangle(self.log_scale, self.below).mT
 
     def noise(self, u: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(_triangle(self.log_scale, self.below), (u - self.mean).mT, upper=False).mT
+        return torch.linalg.solve_triangular(
+            _triangle(self.log_scale, self.below), (u - self.mean).mT, upper=False
+        ).mT
 
 
 class Mixture(Approximation):
@@ -110,11 +112,15 @@ class Mixture(Approximation):
         k = components
         self.logits = nn.Parameter(torch.zeros(k, dtype=torch.float64))
         self.mean = nn.Parameter(SPREAD * torch.randn(k, d, dtype=torch.float64))
-        self.log_scale = nn.Parameter(torch.full((k, d), 0.5 * math.log(1 - SPREAD**2), dtype=torch.float64))
+        self.log_scale = nn.Parameter(
+            torch.full((k, d), 0.5 * math.log(1 - SPREAD**2), dtype=torch.float64)
+        )
         self.below = nn.Parameter(torch.zeros(k, d, d, dtype=torch.float64))
 
     def forward(self, u: Tensor) -> Tensor:
-        noise = torch.linalg.solve_triangular(_triangle(self.log_scale, self.below), (u - self.mean[:, None]).mT, upper=False)
+        noise = torch.linalg.solve_triangular(
+            _triangle(self.log_scale, self.below), (u - self.mean[:, None]).mT, upper=False
+        )
         each = -0.5 * (noise.square() + LOG_2_PI).sum(1) - self.log_scale.sum(-1, keepdim=True)
         return (self.logits.log_softmax(0)[:, None] + each).logsumexp(0)
 
@@ -129,7 +135,10 @@ class Mixture(Approximation):
         with torch.no_grad():
             chosen = torch.multinomial(self.logits.softmax(0), n, replacement=True)
             noise = torch.randn(n, self.mean.shape[1], dtype=torch.float64)
-            return self.mean[chosen] + (_triangle(self.log_scale, self.below)[chosen] @ noise[..., None])[..., 0]
+            return (
+                self.mean[chosen]
+                + (_triangle(self.log_scale, self.below)[chosen] @ noise[..., None])[..., 0]
+            )
 
 
 class Spline(Approximation):
@@ -142,9 +151,13 @@ class Spline(Approximation):
         hidden: Width of each hidden layer of every transform's network.
     """
 
-    def __init__(self, d: int, *, transforms: int, passes: int | None, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, d: int, *, transforms: int, passes: int | None, hidden: Sequence[int]
+    ) -> None:
         super().__init__()
-        self.flow = zuko.flows.NSF(d, context=1, transforms=transforms, passes=passes, hidden_features=hidden).double()
+        self.flow = zuko.flows.NSF(
+            d, context=1, transforms=transforms, passes=passes, hidden_features=hidden
+        ).double()
         self.affine = FullRank(d)
         for transform in self.flow.transform.transforms:
             for parameter in transform.hyper[-1].parameters():
@@ -171,8 +184,14 @@ def cubature(d: int) -> tuple[Tensor, Tensor]:
     pairs = torch.cat([one[i] + one[j], one[i] - one[j]])
     far, near = math.sqrt(d + 2) * one, math.sqrt((d + 2) / 2) * pairs
     nodes = torch.cat([torch.zeros(1, d, dtype=torch.float64), far, -far, near, -near])
-    parts = [(1, 2 / (d + 2)), (2 * d, (4 - d) / (2 * (d + 2) ** 2)), (2 * len(near), (d + 2) ** -2)]
-    return nodes, torch.cat([torch.full((count,), weight, dtype=torch.float64) for count, weight in parts])
+    parts = [
+        (1, 2 / (d + 2)),
+        (2 * d, (4 - d) / (2 * (d + 2) ** 2)),
+        (2 * len(near), (d + 2) ** -2),
+    ]
+    return nodes, torch.cat(
+        [torch.full((count,), weight, dtype=torch.float64) for count, weight in parts]
+    )
 
 
 def _equal(n: int) -> Tensor:

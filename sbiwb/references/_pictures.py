@@ -23,7 +23,9 @@ MOST_CHAINS = 12  # paths that can be told apart in one panel
 SMOOTH = 50  # points of a noisy curve for each that is averaged
 
 
-def plot_trace(reference: Reference, columns: Sequence[str], judged: Judged | None = None) -> Figure:
+def plot_trace(
+    reference: Reference, columns: Sequence[str], judged: Judged | None = None
+) -> Figure:
     """The draws of each column in their order, one path a chain, with R-hat; at most 8 columns, those of the largest R-hat.
 
     Args:
@@ -37,11 +39,22 @@ def plot_trace(reference: Reference, columns: Sequence[str], judged: Judged | No
     paths = np.array_split(reference.theta, max(1, reference.chains))
     for panel, d in zip(axes, shown, strict=True):
         for c, path in enumerate(paths[:MOST_CHAINS]):
-            panel.plot(path[:, d], color=COLOURS[c % len(COLOURS)], lw=0.6, alpha=0.8 if reference.chains else 1.0)
+            panel.plot(
+                path[:, d],
+                color=COLOURS[c % len(COLOURS)],
+                lw=0.6,
+                alpha=0.8 if reference.chains else 1.0,
+            )
         panel.set_title(columns[d], fontsize=9, loc="left", color=INK)
         _facts(panel, judged, d)
-    axes[-1].set_xlabel("draw" + (" of its chain, after warm-up and thinning" if reference.chains else ""))
-    _headed(figure, "Trace" + _left_out(len(columns), len(shown)), _note(reference.chains, len(reference.theta)))
+    axes[-1].set_xlabel(
+        "draw" + (" of its chain, after warm-up and thinning" if reference.chains else "")
+    )
+    _headed(
+        figure,
+        "Trace" + _left_out(len(columns), len(shown)),
+        _note(reference.chains, len(reference.theta)),
+    )
     return figure
 
 
@@ -57,7 +70,11 @@ def plot_curves(reference: Reference) -> Figure:
     for panel, (name, curve) in zip(axes, reference.curves.items(), strict=True):
         _curve(panel, name, np.asarray(curve, float))
     axes[-1].set_xlabel("iteration")
-    _headed(figure, "Iterations of the method", "faint: each iteration; dark: mean of those around it; outliers are cut off")
+    _headed(
+        figure,
+        "Iterations of the method",
+        "faint: each iteration; dark: mean of those around it; outliers are cut off",
+    )
     return figure
 
 
@@ -66,7 +83,12 @@ def _curve(panel: Axes, name: str, curve: np.ndarray) -> None:
     width = len(curve) // SMOOTH
     panel.plot(curve, color=BLUE, lw=0.8 if width > 1 else 1.4, alpha=0.35 if width > 1 else 1.0)
     if width > 1:
-        panel.plot(np.arange(len(curve) - width + 1) + width / 2, np.convolve(curve, np.ones(width) / width, "valid"), color=BLUE, lw=1.6)
+        panel.plot(
+            np.arange(len(curve) - width + 1) + width / 2,
+            np.convolve(curve, np.ones(width) / width, "valid"),
+            color=BLUE,
+            lw=1.6,
+        )
     settled = curve[len(curve) // 10 :][np.isfinite(curve[len(curve) // 10 :])]
     if len(settled) > 1 and np.ptp(settled) > 0:
         low, high = np.percentile(settled, [0.5, 99.5])
@@ -75,7 +97,11 @@ def _curve(panel: Axes, name: str, curve: np.ndarray) -> None:
 
 def _worst(judged: Judged, d: int) -> list[int]:
     """Up to 8 columns, those of the largest R-hat, in the order of the columns."""
-    order = np.arange(d) if judged.rhat is None else np.argsort(-np.nan_to_num(judged.rhat, nan=np.inf), kind="stable")
+    order = (
+        np.arange(d)
+        if judged.rhat is None
+        else np.argsort(-np.nan_to_num(judged.rhat, nan=np.inf), kind="stable")
+    )
     return sorted(order[:MOST_COLUMNS].tolist())
 
 
@@ -83,9 +109,24 @@ def _facts(panel: Axes, judged: Judged, d: int) -> None:
     """R-hat and effective draws at the right, red where R-hat gives a warning."""
     if judged.rhat is None or judged.ess is None:
         return
-    said = "R-hat cannot be judged" if np.isnan(judged.rhat[d]) else f"R-hat {judged.rhat[d]:.3f}, {judged.ess[d]:,.0f} effective draws"
-    mark = " — not converged" if judged.rhat[d] > CONVERGED else " — hardly mixed" if judged.rhat[d] > MIXED else ""
-    panel.set_title(said + mark, fontsize=8, loc="right", color=RED if mark or np.isnan(judged.rhat[d]) else FAINT)
+    said = (
+        "R-hat cannot be judged"
+        if np.isnan(judged.rhat[d])
+        else f"R-hat {judged.rhat[d]:.3f}, {judged.ess[d]:,.0f} effective draws"
+    )
+    mark = (
+        " — not converged"
+        if judged.rhat[d] > CONVERGED
+        else " — hardly mixed"
+        if judged.rhat[d] > MIXED
+        else ""
+    )
+    panel.set_title(
+        said + mark,
+        fontsize=8,
+        loc="right",
+        color=RED if mark or np.isnan(judged.rhat[d]) else FAINT,
+    )
 
 
 def _panels(rows: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -108,7 +149,9 @@ def _headed(figure: Figure, heading: str, note: str) -> None:
 
 
 def _left_out(columns: int, shown: int) -> str:
-    return f" of {shown} of {columns} columns, those of the largest R-hat" if shown < columns else ""
+    return (
+        f" of {shown} of {columns} columns, those of the largest R-hat" if shown < columns else ""
+    )
 
 
 def _note(chains: int, draws: int) -> str:

@@ -65,7 +65,9 @@ def independent(normal: Normal) -> Normal:
     return Normal(normal.mean, np.diag(np.linalg.norm(normal.scale, axis=1)))
 
 
-def weighted(target: Target, proposal: Proposal, n: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def weighted(
+    target: Target, proposal: Proposal, n: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """n proposals in chunks of N: z (N, D), log p(z) (N,) and log q(z) (N,)."""
     for first in range(0, n, CHUNK):
         z = np.ascontiguousarray(proposal.sample(min(CHUNK, n - first), rng), np.float64)

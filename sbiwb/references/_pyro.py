@@ -30,11 +30,26 @@ class HamiltonianConfig(MarkovChain):
     THIN: ClassVar[int] = 1  # where `thin` is null
 
     chains: Count = Field(4, ge=1, le=1000, description="Chains, one after the other.")
-    warmup: Count = Field(500, ge=0, description="Trajectories of each chain that are thrown away, in which step and masses are tuned.")
-    target_accept: float = Field(0.8, gt=0, lt=1, description="Acceptance that the step is tuned to; nearer to 1 is slower and safer.")
+    warmup: Count = Field(
+        500,
+        ge=0,
+        description="Trajectories of each chain that are thrown away, in which step and masses are tuned.",
+    )
+    target_accept: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="Acceptance that the step is tuned to; nearer to 1 is slower and safer.",
+    )
 
     def sampled(
-        self, name: str, kernel: Callable[[Any, Potential], Any], target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+        self,
+        name: str,
+        kernel: Callable[[Any, Potential], Any],
+        target: Target,
+        draws: int,
+        rng: np.random.Generator,
+        reporter: Reporter,
     ) -> Reference:
         """`draws` draws, chain by chain, of the kernel that `kernel(pyro.infer.mcmc, potential)` makes anew for each chain."""
         begin, thin = starts(target, self.start, self.chains, rng), self.thin or self.THIN
@@ -45,10 +60,22 @@ class HamiltonianConfig(MarkovChain):
                 todo="Write the likelihood in torch operations that can be differentiated, or choose ensemble or metropolis.",
             )
         potential, parts = Potential(target), shares(draws, self.chains)
-        with _aside(torch_seed(rng)), progress(reporter, name, self.chains * self.warmup + draws * thin) as line:
-            mcmc = imported("pyro.infer.mcmc", extra="reference", where=f"reference method '{name}'")
+        with (
+            _aside(torch_seed(rng)),
+            progress(reporter, name, self.chains * self.warmup + draws * thin) as line,
+        ):
+            mcmc = imported(
+                "pyro.infer.mcmc", extra="reference", where=f"reference method '{name}'"
+            )
             chains = [
-                _chain(kernel(mcmc, potential), point, warmup=self.warmup, draws=int(part), thin=thin, line=line)
+                _chain(
+                    kernel(mcmc, potential),
+                    point,
+                    warmup=self.warmup,
+                    draws=int(part),
+                    thin=thin,
+                    line=line,
+                )
                 for point, part in zip(begin, parts, strict=True)
                 if part
             ]
@@ -68,7 +95,9 @@ class Potential:
         z = parameters["z"]
         if not torch.isfinite(z).all():
             return z.sum() * torch.nan
-        return 0.0 * z.sum() - self.target.log_density(z[None])[0]  # the first term gives an impossible region a gradient
+        return (
+            0.0 * z.sum() - self.target.log_density(z[None])[0]
+        )  # the first term gives an impossible region a gradient
 
 
 @dataclass(frozen=True)
@@ -89,7 +118,9 @@ def _facts(chains: Sequence[_Chain]) -> dict[str, float]:
     }
 
 
-def _chain(kernel: Any, start: np.ndarray, *, warmup: int, draws: int, thin: int, line: Progress) -> _Chain:
+def _chain(
+    kernel: Any, start: np.ndarray, *, warmup: int, draws: int, thin: int, line: Progress
+) -> _Chain:
     """`draws` points, every `thin`-th after the warm-up, of a chain that begins at start (D,)."""
     kernel.initial_params = {"z": torch.from_numpy(start.copy())}
     kernel.setup(warmup)
@@ -99,7 +130,10 @@ def _chain(kernel: Any, start: np.ndarray, *, warmup: int, draws: int, thin: int
         line.step()
         if i >= 0 and (i + 1) % thin == 0:
             kept[i // thin] = point["z"].numpy()
-    acceptance, divergences = float(kernel.logging()["acc. prob"]), len(kernel.diagnostics()["divergences"])
+    acceptance, divergences = (
+        float(kernel.logging()["acc. prob"]),
+        len(kernel.diagnostics()["divergences"]),
+    )
     return _Chain(kept, acceptance, float(kernel.step_size), divergences)
 
 
@@ -121,8 +155,13 @@ def _aside(seed: int) -> Iterator[None]:
 
 
 def _warnings(facts: dict[str, float], trajectories: int) -> tuple[str, ...]:
-    moving = acceptance_warning(facts["acceptance"], *SENSIBLE, todo="more warmup, or another start")
+    moving = acceptance_warning(
+        facts["acceptance"], *SENSIBLE, todo="more warmup, or another start"
+    )
     if not facts["divergences"]:
         return moving
     share = f"{facts['divergences']:.0f} of {trajectories:,} trajectories diverged"
-    return (*moving, f"{share}: a narrow part of the posterior, or its edge, may be missed; a higher target_accept or another method")
+    return (
+        *moving,
+        f"{share}: a narrow part of the posterior, or its edge, may be missed; a higher target_accept or another method",
+    )

@@ -55,7 +55,12 @@ def map_point(target: Target, rng: np.random.Generator) -> np.ndarray:
         DataError: No draw has a finite density.
     """
     names: list[Start] = ["prior"] if target.amortized is None else ["prior", "amortized"]
-    candidates = np.concatenate([_finite(target, _drawer(target, name, rng), CANDIDATES, f"of the {name}") for name in names])
+    candidates = np.concatenate(
+        [
+            _finite(target, _drawer(target, name, rng), CANDIDATES, f"of the {name}")
+            for name in names
+        ]
+    )
     best = candidates[np.argsort(-density(target, candidates))[:CLIMBS]]
     slope = slope_of(target, best)
     tops = np.stack([_climb(slope, point) for point in best])
@@ -125,7 +130,11 @@ def _climb(slope: Slope, z: np.ndarray) -> np.ndarray:
 
     def descent(point: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = (part[0] for part in slope(point[None]))
-        return (-value, -gradient) if np.isfinite(value) and np.isfinite(gradient).all() else (HUGE, np.zeros_like(point))
+        return (
+            (-value, -gradient)
+            if np.isfinite(value) and np.isfinite(gradient).all()
+            else (HUGE, np.zeros_like(point))
+        )
 
     return minimize(descent, z, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
 
@@ -145,7 +154,9 @@ def _differences(target: Target, width: float = 1e-4) -> Slope:
     def slope(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, d = z.shape
         step = width * np.eye(d)
-        around = density(target, np.concatenate([z[:, None] + step, z[:, None] - step], axis=1).reshape(-1, d)).reshape(n, 2, d)
+        around = density(
+            target, np.concatenate([z[:, None] + step, z[:, None] - step], axis=1).reshape(-1, d)
+        ).reshape(n, 2, d)
         with np.errstate(invalid="ignore"):
             return density(target, z), (around[:, 0] - around[:, 1]) / (2 * width)
 

@@ -16,7 +16,9 @@ class Config(Part):
 
     NEEDS: ClassVar[str] = "exact"
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` independent draws.
 
         Raises:

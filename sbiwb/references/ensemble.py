@@ -35,10 +35,17 @@ class Config(MarkovChain):
 
     NEEDS: ClassVar[str] = "density"
 
-    walkers: Count | None = Field(None, ge=2, le=100_000, description="Walkers, at least 2 D; by default 4 D, and no fewer than 32.")
+    walkers: Count | None = Field(
+        None,
+        ge=2,
+        le=100_000,
+        description="Walkers, at least 2 D; by default 4 D, and no fewer than 32.",
+    )
     warmup: Count = Field(1000, ge=0, description="Iterations that are thrown away.")
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` draws, walker by walker; fact: `acceptance`.
 
         Raises:
@@ -55,7 +62,9 @@ class Config(MarkovChain):
             _walked(sampler, state, length, thin, line)
         acceptance = float(sampler.acceptance_fraction.mean())
         theta = target.theta(joined(sampler.get_chain().swapaxes(0, 1), draws))
-        warnings = acceptance_warning(acceptance, *SENSIBLE, todo="another start, or another method")
+        warnings = acceptance_warning(
+            acceptance, *SENSIBLE, todo="another start, or another method"
+        )
         return Reference(theta, walkers, {"acceptance": acceptance}, warnings=warnings)
 
     def _walkers(self, d: int) -> int:
@@ -72,7 +81,9 @@ class Config(MarkovChain):
 def _sampler(target: Target, walkers: int, d: int, rng: np.random.Generator) -> Any:
     """An emcee sampler with its own stream of random numbers."""
     emcee = imported("emcee", extra="reference", where="reference method 'ensemble'")
-    sampler = emcee.EnsembleSampler(walkers, d, lambda z: density(target, np.ascontiguousarray(z)), vectorize=True)
+    sampler = emcee.EnsembleSampler(
+        walkers, d, lambda z: density(target, np.ascontiguousarray(z)), vectorize=True
+    )
     sampler.random_state = np.random.RandomState(torch_seed(rng)).get_state()
     return sampler
 

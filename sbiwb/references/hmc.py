@@ -32,11 +32,23 @@ class Config(HamiltonianConfig):
 
     THIN: ClassVar[int] = 2
 
-    length: float = Field(math.pi / 2, gt=0, description="Mean time of a trajectory, about as many sd of the posterior as it travels.")
-    most_steps: Count = Field(100, ge=1, le=100_000, description="Leapfrog steps after which a trajectory ends anyhow.")
-    step: float | None = Field(None, gt=0, description="Leapfrog step in that time; if given, neither it nor the masses are tuned.")
+    length: float = Field(
+        math.pi / 2,
+        gt=0,
+        description="Mean time of a trajectory, about as many sd of the posterior as it travels.",
+    )
+    most_steps: Count = Field(
+        100, ge=1, le=100_000, description="Leapfrog steps after which a trajectory ends anyhow."
+    )
+    step: float | None = Field(
+        None,
+        gt=0,
+        description="Leapfrog step in that time; if given, neither it nor the masses are tuned.",
+    )
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` draws, chain by chain; facts: `acceptance`, `step`, `divergences`, and `gradients`: evaluations of the density's.
 
         Raises:

@@ -2,7 +2,7 @@
 
     w_s = p(z_s) / q(z_s),   log evidence = log mean_s w_s,   ESS = (sum w)² / sum w²
 
-The draws handed back are drawn from the weighted ones without replacement, so that none comes twice; see `_pareto`.
+The draws handed back are drawn from the weighted ones without replacement, so that none comes twice; see `sbiwb.pareto`.
 
 Warning: beyond a Pareto k of 0.7 no number derived from the weights is to be trusted, the evidence and the standard errors included. A
 proposal that misses a part of the posterior altogether is not found out by its weights.
@@ -35,16 +35,22 @@ class Config(Part):
         "amortized",
         description="The trained network's posterior, or a normal on z: of the prior's mean and covariance, around the mode, or N(0, 1).",
     )
-    width: float = Field(1.0, gt=0, le=1e3, description="Factor on the standard deviations of a normal proposal.")
-    proposals: Count = Field(200_000, ge=100, le=1_000_000_000, description="Draws of the proposal.")
+    width: float = Field(
+        1.0, gt=0, le=1e3, description="Factor on the standard deviations of a normal proposal."
+    )
+    proposals: Count = Field(
+        200_000, ge=100, le=1_000_000_000, description="Draws of the proposal."
+    )
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` draws without duplicates; facts are `pareto_k`, `ess`, `efficiency`, `log_evidence` and its error, `distortion`.
 
         Raises:
             DataError: There is no amortized posterior to propose, or fewer proposals than draws are possible.
         """
-        from sbiwb.references._pareto import distortion, importance_weights, resample
+        from sbiwb.pareto import distortion, importance_weights, resample
         from sbiwb.references._proposals import weighted
 
         parts = []
@@ -52,12 +58,22 @@ class Config(Part):
             for part in weighted(target, self._proposal(target, rng), self.proposals, rng):
                 parts.append(part)
                 ticker.advance(len(part[0]))
-        z, log_density, log_proposal = (np.concatenate(column) for column in zip(*parts, strict=True))
+        z, log_density, log_proposal = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
         weights = importance_weights(log_density, log_proposal)
         moved = distortion(weights.log_weights, draws)
-        facts = {**weights.facts(target.evidence), "proposals": float(self.proposals), "distortion": moved}
+        facts = {
+            **weights.facts(target.evidence),
+            "proposals": float(self.proposals),
+            "distortion": moved,
+        }
         chosen = resample(z, weights.log_weights, draws, rng)
-        return Reference(target.theta(chosen), facts=facts, warnings=(*weights.warnings(), *_distorted(moved, draws, weights.ess)))
+        return Reference(
+            target.theta(chosen),
+            facts=facts,
+            warnings=(*weights.warnings(), *_distorted(moved, draws, weights.ess)),
+        )
 
     def _proposal(self, target: Target, rng: np.random.Generator) -> Proposal:
         from sbiwb.references._proposals import Normal, normal_of

@@ -26,7 +26,13 @@ from sbiwb.families import Count
 from sbiwb.references._chains import MarkovChain, Progress, acceptance_warning, joined, progress
 from sbiwb.references._start import density, starts
 
-EDGES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)  # parts of the warm-up at whose ends the covariance is learned anew
+EDGES = (
+    1 / 16,
+    1 / 8,
+    1 / 4,
+    1 / 2,
+    3 / 4,
+)  # parts of the warm-up at whose ends the covariance is learned anew
 DECAY = 0.6  # of the stochastic approximation's gain
 SENSIBLE = 0.1, 0.8  # acceptance
 
@@ -36,11 +42,19 @@ class Config(MarkovChain):
 
     NEEDS: ClassVar[str] = "density"
 
-    chains: Count = Field(16, ge=1, le=10_000, description="Chains, which walk side by side as one batch.")
-    warmup: Count = Field(2000, ge=0, description="Iterations that are thrown away, in which the proposal is tuned.")
-    step: float | None = Field(None, gt=0, description="Standard deviation of the proposal in z, then not tuned.")
+    chains: Count = Field(
+        16, ge=1, le=10_000, description="Chains, which walk side by side as one batch."
+    )
+    warmup: Count = Field(
+        2000, ge=0, description="Iterations that are thrown away, in which the proposal is tuned."
+    )
+    step: float | None = Field(
+        None, gt=0, description="Standard deviation of the proposal in z, then not tuned."
+    )
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` draws, chain by chain; facts: `acceptance` and `step`, the proposal's root mean square sd over the columns of z."""
         walk = _Walk(target, starts(target, self.start, self.chains, rng), rng)
         d, length = walk.z.shape[1], -(-draws // self.chains)
@@ -49,7 +63,9 @@ class Config(MarkovChain):
             factor = self._warmed(walk, line)
             kept, acceptance = _walked(walk, factor, length, thin, line)
         facts = {"acceptance": acceptance, "step": float(np.sqrt(np.trace(factor @ factor.T) / d))}
-        warnings = acceptance_warning(acceptance, *SENSIBLE, todo="a smaller step accepts more, a larger one moves farther")
+        warnings = acceptance_warning(
+            acceptance, *SENSIBLE, todo="a smaller step accepts more, a larger one moves farther"
+        )
         return Reference(target.theta(joined(kept, draws)), self.chains, facts, warnings=warnings)
 
     def _warmed(self, walk: _Walk, line: Progress) -> np.ndarray:
@@ -75,11 +91,16 @@ class _Walk:
         log_p = density(self.target, proposed)
         log_ratio = np.minimum(log_p - self.log_p, 0.0)
         taken = -self.rng.standard_exponential(len(log_p)) < log_ratio
-        self.z, self.log_p = np.where(taken[:, None], proposed, self.z), np.where(taken, log_p, self.log_p)
+        self.z, self.log_p = (
+            np.where(taken[:, None], proposed, self.z),
+            np.where(taken, log_p, self.log_p),
+        )
         return np.exp(log_ratio)
 
 
-def _walked(walk: _Walk, factor: np.ndarray, length: int, thin: int, line: Progress) -> tuple[np.ndarray, float]:
+def _walked(
+    walk: _Walk, factor: np.ndarray, length: int, thin: int, line: Progress
+) -> tuple[np.ndarray, float]:
     """Every `thin`-th point of each chain, (C, length, D), and the mean acceptance."""
     kept, acceptance = np.empty((len(walk.z), length, walk.z.shape[1])), 0.0
     for i in range(length):

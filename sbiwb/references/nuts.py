@@ -26,9 +26,13 @@ from sbiwb.references._pyro import HamiltonianConfig, Potential
 class Config(HamiltonianConfig):
     """Options of NUTS."""
 
-    depth: Count = Field(10, ge=1, le=20, description="Doublings after which a trajectory ends anyhow.")
+    depth: Count = Field(
+        10, ge=1, le=20, description="Doublings after which a trajectory ends anyhow."
+    )
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` draws, chain by chain; facts: `acceptance`, `step`, `divergences`, and `gradients`: evaluations of the density's.
 
         Raises:
@@ -36,6 +40,11 @@ class Config(HamiltonianConfig):
         """
 
         def kernel(mcmc: Any, potential: Potential) -> Any:
-            return mcmc.NUTS(potential_fn=potential, full_mass=True, target_accept_prob=self.target_accept, max_tree_depth=self.depth)
+            return mcmc.NUTS(
+                potential_fn=potential,
+                full_mass=True,
+                target_accept_prob=self.target_accept,
+                max_tree_depth=self.depth,
+            )
 
         return self.sampled("nuts", kernel, target, draws, rng, reporter)

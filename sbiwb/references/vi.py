@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.families import Count, Part
-from sbiwb.references._pareto import TRUSTED_K, importance_weights
+from sbiwb.pareto import TRUSTED_K, importance_weights
 
 if TYPE_CHECKING:
     from sbiwb.references._elbo import Fitted
@@ -43,17 +43,21 @@ class Config(Part):
     NEEDS: ClassVar[str] = "density"
 
     family: Literal["mean_field", "full_rank", "gmm", "nsf"] = Field(
-        "full_rank", description="Independent normals, a normal, a mixture of normals, or a neural spline flow."
+        "full_rank",
+        description="Independent normals, a normal, a mixture of normals, or a neural spline flow.",
     )
     gradient: Literal["reparameterised", "score", "closed_form"] = Field(
         "reparameterised",
         description="Of the ELBO: through draws, by the score function (noisier), or exact for log-densities polynomial up to degree 5.",
     )
     start: Literal["map", "prior", "amortized"] = Field(
-        "map", description="Where the family begins: around the mode, or as wide as the prior or the amortized posterior."
+        "map",
+        description="Where the family begins: around the mode, or as wide as the prior or the amortized posterior.",
     )
     steps: Count = Field(5_000, ge=1, le=10_000_000, description="Steps of the optimiser.")
-    samples: Count = Field(32, ge=1, le=1_000_000, description="Draws of each step; without meaning for closed_form.")
+    samples: Count = Field(
+        32, ge=1, le=1_000_000, description="Draws of each step; without meaning for closed_form."
+    )
     learning_rate: float = Field(
         0.02,
         gt=0,
@@ -63,21 +67,26 @@ class Config(Part):
     components: Count = Field(8, ge=1, le=1024, description="Normal distributions of gmm.")
     transforms: int = Field(3, ge=1, le=64, description="Spline transforms of nsf.")
     passes: Annotated[int, Field(ge=2)] | None = Field(
-        2, description="Steps of nsf to draw: 2 for coupling (fast), null for one a column (autoregressive, more flexible)."
+        2,
+        description="Steps of nsf to draw: 2 for coupling (fast), null for one a column (autoregressive, more flexible).",
     )
-    hidden: Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)] = Field(
-        [64, 64], description="Width of each hidden layer of every transform of nsf."
-    )
+    hidden: Annotated[
+        list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)
+    ] = Field([64, 64], description="Width of each hidden layer of every transform of nsf.")
 
     @model_validator(mode="after")
     def _closed(self) -> Config:
         if self.gradient == "closed_form" and self.family not in ("mean_field", "full_rank"):
             raise PydanticCustomError(
-                "closed_form", "'{family}' has no closed-form ELBO: mean_field and full_rank have", {"family": self.family}
+                "closed_form",
+                "'{family}' has no closed-form ELBO: mean_field and full_rank have",
+                {"family": self.family},
             )
         return self
 
-    def run(self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter) -> Reference:
+    def run(
+        self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
+    ) -> Reference:
         """`draws` independent draws of the fitted q; facts are `elbo` and its error, `pareto_k`, `ess`, ...; the curve is `elbo`.
 
         Raises:
@@ -87,13 +96,25 @@ class Config(Part):
         from sbiwb.references._proposals import weighted
 
         fitted = self.fit(target, rng, reporter)
-        _, log_density, log_q = (np.concatenate(column) for column in zip(*weighted(target, fitted, JUDGED, rng), strict=True))
+        _, log_density, log_q = (
+            np.concatenate(column)
+            for column in zip(*weighted(target, fitted, JUDGED, rng), strict=True)
+        )
         weights = importance_weights(log_density, log_q)
-        facts = {**weights.facts(target.evidence), **_bound(log_density - log_q), "steps": float(self.steps)}
+        facts = {
+            **weights.facts(target.evidence),
+            **_bound(log_density - log_q),
+            "steps": float(self.steps),
+        }
         warnings = [*_narrow(self.family, weights.pareto_k), *_impossible(facts["impossible"])]
         if self.gradient == "closed_form":
             warnings += _not_closed(fitted.curve[-1], facts)
-        return Reference(target.theta(fitted.sample(draws, rng)), facts=facts, curves={"elbo": fitted.curve}, warnings=tuple(warnings))
+        return Reference(
+            target.theta(fitted.sample(draws, rng)),
+            facts=facts,
+            curves={"elbo": fitted.curve},
+            warnings=tuple(warnings),
+        )
 
     def fit(self, target: Target, rng: np.random.Generator, reporter: Reporter) -> Fitted:
         """The best of the family, as far as it was found."""
@@ -114,7 +135,9 @@ class Config(Part):
         if self.family == "gmm":
             return families.Mixture(d, self.components)
         if self.family == "nsf":
-            return families.Spline(d, transforms=self.transforms, passes=self.passes, hidden=self.hidden)
+            return families.Spline(
+                d, transforms=self.transforms, passes=self.passes, hidden=self.hidden
+            )
         return families.FullRank(d) if self.family == "full_rank" else families.MeanField(d)
 
 
@@ -131,13 +154,17 @@ def _bound(gains: np.ndarray) -> dict[str, float]:
 def _narrow(family: str, k: float) -> list[str]:
     if k <= TRUSTED_K:
         return []
-    return [f"Pareto k is {k:.2f}, above {TRUSTED_K}: {family} is too narrow a family for this posterior, or was fitted in too few steps."]
+    return [
+        f"Pareto k is {k:.2f}, above {TRUSTED_K}: {family} is too narrow a family for this posterior, or was fitted in too few steps."
+    ]
 
 
 def _impossible(share: float) -> list[str]:
     if not share:
         return []
-    return [f"{share:.2%} of the draws are impossible under the density: the ELBO, over the others alone, is really minus infinity."]
+    return [
+        f"{share:.2%} of the draws are impossible under the density: the ELBO, over the others alone, is really minus infinity."
+    ]
 
 
 def _not_closed(closed: float, facts: Mapping[str, float]) -> list[str]:

@@ -1,8 +1,7 @@
 """Report: tables, pictures and files that people open."""
 
 from sbiwb.report._svg import to_both, to_svg
-from sbiwb.report.benchmark import Line, Score, scoreboard, scoreboard_csv, scoreboard_markdown, scoreboard_picture
-from sbiwb.report.compare import Compared, comparison_csv, comparison_picture
+from sbiwb.report.csv_tables import draws_csv, draws_hdf5, flat, summary_csv, too_long_for_csv
 from sbiwb.report.figures import (
     forest_picture,
     loss_picture,
@@ -14,9 +13,17 @@ from sbiwb.report.figures import (
 )
 from sbiwb.report.netcdf import netcdf
 from sbiwb.report.overlay import Distance, overlay_csv, overlay_picture
+from sbiwb.report.ranking import Compared, comparison_csv, comparison_picture
+from sbiwb.report.scoreboard import (
+    Line,
+    Score,
+    scoreboard,
+    scoreboard_csv,
+    scoreboard_markdown,
+    scoreboard_picture,
+)
 from sbiwb.report.simulated import shown_simulations, simulated_picture
 from sbiwb.report.summary import Moments, Row, moments, summarise
-from sbiwb.report.tables import draws_csv, draws_hdf5, flat, summary_csv, too_long_for_csv
 from sbiwb.report.weights import log_variances_picture, shares_picture
 
 __all__ = [

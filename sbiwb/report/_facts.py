@@ -75,7 +75,13 @@ class Facts:
     @property
     def columns(self) -> list[str]:
         """Columns of theta that were judged, in their order."""
-        return list(dict.fromkeys(one.parameter for one in self.judged if one.parameter.partition("[")[0] in self.parameters))
+        return list(
+            dict.fromkeys(
+                one.parameter
+                for one in self.judged
+                if one.parameter.partition("[")[0] in self.parameters
+            )
+        )
 
     def label(self, column: str) -> str:
         """A quantity with its unit."""
@@ -85,7 +91,13 @@ class Facts:
 
 def todo(facts: Facts, what: str, verb: str, *more: str) -> Html:
     """That a step is not done, and the command that does it."""
-    return tag("p", f"{what}: run ", tag("code", " ".join(["sbiwb", verb, facts.path, *more])), ".", class_="todo")
+    return tag(
+        "p",
+        f"{what}: run ",
+        tag("code", " ".join(["sbiwb", verb, facts.path, *more])),
+        ".",
+        class_="todo",
+    )
 
 
 def when(provenance: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from html import escape
 
 VOID = frozenset({"meta", "input", "img", "link", "br"})
-CODE = re.compile(r"`([^`]+)`|\b((?:problem|simulate|model|train|diagnose|machine)\.[a-z_]+(?:\.[a-z_]+)*)")
+CODE = re.compile(
+    r"`([^`]+)`|\b((?:problem|simulate|model|train|diagnose|machine)\.[a-z_]+(?:\.[a-z_]+)*)"
+)
 Attribute = str | int | bool | None
 
 
@@ -18,7 +20,11 @@ class Html(str):
 
 def text(value: object) -> Html:
     """Any value as escaped text; what UTF-8 cannot hold becomes a question mark."""
-    return value if isinstance(value, Html) else Html(escape(str(value).encode("utf-8", "replace").decode()))
+    return (
+        value
+        if isinstance(value, Html)
+        else Html(escape(str(value).encode("utf-8", "replace").decode()))
+    )
 
 
 def join(parts: Iterable[object]) -> Html:
@@ -38,7 +44,9 @@ def tag(name: str, /, *children: object, **attributes: Attribute) -> Html:
         >>> tag("p", "a < b", class_="x")
         '<p class="x">a &lt; b</p>'
     """
-    told = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    told = "".join(
+        _attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items()
+    )
     return Html(f"<{name}{told}>" if name in VOID else f"<{name}{told}>{join(children)}</{name}>")
 
 
@@ -58,7 +66,9 @@ def prose(sentence: str) -> Html:
     return join([*parts, sentence[end:]])
 
 
-def folded(summary: object, *children: object, open_: bool = False, class_: str | None = None) -> Html:
+def folded(
+    summary: object, *children: object, open_: bool = False, class_: str | None = None
+) -> Html:
     """What the reader may unfold."""
     return tag("details", tag("summary", summary), *children, open_=open_, class_=class_)
 
@@ -88,7 +98,14 @@ def places(scale: float, digits: int = 3) -> int:
     return min(6, max(0, digits - 1 - math.floor(math.log10(abs(scale)))))
 
 
-def table(head: Iterable[object], rows: Iterable[Iterable[object]], *, label: str, class_: str | None = None, sort: bool = True) -> Html:
+def table(
+    head: Iterable[object],
+    rows: Iterable[Iterable[object]],
+    *,
+    label: str,
+    class_: str | None = None,
+    sort: bool = True,
+) -> Html:
     """A table in a box of its own that scrolls.
 
     Args:
@@ -99,8 +116,15 @@ def table(head: Iterable[object], rows: Iterable[Iterable[object]], *, label: st
         sort: Whether a click on a heading sorts it.
     """
     heading = tag("tr", *(one if _is_cell(one) else tag("th", one, scope="col") for one in head))
-    body = join(tag("tr", *(_cell(cell, first=i == 0) for i, cell in enumerate(row))) for row in rows)
-    whole = tag("table", tag("thead", heading), tag("tbody", body), class_=f"{class_ or ''} {'sortable' if sort else ''}".strip() or None)
+    body = join(
+        tag("tr", *(_cell(cell, first=i == 0) for i, cell in enumerate(row))) for row in rows
+    )
+    whole = tag(
+        "table",
+        tag("thead", heading),
+        tag("tbody", body),
+        class_=f"{class_ or ''} {'sortable' if sort else ''}".strip() or None,
+    )
     return tag("div", whole, class_="scroll", role="region", aria_label=label, tabindex=0)
 
 
@@ -116,7 +140,9 @@ def _cell(cell: object, *, first: bool) -> Html:
 
 def numeric(value: object, places: int | None = None, *, told: object = None) -> Html:
     """A cell with a number, sorted by its full value."""
-    return tag("td", number(value, places) if told is None else told, class_="n", data_v=exact(value))
+    return tag(
+        "td", number(value, places) if told is None else told, class_="n", data_v=exact(value)
+    )
 
 
 def exact(value: object) -> str:

@@ -11,13 +11,31 @@ from dataclasses import dataclass
 from sbiwb.report._html import Html, join, tag, text
 
 ELEMENTS = frozenset(
-    ["svg", "g", "defs", "path", "use", "clipPath", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "image"]
+    [
+        "svg",
+        "g",
+        "defs",
+        "path",
+        "use",
+        "clipPath",
+        "rect",
+        "circle",
+        "ellipse",
+        "line",
+        "polyline",
+        "polygon",
+        "text",
+        "tspan",
+        "image",
+    ]
 )
 PAINT = re.compile(
     r"(fill|stroke|stop)?-?(opacity|color|rule|width|dasharray|dashoffset|linecap|linejoin|miterlimit)|fill|stroke"
     r"|clip-(path|rule)|font-(size|weight|style)|text-anchor|image-rendering"
 )
-GEOMETRY = re.compile(r"[dxyr]|[xy][12]|[cdr][xy]|width|height|points|transform|viewBox|offset|preserveAspectRatio")
+GEOMETRY = re.compile(
+    r"[dxyr]|[xy][12]|[cdr][xy]|width|height|points|transform|viewBox|offset|preserveAspectRatio"
+)
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 FONT_SIZE = re.compile(r"([\d.]+px)")
 PIXELS = 96 / 72  # of a point
@@ -63,14 +81,20 @@ def drawn(picture: Picture, *, key: str, alternative: str) -> Drawn:
         alternative: What it shows, in words.
     """
     if picture.suffix != ".svg":
-        address = f"data:image/{picture.suffix[1:]};base64,{base64.b64encode(picture.data).decode()}"
+        address = (
+            f"data:image/{picture.suffix[1:]};base64,{base64.b64encode(picture.data).decode()}"
+        )
         return Drawn(tag("img", src=address, alt=alternative))
     try:
         root = ElementTree.fromstring(picture.data)
     except (ElementTree.ParseError, ValueError, LookupError):
         return Drawn(tag("p", f"{picture.name}{picture.suffix} cannot be read.", class_="todo"))
     width, height = _size(root)
-    facts = {"viewBox": root.get("viewBox", f"0 0 {width:g} {height:g}"), "stroke-linejoin": "round", "stroke-linecap": "butt"}
+    facts = {
+        "viewBox": root.get("viewBox", f"0 0 {width:g} {height:g}"),
+        "stroke-linejoin": "round",
+        "stroke-linecap": "butt",
+    }
     inner = join(_element(child, key, _referenced(root)) for child in root)
     label = f'role="img" aria-label="{text(alternative)}" width="{width * PIXELS:.0f}" height="{height * PIXELS:.0f}"'
     return Drawn(Html(f"<svg {label}{_told(facts)}>{inner}</svg>"), width * PIXELS, height * PIXELS)
@@ -79,13 +103,17 @@ def drawn(picture: Picture, *, key: str, alternative: str) -> Drawn:
 def _size(root: ElementTree.Element) -> tuple[float, float]:
     """Width and height in points, by the view box."""
     numbers = [float(number) for number in re.findall(r"-?\d+\.?\d*", root.get("viewBox", ""))]
-    return (numbers[2], numbers[3]) if len(numbers) == 4 and min(numbers[2:]) > 0 else (480.0, 360.0)
+    return (
+        (numbers[2], numbers[3]) if len(numbers) == 4 and min(numbers[2:]) > 0 else (480.0, 360.0)
+    )
 
 
 def _referenced(root: ElementTree.Element) -> set[str]:
     """Ids that something points to; all others are left out."""
     values = [value for element in root.iter() for value in element.attrib.values()]
-    return {found for value in values for found in REFERENCE.findall(value)} | {value[1:] for value in values if value.startswith("#")}
+    return {found for value in values for found in REFERENCE.findall(value)} | {
+        value[1:] for value in values if value.startswith("#")
+    }
 
 
 def _element(element: ElementTree.Element, key: str, referenced: set[str]) -> Html:
@@ -95,17 +123,26 @@ def _element(element: ElementTree.Element, key: str, referenced: set[str]) -> Ht
         return Html("")
     facts = dict(_facts(element, key, referenced))
     words = (element.text or "") if name in ("text", "tspan") else ""
-    inner = join([words, *(part for child in element for part in _with_tail(child, name, key, referenced))])
+    inner = join(
+        [words, *(part for child in element for part in _with_tail(child, name, key, referenced))]
+    )
     if (name == "g" and not facts) or (name in ("g", "defs") and not inner):
         return inner
     return Html(f"<{name}{_told(facts)}>{inner}</{name}>" if inner else f"<{name}{_told(facts)}/>")
 
 
-def _with_tail(child: ElementTree.Element, parent: str, key: str, referenced: set[str]) -> tuple[Html, str]:
-    return _element(child, key, referenced), (child.tail or "") if parent in ("text", "tspan") else ""
+def _with_tail(
+    child: ElementTree.Element, parent: str, key: str, referenced: set[str]
+) -> tuple[Html, str]:
+    return _element(child, key, referenced), (child.tail or "") if parent in (
+        "text",
+        "tspan",
+    ) else ""
 
 
-def _facts(element: ElementTree.Element, key: str, referenced: set[str]) -> Iterator[tuple[str, str]]:
+def _facts(
+    element: ElementTree.Element, key: str, referenced: set[str]
+) -> Iterator[tuple[str, str]]:
     """Attributes that are allowed; style as attributes, so that the page can forbid style in its text."""
     for full, value in element.attrib.items():
         name = _local(full)
@@ -145,6 +182,15 @@ def _told(facts: dict[str, str]) -> str:
 def figure(picture: Picture, *, key: str, alternative: str, caption: object = None) -> Html:
     """A picture with its caption, folded where it is taller than a screen."""
     found = drawn(picture, key=key, alternative=alternative)
-    box = tag("div", found.html, class_="paper wide" if found.width > WIDE else "paper", tabindex=0 if found.width > WIDE else None)
+    box = tag(
+        "div",
+        found.html,
+        class_="paper wide" if found.width > WIDE else "paper",
+        tabindex=0 if found.width > WIDE else None,
+    )
     whole = tag("figure", box, tag("figcaption", caption) if caption else None)
-    return whole if found.height <= TALL else tag("details", tag("summary", "Show the picture"), whole, class_="tall")
+    return (
+        whole
+        if found.height <= TALL
+        else tag("details", tag("summary", "Show the picture"), whole, class_="tall")
+    )

@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
-PANEL_MARKS, FIGURE_MARKS, FEW_MARKS = 300, 2000, 40  # SVG elements; where there are more they become an image
+PANEL_MARKS, FIGURE_MARKS, FEW_MARKS = (
+    300,
+    2000,
+    40,
+)  # SVG elements; where there are more they become an image
 LONG = 60  # vertices of a long curve
-NEAR, STRAIGHT = 0.6, 0.2  # points of the page within which two vertices are one, and three on a line
+NEAR, STRAIGHT = (
+    0.6,
+    0.2,
+)  # points of the page within which two vertices are one, and three on a line
 PATH = re.compile(r'(?<= d=")[^"]*')
 VERTEX = re.compile(r"([MLQCz])((?: -?[\d.]+)*)")
 FONTS = re.compile(r"'DejaVu Sans'[^;\"]*")
@@ -34,7 +41,11 @@ def to_svg(figure: Figure) -> bytes:
 
     buffer = io.BytesIO()
     silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "sbiwb"}), _crowds_as_image(figure), warnings.catch_warnings():
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": "sbiwb"}),
+        _crowds_as_image(figure),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(buffer, format="svg", dpi=DPI, metadata=silent)
     text = FONTS.sub("'DejaVu Sans', sans-serif", buffer.getvalue().decode())
@@ -50,7 +61,10 @@ def to_both(figure: Figure) -> tuple[bytes, bytes]:
 
 def _shorter(path: str) -> str:
     """SVG path data with few decimals; a long curve, or a long outline, with the vertices that it needs."""
-    steps = [(command, [float(number) for number in numbers.split()]) for command, numbers in VERTEX.findall(path)]
+    steps = [
+        (command, [float(number) for number in numbers.split()])
+        for command, numbers in VERTEX.findall(path)
+    ]
     closed = steps[-1:] == [("z", [])]
     corners = steps[:-1] if closed else steps
     if len(steps) <= LONG or "".join(command for command, _ in corners).strip("L") != "M":
@@ -60,7 +74,10 @@ def _shorter(path: str) -> str:
 
 
 def _told(steps: Iterable[tuple[str, list[float]]], *, places: int) -> str:
-    return "".join(command + " ".join(f"{round(number, places):g}" for number in numbers) for command, numbers in steps)
+    return "".join(
+        command + " ".join(f"{round(number, places):g}" for number in numbers)
+        for command, numbers in steps
+    )
 
 
 def _simplified(corners: np.ndarray) -> np.ndarray:
@@ -73,7 +90,9 @@ def _simplified(corners: np.ndarray) -> np.ndarray:
             kept.append(corner)
     path = Path(np.array([*kept, corners[-1]]))
     path.simplify_threshold = STRAIGHT
-    return np.asarray(path.cleaned(simplify=True).vertices)[:-1]  # the last one only says that the path ends
+    return np.asarray(path.cleaned(simplify=True).vertices)[
+        :-1
+    ]  # the last one only says that the path ends
 
 
 @contextmanager
@@ -97,7 +116,11 @@ def _marks(artist: Artist) -> int:
     from matplotlib.lines import Line2D
 
     if isinstance(artist, Line2D):
-        return len(np.asarray(artist.get_xdata())) if artist.get_marker() not in ("None", "none", None, "", " ") else 0
+        return (
+            len(np.asarray(artist.get_xdata()))
+            if artist.get_marker() not in ("None", "none", None, "", " ")
+            else 0
+        )
     if isinstance(artist, QuadMesh):
         return np.asarray(artist.get_array()).size
     if isinstance(artist, PolyCollection) or not isinstance(artist, Collection):

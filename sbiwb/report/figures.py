@@ -46,12 +46,18 @@ def loss_picture(losses: Sequence[Sequence[float]], best_step: int) -> Figure:
     steps, training, validation = np.asarray(losses, float).T if len(losses) else np.zeros((3, 0))
     marker = "o" if len(steps) == 1 else None  # a single validation makes no line
     axes.plot(steps, training, color=GREY, lw=1, marker=marker, label="training")
-    axes.plot(steps, validation, color=BLUE, lw=1.8, marker=marker, label="validation (averaged weights)")
+    axes.plot(
+        steps, validation, color=BLUE, lw=1.8, marker=marker, label="validation (averaged weights)"
+    )
     if len(steps):
         axes.axvline(best_step, color=ORANGE, lw=1, ls="--", label=f"best, step {best_step:,}")
         low, high = validation.min(), max(validation[0], np.percentile(validation, 90))
         axes.set_ylim(low - 0.08 * (high - low) - 0.02, high + 0.08 * (high - low) + 0.02)
-    axes.set(xlabel="step", ylabel="negative log-density of z (nats), or the network's own loss", title="Loss")
+    axes.set(
+        xlabel="step",
+        ylabel="negative log-density of z (nats), or the network's own loss",
+        title="Loss",
+    )
     axes.legend(frameon=False)
     return figure
 
@@ -68,14 +74,24 @@ def rates_picture(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> F
     axes = figure.subplots()
     axes.semilogx(rates, losses, color=BLUE, lw=1.8)
     axes.axvline(suggestion, color=ORANGE, lw=1, ls="--", label=f"suggested, {suggestion:.1g}")
-    axes.set(xlabel="learning rate", ylabel="negative log-density of z (nats)", title="Learning-rate range test")
+    axes.set(
+        xlabel="learning rate",
+        ylabel="negative log-density of z (nats)",
+        title="Learning-rate range test",
+    )
     low = losses.min()
     axes.set_ylim(low - 0.1 * (losses[0] - low + 0.1), losses[0] + 0.5 * (losses[0] - low + 0.1))
     axes.legend(frameon=False)
     return figure
 
 
-def pairs_picture(draws: np.ndarray, labels: Sequence[str], *, prior: np.ndarray | None = None, truth: np.ndarray | None = None) -> Figure:
+def pairs_picture(
+    draws: np.ndarray,
+    labels: Sequence[str],
+    *,
+    prior: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+) -> Figure:
     """Pair plot of posterior draws.
 
     Args:
@@ -89,7 +105,13 @@ def pairs_picture(draws: np.ndarray, labels: Sequence[str], *, prior: np.ndarray
 
     figure = Figure(figsize=(size, size))
     span = [_span(column) for column in draws.T]
-    style: dict[str, Any] = {"range": span, "bins": 30, "labels": list(labels), "max_n_ticks": 4, "label_kwargs": {"fontsize": 10}}
+    style: dict[str, Any] = {
+        "range": span,
+        "bins": 30,
+        "labels": list(labels),
+        "max_n_ticks": 4,
+        "label_kwargs": {"fontsize": 10},
+    }
     style |= {
         "titles": [label.partition(" (")[0] for label in labels],
         "show_titles": True,
@@ -115,7 +137,12 @@ def pairs_picture(draws: np.ndarray, labels: Sequence[str], *, prior: np.ndarray
         )
     if prior is not None:
         _add_prior(figure, prior, span)
-    figure.suptitle("Posterior" + (" (blue) and prior (grey)" if prior is not None else ""), x=0.72, y=0.97, fontsize=12)
+    figure.suptitle(
+        "Posterior" + (" (blue) and prior (grey)" if prior is not None else ""),
+        x=0.72,
+        y=0.97,
+        fontsize=12,
+    )
     return figure
 
 
@@ -149,7 +176,13 @@ def _span(column: np.ndarray) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def predictive_picture(observed: Mapping[str, np.ndarray], simulated: Mapping[str, Any], kinds: Mapping[str, str], *, title: str) -> Figure:
+def predictive_picture(
+    observed: Mapping[str, np.ndarray],
+    simulated: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    *,
+    title: str,
+) -> Figure:
     """Simulations from the posterior over the data, one panel an observable.
 
     Args:
@@ -159,14 +192,22 @@ def predictive_picture(observed: Mapping[str, np.ndarray], simulated: Mapping[st
         title: Of the picture.
     """
     observed = {name: _as_panels(values, kinds.get(name)) for name, values in observed.items()}
-    simulated = {name: [_as_panels(np.asarray(one), kinds.get(name)) for one in many] for name, many in simulated.items()}
-    panels = [(name, channel) for name, values in observed.items() for channel in range(_channels(values))]
+    simulated = {
+        name: [_as_panels(np.asarray(one), kinds.get(name)) for one in many]
+        for name, many in simulated.items()
+    }
+    panels = [
+        (name, channel) for name, values in observed.items() for channel in range(_channels(values))
+    ]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = _figure(5.2 * columns, 3.6 * rows)
     all_axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axes, (name, channel) in zip(all_axes, panels, strict=False):
-        data, many = _channel(observed[name], channel), [_channel(one, channel) for one in simulated[name]]
+        data, many = (
+            _channel(observed[name], channel),
+            [_channel(one, channel) for one in simulated[name]],
+        )
         same_length = 1 < len(data) <= LONGEST_INDEX and all(len(one) == len(data) for one in many)
         _panel(axes, name, data, many, ordered=_has_order(kinds.get(name), same_length))
     for axes in all_axes[len(panels) :]:
@@ -195,7 +236,9 @@ def _channel(values: np.ndarray, channel: int) -> np.ndarray:
     return values[:, channel] if values.ndim == 2 else np.atleast_1d(values)
 
 
-def _panel(axes: Axes, name: str, data: np.ndarray, simulated: Sequence[np.ndarray], *, ordered: bool) -> None:
+def _panel(
+    axes: Axes, name: str, data: np.ndarray, simulated: Sequence[np.ndarray], *, ordered: bool
+) -> None:
     """Bands over the index where there is an order, histograms elsewhere."""
     if ordered:
         _bands(axes, data, simulated)
@@ -213,8 +256,18 @@ def _bands(axes: Axes, data: np.ndarray, simulated: Sequence[np.ndarray]) -> Non
     index = np.arange(1, len(data) + 1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN slice")
-        for low, high, alpha, label in ((2.5, 97.5, 0.18, "95 % of simulations"), (25, 75, 0.4, "50 %")):
-            axes.fill_between(index, *np.nanpercentile(many, [low, high], axis=0), color=BLUE, alpha=alpha, lw=0, label=label)
+        for low, high, alpha, label in (
+            (2.5, 97.5, 0.18, "95 % of simulations"),
+            (25, 75, 0.4, "50 %"),
+        ):
+            axes.fill_between(
+                index,
+                *np.nanpercentile(many, [low, high], axis=0),
+                color=BLUE,
+                alpha=alpha,
+                lw=0,
+                label=label,
+            )
         axes.plot(index, np.nanmedian(many, axis=0), color=BLUE, lw=1.2)
     axes.plot(index, data, "o-", color=ORANGE, ms=4, lw=0.8, label="observed")
 
@@ -228,14 +281,37 @@ def _histograms(axes: Axes, data: np.ndarray, simulated: np.ndarray) -> None:
     span = (float(min(low, data.min())), float(max(high, data.max())) + 1e-9)
     distinct = np.unique(np.concatenate([data, simulated]))
     bins: Any = np.append(distinct - 0.25, distinct[-1] + 0.25) if len(distinct) <= 12 else 40
-    axes.hist(simulated, bins=bins, range=span, density=True, color=BLUE, alpha=0.35, label="simulated from the posterior")
+    axes.hist(
+        simulated,
+        bins=bins,
+        range=span,
+        density=True,
+        color=BLUE,
+        alpha=0.35,
+        label="simulated from the posterior",
+    )
     if len(data) == 1:
         axes.axvline(float(data[0]), color=ORANGE, lw=2, label="observed")
     else:
-        axes.hist(data, bins=bins, range=span, density=True, histtype="step", color=ORANGE, lw=1.5, label="observed")
+        axes.hist(
+            data,
+            bins=bins,
+            range=span,
+            density=True,
+            histtype="step",
+            color=ORANGE,
+            lw=1.5,
+            label="observed",
+        )
 
 
-def shown_picture(show: Callable[..., Any], observed: Mapping[str, Any], simulated: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+def shown_picture(
+    show: Callable[..., Any],
+    observed: Mapping[str, Any],
+    simulated: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+) -> Figure:
     """The simulator file's own `show(x, ax)`: the data first, then data sets simulated from the posterior.
 
     Args:
@@ -248,7 +324,11 @@ def shown_picture(show: Callable[..., Any], observed: Mapping[str, Any], simulat
     all_axes = figure.subplots(2, 3, sharex=True, sharey=True).ravel()
     for position, (axes, x) in enumerate(zip(all_axes, [observed, *simulated[:5]], strict=False)):
         show(x, axes)
-        axes.set_title("observed" if position == 0 else f"simulated {position}", color=ORANGE if position == 0 else "black", fontsize=10)
+        axes.set_title(
+            "observed" if position == 0 else f"simulated {position}",
+            color=ORANGE if position == 0 else "black",
+            fontsize=10,
+        )
     for axes in all_axes[1 + len(simulated) :]:
         axes.axis("off")
     figure.suptitle(title)
@@ -256,7 +336,10 @@ def shown_picture(show: Callable[..., Any], observed: Mapping[str, Any], simulat
 
 
 def forest_picture(
-    labels: Sequence[str], summaries: Mapping[str, Sequence[tuple[float, float, float, float, float]]], *, title: str
+    labels: Sequence[str],
+    summaries: Mapping[str, Sequence[tuple[float, float, float, float, float]]],
+    *,
+    title: str,
 ) -> Figure:
     """Many data sets side by side: one panel a parameter, one line a data set.
 
@@ -281,7 +364,9 @@ def forest_picture(
     return figure
 
 
-def _forest_panel(axes: Axes, heights: np.ndarray, rows: np.ndarray, colours: Sequence[str]) -> None:
+def _forest_panel(
+    axes: Axes, heights: np.ndarray, rows: np.ndarray, colours: Sequence[str]
+) -> None:
     """Intervals (N, 5) at their heights; dotted, the mean of the medians of each colour."""
     low, quarter, middle, three, high = rows.T
     axes.hlines(heights, low, high, color=colours, lw=1, alpha=0.6)
@@ -289,7 +374,12 @@ def _forest_panel(axes: Axes, heights: np.ndarray, rows: np.ndarray, colours: Se
     axes.scatter(middle, heights, s=20, color="white", edgecolors=colours, zorder=3)
     for colour in dict.fromkeys(colours):
         mine = [one == colour for one in colours]
-        axes.axvline(float(np.mean(middle[mine])), color=colour if len(set(colours)) > 1 else GREY, lw=0.9, ls=":")
+        axes.axvline(
+            float(np.mean(middle[mine])),
+            color=colour if len(set(colours)) > 1 else GREY,
+            lw=0.9,
+            ls=":",
+        )
     axes.grid(axis="y", color="#eeeeee", lw=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -300,4 +390,7 @@ def _condition_colours(labels: Sequence[str]) -> list[str]:
     last = [label.rpartition(", ")[2] if ", " in label else "" for label in labels]
     values = list(dict.fromkeys(last))
     palette = (BLUE, ORANGE, GREEN)
-    return [palette[values.index(one)] if 1 < len(values) <= len(palette) < len(labels) else BLUE for one in last]
+    return [
+        palette[values.index(one)] if 1 < len(values) <= len(palette) < len(labels) else BLUE
+        for one in last
+    ]

@@ -53,15 +53,28 @@ def netcdf(
     n = len(labels)
     groups: dict[str, dict[str, Named]] = {
         "posterior": {name: _sampled(name, values, n) for name, values in posterior.items()},
-        "posterior_predictive": {name: _sampled(name, _grouped(values, n), n) for name, values in _dense(predictive).items()},
-        "observed_data": {name: _data(name, values, n) for name, values in _dense(observed).items()},
-        "constant_data": {name: _data(name, values, n) for name, values in _dense(constants).items()},
+        "posterior_predictive": {
+            name: _sampled(name, _grouped(values, n), n)
+            for name, values in _dense(predictive).items()
+        },
+        "observed_data": {
+            name: _data(name, values, n) for name, values in _dense(observed).items()
+        },
+        "constant_data": {
+            name: _data(name, values, n) for name, values in _dense(constants).items()
+        },
         "prior": {name: _sampled(name, values[None], 1) for name, values in (prior or {}).items()},
     }
     about = {**_library(), **attributes}
-    found = {name: _dataset(group, labels, units or {}, about) for name, group in groups.items() if group or name in ALWAYS}
+    found = {
+        name: _dataset(group, labels, units or {}, about)
+        for name, group in groups.items()
+        if group or name in ALWAYS
+    }
     buffer = io.BytesIO()
-    xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **found}).to_netcdf(buffer, engine="h5netcdf")
+    xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **found}).to_netcdf(
+        buffer, engine="h5netcdf"
+    )
     return buffer.getvalue()
 
 
@@ -77,21 +90,42 @@ def _library() -> dict[str, str]:
     }
 
 
-def _dataset(group: Mapping[str, Named], labels: Sequence[str], units: Mapping[str, str], about: Mapping[str, str]) -> xarray.Dataset:
+def _dataset(
+    group: Mapping[str, Named],
+    labels: Sequence[str],
+    units: Mapping[str, str],
+    about: Mapping[str, str],
+) -> xarray.Dataset:
     import xarray as xr
 
-    sizes = {dimension: size for dims, values in group.values() for dimension, size in zip(dims, values.shape, strict=True)}
-    coordinates: dict[str, Any] = {name: np.arange(sizes[name]) for name in ("chain", "draw") if name in sizes}
+    sizes = {
+        dimension: size
+        for dims, values in group.values()
+        for dimension, size in zip(dims, values.shape, strict=True)
+    }
+    coordinates: dict[str, Any] = {
+        name: np.arange(sizes[name]) for name in ("chain", "draw") if name in sizes
+    }
     if len(labels) > 1 and "data_set" in sizes:
         coordinates["data_set"] = list(labels)
-    variables = {name: (*one, {"units": units[name]} if units.get(name) else {}) for name, one in group.items()}
+    variables = {
+        name: (*one, {"units": units[name]} if units.get(name) else {})
+        for name, one in group.items()
+    }
     return xr.Dataset(variables, coords=coordinates, attrs=about)
 
 
 def _dense(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Arrays by name: what is ragged is padded with NaN, and its lengths stand beside it."""
-    lengths = {f"{name}_length": values.lengths for name, values in columns.items() if isinstance(values, Ragged)}
-    padded = {name: _padded(values) if isinstance(values, Ragged) else np.asarray(values) for name, values in columns.items()}
+    lengths = {
+        f"{name}_length": values.lengths
+        for name, values in columns.items()
+        if isinstance(values, Ragged)
+    }
+    padded = {
+        name: _padded(values) if isinstance(values, Ragged) else np.asarray(values)
+        for name, values in columns.items()
+    }
     return {**lengths, **padded}
 
 

@@ -57,11 +57,15 @@ def overlay_csv(rows: Sequence[Distance]) -> str:
     writer.writerow(["method", "data_set", "draws", "c2st", "mmd2", *heading])
     for row in rows:
         numbers = [row.c2st, row.mmd2, *row.shift.values(), *row.ratio.values()]
-        writer.writerow([row.method, row.data_set, row.draws, *(f"{number:.6g}" for number in numbers)])
+        writer.writerow(
+            [row.method, row.data_set, row.draws, *(f"{number:.6g}" for number in numbers)]
+        )
     return buffer.getvalue()
 
 
-def overlay_picture(draws: Mapping[str, np.ndarray], labels: Sequence[str], *, title: str) -> Figure:
+def overlay_picture(
+    draws: Mapping[str, np.ndarray], labels: Sequence[str], *, title: str
+) -> Figure:
     """Pair plot of several methods' draws: steps on the diagonal, contours around 50 and 90 % of the draws below it.
 
     Args:
@@ -90,7 +94,12 @@ def overlay_picture(draws: Mapping[str, np.ndarray], labels: Sequence[str], *, t
     return figure
 
 
-def _panel(axes: Axes, draws: Mapping[str, np.ndarray], place: tuple[int, int], spans: Sequence[tuple[float, float]]) -> None:
+def _panel(
+    axes: Axes,
+    draws: Mapping[str, np.ndarray],
+    place: tuple[int, int],
+    spans: Sequence[tuple[float, float]],
+) -> None:
     column, row = place
     axes.set_xlim(spans[column])
     if column != row:
@@ -100,10 +109,24 @@ def _panel(axes: Axes, draws: Mapping[str, np.ndarray], place: tuple[int, int], 
         if column == row:
             _steps(axes, theta[:, column], spans[column], colour=colour, name=name, filled=i == 0)
         else:
-            _contours(axes, theta[:, [column, row]], (spans[column], spans[row]), colour=colour, filled=i == 0)
+            _contours(
+                axes,
+                theta[:, [column, row]],
+                (spans[column], spans[row]),
+                colour=colour,
+                filled=i == 0,
+            )
 
 
-def _steps(axes: Axes, values: np.ndarray, span: tuple[float, float], *, colour: str, name: str, filled: bool) -> None:
+def _steps(
+    axes: Axes,
+    values: np.ndarray,
+    span: tuple[float, float],
+    *,
+    colour: str,
+    name: str,
+    filled: bool,
+) -> None:
     counts, edges = np.histogram(values, bins=BINS, range=span)
     density = counts / len(values) / np.diff(edges)
     if filled:
@@ -112,7 +135,14 @@ def _steps(axes: Axes, values: np.ndarray, span: tuple[float, float], *, colour:
     axes.set_yticks([])
 
 
-def _contours(axes: Axes, pair: np.ndarray, spans: tuple[tuple[float, float], tuple[float, float]], *, colour: str, filled: bool) -> None:
+def _contours(
+    axes: Axes,
+    pair: np.ndarray,
+    spans: tuple[tuple[float, float], tuple[float, float]],
+    *,
+    colour: str,
+    filled: bool,
+) -> None:
     """Around the densest cells with 90 and 50 % of a pair of columns (S, 2); points where the draws are few or lie in few cells."""
     from scipy.ndimage import gaussian_filter
 

@@ -34,12 +34,28 @@ FEW_NAMES = 6
 
 def page(facts: Facts) -> str:
     """The whole page."""
-    sections = {"trust": trust(facts), "learned": learned(facts), "data": data(facts), "made": made(facts)}
-    parts = [tag("section", tag("h2", QUESTIONS[key]), content, id=key) for key, content in sections.items()]
+    sections = {
+        "trust": trust(facts),
+        "learned": learned(facts),
+        "data": data(facts),
+        "made": made(facts),
+    }
+    parts = [
+        tag("section", tag("h2", QUESTIONS[key]), content, id=key)
+        for key, content in sections.items()
+    ]
     contents = tag(
-        "nav", tag("ul", *(tag("li", tag("a", words, href=f"#{key}")) for key, words in QUESTIONS.items())), aria_label="Contents"
+        "nav",
+        tag(
+            "ul", *(tag("li", tag("a", words, href=f"#{key}")) for key, words in QUESTIONS.items())
+        ),
+        aria_label="Contents",
     )
-    body = tag("body", tag("main", _header(facts), _advice(facts), contents, *parts), tag("script", Html(_file("page.js"))))
+    body = tag(
+        "body",
+        tag("main", _header(facts), _advice(facts), contents, *parts),
+        tag("script", Html(_file("page.js"))),
+    )
     return "<!doctype html>\n" + tag("html", _head(facts), "\n", body, lang="en") + "\n"
 
 
@@ -73,16 +89,25 @@ def _header(facts: Facts) -> Html:
     """The verdict in a line, and of what."""
     numbers = facts.numbers or {}
     verdict = _numbers.known(numbers.get("verdict"))
-    summary = numbers.get("summary") or ("" if numbers else "No check has looked at this posterior.")
+    summary = numbers.get("summary") or (
+        "" if numbers else "No check has looked at this posterior."
+    )
     word = tag("strong", tag("span", SYMBOL[verdict], aria_hidden="true"), " ", _word(facts))
     trained = facts.provenance.get("train", {})
-    tested = f"{number(numbers['n'])} test pairs, {number(numbers['draws'])} draws each" if {"n", "draws"} <= set(numbers) else None
+    tested = (
+        f"{number(numbers['n'])} test pairs, {number(numbers['draws'])} draws each"
+        if {"n", "draws"} <= set(numbers)
+        else None
+    )
     said = [facts.name, tested, f"trained {when(trained)}" if trained else None]
     return tag(
         "header",
         tag("h1", word, " ", tag("span", prose(str(summary))), class_=f"verdict {verdict}"),
         tag("p", tag("b", said[0]), *(f" · {one}" for one in said[1:] if one), class_="run"),
-        *(tag("p", _numbers.mark("warn"), " ", prose(one), class_="notice") for one in facts.notices),
+        *(
+            tag("p", _numbers.mark("warn"), " ", prose(one), class_="notice")
+            for one in facts.notices
+        ),
     )
 
 
@@ -91,7 +116,12 @@ def _advice(facts: Facts) -> Html | None:
     if not found:
         return None
     ordered = sorted(found, key=lambda one: -_numbers.SEVERITY[_numbers.known(one.get("severity"))])
-    return tag("section", tag("h2", "What to do"), tag("ol", *map(_finding, ordered), class_="advice"), id="advice")
+    return tag(
+        "section",
+        tag("h2", "What to do"),
+        tag("ol", *map(_finding, ordered), class_="advice"),
+        id="advice",
+    )
 
 
 def _finding(one: Mapping[str, Any]) -> Html:
@@ -101,7 +131,14 @@ def _finding(one: Mapping[str, Any]) -> Html:
         "li",
         tag("h3", _numbers.mark(severity), " ", prose(str(one.get("finding", "")))),
         _names(one.get("where") or []),
-        tag("dl", *(join([tag("dt", name), *(tag("dd", prose(str(said))) for said in told)]) for name, told in entries if told)),
+        tag(
+            "dl",
+            *(
+                join([tag("dt", name), *(tag("dd", prose(str(said))) for said in told)])
+                for name, told in entries
+                if told
+            ),
+        ),
     )
 
 
@@ -109,4 +146,10 @@ def _names(where: Sequence[str]) -> Html | None:
     if not where:
         return None
     more = f" and {len(where) - FEW_NAMES} more" if len(where) > FEW_NAMES else ""
-    return tag("p", ", ".join(map(str, where[:FEW_NAMES])), more, class_="where", title=", ".join(map(str, where)) if more else None)
+    return tag(
+        "p",
+        ", ".join(map(str, where[:FEW_NAMES])),
+        more,
+        class_="where",
+        title=", ".join(map(str, where)) if more else None,
+    )

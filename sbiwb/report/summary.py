@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-LEVELS = {"q2.5": 2.5, "q5": 5.0, "q25": 25.0, "median": 50.0, "q75": 75.0, "q95": 95.0, "q97.5": 97.5}
+LEVELS = {
+    "q2.5": 2.5,
+    "q5": 5.0,
+    "q25": 25.0,
+    "median": 50.0,
+    "q75": 75.0,
+    "q95": 95.0,
+    "q97.5": 97.5,
+}
 MOST_LEVELS = 20  # of a discrete parameter whose levels get a column each
 HDI = 0.94  # ArviZ's own choice: columns hdi_3% and hdi_97%
 
@@ -91,17 +99,24 @@ def summarise(
     few = {name: values for name, values in (levels or {}).items() if len(values) <= MOST_LEVELS}
     every = sorted({value for values in few.values() for value in values})
     return [
-        replace(_row(label, name, values, (prior or {}).get(name)), masses=_masses(values, every, few.get(name, ())))
+        replace(
+            _row(label, name, values, (prior or {}).get(name)),
+            masses=_masses(values, every, few.get(name, ())),
+        )
         for name, values in draws.items()
     ]
 
 
-def _masses(draws: np.ndarray, values: Sequence[float], own: Sequence[float]) -> dict[float, float | None]:
+def _masses(
+    draws: np.ndarray, values: Sequence[float], own: Sequence[float]
+) -> dict[float, float | None]:
     """The share of the draws at each value, None at values that are not its own."""
     return {value: float((draws == value).mean()) if value in own else None for value in values}
 
 
-def moments(names: Sequence[str], prior_draws: np.ndarray, variance: np.ndarray) -> dict[str, Moments]:
+def moments(
+    names: Sequence[str], prior_draws: np.ndarray, variance: np.ndarray
+) -> dict[str, Moments]:
     """Mean and sd under the prior of those columns of theta whose variance is known.
 
     Args:
@@ -110,7 +125,11 @@ def moments(names: Sequence[str], prior_draws: np.ndarray, variance: np.ndarray)
         variance: The prior's own variance, (D,); NaN or infinite where there is none.
     """
     means, sds = prior_draws.mean(axis=0), np.sqrt(variance)
-    return {name: Moments(float(mean), float(sd)) for name, mean, sd in zip(names, means, sds, strict=True) if 0 < sd < math.inf}
+    return {
+        name: Moments(float(mean), float(sd))
+        for name, mean, sd in zip(names, means, sds, strict=True)
+        if 0 < sd < math.inf
+    }
 
 
 def hdi(values: np.ndarray, probability: float = HDI) -> tuple[float, float]:
@@ -127,7 +146,9 @@ def hdi(values: np.ndarray, probability: float = HDI) -> tuple[float, float]:
 
 
 def _row(label: str, name: str, values: np.ndarray, prior: Moments | None) -> Row:
-    quantiles = dict(zip(LEVELS, np.percentile(values, list(LEVELS.values())).tolist(), strict=True))
+    quantiles = dict(
+        zip(LEVELS, np.percentile(values, list(LEVELS.values())).tolist(), strict=True)
+    )
     sd = float(values.std(ddof=1))
     return Row(
         data_set=label,

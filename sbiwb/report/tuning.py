@@ -18,7 +18,11 @@ LONGEST_LABEL = 18
 
 
 def tuning_picture(
-    losses: Sequence[float], *, pruned: Sequence[bool], settings: Mapping[str, Sequence[float | str]], log: Collection[str] = ()
+    losses: Sequence[float],
+    *,
+    pruned: Sequence[bool],
+    settings: Mapping[str, Sequence[float | str]],
+    log: Collection[str] = (),
 ) -> Figure:
     """One panel of the search, and one a setting.
 
@@ -42,9 +46,14 @@ def tuning_picture(
         axes.set_xlabel(key)
         if key in log:
             axes.set_xscale("log")
-            axes.tick_params(axis="x", which="minor", labelsize=6)  # within one decade they carry labels, which would overlap
+            axes.tick_params(
+                axis="x", which="minor", labelsize=6
+            )  # within one decade they carry labels, which would overlap
     for axes in all_axes[:panels]:
-        axes.set(ylabel="validation loss (nats)", ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low)))
+        axes.set(
+            ylabel="validation loss (nats)",
+            ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low)),
+        )
         axes.axhline(high, color=GREY, lw=0.6, ls=":")
     for axes in all_axes[panels:]:
         axes.axis("off")
@@ -65,12 +74,21 @@ def _history(axes: Axes, loss: np.ndarray, early: np.ndarray) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _points(axes, number, loss, early)
     if not early.all():
-        axes.step(number, np.minimum.accumulate(np.where(early, np.inf, loss)), where="post", color=ORANGE, lw=1.2, label="best so far")
+        axes.step(
+            number,
+            np.minimum.accumulate(np.where(early, np.inf, loss)),
+            where="post",
+            color=ORANGE,
+            lw=1.2,
+            label="best so far",
+        )
     axes.set(xlabel="trial", title="Search (on the dotted line: higher)")
     axes.legend(frameon=False)
 
 
-def _against(axes: Axes, values: Sequence[float | str], loss: np.ndarray, early: np.ndarray) -> None:
+def _against(
+    axes: Axes, values: Sequence[float | str], loss: np.ndarray, early: np.ndarray
+) -> None:
     if any(isinstance(value, str) for value in values):
         names = sorted({str(value) for value in values})
         _points(axes, np.array([names.index(str(value)) for value in values], float), loss, early)

@@ -37,7 +37,9 @@ def log_variances_picture(found: Mapping[str, np.ndarray], initial: float) -> Fi
     return figure
 
 
-def shares_picture(labels: Sequence[str], shares: Mapping[str, np.ndarray], usual: Mapping[str, np.ndarray]) -> Figure:
+def shares_picture(
+    labels: Sequence[str], shares: Mapping[str, np.ndarray], usual: Mapping[str, np.ndarray]
+) -> Figure:
     """Epistemic share of each observed data set's posterior, beside those of the test pairs where they are known.
 
     Args:
@@ -53,13 +55,29 @@ def shares_picture(labels: Sequence[str], shares: Mapping[str, np.ndarray], usua
             low, middle, high = 100 * np.asarray(usual[name])
             axes.hlines(row, low, high, color=GREY, lw=6, alpha=0.35)
             axes.plot([middle], [row], "|", color=GREY, ms=12)
-        axes.scatter(100 * np.maximum(values, 0), np.full(len(values), row), s=26, color=BLUE, zorder=3, lw=0)
+        axes.scatter(
+            100 * np.maximum(values, 0), np.full(len(values), row), s=26, color=BLUE, zorder=3, lw=0
+        )
         if len(labels) <= min(3, LABELLED):
             for label, value in zip(labels, values, strict=True):
-                axes.annotate(label, (100 * max(value, 0), row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+                axes.annotate(
+                    label,
+                    (100 * max(value, 0), row),
+                    (0, 6),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7,
+                )
     axes.set_yticks(rows, list(shares))
-    axes.set(ylim=(-0.7, len(shares) - 0.3), xlabel="% of the posterior's variance that comes from uncertain weights")
+    axes.set(
+        ylim=(-0.7, len(shares) - 0.3),
+        xlabel="% of the posterior's variance that comes from uncertain weights",
+    )
     axes.set_xlim(left=0)
-    axes.set_title("Epistemic share: dots the data, " + ("grey 5 to 95 % of the test pairs" if usual else "not diagnosed yet"), fontsize=10)
+    axes.set_title(
+        "Epistemic share: dots the data, "
+        + ("grey 5 to 95 % of the test pairs" if usual else "not diagnosed yet"),
+        fontsize=10,
+    )
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -135,7 +135,9 @@ class Problem:
     layout: Layout | None = None
     missing: Collection[str] = ()
 
-    def draw(self, rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def draw(
+        self, rng: np.random.Generator, n: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Parameters and context of n new pairs."""
         theta = self.prior.sample(rng, n)
         context = {name: _columns(one, one.sample(rng, n)) for name, one in self.context.items()}
@@ -148,7 +150,9 @@ def _columns(distribution: Distribution, values: np.ndarray) -> np.ndarray:
     return values[:, 0] if distribution.event == () else values
 
 
-def simulate_block(problem: Problem, stream: str, block: int, rows: int, tally: Tally) -> tuple[Pairs, list[Failure]]:
+def simulate_block(
+    problem: Problem, stream: str, block: int, rows: int, tally: Tally
+) -> tuple[Pairs, list[Failure]]:
     """One block of valid pairs and the failures that were replaced on the way.
 
     Args:
@@ -184,16 +188,25 @@ def _example(failed: list[Failure]) -> str:
         return ""
     first = failed[0]
     theta = ", ".join(
-        f"{name}={np.array2string(np.asarray(value), precision=4)}" for name, value in {**first.theta, **first.context}.items()
+        f"{name}={np.array2string(np.asarray(value), precision=4)}"
+        for name, value in {**first.theta, **first.context}.items()
     )
     return f"{first.message} (at {theta})"
 
 
-def _attempt(problem: Problem, stream: str, position: tuple[int, int], rows: np.ndarray) -> tuple[Pairs | None, list[Failure]]:
+def _attempt(
+    problem: Problem, stream: str, position: tuple[int, int], rows: np.ndarray
+) -> tuple[Pairs | None, list[Failure]]:
     """New pairs for `rows` from one stream: the valid ones, and the failures."""
     rng = generator(problem.seed, stream, *position)
     theta, context = problem.draw(rng, len(rows))
-    x, found = _simulate(problem, theta, context, rng, lambda row: generator(problem.seed, stream, *position, int(row)))
+    x, found = _simulate(
+        problem,
+        theta,
+        context,
+        rng,
+        lambda row: generator(problem.seed, stream, *position, int(row)),
+    )
     reasons = found.reasons
     failures = [
         Failure(
@@ -211,7 +224,9 @@ def _attempt(problem: Problem, stream: str, position: tuple[int, int], rows: np.
         return None, failures
     if problem.layout is not None:
         x = {name: problem.layout[name].cast(variable) for name, variable in x.items()}
-    return Pairs({n: c[kept] for n, c in theta.items()}, {n: c[kept] for n, c in context.items()}, x), failures
+    return Pairs(
+        {n: c[kept] for n, c in theta.items()}, {n: c[kept] for n, c in context.items()}, x
+    ), failures
 
 
 Reasons = dict[int, tuple[str, str]]  # row: (kind, message)
@@ -225,7 +240,9 @@ class _Failed:
     seconds: Mapping[int, float]
 
 
-def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator) -> tuple[dict[str, Variable], Reasons]:
+def simulate_at(
+    problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator
+) -> tuple[dict[str, Variable], Reasons]:
     """Observables at given parameters, for predictions; rows that fail are left out, and why they failed is told by row.
 
     Args:
@@ -239,28 +256,42 @@ def simulate_at(problem: Problem, theta: Columns, context: Columns, rng: np.rand
 
 
 def _simulate(
-    problem: Problem, theta: Columns, context: Columns, rng: np.random.Generator, own_rng: Callable[[int], np.random.Generator]
+    problem: Problem,
+    theta: Columns,
+    context: Columns,
+    rng: np.random.Generator,
+    own_rng: Callable[[int], np.random.Generator],
 ) -> tuple[dict[str, Variable], _Failed]:
     """Observables of the valid rows, and why the others failed; a batch that raises is done again row by row."""
     if problem.simulator.batched:
         start = time.perf_counter()
         try:
             x = problem.simulator(theta, context, rng)
-        except SbiwbError:  # a result of the wrong form, or a signal that came meanwhile: no row is to blame
+        except (
+            SbiwbError
+        ):  # a result of the wrong form, or a signal that came meanwhile: no row is to blame
             raise
-        except (Exception, SystemExit):  # the user's code may raise anything: the guilty rows are found below
+        except (
+            Exception,
+            SystemExit,
+        ):  # the user's code may raise anything: the guilty rows are found below
             pass
         else:
             reasons = _invalid(problem, x)
             n = len(_first(theta))
             share = dict.fromkeys(reasons, (time.perf_counter() - start) / max(1, n))
             kept = np.array([row for row in range(n) if row not in reasons], dtype=int)
-            return {name: take(variable, kept) if reasons else variable for name, variable in x.items()}, _Failed(reasons, share)
+            return {
+                name: take(variable, kept) if reasons else variable for name, variable in x.items()
+            }, _Failed(reasons, share)
     return _one_by_one(problem, theta, context, own_rng)
 
 
 def _one_by_one(
-    problem: Problem, theta: Columns, context: Columns, own_rng: Callable[[int], np.random.Generator]
+    problem: Problem,
+    theta: Columns,
+    context: Columns,
+    own_rng: Callable[[int], np.random.Generator],
 ) -> tuple[dict[str, Variable], _Failed]:
     """The same, each row from its own stream."""
     results: list[dict[str, np.ndarray]] = []
@@ -301,7 +332,11 @@ def _invalid(problem: Problem, x: dict[str, Variable]) -> Reasons:
 
 def _all_fine(variable: Variable, one: Observable) -> bool:
     values = variable.values if isinstance(variable, Ragged) else variable
-    if isinstance(variable, Ragged) != one.ragged or not one.holds(values) or not one.is_valued(values):
+    if (
+        isinstance(variable, Ragged) != one.ragged
+        or not one.holds(values)
+        or not one.is_valued(values)
+    ):
         return False
     if isinstance(variable, Ragged):
         return values.shape[1:] == one.shape[1:] and bool(variable.lengths.all())
@@ -309,7 +344,9 @@ def _all_fine(variable: Variable, one: Observable) -> bool:
 
 
 def _row_problem(problem: Problem, result: dict[str, np.ndarray]) -> tuple[str, str] | None:
-    layout = problem.layout or layout_of({name: value[None] for name, value in result.items()}, problem.missing)
+    layout = problem.layout or layout_of(
+        {name: value[None] for name, value in result.items()}, problem.missing
+    )
     if set(result) != set(layout):
         return "shape", f"returned {', '.join(result)}; expected {', '.join(layout)}"
     for name, value in result.items():

@@ -35,7 +35,12 @@ def encode(kind: str, values: Values, *, batched: bool) -> bytes:
         ValueError: A value that a table cannot hold.
     """
     if kind == "csv":
-        return _to_csv({name: value if batched and isinstance(value, np.ndarray) else np.array([value]) for name, value in values.items()})
+        return _to_csv(
+            {
+                name: value if batched and isinstance(value, np.ndarray) else np.array([value])
+                for name, value in values.items()
+            }
+        )
     return {"json": _to_json, "npz": _to_npz, "hdf5": _to_hdf5}[kind](values)
 
 
@@ -48,7 +53,9 @@ def decode(kind: str, data: bytes) -> dict[str, Any]:
     if not data.strip():
         raise BadOutput("is empty")
     try:
-        found = {"csv": _from_csv, "json": _from_json, "npz": _from_npz, "hdf5": _from_hdf5}[kind](data)
+        found = {"csv": _from_csv, "json": _from_json, "npz": _from_npz, "hdf5": _from_hdf5}[kind](
+            data
+        )
     except BadOutput:
         raise
     except Exception as error:  # each format has errors of its own
@@ -86,13 +93,24 @@ def _to_csv(values: Mapping[str, np.ndarray]) -> bytes:
     columns: dict[str, np.ndarray] = {}
     for name, array in values.items():
         if array.ndim > 2:
-            raise ValueError(f"'{name}' has rows of shape {array.shape[1:]}, which a CSV cannot hold")
-        columns |= {name: array} if array.ndim == 1 else {f"{name}[{k}]": array[:, k] for k in range(array.shape[1])}
+            raise ValueError(
+                f"'{name}' has rows of shape {array.shape[1:]}, which a CSV cannot hold"
+            )
+        columns |= (
+            {name: array}
+            if array.ndim == 1
+            else {f"{name}[{k}]": array[:, k] for k in range(array.shape[1])}
+        )
     rows = max(len(column) for column in columns.values())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*(map(_plain, np.broadcast_to(column, rows)) for column in columns.values()), strict=True))
+    writer.writerows(
+        zip(
+            *(map(_plain, np.broadcast_to(column, rows)) for column in columns.values()),
+            strict=True,
+        )
+    )
     return text.getvalue().encode()
 
 
@@ -101,25 +119,38 @@ def _from_csv(data: bytes) -> dict[str, Any]:
     names = [name.strip() for name in lines[0]]
     uneven = next((number for number, line in enumerate(lines, 1) if len(line) != len(names)), None)
     if uneven is not None:
-        raise BadOutput(f"has {len(lines[uneven - 1])} fields in line {uneven}, {len(names)} in the first")
+        raise BadOutput(
+            f"has {len(lines[uneven - 1])} fields in line {uneven}, {len(names)} in the first"
+        )
     if len(lines) == 1:
         raise BadOutput("has a header and no line of numbers")
-    columns = dict(zip(names, np.array([list(map(float, line)) for line in lines[1:]]).T, strict=True))
+    columns = dict(
+        zip(names, np.array([list(map(float, line)) for line in lines[1:]]).T, strict=True)
+    )
     found: dict[str, Any] = {}
     for name, column in columns.items():
         part = _INDEXED.match(name)
         found.setdefault(part[1] if part else name, []).append(column)
-    return {name: np.stack(parts, axis=-1) if f"{name}[0]" in columns else parts[0] for name, parts in found.items()}
+    return {
+        name: np.stack(parts, axis=-1) if f"{name}[0]" in columns else parts[0]
+        for name, parts in found.items()
+    }
 
 
 def _from_json(data: bytes) -> dict[str, Any]:
     value = json.loads(data)
-    return {name: _numbers(one) for name, one in (value if isinstance(value, dict) else {"x": value}).items()}
+    return {
+        name: _numbers(one)
+        for name, one in (value if isinstance(value, dict) else {"x": value}).items()
+    }
 
 
 def _numbers(value: Any) -> Any:
     """null is NaN; lists of different length become a list of arrays."""
-    if isinstance(value, list) and len({len(item) if isinstance(item, list) else -1 for item in value}) > 1:
+    if (
+        isinstance(value, list)
+        and len({len(item) if isinstance(item, list) else -1 for item in value}) > 1
+    ):
         return [np.array(item, float) for item in value]
     return np.array(value, float)
 

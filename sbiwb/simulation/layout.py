@@ -23,7 +23,9 @@ class Observable:
     @classmethod
     def of(cls, variable: Variable, *, missing: bool = False) -> Observable:
         if isinstance(variable, Ragged):
-            return cls(_dtype(variable.values, missing), (0, *variable.values.shape[1:]), True, missing)
+            return cls(
+                _dtype(variable.values, missing), (0, *variable.values.shape[1:]), True, missing
+            )
         return cls(_dtype(variable, missing), variable.shape[1:], False, missing)
 
     def problem(self, row: np.ndarray) -> str | None:
@@ -36,7 +38,11 @@ class Observable:
             return "has no members"
         if not self.is_valued(row):
             return "is infinite" if self.missing else "is not finite"
-        return None if self.holds(row) else f"has type {row.dtype}, not {self.dtype} as in the first simulations"
+        return (
+            None
+            if self.holds(row)
+            else f"has type {row.dtype}, not {self.dtype} as in the first simulations"
+        )
 
     def is_valued(self, values: np.ndarray) -> bool:
         """Whether all are finite, or missing where they may be."""
@@ -44,7 +50,9 @@ class Observable:
 
     def holds(self, values: np.ndarray) -> bool:
         """Whether these values stay what they are in this dtype: no fraction is cut off without a word."""
-        return np.can_cast(values.dtype, self.dtype, "same_kind") or bool((values == np.trunc(values)).all() and self.dtype != "bool")
+        return np.can_cast(values.dtype, self.dtype, "same_kind") or bool(
+            (values == np.trunc(values)).all() and self.dtype != "bool"
+        )
 
     def cast(self, variable: Variable) -> Variable:
         """The variable in this dtype, ragged if this is."""
@@ -71,7 +79,10 @@ def layout_of(x: Columns, missing: Collection[str] = ()) -> Layout:
 
 
 def to_json(layout: Layout) -> dict[str, Any]:
-    return {name: {"dtype": one.dtype, "shape": list(one.shape), "ragged": one.ragged, **_flag(one)} for name, one in layout.items()}
+    return {
+        name: {"dtype": one.dtype, "shape": list(one.shape), "ragged": one.ragged, **_flag(one)}
+        for name, one in layout.items()
+    }
 
 
 def _flag(one: Observable) -> dict[str, bool]:
@@ -79,4 +90,9 @@ def _flag(one: Observable) -> dict[str, bool]:
 
 
 def from_json(value: dict[str, Any]) -> Layout:
-    return {name: Observable(one["dtype"], tuple(one["shape"]), one["ragged"], one.get("missing", False)) for name, one in value.items()}
+    return {
+        name: Observable(
+            one["dtype"], tuple(one["shape"]), one["ragged"], one.get("missing", False)
+        )
+        for name, one in value.items()
+    }

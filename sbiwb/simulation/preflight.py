@@ -12,7 +12,10 @@ from sbiwb.records import Pairs, Ragged, Variable
 from sbiwb.simulation.blocks import Problem, Tally, simulate_block
 from sbiwb.simulation.layout import Layout, layout_of
 
-ROWS = {True: 16, False: 4}  # batched or not; fixed, because the layout must not depend on the clock
+ROWS = {
+    True: 16,
+    False: 4,
+}  # batched or not; fixed, because the layout must not depend on the clock
 QUICK_S = 0.2
 
 
@@ -47,8 +50,12 @@ def preflight(problem: Problem, block_size: int) -> Preflight:
     layout = layout_of(pairs.x, problem.missing)
     _check_missing(problem, layout)
     start = time.perf_counter()
-    again, _ = simulate_block(replace(problem, layout=layout), "preflight", 0, rows, Tally(max_rate=1.0))
-    seconds = (time.perf_counter() - start) / rows  # of the second time: the first one may import and compile
+    again, _ = simulate_block(
+        replace(problem, layout=layout), "preflight", 0, rows, Tally(max_rate=1.0)
+    )
+    seconds = (
+        time.perf_counter() - start
+    ) / rows  # of the second time: the first one may import and compile
     _compare(problem, pairs, again)
     if seconds * rows < QUICK_S:
         seconds = _time_block(replace(problem, layout=layout), block_size)
@@ -74,7 +81,9 @@ def _time_block(problem: Problem, block_size: int) -> float:
 def _compare(problem: Problem, first: Pairs, second: Pairs) -> None:
     for name in first.x:
         one, other = (_values(pairs.x[name]) for pairs in (first, second))
-        if not np.array_equal(one, other, equal_nan=one.dtype.kind == "f" and other.dtype.kind == "f"):
+        if not np.array_equal(
+            one, other, equal_nan=one.dtype.kind == "f" and other.dtype.kind == "f"
+        ):
             raise SimulatorError(
                 f"gave two different '{name}' for the same parameters and seed: it uses a random generator of its own",
                 where=problem.simulator.source.line(),
@@ -87,4 +96,8 @@ def _values(variable: Variable) -> np.ndarray:
 
 
 def _bytes(pairs: Pairs) -> int:
-    return sum(_values(column).nbytes for part in (pairs.theta, pairs.context, pairs.x) for column in part.values())
+    return sum(
+        _values(column).nbytes
+        for part in (pairs.theta, pairs.context, pairs.x)
+        for column in part.values()
+    )

@@ -24,8 +24,8 @@ from typing import IO, Any
 import numpy as np
 
 from sbiwb.errors import SimulatorError
+from sbiwb.simulation.command import Command
 from sbiwb.simulation.formats import BadOutput, decode, encode
-from sbiwb.simulation.options import Command
 from sbiwb.simulation.simulator import RowFailed, SimulatorTimeout, cause_of
 
 WHERE = "problem.simulator.command"
@@ -89,20 +89,26 @@ class Program:
     def line(self) -> str:
         return str(self.path)
 
-    def injected(self, parameters: list[str], context: list[str], constants: list[str]) -> list[str]:
+    def injected(
+        self, parameters: list[str], context: list[str], constants: list[str]
+    ) -> list[str]:
         """`rng`, after comparing the places in the command with the YAML's names.
 
         Raises:
             SimulatorError: A place that nothing fills.
         """
         known = [*_OWN, *parameters, *context, *constants]
-        unknown = [name for word in self.words for name in _PLACE.findall(word) if name not in known]
+        unknown = [
+            name for word in self.words for name in _PLACE.findall(word) if name not in known
+        ]
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, 1)
             raise SimulatorError(
                 f"nothing is called {{{unknown[0]}}}",
                 where=WHERE,
-                todo=f"Did you mean {{{near[0]}}}?" if near else f"These can be filled in: {', '.join(known)}.",
+                todo=f"Did you mean {{{near[0]}}}?"
+                if near
+                else f"These can be filled in: {', '.join(known)}.",
             )
         return ["rng"]
 
@@ -121,14 +127,20 @@ class Program:
         try:
             return decode(self.output, _read(out) if self._names("out") else printed)
         except BadOutput as error:
-            raise RowFailed("bad output", f"{self.path.name}: its output {error}{_last(told, scratch)}") from error
+            raise RowFailed(
+                "bad output", f"{self.path.name}: its output {error}{_last(told, scratch)}"
+            ) from error
 
     def _run(self, words: Sequence[str], given: bytes, scratch: Path) -> tuple[int, bytes, bytes]:
         """(exit code, standard output, standard error); whatever happens, none of its processes stays.
 
         Files and no pipes: what it leaves behind may hold a pipe open for ever.
         """
-        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as told:
+        with (
+            tempfile.TemporaryFile() as stdin,
+            tempfile.TemporaryFile() as printed,
+            tempfile.TemporaryFile() as told,
+        ):
             stdin.write(given)
             stdin.seek(0)
             with _started(words, scratch, (stdin, printed, told)) as process:
@@ -142,13 +154,17 @@ class Program:
         try:
             return encode(self.input, values, batched=self.batched)
         except ValueError as error:
-            raise SimulatorError(str(error), where="problem.simulator.input", todo="Choose json, npz or hdf5.") from error
+            raise SimulatorError(
+                str(error), where="problem.simulator.input", todo="Choose json, npz or hdf5."
+            ) from error
 
     def _names(self, place: str) -> bool:
         return any(f"{{{place}}}" in word for word in self.words)
 
 
-def load_program(options: Command, folder: Path, *, batched: bool, timeout_s: float | None = None) -> Program:
+def load_program(
+    options: Command, folder: Path, *, batched: bool, timeout_s: float | None = None
+) -> Program:
     """Finds a program and the files its command names.
 
     Args:
@@ -168,17 +184,35 @@ def load_program(options: Command, folder: Path, *, batched: bool, timeout_s: fl
     for word, file in zip(options.command, (path, *files), strict=True):
         text = f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" if file else word
         identity.update(b"\0" + text.encode())
-    return Program(path, words, options.input, options.output, options.keep, batched, timeout_s, identity.hexdigest())
+    return Program(
+        path,
+        words,
+        options.input,
+        options.output,
+        options.keep,
+        batched,
+        timeout_s,
+        identity.hexdigest(),
+    )
 
 
 def relocated(options: Command, base: Path, folder: Path) -> Command:
     """The same command with paths relative to `folder` that were relative to `base`; links stay, for they may mean another environment."""
 
     def moved(word: str) -> str:
-        return word if os.path.isabs(word) else os.path.join(os.curdir, os.path.relpath(os.path.abspath(base / word), folder.resolve()))
+        return (
+            word
+            if os.path.isabs(word)
+            else os.path.join(
+                os.curdir, os.path.relpath(os.path.abspath(base / word), folder.resolve())
+            )
+        )
 
     first, *others = options.command
-    words = [moved(first) if os.sep in first else first, *(moved(word) if _file(word, base) else word for word in others)]
+    words = [
+        moved(first) if os.sep in first else first,
+        *(moved(word) if _file(word, base) else word for word in others),
+    ]
     return options.model_copy(update={"command": words})
 
 
@@ -187,17 +221,25 @@ def _program(name: str, folder: Path) -> Path:
         found = shutil.which(name)
         if found is None:
             raise SimulatorError(
-                f"no program '{name}' on PATH", where=WHERE, todo=f"Install it, or write ./{name} for one beside the config."
+                f"no program '{name}' on PATH",
+                where=WHERE,
+                todo=f"Install it, or write ./{name} for one beside the config.",
             )
         return Path(found)
     path = (folder / name).absolute()
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [one.name for one in path.parent.glob("*")], 1)
         hint = f"; did you mean {near[0]}?" if near else "."
-        raise SimulatorError("no such program", where=path, todo=f"Compile or install it first, or mend {WHERE}{hint}")
+        raise SimulatorError(
+            "no such program",
+            where=path,
+            todo=f"Compile or install it first, or mend {WHERE}{hint}",
+        )
     if not os.access(path, os.X_OK):
         raise SimulatorError(
-            "may not be executed", where=path, todo=f"Run `chmod +x {path}`, or name its interpreter first: [python, ...]."
+            "may not be executed",
+            where=path,
+            todo=f"Run `chmod +x {path}`, or name its interpreter first: [python, ...].",
         )
     return path
 
@@ -211,7 +253,11 @@ def _file(word: str, folder: Path) -> Path | None:
 def _text(places: Mapping[str, Any], place: re.Match[str]) -> str:
     value = places[place[1]]
     if np.ndim(value):
-        raise SimulatorError(f"{{{place[1]}}} is an array, not one number", where=WHERE, todo="Pass {theta}, the file with all of them.")
+        raise SimulatorError(
+            f"{{{place[1]}}} is an array, not one number",
+            where=WHERE,
+            todo="Pass {theta}, the file with all of them.",
+        )
     return str(value)
 
 
@@ -223,7 +269,9 @@ def _read(out: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def _started(words: Sequence[str], scratch: Path, files: Sequence[IO[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
+def _started(
+    words: Sequence[str], scratch: Path, files: Sequence[IO[bytes]]
+) -> Iterator[subprocess.Popen[bytes]]:
     try:
         process = subprocess.Popen(
             words,
@@ -235,7 +283,11 @@ def _started(words: Sequence[str], scratch: Path, files: Sequence[IO[bytes]]) ->
             preexec_fn=_end_with_parent,
         )
     except OSError as error:
-        raise SimulatorError(f"cannot be started: {error.strerror}", where=words[0], todo="Is it compiled for this machine?") from error
+        raise SimulatorError(
+            f"cannot be started: {error.strerror}",
+            where=words[0],
+            todo="Is it compiled for this machine?",
+        ) from error
     try:
         yield process
     finally:

@@ -24,12 +24,27 @@ import numpy as np
 
 from sbiwb.errors import SbiwbError, SimulatorError
 from sbiwb.records import Columns, Variable, take
-from sbiwb.simulation.simulator import RowFailed, Simulator, SimulatorTimeout, cause_of, patience_s, reason
+from sbiwb.simulation.simulator import (
+    RowFailed,
+    Simulator,
+    SimulatorTimeout,
+    cause_of,
+    patience_s,
+    reason,
+)
 from sbiwb.simulation.source import Origin
 
 LOOK_S = 0.05  # between two looks whether a silent process still lives
 KEPT_BYTES = 20_000
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")}
+ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    )
+}
 _FRAME = re.compile(r'File "(.+)", line (\d+)')  # of the traceback that `faulthandler` leaves
 
 
@@ -54,7 +69,9 @@ class Isolated:
     def batched(self) -> bool:
         return self.simulator.batched
 
-    def __call__(self, theta: Columns, context: Columns, rng: np.random.Generator) -> dict[str, Variable]:
+    def __call__(
+        self, theta: Columns, context: Columns, rng: np.random.Generator
+    ) -> dict[str, Variable]:
         """Simulates every row in one call.
 
         Raises:
@@ -63,10 +80,14 @@ class Isolated:
         """
         return self._ask("__call__", theta, context, rng)
 
-    def one(self, theta: Columns, context: Columns, row: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def one(
+        self, theta: Columns, context: Columns, row: int, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
         """Simulates one row, as arrays without a leading axis."""
         rows = np.array([row])
-        alone = ({name: take(column, rows) for name, column in part.items()} for part in (theta, context))
+        alone = (
+            {name: take(column, rows) for name, column in part.items()} for part in (theta, context)
+        )
         return self._ask("one", *alone, 0, rng)
 
     def close(self) -> None:
@@ -95,16 +116,28 @@ class _Cell:
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by `_end`
-        fcntl.fcntl(self._printed, fcntl.F_SETFL, os.O_APPEND)  # so that it can be emptied while the other side writes
+        fcntl.fcntl(
+            self._printed, fcntl.F_SETFL, os.O_APPEND
+        )  # so that it can be emptied while the other side writes
         self._line, theirs = Pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-uc", "from sbiwb.simulation.sandbox import serve; serve()", str(theirs.fileno()), str(os.getpid())],
+            [
+                sys.executable,
+                "-uc",
+                "from sbiwb.simulation.sandbox import serve; serve()",
+                str(theirs.fileno()),
+                str(os.getpid()),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._printed,
             stderr=self._printed,
             start_new_session=True,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                **os.environ,
+                **ONE_THREAD,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
         )
         theirs.close()
         self._finish = weakref.finalize(self, _end, self._process, self._line, self._printed)
@@ -162,11 +195,15 @@ class _Cell:
             return RowFailed("hung up", "closed its connection without an answer")
         cause = cause_of(code)
         hint = ", as the kernel does where memory runs out" if code == -signal.SIGKILL else ""
-        return RowFailed(cause, f"its process ended: {cause}{hint} ({self._blame()}){self._last_line()}")
+        return RowFailed(
+            cause, f"its process ended: {cause}{hint} ({self._blame()}){self._last_line()}"
+        )
 
     def _told(self) -> str:
         size = os.fstat(self._printed.fileno()).st_size
-        return os.pread(self._printed.fileno(), KEPT_BYTES, max(0, size - KEPT_BYTES)).decode(errors="replace")
+        return os.pread(self._printed.fileno(), KEPT_BYTES, max(0, size - KEPT_BYTES)).decode(
+            errors="replace"
+        )
 
     def _blame(self) -> str:
         """`file:line` of the innermost frame in the simulator file, where the dying process could still tell."""
@@ -213,7 +250,9 @@ def serve() -> None:
         line.send((None, error))
 
 
-def _answer(simulator: Simulator, method: str, arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+def _answer(
+    simulator: Simulator, method: str, arguments: tuple[Any, ...]
+) -> tuple[Any, Exception | None]:
     try:
         return getattr(simulator, method)(*arguments), None
     except SbiwbError as error:

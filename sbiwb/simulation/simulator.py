@@ -56,8 +56,12 @@ class Simulates(Protocol):
     def source(self) -> Origin: ...
     @property
     def batched(self) -> bool: ...
-    def __call__(self, theta: Columns, context: Columns, rng: np.random.Generator) -> dict[str, Variable]: ...
-    def one(self, theta: Columns, context: Columns, row: int, rng: np.random.Generator) -> dict[str, np.ndarray]: ...
+    def __call__(
+        self, theta: Columns, context: Columns, rng: np.random.Generator
+    ) -> dict[str, Variable]: ...
+    def one(
+        self, theta: Columns, context: Columns, row: int, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ class Simulator:
     timeout_s: float | None = None
     memory_gb: float | None = None
 
-    def __call__(self, theta: Columns, context: Columns, rng: np.random.Generator) -> dict[str, Variable]:
+    def __call__(
+        self, theta: Columns, context: Columns, rng: np.random.Generator
+    ) -> dict[str, Variable]:
         """Simulates every row of theta in one call of a batched function.
 
         Raises:
@@ -88,26 +94,46 @@ class Simulator:
             Exception: Whatever the user's function raises.
         """
         n = len(next(iter(theta.values())))
-        return {name: self._rows(name, value, n) for name, value in self._call({**theta, **context}, rng).items()}
+        return {
+            name: self._rows(name, value, n)
+            for name, value in self._call({**theta, **context}, rng).items()
+        }
 
-    def one(self, theta: Columns, context: Columns, row: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def one(
+        self, theta: Columns, context: Columns, row: int, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
         """Simulates one row, as arrays without a leading axis."""
         if self.batched:
             rows = slice(row, row + 1)
-            result = self({n: c[rows] for n, c in theta.items()}, {n: c[rows] for n, c in context.items()}, rng)  # type: ignore[index]
+            result = self(
+                {n: c[rows] for n, c in theta.items()},
+                {n: c[rows] for n, c in context.items()},
+                rng,
+            )  # type: ignore[index]
             return {name: value[0] for name, value in result.items()}
         arguments = {name: _scalar(column[row]) for name, column in {**theta, **context}.items()}
-        return {name: _numeric(name, np.asarray(value), self.source.line()) for name, value in self._call(arguments, rng).items()}
+        return {
+            name: _numeric(name, np.asarray(value), self.source.line())
+            for name, value in self._call(arguments, rng).items()
+        }
 
     def _call(self, arguments: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         with _alone(), _alarm(self.timeout_s), _memory_limit(self.memory_gb):
             result = self.source.simulate(**arguments, **self.constants, **self._random(rng))
         if result is None:
-            raise SimulatorError("returned nothing", where=self.source.line(), todo="Is `return` missing? Return {name: array}.")
+            raise SimulatorError(
+                "returned nothing",
+                where=self.source.line(),
+                todo="Is `return` missing? Return {name: array}.",
+            )
         if not isinstance(result, dict):
             result = {"x": result}
         if not result:
-            raise SimulatorError("returned an empty dict", where=self.source.line(), todo="Return {name: array} or one array.")
+            raise SimulatorError(
+                "returned an empty dict",
+                where=self.source.line(),
+                todo="Return {name: array} or one array.",
+            )
         return result
 
     def _random(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -123,8 +149,14 @@ class Simulator:
         if isinstance(value, tuple) and len(value) == 2:
             padded, lengths = (_array(part) for part in value)
             value = [row[: int(length)] for row, length in zip(padded, lengths, strict=True)]
-        if isinstance(value, list) and len(value) == n and not all(np.isscalar(item) for item in value):
-            return _numeric_ragged(name, Ragged.of([_array(item) for item in value]), self.source.line())
+        if (
+            isinstance(value, list)
+            and len(value) == n
+            and not all(np.isscalar(item) for item in value)
+        ):
+            return _numeric_ragged(
+                name, Ragged.of([_array(item) for item in value]), self.source.line()
+            )
         array = _numeric(name, _array(value), self.source.line())
         if array.ndim == 0 or len(array) != n:
             raise SimulatorError(
@@ -155,7 +187,11 @@ def _scalar(value: Any) -> Any:
 
 def _numeric(name: str, array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind not in "fiub":
-        raise SimulatorError(f"'{name}' has type {array.dtype}, not numbers", where=where, todo="Return float, integer or boolean arrays.")
+        raise SimulatorError(
+            f"'{name}' has type {array.dtype}, not numbers",
+            where=where,
+            todo="Return float, integer or boolean arrays.",
+        )
     return array
 
 
@@ -236,7 +272,9 @@ def _memory_limit(gigabytes: float | None) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     limit = _address_space() + int(gigabytes * GIGABYTE)
     hard = before[1]
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+    )
     try:
         yield
     finally:

@@ -39,7 +39,9 @@ class Origin(Protocol):
     def simulate(self) -> Callable[..., Any]: ...
     def optional(self, name: str) -> Callable[..., Any] | None: ...
     def line(self) -> str: ...
-    def injected(self, parameters: list[str], context: list[str], constants: list[str]) -> list[str]: ...
+    def injected(
+        self, parameters: list[str], context: list[str], constants: list[str]
+    ) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,14 @@ class Source:
 
     def line(self) -> str:
         """`file:line` of the simulating function."""
-        code = getattr(inspect.unwrap(self.simulate), "__code__", None)  # partials and compiled functions have none
+        code = getattr(
+            inspect.unwrap(self.simulate), "__code__", None
+        )  # partials and compiled functions have none
         return f"{self.path}:{code.co_firstlineno}" if code else str(self.path)
 
-    def injected(self, parameters: list[str], context: list[str], constants: list[str]) -> list[str]:
+    def injected(
+        self, parameters: list[str], context: list[str], constants: list[str]
+    ) -> list[str]:
         """Which of `rng` and `generator` the function asks for; see `check_arguments`."""
         return check_arguments(self, parameters, context, constants)
 
@@ -94,17 +100,30 @@ class Source:
 
 def is_density(source: Origin) -> bool:
     """Whether the file has a `log_density` and nothing to simulate with."""
-    return isinstance(source, Source) and source.optional(source.function) is None and source.optional(DENSITY) is not None
+    return (
+        isinstance(source, Source)
+        and source.optional(source.function) is None
+        and source.optional(DENSITY) is not None
+    )
 
 
 def code_hash(text: str) -> str:
     """sha256 of the syntax tree without comments, docstrings and functions that cannot change a row."""
     tree = ast.parse(text)
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name in NOT_HASHED)]
+    tree.body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.FunctionDef) and node.name in NOT_HASHED)
+    ]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()  # `ast.dump` differs between versions of Python
+    return hashlib.sha256(
+        ast.unparse(tree).encode()
+    ).hexdigest()  # `ast.dump` differs between versions of Python
 
 
 def load_source(reference: str, folder: Path) -> Source:
@@ -123,12 +142,20 @@ def load_source(reference: str, folder: Path) -> Source:
     path, module = _from_file(folder / name) if is_file else _from_package(name)
     density_alone = not hasattr(module, function) and hasattr(module, DENSITY)
     if not callable(getattr(module, function, None)) and not density_alone:
-        found = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        found = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__
+        ]
         raise SimulatorError(
-            f"has no function '{function}'", where=path, todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}."
+            f"has no function '{function}'",
+            where=path,
+            todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}.",
         )
     files = (path, *(neighbours(path) if is_file else ()))
-    return Source(path, module, function, code_hash("\n".join(_read(file).decode() for file in files)))
+    return Source(
+        path, module, function, code_hash("\n".join(_read(file).decode() for file in files))
+    )
 
 
 def _load_again(reference: str, expected: str) -> Source:
@@ -139,7 +166,9 @@ def _load_again(reference: str, expected: str) -> Source:
     """
     source = load_source(reference, Path())
     if source.code_hash != expected:
-        raise SimulatorError("was changed while it was in use", where=source.path, todo="Run the same command again.")
+        raise SimulatorError(
+            "was changed while it was in use", where=source.path, todo="Run the same command again."
+        )
     return source
 
 
@@ -150,7 +179,11 @@ def neighbours(path: Path) -> tuple[Path, ...]:
     while waiting:
         for name in _imported(waiting.pop()):
             stem = path.parent.joinpath(*name.split("."))
-            near = {file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()} - found - {path}
+            near = (
+                {file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()}
+                - found
+                - {path}
+            )
             found |= near
             waiting += near
     return tuple(sorted(found))
@@ -164,13 +197,21 @@ def _imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
+    return {
+        ".".join(name.split(".")[:depth])
+        for name in names
+        for depth in range(1, name.count(".") + 2)
+    }
 
 
 def _from_file(path: Path) -> tuple[Path, ModuleType]:
     if not path.is_file():
         near = [found.name for found in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise SimulatorError("no such simulator file", where=path, todo=f"Beside it lie: {', '.join(near) or 'no Python files'}.")
+        raise SimulatorError(
+            "no such simulator file",
+            where=path,
+            todo=f"Beside it lie: {', '.join(near) or 'no Python files'}.",
+        )
     path = path.resolve()
     identity = bytes(path) + b"\0" + _read(path)
     name = f"{_MODULE}{path.stem}_{hashlib.sha256(identity).hexdigest()[:12]}"
@@ -178,7 +219,9 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
         return path, sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise SimulatorError("is not a Python file", where=path, todo="Name a file that ends in .py.")
+        raise SimulatorError(
+            "is not a Python file", where=path, todo="Name a file that ends in .py."
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
@@ -187,7 +230,11 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a script may end itself
         del sys.modules[name]
-        raise SimulatorError(f"cannot be imported: {type(error).__name__}: {error}", where=blame(error, path), todo="Mend it.") from error
+        raise SimulatorError(
+            f"cannot be imported: {type(error).__name__}: {error}",
+            where=blame(error, path),
+            todo="Mend it.",
+        ) from error
     return path, module
 
 
@@ -219,11 +266,17 @@ def blame(error: BaseException, path: Path) -> str:
     """`file:line` of the deepest frame of a traceback that lies in the simulator file."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == path
+    ]
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 
-def check_arguments(source: Source, parameters: list[str], context: list[str], constants: list[str]) -> list[str]:
+def check_arguments(
+    source: Source, parameters: list[str], context: list[str], constants: list[str]
+) -> list[str]:
     """The injected arguments that the function asks for, after comparing all its names with the YAML's.
 
     Raises:
@@ -231,15 +284,23 @@ def check_arguments(source: Source, parameters: list[str], context: list[str], c
     """
     signature = inspect.signature(source.simulate)
     named = [
-        name for name, argument in signature.parameters.items() if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
+        name
+        for name, argument in signature.parameters.items()
+        if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
     ]
-    takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values())
-    required = [name for name in named if signature.parameters[name].default is inspect.Parameter.empty]
+    takes_any = any(
+        argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values()
+    )
+    required = [
+        name for name in named if signature.parameters[name].default is inspect.Parameter.empty
+    ]
     given = [*parameters, *context, *constants]
     missing = [name for name in required if name not in (*given, *INJECTED)]
     surplus = [] if takes_any else [name for name in given if name not in named]
     if missing or surplus:
-        told = [f"{', '.join(missing)} not in the YAML"] * bool(missing) + [f"{', '.join(surplus)} not in the function"] * bool(surplus)
+        told = [f"{', '.join(missing)} not in the YAML"] * bool(missing) + [
+            f"{', '.join(surplus)} not in the function"
+        ] * bool(surplus)
         raise SimulatorError(
             f"{source.function}({', '.join(named)}) does not match the YAML's ({', '.join(given)}): {'; '.join(told)}",
             where=source.line(),

@@ -72,7 +72,9 @@ def audit(shard: Path, expected: Expected) -> Found:
     try:
         record = record or rebuilt_record(shard)
         if record["data_hash"] != expected.data_hash:
-            return Found(shard, trouble="belongs to another problem (its data_hash differs)", foreign=True)
+            return Found(
+                shard, trouble="belongs to another problem (its data_hash differs)", foreign=True
+            )
         data = read_bytes(shard, record)
         pairs = unflatten(hdf5.read(data, shard))
         trouble = _misplaced(shard, record, expected) or _misshapen(pairs, record, expected)
@@ -80,7 +82,12 @@ def audit(shard: Path, expected: Expected) -> Found:
         return Found(shard, trouble=error.what, lost=lost)
     if trouble:
         return Found(shard, trouble=trouble, lost=lost)
-    return Found(shard, record, lost=lost, digests=digests(pairs) if may_compare(pairs) else np.zeros(0, np.uint64))
+    return Found(
+        shard,
+        record,
+        lost=lost,
+        digests=digests(pairs) if may_compare(pairs) else np.zeros(0, np.uint64),
+    )
 
 
 def _record(shard: Path) -> tuple[dict[str, Any] | None, bool]:
@@ -100,36 +107,60 @@ def _misplaced(shard: Path, record: Mapping[str, Any], expected: Expected) -> st
     if record["first_block"] != first:
         return f"begins with block {record['first_block']}, its name says {first}"
     rows = record["blocks"] * expected.block_size
-    return f"has {record['rows']} rows, its {record['blocks']} blocks make {rows}" if record["rows"] != rows else ""
+    return (
+        f"has {record['rows']} rows, its {record['blocks']} blocks make {rows}"
+        if record["rows"] != rows
+        else ""
+    )
 
 
 def _misshapen(pairs: Pairs, record: Mapping[str, Any], expected: Expected) -> str:
     """Whether every variable has its type, its shape, and as many rows as the record says."""
-    for part, names in ((pairs.theta, expected.theta), (pairs.context, expected.context), (pairs.x, expected.layout)):
+    for part, names in (
+        (pairs.theta, expected.theta),
+        (pairs.context, expected.context),
+        (pairs.x, expected.layout),
+    ):
         if set(part) != set(names):
             return f"holds {', '.join(sorted(part)) or 'nothing'} where {', '.join(sorted(names)) or 'nothing'} should be"
         short = [name for name, variable in part.items() if len(variable) != record["rows"]]
         if short:
-            return f"has {len(part[short[0]])} rows of '{short[0]}', its record says {record['rows']}"
+            return (
+                f"has {len(part[short[0]])} rows of '{short[0]}', its record says {record['rows']}"
+            )
     for name, variable in pairs.x.items():
         dtype, shape, ragged = expected.layout[name]
         values = variable.values if isinstance(variable, Ragged) else variable
-        if (str(values.dtype), values.shape[1:], isinstance(variable, Ragged)) != (dtype, shape[ragged:], ragged):
+        if (str(values.dtype), values.shape[1:], isinstance(variable, Ragged)) != (
+            dtype,
+            shape[ragged:],
+            ragged,
+        ):
             return f"holds '{name}' as {values.dtype} {values.shape[1:]}, the plan says {dtype} {shape}"
     return ""
 
 
 def may_compare(pairs: Pairs) -> bool:
     """Whether two equal rows must be one row twice: there is a parameter that is no whole number throughout."""
-    columns = [column for column in pairs.theta.values() if isinstance(column, np.ndarray) and column.dtype.kind == "f"]
+    columns = [
+        column
+        for column in pairs.theta.values()
+        if isinstance(column, np.ndarray) and column.dtype.kind == "f"
+    ]
     return any((column != np.trunc(column)).any() for column in columns)
 
 
 def digests(pairs: Pairs) -> np.ndarray:
     """64 bits of each row's theta, context and observables, (N,)."""
-    columns = [_bytes(variable) for part in (pairs.theta, pairs.context, pairs.x) for _, variable in sorted(part.items())]
+    columns = [
+        _bytes(variable)
+        for part in (pairs.theta, pairs.context, pairs.x)
+        for _, variable in sorted(part.items())
+    ]
     rows = zip(*columns, strict=True)
-    joined = b"".join(hashlib.blake2b(b"".join(row), digest_size=DIGEST_BYTES).digest() for row in rows)
+    joined = b"".join(
+        hashlib.blake2b(b"".join(row), digest_size=DIGEST_BYTES).digest() for row in rows
+    )
     return np.frombuffer(joined, np.uint64)
 
 
@@ -145,5 +176,9 @@ def twice(found: Mapping[str, np.ndarray]) -> list[tuple[str, str, int]]:
     names = list(found)
     once = {name: np.unique(found[name]) for name in names}
     inside = [(name, name, len(found[name]) - len(once[name])) for name in names]
-    across = [(a, b, len(np.intersect1d(once[a], once[b], assume_unique=True))) for i, a in enumerate(names) for b in names[i + 1 :]]
+    across = [
+        (a, b, len(np.intersect1d(once[a], once[b], assume_unique=True)))
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    ]
     return [one for one in inside + across if one[2]]

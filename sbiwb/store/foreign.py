@@ -66,9 +66,13 @@ class Csv(Foreign):
             there = _names(reader, self.path)
             places = [there.index(name) for name in names]
             at_once = min(MOST_ROWS, max(1, CHUNK_BYTES // (64 * len(there))))
-            lines = ((reader.line_num, line) for line in reader if line and not line[0].startswith("#"))
+            lines = (
+                (reader.line_num, line) for line in reader if line and not line[0].startswith("#")
+            )
             while rows := list(islice(lines, at_once)):
-                values = np.array([_numbers(line, places, number, len(there), self.path) for number, line in rows])
+                values = np.array(
+                    [_numbers(line, places, number, len(there), self.path) for number, line in rows]
+                )
                 yield {name: values[:, i] for i, name in enumerate(names)}
 
     def _open(self) -> Any:
@@ -78,26 +82,46 @@ class Csv(Foreign):
             raise DiskError.of(error, self.path) from error
 
     def _rows(self, file: Any) -> Any:
-        return csv.reader(file, delimiter="\t" if self.path.suffix.lower() == ".tsv" else ",", skipinitialspace=True)
+        return csv.reader(
+            file,
+            delimiter="\t" if self.path.suffix.lower() == ".tsv" else ",",
+            skipinitialspace=True,
+        )
 
 
 def _names(reader: Any, path: Path) -> list[str]:
     try:
-        line: list[str] = next((line for line in reader if line and not line[0].startswith("#")), [])
+        line: list[str] = next(
+            (line for line in reader if line and not line[0].startswith("#")), []
+        )
     except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 ({error.reason})", where=path, todo="Save it as UTF-8.") from error
+        raise DataError(
+            f"is not UTF-8 ({error.reason})", where=path, todo="Save it as UTF-8."
+        ) from error
     names = [name.strip() for name in line]
     if len(names) == 1 and ";" in names[0]:
-        raise DataError("the separator seems to be ';'", where=f"{path}:1", todo="Use commas between columns, and decimal points.")
+        raise DataError(
+            "the separator seems to be ';'",
+            where=f"{path}:1",
+            todo="Use commas between columns, and decimal points.",
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"has two columns named '{twice[0]}'", where=f"{path}:1", todo="Rename one of them.")
+        raise DataError(
+            f"has two columns named '{twice[0]}'", where=f"{path}:1", todo="Rename one of them."
+        )
     return names
 
 
-def _numbers(line: Sequence[str], places: Sequence[int], number: int, width: int, path: Path) -> list[float]:
+def _numbers(
+    line: Sequence[str], places: Sequence[int], number: int, width: int, path: Path
+) -> list[float]:
     if len(line) != width:
-        raise DataError(f"line {number} has {len(line)} values for {width} columns", where=path, todo="Mend that line.")
+        raise DataError(
+            f"line {number} has {len(line)} values for {width} columns",
+            where=path,
+            todo="Mend that line.",
+        )
     try:
         return [float(line[place]) for place in places]
     except ValueError:
@@ -110,7 +134,11 @@ def _number(text: str, number: int, path: Path) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise DataError(f"'{text}' is no number", where=f"{path}:{number}", todo="Give a number, or leave the field empty.") from error
+        raise DataError(
+            f"'{text}' is no number",
+            where=f"{path}:{number}",
+            todo="Give a number, or leave the field empty.",
+        ) from error
 
 
 class Npz(Foreign):
@@ -124,7 +152,10 @@ class Npz(Foreign):
     def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         with ExitStack() as opened:
             file = opened.enter_context(self._open())
-            streams = {name: _Stream(opened.enter_context(file.open(f"{name}.npy")), name, self.path) for name in names}
+            streams = {
+                name: _Stream(opened.enter_context(file.open(f"{name}.npy")), name, self.path)
+                for name in names
+            }
             rows = _same_rows({name: one.shape[0] for name, one in streams.items()}, self.path)
             at_once = _at_once(sum(one.row_bytes for one in streams.values()))
             for start in range(0, rows, at_once):
@@ -136,7 +167,11 @@ class Npz(Foreign):
         except OSError as error:
             raise DiskError.of(error, self.path) from error
         except zipfile.BadZipFile as error:
-            raise DataError(f"cannot be read as NPZ: {error}", where=self.path, todo="Save plain arrays with numpy.savez.") from error
+            raise DataError(
+                f"cannot be read as NPZ: {error}",
+                where=self.path,
+                todo="Save plain arrays with numpy.savez.",
+            ) from error
 
 
 class _Stream:
@@ -146,21 +181,39 @@ class _Stream:
         self.file, self.where = file, f"{path}:{name}"
         try:
             version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             self.shape, fortran, self.dtype = read(file)
         except ValueError as error:
-            raise DataError(f"is no array: {error}", where=self.where, todo="Save plain numeric arrays with numpy.savez.") from error
+            raise DataError(
+                f"is no array: {error}",
+                where=self.where,
+                todo="Save plain numeric arrays with numpy.savez.",
+            ) from error
         if self.dtype.kind not in "fiub" or not self.shape:
-            raise DataError(f"has type {self.dtype}", where=self.where, todo="Save arrays of numbers, one row a simulation.")
+            raise DataError(
+                f"has type {self.dtype}",
+                where=self.where,
+                todo="Save arrays of numbers, one row a simulation.",
+            )
         if fortran and len(self.shape) > 1:
-            raise DataError("is stored column by column", where=self.where, todo="Save numpy.ascontiguousarray(...) of it.")
+            raise DataError(
+                "is stored column by column",
+                where=self.where,
+                todo="Save numpy.ascontiguousarray(...) of it.",
+            )
         self.row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
 
     def next(self, rows: int) -> np.ndarray:
         try:
             data = self.file.read(rows * self.row_bytes)
         except (OSError, zipfile.BadZipFile) as error:  # its checksum does not fit
-            raise CorruptFile(f"was altered: {error}", where=self.where, todo="Make the file again.") from error
+            raise CorruptFile(
+                f"was altered: {error}", where=self.where, todo="Make the file again."
+            ) from error
         if len(data) != rows * self.row_bytes:
             raise CorruptFile("is cut", where=self.where, todo="Make the file again.")
         return np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
@@ -181,23 +234,37 @@ class Hdf5(Foreign):
             try:
                 yield from self._read(file, names)
             except OSError as error:
-                raise CorruptFile(f"cannot be read: {error}", where=self.path, todo="Make the file again.") from error
+                raise CorruptFile(
+                    f"cannot be read: {error}", where=self.path, todo="Make the file again."
+                ) from error
 
     def _read(self, file: h5py.File, names: Sequence[str]) -> Iterator[Chunk]:
-        offsets = {name: np.asarray(file[name]["offsets"][...], np.int64) for name in names if isinstance(file[name], h5py.Group)}
-        counts = {name: len(offsets[name]) - 1 if name in offsets else file[name].shape[0] for name in names}
+        offsets = {
+            name: np.asarray(file[name]["offsets"][...], np.int64)
+            for name in names
+            if isinstance(file[name], h5py.Group)
+        }
+        counts = {
+            name: len(offsets[name]) - 1 if name in offsets else file[name].shape[0]
+            for name in names
+        }
         rows = _same_rows(counts, self.path)
         for name, one in offsets.items():
             if one[0] != 0 or (np.diff(one) < 0).any() or one[-1] != len(file[name]["values"]):
                 raise DataError(
-                    f"offsets of '{name}' do not fit its values", where=self.path, todo="They rise from 0 to the number of values."
+                    f"offsets of '{name}' do not fit its values",
+                    where=self.path,
+                    todo="They rise from 0 to the number of values.",
                 )
         sizes = [file[name]["values"] if name in offsets else file[name] for name in names]
         at_once = _at_once(sum(one.size * one.dtype.itemsize for one in sizes) / max(1, rows))
         for start in range(0, rows, at_once):
             stop = min(start + at_once, rows)
             yield {
-                name: _ragged(file[name], offsets[name][start : stop + 1]) if name in offsets else file[name][start:stop] for name in names
+                name: _ragged(file[name], offsets[name][start : stop + 1])
+                if name in offsets
+                else file[name][start:stop]
+                for name in names
             }
 
     def _open(self) -> h5py.File:
@@ -206,7 +273,9 @@ class Hdf5(Foreign):
         except OSError as error:
             if not self.path.is_file():
                 raise DiskError.of(error, self.path) from error
-            raise CorruptFile(f"is not a whole HDF5 file ({error})", where=self.path, todo="Make the file again.") from error
+            raise CorruptFile(
+                f"is not a whole HDF5 file ({error})", where=self.path, todo="Make the file again."
+            ) from error
 
 
 def _arrays(group: Any, path: Path) -> list[str]:
@@ -214,7 +283,9 @@ def _arrays(group: Any, path: Path) -> list[str]:
     found = []
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise CorruptFile(f"{group.name}/{name} is a link", where=path, todo="Only plain arrays are read.")
+            raise CorruptFile(
+                f"{group.name}/{name} is a link", where=path, todo="Only plain arrays are read."
+            )
         item = group[name]
         if isinstance(item, h5py.Group):
             found += _arrays(item, path)
@@ -240,24 +311,40 @@ class Parquet(Foreign):
 
     def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         file = self._open()
-        width = file.metadata.row_group(0).total_byte_size / max(1, file.metadata.row_group(0).num_rows) if file.num_row_groups else 1
+        width = (
+            file.metadata.row_group(0).total_byte_size / max(1, file.metadata.row_group(0).num_rows)
+            if file.num_row_groups
+            else 1
+        )
         for batch in file.iter_batches(batch_size=_at_once(width), columns=list(names)):
             yield {name: self._variable(name, batch.column(name)) for name in names}
 
     def _variable(self, name: str, column: Any) -> Variable:
         arrow = imported("pyarrow", extra="parquet", where=str(self.path))
         kind = column.type
-        if arrow.types.is_list(kind) or arrow.types.is_large_list(kind) or arrow.types.is_fixed_size_list(kind):
+        if (
+            arrow.types.is_list(kind)
+            or arrow.types.is_large_list(kind)
+            or arrow.types.is_fixed_size_list(kind)
+        ):
             if column.null_count:
-                raise DataError(f"column '{name}' has empty rows", where=self.path, todo="Give each row a list.")
+                raise DataError(
+                    f"column '{name}' has empty rows", where=self.path, todo="Give each row a list."
+                )
             lengths = np.asarray(column.value_lengths().to_numpy(zero_copy_only=False), np.int64)
-            return Ragged(self._flat(name, column.flatten()), np.concatenate([[0], np.cumsum(lengths)]))
+            return Ragged(
+                self._flat(name, column.flatten()), np.concatenate([[0], np.cumsum(lengths)])
+            )
         return self._flat(name, column)
 
     def _flat(self, name: str, column: Any) -> np.ndarray:
         values = column.to_numpy(zero_copy_only=False)
         if values.dtype.kind not in "fiub":
-            raise DataError(f"column '{name}' has type {column.type}", where=self.path, todo="Only numbers and lists of numbers are read.")
+            raise DataError(
+                f"column '{name}' has type {column.type}",
+                where=self.path,
+                todo="Only numbers and lists of numbers are read.",
+            )
         return values
 
     def _open(self) -> Any:
@@ -267,7 +354,9 @@ class Parquet(Foreign):
         except OSError as error:
             raise DiskError.of(error, self.path) from error
         except Exception as error:  # pyarrow has errors of its own
-            raise DataError(f"cannot be read as Parquet: {error}", where=self.path, todo="Make the file again.") from error
+            raise DataError(
+                f"cannot be read as Parquet: {error}", where=self.path, todo="Make the file again."
+            ) from error
 
 
 KINDS: Mapping[str, type[Foreign]] = {
@@ -287,7 +376,11 @@ def foreign(path: Path) -> Foreign:
         DataError: Missing, or of a kind that is not read.
     """
     if path.suffix.lower() not in KINDS:
-        raise DataError(f"is no file of simulations ('{path.suffix}')", where=path, todo=f"Use one of: {', '.join(KINDS)}.")
+        raise DataError(
+            f"is no file of simulations ('{path.suffix}')",
+            where=path,
+            todo=f"Use one of: {', '.join(KINDS)}.",
+        )
     if not path.is_file():
         raise DataError("no such file", where=path, todo="Check the path.")
     return KINDS[path.suffix.lower()](path)
@@ -305,7 +398,9 @@ def _same_rows(counts: Mapping[str, int], path: Path) -> int:
     """
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        raise DataError(f"arrays differ in length: {told}", where=path, todo="Give each one row a simulation.")
+        raise DataError(
+            f"arrays differ in length: {told}", where=path, todo="Give each one row a simulation."
+        )
     return next(iter(counts.values()), 0)
 
 
@@ -334,14 +429,20 @@ class Long:
             rest = {name: take(one, np.arange(last, len(one))) for name, one in whole.items()}
             if last:
                 seen.append(np.asarray(whole[self.by])[starts[:-1]])
-                yield self._data_sets({name: take(one, np.arange(last)) for name, one in whole.items()}, starts)
+                yield self._data_sets(
+                    {name: take(one, np.arange(last)) for name, one in whole.items()}, starts
+                )
         if rest:
             count = len(next(iter(rest.values())))
             seen.append(np.asarray(rest[self.by])[:1])
             yield self._data_sets(rest, np.array([0, count]))
         numbers = np.concatenate(seen) if seen else np.zeros(0)
         if len(np.unique(numbers)) < len(numbers):
-            raise DataError(f"rows of one '{self.by}' stand apart", where=self.path, todo=f"Sort the file by '{self.by}'.")
+            raise DataError(
+                f"rows of one '{self.by}' stand apart",
+                where=self.path,
+                todo=f"Sort the file by '{self.by}'.",
+            )
 
     def _starts(self, chunk: Chunk) -> np.ndarray:
         """Where each data set begins."""
@@ -360,7 +461,9 @@ class Long:
             if len(odd):
                 number = np.asarray(chunk[self.by])[odd[0]]
                 raise DataError(
-                    f"'{name}' changes within {self.by} = {number:g}", where=self.path, todo="It is one number for each data set."
+                    f"'{name}' changes within {self.by} = {number:g}",
+                    where=self.path,
+                    todo="It is one number for each data set.",
                 )
             found[name] = values[offsets[:-1]]
         return found

@@ -23,7 +23,9 @@ def image(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> by
     with h5py.File(buffer, "w", libver=("earliest", "v110")) as file:
         for name, array in arrays.items():
             chunks = (min(len(array), _chunk_rows(array)), *array.shape[1:]) if array.size else None
-            dataset = file.create_dataset(name, data=array, chunks=chunks, fletcher32=chunks is not None, track_times=False)
+            dataset = file.create_dataset(
+                name, data=array, chunks=chunks, fletcher32=chunks is not None, track_times=False
+            )
             dataset.id.close()  # HDF5 places rows when a data set closes: a profiler that still holds it (Dask's does) would move them
         file.attrs.update({"format": FORMAT, **attributes})
     return buffer.getvalue()
@@ -43,14 +45,18 @@ def read(data: bytes, where: object, *, foreign: bool = False) -> dict[str, np.n
         with h5py.File(io.BytesIO(data), "r") as file:
             if not foreign and file.attrs.get("format") != FORMAT:
                 raise CorruptFile(
-                    f"has format {file.attrs.get('format')}, not {FORMAT}", where=where, todo="Install the sbiwb that wrote it."
+                    f"has format {file.attrs.get('format')}, not {FORMAT}",
+                    where=where,
+                    todo="Install the sbiwb that wrote it.",
                 )
             found: dict[str, np.ndarray] = {}
             _collect(file, where, found, MAX_BYTES if foreign else len(data))
             return found
     except (OSError, KeyError, RuntimeError) as error:
         raise CorruptFile(
-            f"is not a whole HDF5 file ({error})", where=where, todo="Run `sbiwb simulate` on the config to make it again."
+            f"is not a whole HDF5 file ({error})",
+            where=where,
+            todo="Run `sbiwb simulate` on the config to make it again.",
         ) from error
 
 
@@ -61,7 +67,9 @@ def _collect(group: Any, where: object, found: dict[str, np.ndarray], most: int)
     """
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise CorruptFile(f"{group.name}/{name} is a link", where=where, todo="Only plain arrays are read.")
+            raise CorruptFile(
+                f"{group.name}/{name} is a link", where=where, todo="Only plain arrays are read."
+            )
         item = group[name]
         if isinstance(item, h5py.Group):
             _collect(item, where, found, most)
@@ -77,11 +85,19 @@ def refuse_odd(item: Any, where: object, most: int = MAX_BYTES) -> None:
         CorruptFile: It is one of these.
     """
     if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
-        raise CorruptFile(f"{item.name} points outside the file", where=where, todo="Only plain arrays are read.")
+        raise CorruptFile(
+            f"{item.name} points outside the file", where=where, todo="Only plain arrays are read."
+        )
     if item.dtype.kind not in KINDS:
-        raise CorruptFile(f"{item.name} has type {item.dtype}", where=where, todo="Only numbers are read.")
+        raise CorruptFile(
+            f"{item.name} has type {item.dtype}", where=where, todo="Only numbers are read."
+        )
     if item.size * item.dtype.itemsize > most:
-        raise CorruptFile(f"{item.name} claims shape {item.shape}", where=where, todo="Split it into smaller files.")
+        raise CorruptFile(
+            f"{item.name} claims shape {item.shape}",
+            where=where,
+            todo="Split it into smaller files.",
+        )
 
 
 def attributes(data: bytes, where: object) -> dict[str, Any]:
@@ -92,6 +108,13 @@ def attributes(data: bytes, where: object) -> dict[str, Any]:
     """
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            return {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
+            return {
+                name: value.item() if hasattr(value, "item") else value
+                for name, value in file.attrs.items()
+            }
     except (OSError, KeyError, RuntimeError) as error:
-        raise CorruptFile(f"is not a whole HDF5 file ({error})", where=where, todo="Delete it and run the same command again.") from error
+        raise CorruptFile(
+            f"is not a whole HDF5 file ({error})",
+            where=where,
+            todo="Delete it and run the same command again.",
+        ) from error

@@ -80,17 +80,27 @@ def gather(shards: Sequence[Shard]) -> Ledger:
     guilty = [shard for shard in shards if shard.record["failed"]]
     parts = [read_failures(shard.path, shard.record) for shard in guilty]
     seconds = [shard.record.get("failed_s", [np.nan] * shard.record["failed"]) for shard in guilty]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    joined = {
+        name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())
+    }
     messages = [_text(one) for one in joined.get("message", ())]
     kinds = [_text(one) for one in joined.get("kind", ())]
     return Ledger(
         simulated=sum(shard.record["simulated"] for shard in shards),
-        reasons=dict(Counter(_reason(kind, message) for kind, message in zip(kinds, messages, strict=True)).most_common()),
+        reasons=dict(
+            Counter(
+                _reason(kind, message) for kind, message in zip(kinds, messages, strict=True)
+            ).most_common()
+        ),
         theta=_group(joined, "theta/"),
         context=_group(joined, "context/"),
         messages=messages,
-        place=np.stack([joined[name] for name in ("block", "attempt", "row")], axis=1) if joined else np.zeros((0, 3), int),
-        seconds=np.concatenate([np.asarray(one, float) for one in seconds]) if seconds else np.zeros(0),
+        place=np.stack([joined[name] for name in ("block", "attempt", "row")], axis=1)
+        if joined
+        else np.zeros((0, 3), int),
+        seconds=np.concatenate([np.asarray(one, float) for one in seconds])
+        if seconds
+        else np.zeros(0),
     )
 
 
@@ -108,7 +118,11 @@ def _reason(kind: str, message: str) -> str:
 
 
 def _group(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def _text(value: bytes) -> str:

@@ -36,7 +36,10 @@ def names(folder: Path) -> tuple[list[str], list[str]]:
         return [], []
     except OSError as error:
         raise DiskError.of(error, folder) from error
-    files, records = (sorted(name.removesuffix(end) for name in there if name.endswith(end)) for end in (".h5", ".json"))
+    files, records = (
+        sorted(name.removesuffix(end) for name in there if name.endswith(end))
+        for end in (".h5", ".json")
+    )
     return files, records
 
 
@@ -55,7 +58,9 @@ def shards(folder: Path, data_hash: str | None = None) -> list[Shard]:
         path, record = folder / f"{stem}.h5", load_record(folder / f"{stem}.json")
         if data_hash is not None and record["data_hash"] != data_hash:
             raise RunError(
-                "belongs to another problem (its data_hash differs)", where=path, todo="Give the run another name, or use --runs DIR."
+                "belongs to another problem (its data_hash differs)",
+                where=path,
+                todo="Give the run another name, or use --runs DIR.",
             )
         found.append(Shard(path, record))
     return sorted(found, key=lambda shard: shard.record["first_block"])
@@ -118,11 +123,17 @@ def load(found: Sequence[Shard], rows: int, where: Path) -> Pairs:
         if shard.blocks.start < next_block:
             continue
         if shard.blocks.start > next_block:
-            raise RunError(f"blocks {next_block} to {shard.blocks.start - 1} are missing", where=where, todo="Run `sbiwb simulate` first.")
+            raise RunError(
+                f"blocks {next_block} to {shard.blocks.start - 1} are missing",
+                where=where,
+                todo="Run `sbiwb simulate` first.",
+            )
         parts.append(read_shard(shard.path, shard.record))
         held, next_block = held + len(parts[-1]), shard.blocks.stop
     if held < rows:
-        raise RunError(f"{held} of {rows} pairs are simulated", where=where, todo="Run `sbiwb simulate` first.")
+        raise RunError(
+            f"{held} of {rows} pairs are simulated", where=where, todo="Run `sbiwb simulate` first."
+        )
     pairs = Pairs.join(parts)
     return pairs if len(pairs) == rows else pairs.take(np.arange(rows))
 

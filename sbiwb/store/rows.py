@@ -36,7 +36,9 @@ class Rows:
         place = self._held.get(key)
         if place is None:
             place = self._held[key] = self._room(variable)
-        if isinstance(place, np.ndarray) and (isinstance(variable, Ragged) or variable.shape[1:] != place.shape[1:]):
+        if isinstance(place, np.ndarray) and (
+            isinstance(variable, Ragged) or variable.shape[1:] != place.shape[1:]
+        ):
             place = self._held[key] = [place[: self.done]]  # lengths vary after all
         if isinstance(place, list):
             place.append(variable)
@@ -44,7 +46,11 @@ class Rows:
             place[self.done : self.done + len(variable)] = variable
 
     def _room(self, variable: Variable) -> np.ndarray | list[Variable]:
-        return [] if isinstance(variable, Ragged) else np.empty((self.count, *variable.shape[1:]), variable.dtype)
+        return (
+            []
+            if isinstance(variable, Ragged)
+            else np.empty((self.count, *variable.shape[1:]), variable.dtype)
+        )
 
     def pairs(self) -> Pairs:
         """All of them; the rows added must be as many as were announced."""

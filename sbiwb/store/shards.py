@@ -48,7 +48,9 @@ def record_path(shard: Path) -> Path:
     return shard.with_suffix(".json")
 
 
-def write_shard(shard: Path, pairs: Pairs, failures: Sequence[FailedRow], facts: Mapping[str, Any]) -> dict[str, Any]:
+def write_shard(
+    shard: Path, pairs: Pairs, failures: Sequence[FailedRow], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """Writes the file, then the record that makes it count.
 
     Args:
@@ -65,7 +67,13 @@ def write_shard(shard: Path, pairs: Pairs, failures: Sequence[FailedRow], facts:
     with ThreadPoolExecutor(1) as beside:  # neither hashing nor the disk holds up the other
         hashed = beside.submit(sha256, data)
         put(shard, data)
-    record = {**facts, "rows": len(pairs), "failed": len(failures), "bytes": len(data), "sha256": hashed.result()}
+    record = {
+        **facts,
+        "rows": len(pairs),
+        "failed": len(failures),
+        "bytes": len(data),
+        "sha256": hashed.result(),
+    }
     put_json(record_path(shard), record)
     return record
 
@@ -83,12 +91,20 @@ def read_bytes(shard: Path, record: Mapping[str, Any]) -> bytes:
     except OSError as error:
         raise DiskError.of(error, shard) from error
     if len(data) != record["bytes"]:
-        raise CorruptFile(f"has {len(data)} bytes, its record says {record['bytes']}", where=shard, todo=REMEDY)
+        raise CorruptFile(
+            f"has {len(data)} bytes, its record says {record['bytes']}", where=shard, todo=REMEDY
+        )
     if sha256(data) != record["sha256"]:
-        raise CorruptFile("was altered: its checksum differs from its record", where=shard, todo=REMEDY)
+        raise CorruptFile(
+            "was altered: its checksum differs from its record", where=shard, todo=REMEDY
+        )
     inside = hdf5.attributes(data, shard)
     if any(inside.get(name) != record[name] for name in IDENTITY):
-        raise CorruptFile("is not what its record says: other blocks, or another problem", where=shard, todo=REMEDY)
+        raise CorruptFile(
+            "is not what its record says: other blocks, or another problem",
+            where=shard,
+            todo=REMEDY,
+        )
     return data
 
 
@@ -104,13 +120,23 @@ def read_shard(shard: Path, record: Mapping[str, Any]) -> Pairs:
 def read_failures(shard: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The ledger of a shard: arrays of equal length by name, text as bytes."""
     arrays = hdf5.read(read_bytes(shard, record), shard)
-    return {name.removeprefix("failures/"): array for name, array in arrays.items() if name.startswith("failures/")}
+    return {
+        name.removeprefix("failures/"): array
+        for name, array in arrays.items()
+        if name.startswith("failures/")
+    }
 
 
 def reasons(ledger: Mapping[str, np.ndarray]) -> list[str]:
     """What each failure of a ledger is counted by: its kind, of an exception the class that begins its message."""
-    texts = ([text.decode(errors="replace") for text in ledger.get(name, ())] for name in ("kind", "message"))
-    return [message.partition(":")[0] if kind == "exception" else kind for kind, message in zip(*texts, strict=True)]
+    texts = (
+        [text.decode(errors="replace") for text in ledger.get(name, ())]
+        for name in ("kind", "message")
+    )
+    return [
+        message.partition(":")[0] if kind == "exception" else kind
+        for kind, message in zip(*texts, strict=True)
+    ]
 
 
 def read_record(shard: Path) -> dict[str, Any] | None:
@@ -132,7 +158,11 @@ def load_record(path: Path) -> dict[str, Any]:
     record = read_json(path)
     lacking = [name for name in FACTS if name not in record]
     if lacking:
-        raise CorruptFile(f"lacks {', '.join(lacking)}", where=path, todo="Delete it and run `sbiwb simulate` on the config.")
+        raise CorruptFile(
+            f"lacks {', '.join(lacking)}",
+            where=path,
+            todo="Delete it and run `sbiwb simulate` on the config.",
+        )
     return record
 
 
@@ -150,8 +180,19 @@ def rebuilt_record(shard: Path) -> dict[str, Any]:
     if any(name not in inside for name in IDENTITY):
         raise CorruptFile("is no shard", where=shard, todo=REMEDY)
     rows, failed = len(unflatten(arrays)), len(arrays.get("failures/row", ()))
-    counts = {"simulated": rows + failed, "seconds": None, "rebuilt": True, "rows": rows, "failed": failed}
-    return {**{name: inside[name] for name in IDENTITY}, **counts, "bytes": len(data), "sha256": sha256(data)}
+    counts = {
+        "simulated": rows + failed,
+        "seconds": None,
+        "rebuilt": True,
+        "rows": rows,
+        "failed": failed,
+    }
+    return {
+        **{name: inside[name] for name in IDENTITY},
+        **counts,
+        "bytes": len(data),
+        "sha256": sha256(data),
+    }
 
 
 def flatten(pairs: Pairs) -> dict[str, np.ndarray]:
@@ -160,7 +201,10 @@ def flatten(pairs: Pairs) -> dict[str, np.ndarray]:
     for group, columns in (("theta", pairs.theta), ("context", pairs.context), ("x", pairs.x)):
         for name, column in columns.items():
             if isinstance(column, Ragged):
-                arrays |= {f"{group}/{name}/values": column.values, f"{group}/{name}/offsets": column.offsets}
+                arrays |= {
+                    f"{group}/{name}/values": column.values,
+                    f"{group}/{name}/offsets": column.offsets,
+                }
             else:
                 arrays[f"{group}/{name}"] = column
     return arrays
@@ -173,7 +217,9 @@ def unflatten(arrays: Mapping[str, np.ndarray]) -> Pairs:
         group, variable, *part = name.split("/")
         if group not in groups or part == ["offsets"]:
             continue
-        groups[group][variable] = Ragged(array, arrays[f"{group}/{variable}/offsets"]) if part else array
+        groups[group][variable] = (
+            Ragged(array, arrays[f"{group}/{variable}/offsets"]) if part else array
+        )
     return Pairs(**groups)
 
 
@@ -181,13 +227,22 @@ def _ledger(failures: Sequence[FailedRow]) -> dict[str, np.ndarray]:
     """The failed simulations as columns, under the same checksum as the rows."""
     if not failures:
         return {}
-    text = {name: [getattr(one, name).encode()[:MESSAGE_BYTES] for one in failures] for name in ("kind", "message")}
+    text = {
+        name: [getattr(one, name).encode()[:MESSAGE_BYTES] for one in failures]
+        for name in ("kind", "message")
+    }
     columns: Columns = {
         "block": np.array([one.block for one in failures]),
         "attempt": np.array([one.attempt for one in failures]),
         "row": np.array([one.row for one in failures]),
         **{name: np.array(values, dtype=f"S{MESSAGE_BYTES}") for name, values in text.items()},
-        **{f"theta/{name}": np.stack([one.theta[name] for one in failures]) for name in failures[0].theta},
-        **{f"context/{name}": np.stack([one.context[name] for one in failures]) for name in failures[0].context},
+        **{
+            f"theta/{name}": np.stack([one.theta[name] for one in failures])
+            for name in failures[0].theta
+        },
+        **{
+            f"context/{name}": np.stack([one.context[name] for one in failures])
+            for name in failures[0].context
+        },
     }
     return {f"failures/{name}": np.asarray(column) for name, column in columns.items()}

@@ -35,7 +35,11 @@ class Table:
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.arrays:
-            raise DataError(f"has no column '{name}'", where=self.path, todo=f"It has: {', '.join(self.arrays)}. Map them with `columns`.")
+            raise DataError(
+                f"has no column '{name}'",
+                where=self.path,
+                todo=f"It has: {', '.join(self.arrays)}. Map them with `columns`.",
+            )
         return self.arrays[name]
 
     def numbers(self, name: str) -> np.ndarray:
@@ -51,10 +55,16 @@ class Table:
             numbers = np.array([_number(value) for value in values.ravel()]).reshape(values.shape)
         bad = np.argwhere(~np.isfinite(numbers))
         if len(bad):
-            place = f"line {self.lines[bad[0][0]]}" if self.rows else f"index {tuple(int(i) for i in bad[0])}"
+            place = (
+                f"line {self.lines[bad[0][0]]}"
+                if self.rows
+                else f"index {tuple(int(i) for i in bad[0])}"
+            )
             value = values[tuple(bad[0])]
             raise DataError(
-                f"column '{name}' holds {str(value)!r} at {place}", where=self.path, todo="Give a finite number, or leave the row out."
+                f"column '{name}' holds {str(value)!r} at {place}",
+                where=self.path,
+                todo="Give a finite number, or leave the row out.",
             )
         return numbers
 
@@ -73,16 +83,28 @@ def read_table(path: Path) -> Table:
         DataError: Missing, of an unknown kind, empty, or not what its name says.
     """
     if path.suffix.lower() not in KINDS:
-        raise DataError(f"is no file of observations ('{path.suffix}')", where=path, todo=f"Use one of: {', '.join(KINDS)}.")
+        raise DataError(
+            f"is no file of observations ('{path.suffix}')",
+            where=path,
+            todo=f"Use one of: {', '.join(KINDS)}.",
+        )
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError("no such file", where=path, todo="Check the path; in the YAML it is relative to the YAML.") from error
+        raise DataError(
+            "no such file",
+            where=path,
+            todo="Check the path; in the YAML it is relative to the YAML.",
+        ) from error
     except OSError as error:
         raise DiskError.of(error, path) from error
     table = _READERS[path.suffix.lower()](path, data)
     if not table.arrays or all(array.size == 0 for array in table.arrays.values()):
-        raise DataError("holds no data", where=path, todo="A CSV needs a line of column names and at least one row.")
+        raise DataError(
+            "holds no data",
+            where=path,
+            todo="A CSV needs a line of column names and at least one row.",
+        )
     return table
 
 
@@ -90,8 +112,16 @@ def _csv(path: Path, data: bytes) -> Table:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 ({error.reason} at byte {error.start})", where=path, todo="Save it as UTF-8.") from error
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", skipinitialspace=True)
+        raise DataError(
+            f"is not UTF-8 ({error.reason} at byte {error.start})",
+            where=path,
+            todo="Save it as UTF-8.",
+        ) from error
+    reader = csv.reader(
+        io.StringIO(text),
+        delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
+        skipinitialspace=True,
+    )
     lines = [(reader.line_num, line) for line in reader if line and not line[0].startswith("#")]
     if not lines:
         return Table(path, {}, True)
@@ -99,10 +129,18 @@ def _csv(path: Path, data: bytes) -> Table:
     _refuse_odd_table(path, text, names, [number for number, _ in lines[1:]])
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DataError(f"has two columns named '{twice[0]}'", where=f"{path}:{lines[0][0]}", todo="Rename one of them.")
+        raise DataError(
+            f"has two columns named '{twice[0]}'",
+            where=f"{path}:{lines[0][0]}",
+            todo="Rename one of them.",
+        )
     for number, line in lines[1:]:
         if len(line) != len(names):
-            raise DataError(f"line {number} has {len(line)} values for {len(names)} columns", where=path, todo="Mend that line.")
+            raise DataError(
+                f"line {number} has {len(line)} values for {len(names)} columns",
+                where=path,
+                todo="Mend that line.",
+            )
     columns = {name: _column([line[i] for _, line in lines[1:]]) for i, name in enumerate(names)}
     return Table(path, columns, True, tuple(number for number, _ in lines[1:]))
 
@@ -110,11 +148,23 @@ def _csv(path: Path, data: bytes) -> Table:
 def _refuse_odd_table(path: Path, text: str, names: list[str], rows: list[int]) -> None:
     """Another separator, no line of names, or a value left out between the rows (line numbers) of a single column."""
     if len(names) == 1 and ";" in names[0]:
-        raise DataError("the separator seems to be ';'", where=f"{path}:1", todo="Use commas between columns, and decimal points.")
+        raise DataError(
+            "the separator seems to be ';'",
+            where=f"{path}:1",
+            todo="Use commas between columns, and decimal points.",
+        )
     if all(np.isfinite(_number(name)) for name in names):
-        raise DataError("the first line holds numbers, not names of columns", where=f"{path}:1", todo="Add a line of column names.")
+        raise DataError(
+            "the first line holds numbers, not names of columns",
+            where=f"{path}:1",
+            todo="Add a line of column names.",
+        )
     inner = range(rows[0], rows[-1]) if rows else range(0)
-    blank = [number for number, line in enumerate(text.splitlines(), 1) if number in inner and not line.strip()]
+    blank = [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if number in inner and not line.strip()
+    ]
     if len(names) == 1 and blank:
         todo = "Give the number, or NA where it is missing, or remove the line."
         raise DataError(f"column '{names[0]}' is empty in line {blank[0]}", where=path, todo=todo)
@@ -132,7 +182,11 @@ def _npz(path: Path, data: bytes) -> Table:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return Table(path, {name: file[name] for name in file.files}, False)
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot be read as NPZ: {error}", where=path, todo="Save plain numeric arrays with numpy.savez.") from error
+        raise DataError(
+            f"cannot be read as NPZ: {error}",
+            where=path,
+            todo="Save plain numeric arrays with numpy.savez.",
+        ) from error
 
 
 def _json(path: Path, data: bytes) -> Table:
@@ -140,7 +194,11 @@ def _json(path: Path, data: bytes) -> Table:
         value = json.loads(data)
         arrays = {str(name): np.asarray(item, dtype=np.float64) for name, item in value.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"cannot be read as {{name: numbers}}: {error}", where=path, todo='For example {"x": [1.2, 3.4]}.') from error
+        raise DataError(
+            f"cannot be read as {{name: numbers}}: {error}",
+            where=path,
+            todo='For example {"x": [1.2, 3.4]}.',
+        ) from error
     return Table(path, arrays, False)
 
 

@@ -23,8 +23,13 @@ class Config(Part):
     """Which server and experiment; user and password come from MLFLOW_TRACKING_USERNAME and _PASSWORD, never from a file of the run."""
 
     kind: Literal["mlflow"] = Field("mlflow", description="MLflow.")
-    experiment: str = Field("sbiwb", min_length=1, description="Experiment there; made if it is new.")
-    uri: str | None = Field(None, description="Tracking server or database; null: MLFLOW_TRACKING_URI, or MLflow's own default.")
+    experiment: str = Field(
+        "sbiwb", min_length=1, description="Experiment there; made if it is new."
+    )
+    uri: str | None = Field(
+        None,
+        description="Tracking server or database; null: MLFLOW_TRACKING_URI, or MLflow's own default.",
+    )
 
     @field_validator("uri")
     @classmethod
@@ -32,7 +37,8 @@ class Config(Part):
         parts = urlsplit(uri or "")
         if parts.password or (parts.username and parts.scheme.startswith("http")):
             raise PydanticCustomError(
-                "secret", "holds a user or a password; set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+                "secret",
+                "holds a user or a password; set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
             )
         return uri
 
@@ -52,8 +58,16 @@ class MLflow:
         experiment: Of the run there.
     """
 
-    def __init__(self, package: Any, folder: Path, name: str, *, uri: str | None, experiment: str) -> None:
-        self.package, self.folder, self.name, self.uri, self.experiment = package, folder, name, uri, experiment
+    def __init__(
+        self, package: Any, folder: Path, name: str, *, uri: str | None, experiment: str
+    ) -> None:
+        self.package, self.folder, self.name, self.uri, self.experiment = (
+            package,
+            folder,
+            name,
+            uri,
+            experiment,
+        )
         self.done = 0
 
     def start(self, config: Mapping[str, Any], *, step: int) -> str:
@@ -73,12 +87,17 @@ class MLflow:
         except self.package.exceptions.MlflowException:
             return None  # another store than before
         self.client.update_run(run_id, status="RUNNING")
-        self.done = max((one.step for name in metrics for one in self.client.get_metric_history(run_id, name)), default=0)
+        self.done = max(
+            (one.step for name in metrics for one in self.client.get_metric_history(run_id, name)),
+            default=0,
+        )
         return run_id
 
     def _begun(self, config: Mapping[str, Any]) -> str:
         found = self.client.get_experiment_by_name(self.experiment)
-        experiment = found.experiment_id if found else self.client.create_experiment(self.experiment)
+        experiment = (
+            found.experiment_id if found else self.client.create_experiment(self.experiment)
+        )
         run_id = self.client.create_run(experiment, run_name=self.name).info.run_id
         put_text(self.folder / "mlflow.id", run_id)
         entities = self.package.entities
@@ -90,7 +109,10 @@ class MLflow:
     def log(self, step: int, facts: Mapping[str, float]) -> None:
         if step > self.done:
             now = int(1000 * time.time())
-            metrics = [self.package.entities.Metric(name, float(value), now, step) for name, value in facts.items()]
+            metrics = [
+                self.package.entities.Metric(name, float(value), now, step)
+                for name, value in facts.items()
+            ]
             self.client.log_batch(self.run_id, metrics=metrics)
 
     def close(self, *, finished: bool) -> None:
@@ -99,4 +121,8 @@ class MLflow:
 
 def _without_secret(uri: str) -> str:
     parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+    return (
+        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        if "@" in parts.netloc
+        else uri
+    )

@@ -18,11 +18,17 @@ FLUSH_S = 20
 class Config(Part):
     """How often it writes."""
 
-    kind: Literal["tensorboard"] = Field("tensorboard", description="Event files in the run folder.")
-    flush_s: float = Field(FLUSH_S, gt=0, description="Seconds after which what was logged is on disk at the latest.")
+    kind: Literal["tensorboard"] = Field(
+        "tensorboard", description="Event files in the run folder."
+    )
+    flush_s: float = Field(
+        FLUSH_S, gt=0, description="Seconds after which what was logged is on disk at the latest."
+    )
 
     def build(self, folder: Path, name: str) -> TensorBoard:
-        torch_side = imported("torch.utils.tensorboard", extra="tensorboard", where="machine.tracking: tensorboard")
+        torch_side = imported(
+            "torch.utils.tensorboard", extra="tensorboard", where="machine.tracking: tensorboard"
+        )
         return TensorBoard(torch_side.SummaryWriter, folder / "tensorboard", self.flush_s)
 
 
@@ -39,7 +45,9 @@ class TensorBoard:
         self.writer_type, self.folder, self.flush_s = writer_type, folder, flush_s
 
     def start(self, config: Mapping[str, Any], *, step: int) -> str:
-        self.writer = self.writer_type(str(self.folder), purge_step=step + 1, flush_secs=self.flush_s)
+        self.writer = self.writer_type(
+            str(self.folder), purge_step=step + 1, flush_secs=self.flush_s
+        )
         self.writer.add_text("config", f"```\n{json.dumps(config, indent=1)}\n```", step)
         return f"tensorboard --logdir {self.folder}"
 

@@ -25,11 +25,19 @@ class Config(Part):
     entity: str | None = Field(None, description="User or team there; null: your default.")
     group: str | None = Field(None, description="Group of runs there.")
     tags: list[str] = Field([], description="Tags of the run.")
-    mode: Literal["online", "offline", "disabled"] | None = Field(None, description="Null: what WANDB_MODE or `wandb offline` says.")
+    mode: Literal["online", "offline", "disabled"] | None = Field(
+        None, description="Null: what WANDB_MODE or `wandb offline` says."
+    )
 
     def build(self, folder: Path, name: str) -> WandB:
         package = imported("wandb", extra="wandb", where="machine.tracking: wandb")
-        there = {"project": self.project, "entity": self.entity, "group": self.group, "tags": self.tags, "name": name}
+        there = {
+            "project": self.project,
+            "entity": self.entity,
+            "group": self.group,
+            "tags": self.tags,
+            "name": name,
+        }
         return WandB(package, folder, self.mode, there)
 
 
@@ -45,7 +53,9 @@ class WandB:
         there: The other options of `wandb.init`.
     """
 
-    def __init__(self, package: Any, folder: Path, mode: str | None, there: Mapping[str, Any]) -> None:
+    def __init__(
+        self, package: Any, folder: Path, mode: str | None, there: Mapping[str, Any]
+    ) -> None:
         self.package, self.folder, self.mode, self.there = package, folder, mode, there
 
     def start(self, config: Mapping[str, Any], *, step: int) -> str:
@@ -69,13 +79,21 @@ class WandB:
             reinit="create_new",
             settings=self.package.Settings(**settings),
         )
-        return f"wandb sync {Path(self.run.dir).parent}" if self.run.offline else self.run.url or "nowhere, for it is disabled"
+        return (
+            f"wandb sync {Path(self.run.dir).parent}"
+            if self.run.offline
+            else self.run.url or "nowhere, for it is disabled"
+        )
 
     def _check_login(self) -> None:
         """Asks now, for `wandb.init` would ask the terminal and wait."""
         mode = self.mode or self.package.setup().settings.mode
         if mode == "online" and not self.package.login(prompt=False):
-            raise ConfigError("no API key", where="wandb", todo="Run `wandb login`, or set WANDB_API_KEY, or WANDB_MODE=offline.")
+            raise ConfigError(
+                "no API key",
+                where="wandb",
+                todo="Run `wandb login`, or set WANDB_API_KEY, or WANDB_MODE=offline.",
+            )
 
     def _id(self) -> str:
         path = self.folder / "wandb.id"

@@ -20,7 +20,11 @@ def put_checkpoint(path: Path, state: dict[str, Any]) -> None:
     `torch.load` does not notice a flipped bit, so the state is wrapped with the sha256 of its own bytes.
     """
     payload = _saved(state)
-    wrapped = {"format": FORMAT, "sha256": sha256(payload), "payload": torch.frombuffer(bytearray(payload), dtype=torch.uint8)}
+    wrapped = {
+        "format": FORMAT,
+        "sha256": sha256(payload),
+        "payload": torch.frombuffer(bytearray(payload), dtype=torch.uint8),
+    }
     put(path, _saved(wrapped))
 
 
@@ -49,7 +53,11 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for a cut or foreign file
         raise CorruptFile("is not a whole checkpoint", where=path, todo=todo) from error
     if found != FORMAT:
-        raise CorruptFile(f"has format {found!r}, this version reads format {FORMAT}", where=path, todo="Install the sbiwb that wrote it.")
+        raise CorruptFile(
+            f"has format {found!r}, this version reads format {FORMAT}",
+            where=path,
+            todo="Install the sbiwb that wrote it.",
+        )
     if not whole:
         raise CorruptFile("was altered: its checksum differs", where=path, todo=todo)
     return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)

@@ -26,7 +26,10 @@ class FlatWeights:
         self.lend(self.vector.data, module)
 
     def _views(self, vector: Tensor) -> list[Tensor]:
-        return [piece.view(one.shape) for piece, one in zip(vector.split(self.sizes), self.parameters, strict=True)]
+        return [
+            piece.view(one.shape)
+            for piece, one in zip(vector.split(self.sizes), self.parameters, strict=True)
+        ]
 
     def lend(self, vector: Tensor, module: nn.Module) -> None:
         """Makes the parameters of a module of the same kind views of a vector as long as `vector`."""

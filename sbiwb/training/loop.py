@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from sbiwb.errors import TrainingError
 from sbiwb.seeds import generator, torch_seed
-from sbiwb.training.data import Source, TensorPairs
 from sbiwb.training.events import Event, Finished, Stepped, Stopping, Validated, WentBack
 from sbiwb.training.flat import FlatWeights
-from sbiwb.training.options import TrainOptions
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.schedule import ANNEAL_SHARE, Anneal, Schedule
+from sbiwb.training.sources import Source, TensorPairs
+from sbiwb.training.train_options import TrainOptions
 
 VALIDATION_MEMBERS = 8192  # of all data sets in one chunk of the validation
 READ_EVERY = 20  # steps between looks at what the device knows
@@ -48,7 +48,9 @@ class Progress:
     best_step: int = 0
     waited: int = 0
     read: int = 0  # the step up to which losses were read
-    loss_sums: list[float] = field(default_factory=list)  # since the last validation: of the loss, and of each penalty
+    loss_sums: list[float] = field(
+        default_factory=list
+    )  # since the last validation: of the loss, and of each penalty
     loss_count: int = 0
     skipped: int = 0
     bad_in_a_row: int = 0
@@ -89,21 +91,38 @@ class Trainer:
         density: Callable[..., Tensor] | None = None,
         precision: AbstractContextManager[Any] | None = None,
     ) -> None:
-        self.module, self.source, self.validation, self.options, self.ranks = module, source, validation, options, ranks
-        self.density, self.precision = module if density is None else density, precision or nullcontext()
+        self.module, self.source, self.validation, self.options, self.ranks = (
+            module,
+            source,
+            validation,
+            options,
+            ranks,
+        )
+        self.density, self.precision = (
+            module if density is None else density,
+            precision or nullcontext(),
+        )
         self.steps = options.epochs * source.steps_per_epoch if options.epochs else options.steps
-        self.schedule: HasRate = Schedule(options.schedule, options.learning_rate, self.steps, options.warmup)
+        self.schedule: HasRate = Schedule(
+            options.schedule, options.learning_rate, self.steps, options.warmup
+        )
         self.averaged = copy.deepcopy(module).requires_grad_(False)
         self.random = bool(getattr(module, "random", False))
         self.members, self.terms = int(module.members), tuple(module.terms)  # type: ignore[arg-type]
-        self.weights = FlatWeights(module, extra=1 + len(self.terms))  # loss and penalties travel with the gradient
+        self.weights = FlatWeights(
+            module, extra=1 + len(self.terms)
+        )  # loss and penalties travel with the gradient
         self.averages = self.weights.vector.detach().clone()
         self.weights.lend(self.averages, self.averaged)
         decay = options.weight_decay if getattr(module, "decays", True) else 0.0
-        self.optimizer = torch.optim.AdamW([self.weights.vector], lr=options.learning_rate, weight_decay=decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [self.weights.vector], lr=options.learning_rate, weight_decay=decay, fused=True
+        )
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
-        self.recent = self.averages.new_zeros(READ_EVERY, 1 + len(self.terms))  # not finite where the gradient was not
+        self.recent = self.averages.new_zeros(
+            READ_EVERY, 1 + len(self.terms)
+        )  # not finite where the gradient was not
         self.norm = self.averages.new_zeros(self.members)
         self._good = self._vectors()
 
@@ -163,7 +182,9 @@ class Trainer:
             yield Stepped(progress.step)
             if went_back:
                 yield WentBack(progress.step, progress.good_step, progress.rate_scale)
-            if (self.ranks.world == 1 or progress.step % READ_EVERY == 0) and self.ranks.any(stopping()):
+            if (self.ranks.world == 1 or progress.step % READ_EVERY == 0) and self.ranks.any(
+                stopping()
+            ):
                 yield Stopping(progress.step)
         yield self._finished()
 
@@ -203,7 +224,9 @@ class Trainer:
         try:
             with self.precision:
                 objective, penalties = self.density(batch.z, batch.inputs)
-                loss = penalties.sum() - objective.mean(-1).sum()  # each member's gradient is what it would be alone
+                loss = (
+                    penalties.sum() - objective.mean(-1).sum()
+                )  # each member's gradient is what it would be alone
             loss.backward()
         except RuntimeError as error:
             raise self._out_of_memory(error) from error
@@ -218,7 +241,9 @@ class Trainer:
 
     def _seed(self) -> None:
         """Random numbers of its own for each step and process, so that no state is kept; `torch.manual_seed` takes 100 times as long."""
-        seed = torch_seed(generator(self.options.seed, "noise", self.ranks.rank, self.progress.step))
+        seed = torch_seed(
+            generator(self.options.seed, "noise", self.ranks.rank, self.progress.step)
+        )
         torch.default_generator.manual_seed(seed)
         if self.recent.is_cuda:
             torch.cuda.manual_seed(seed)
@@ -228,7 +253,9 @@ class Trainer:
         """Clips, steps and averages; a step that is not finite changes no weight."""
         gradient = self.weights.gradient[: len(self.weights.vector)].view(self.members, -1)
         torch.linalg.vector_norm(gradient, dim=1, out=self.norm)
-        seen = torch.add(self.weights.extra, self.norm.sum(), alpha=0)  # not finite if either is not
+        seen = torch.add(
+            self.weights.extra, self.norm.sum(), alpha=0
+        )  # not finite if either is not
         self.recent[self.progress.step % READ_EVERY] = seen
         if self.options.clip_norm:
             gradient.mul_((self.options.clip_norm / (self.norm + 1e-6)).clamp_(max=1)[:, None])
@@ -265,7 +292,11 @@ class Trainer:
         for step in range(progress.read, progress.step):
             losses = recent[step % READ_EVERY]
             good = math.isfinite(sum(losses))
-            progress.loss_sums = [a + b for a, b in zip(progress.loss_sums, losses, strict=True)] if good else progress.loss_sums
+            progress.loss_sums = (
+                [a + b for a, b in zip(progress.loss_sums, losses, strict=True)]
+                if good
+                else progress.loss_sums
+            )
             progress.loss_count += good
             progress.skipped += not good
             progress.bad_in_a_row = 0 if good else progress.bad_in_a_row + 1
@@ -276,7 +307,10 @@ class Trainer:
         step = self.progress.step
         if not self.progress.anneal and step < self.steps:
             length = max(1, min(round(ANNEAL_SHARE * step), self.steps - step))
-            self.progress.anneal, self.progress.ending = asdict(Anneal(step, length, self.schedule.rate(step))), why
+            self.progress.anneal, self.progress.ending = (
+                asdict(Anneal(step, length, self.schedule.rate(step))),
+                why,
+            )
 
     def _vectors(self) -> dict[str, Tensor]:
         return {"weights": self.weights.vector.detach().clone(), "averages": self.averages.clone()}
@@ -287,7 +321,9 @@ class Trainer:
         progress = self.progress
         progress.times_back += 1
         if progress.times_back > TIMES_BACK:
-            raise self._no_number(f"the loss was no number {BAD_STEPS} times in a row, after halving the learning rate {TIMES_BACK} times")
+            raise self._no_number(
+                f"the loss was no number {BAD_STEPS} times in a row, after halving the learning rate {TIMES_BACK} times"
+            )
         progress.rate_scale /= 2
         self.weights.vector.copy_(self._good["weights"])
         self.averages.copy_(self._good["averages"])
@@ -315,14 +351,23 @@ class Trainer:
         for kept, running in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
             kept.copy_(running)
         mine = self.validation[self.ranks.rank :: self.ranks.world]
-        parts = [-self.averaged(part.z, part.inputs)[0].double().sum() for part in self._chunks(mine)]
-        total = torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=self.recent.device)
+        parts = [
+            -self.averaged(part.z, part.inputs)[0].double().sum() for part in self._chunks(mine)
+        ]
+        total = (
+            torch.stack(parts).sum()
+            if parts
+            else torch.zeros((), dtype=torch.float64, device=self.recent.device)
+        )
         self.ranks.total(total)
         return float(total) / len(self.validation)
 
     def _chunks(self, pairs: TensorPairs) -> Iterator[TensorPairs]:
         """Pairs in pieces that fit beside the network, whatever the members, steps or cells of a data set."""
-        members = max((values[0, ..., 0].numel() for values, _ in pairs.inputs.values() if len(values)), default=1)
+        members = max(
+            (values[0, ..., 0].numel() for values, _ in pairs.inputs.values() if len(values)),
+            default=1,
+        )
         return pairs.chunks(max(64, VALIDATION_MEMBERS // max(1, members)))
 
     @torch.no_grad()
@@ -331,14 +376,26 @@ class Trainer:
         self.averaged.load_state_dict(self.best)
         self.averaged.eval()
         ensemble: Any = self.averaged
-        ensemble.stack(torch.cat([ensemble.log_probs(part.z, part.inputs) for part in self._chunks(self.validation)], dim=1))
+        ensemble.stack(
+            torch.cat(
+                [ensemble.log_probs(part.z, part.inputs) for part in self._chunks(self.validation)],
+                dim=1,
+            )
+        )
         self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
 
     def _validate(self) -> Validated:
         progress, options = self.progress, self.options
         self._read()
-        seen = [one / progress.loss_count if progress.loss_count else math.nan for one in progress.loss_sums]
-        train_loss, penalties, loss = seen[0], dict(zip(self.terms, seen[1:], strict=True)), self.validation_loss()
+        seen = [
+            one / progress.loss_count if progress.loss_count else math.nan
+            for one in progress.loss_sums
+        ]
+        train_loss, penalties, loss = (
+            seen[0],
+            dict(zip(self.terms, seen[1:], strict=True)),
+            self.validation_loss(),
+        )
         improved = loss < progress.best_loss
         self._check_ranks()
         if improved:
@@ -351,7 +408,16 @@ class Trainer:
         progress.losses.append([progress.step, train_loss, loss])
         progress.loss_sums, progress.loss_count = [], 0
         norm = float(self.norm.mean())
-        event = Validated(progress.step, train_loss, loss, penalties, self._last_rate, norm, progress.skipped, improved)
+        event = Validated(
+            progress.step,
+            train_loss,
+            loss,
+            penalties,
+            self._last_rate,
+            norm,
+            progress.skipped,
+            improved,
+        )
         if options.schedule == "plateau" and progress.waited and progress.waited % PLATEAU == 0:
             progress.rate_scale /= 2
         if options.patience and progress.waited >= options.patience:
@@ -376,10 +442,25 @@ class Trainer:
             raise self._no_number("no validation gave a number")
         if getattr(self.module, "stacking", False):
             self._stack()
-        early = [loss for step, _, loss in progress.losses if step <= 0.8 * progress.step and math.isfinite(loss)]
-        nats = getattr(self.module, "likelihood", True)  # a loss of the network's own has another scale
+        early = [
+            loss
+            for step, _, loss in progress.losses
+            if step <= 0.8 * progress.step and math.isfinite(loss)
+        ]
+        nats = getattr(
+            self.module, "likelihood", True
+        )  # a loss of the network's own has another scale
         enough = 0.02 if nats else 0.02 * abs(progress.best_loss)
-        falling = bool(early) and progress.finished == "steps" and min(early) - progress.best_loss > enough
-        at_best = next((one for one in progress.losses if one[0] == progress.best_step), [0, math.nan, math.nan])
+        falling = (
+            bool(early)
+            and progress.finished == "steps"
+            and min(early) - progress.best_loss > enough
+        )
+        at_best = next(
+            (one for one in progress.losses if one[0] == progress.best_step),
+            [0, math.nan, math.nan],
+        )
         gap = at_best[2] - at_best[1] if nats else 0.0
-        return Finished(progress.step, progress.finished, progress.best_step, progress.best_loss, falling, gap)
+        return Finished(
+            progress.step, progress.finished, progress.best_step, progress.best_loss, falling, gap
+        )

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from sbiwb.errors import ConfigError
 from sbiwb.seeds import generator
-from sbiwb.training.data import Inputs, Source, TensorPairs
+from sbiwb.training.sources import Inputs, Source, TensorPairs
 
 FEW = 4  # batches that a batch is drawn from, at least: fewer would come again and again almost unchanged
 GLANCE_S = 0.2  # between two looks at `check` while waiting
@@ -91,14 +91,19 @@ class RollingPairs(Source):
     ) -> None:
         self.batch_size = min(batch_size, buffer)
         if self.batch_size < world:
-            raise ConfigError(f"train.batch_size  {self.batch_size} pairs are too few for {world} processes", todo="Make it larger.")
+            raise ConfigError(
+                f"train.batch_size  {self.batch_size} pairs are too few for {world} processes",
+                todo="Make it larger.",
+            )
         self.steps_per_epoch = buffer // self.batch_size
         self.check = check
         self._open = feed
         self._feed: Feed | None = None
         self._closed = False
         self._uses, self._seed, self._device, self._place = uses, seed, device, (rank, world)
-        capacity, self._share = (len(range(rank, total, world)) for total in (buffer, self.batch_size))
+        capacity, self._share = (
+            len(range(rank, total, world)) for total in (buffer, self.batch_size)
+        )
         self._kept: TensorPairs | None = None  # (capacity, ...)
         self._left = np.zeros(capacity, np.int64)  # uses; 0 also where nothing was ever put
         self._born = np.zeros(capacity, np.int64)  # number of the pair among all simulated ones
@@ -137,7 +142,9 @@ class RollingPairs(Source):
     @property
     def _least(self) -> int:
         """Pairs with uses left, before a batch is drawn; half of the buffer at most, so that fresh ones find free places."""
-        return max(self._share, min(len(self._left) // 2, max(FEW * self._share, self._simulated // 2)))
+        return max(
+            self._share, min(len(self._left) // 2, max(FEW * self._share, self._simulated // 2))
+        )
 
     def _refill(self) -> None:
         """Takes a batch's worth of what is there (more would go unused), and waits for what must be there."""
@@ -160,7 +167,11 @@ class RollingPairs(Source):
         pairs = fresh.pairs[: len(self._left)]
         n = len(pairs)
         places = np.argsort(np.where(self._left > 0, self._born, -1), kind="stable")[:n]
-        self._kept = _written(self._kept or _empty(pairs, len(self._left), self._device), torch.from_numpy(places), pairs)
+        self._kept = _written(
+            self._kept or _empty(pairs, len(self._left), self._device),
+            torch.from_numpy(places),
+            pairs,
+        )
         self._left[places] = self._uses
         self._born[places] = self._simulated + np.arange(n)
         self._simulated += n
@@ -175,7 +186,11 @@ class RollingPairs(Source):
         return {
             "place": list(self._place),
             "z": None if kept is None else kept.z.clone(),
-            "inputs": {} if kept is None else {name: [_clone(values), _clone(mask)] for name, (values, mask) in kept.inputs.items()},
+            "inputs": {}
+            if kept is None
+            else {
+                name: [_clone(values), _clone(mask)] for name, (values, mask) in kept.inputs.items()
+            },
             "left": torch.from_numpy(self._left[:used].copy()),
             "born": torch.from_numpy(self._born[:used].copy()),
             "next_block": self._next_block,
@@ -193,12 +208,18 @@ class RollingPairs(Source):
             self._next_block = self._begun * REGION + self._place[0]
             return
         self._next_block = state["next_block"]
-        self._simulated, self._failed, self._waited_s = state["simulated"], state["failed"], state["waited_s"]
+        self._simulated, self._failed, self._waited_s = (
+            state["simulated"],
+            state["failed"],
+            state["waited_s"],
+        )
         if state["z"] is None:
             return
         n = len(state["z"])
         self._left[:n], self._born[:n] = state["left"].cpu().numpy(), state["born"].cpu().numpy()
-        pairs = TensorPairs(state["z"], {name: (values, mask) for name, (values, mask) in state["inputs"].items()})
+        pairs = TensorPairs(
+            state["z"], {name: (values, mask) for name, (values, mask) in state["inputs"].items()}
+        )
         self._kept = _written(_empty(pairs, len(self._left), self._device), torch.arange(n), pairs)
 
     def close(self) -> None:
@@ -220,7 +241,11 @@ def _empty(like: TensorPairs, n: int, device: str) -> TensorPairs:
         return torch.zeros((n, *tensor.shape[1:]), dtype=tensor.dtype, device=device)
 
     return TensorPairs(
-        room(like.z), {name: (room(values), None if mask is None else room(mask)) for name, (values, mask) in like.inputs.items()}
+        room(like.z),
+        {
+            name: (room(values), None if mask is None else room(mask))
+            for name, (values, mask) in like.inputs.items()
+        },
     )
 
 
@@ -231,7 +256,10 @@ def _written(kept: TensorPairs, places: Tensor, pairs: TensorPairs) -> TensorPai
     inputs: Inputs = {}
     for name, (values, mask) in kept.inputs.items():
         more, more_mask = pairs.inputs[name]
-        inputs[name] = _merged(values, more, places), None if mask is None or more_mask is None else _merged(mask, more_mask, places)
+        inputs[name] = (
+            _merged(values, more, places),
+            None if mask is None or more_mask is None else _merged(mask, more_mask, places),
+        )
     return TensorPairs(kept.z, inputs)
 
 

@@ -45,7 +45,9 @@ class RangeTest:
         yield f"A learning rate of about {self.suggestion:.1g} should do."
 
 
-def range_test(trainer: Trainer, steps: int, seen: Callable[[float], None] = lambda loss: None) -> RangeTest:
+def range_test(
+    trainer: Trainer, steps: int, seen: Callable[[float], None] = lambda loss: None
+) -> RangeTest:
     """Trains with growing rates until the loss explodes or the steps are done.
 
     Args:
@@ -68,6 +70,10 @@ def range_test(trainer: Trainer, steps: int, seen: Callable[[float], None] = lam
         seen(losses[-1])
     kept = np.isfinite(losses)
     if not kept.any():
-        raise TrainingError("the first loss is no number", where="train --find-lr", todo="Add a transform such as log or standardize.")
+        raise TrainingError(
+            "the first loss is no number",
+            where="train --find-lr",
+            todo="Add a transform such as log or standardize.",
+        )
     tried, smoothed = np.array(rates)[kept], np.array(losses)[kept]
     return RangeTest(tried, smoothed, float(tried[smoothed.argmin()]) / 3)

@@ -101,8 +101,14 @@ def found() -> Ranks:
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:
         return Ranks(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
-    if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env:  # of srun; SLURM_NTASKS is there without it too
-        return Ranks(int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env.get("SLURM_LOCALID", 0)))
+    if (
+        int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env
+    ):  # of srun; SLURM_NTASKS is there without it too
+        return Ranks(
+            int(env["SLURM_PROCID"]),
+            int(env["SLURM_STEP_NUM_TASKS"]),
+            int(env.get("SLURM_LOCALID", 0)),
+        )
     return ALONE
 
 
@@ -110,7 +116,9 @@ def _meeting_point() -> None:
     """Under srun: the first node of the job, and a port that two jobs on one node do not share."""
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "localhost")
     os.environ.setdefault("MASTER_ADDR", first_node(nodes))
-    os.environ.setdefault("MASTER_PORT", str(PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % 10_000))
+    os.environ.setdefault(
+        "MASTER_PORT", str(PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % 10_000)
+    )
 
 
 def first_node(nodes: str) -> str:
@@ -138,7 +146,9 @@ def joined(device: str) -> Iterator[Ranks]:
     with ranks.together():
         store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.world, timeout=TIMEOUT))
         own = dist.PrefixStore(generation(store, ranks), store)
-        dist.init_process_group(backend, store=own, rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT)
+        dist.init_process_group(
+            backend, store=own, rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT
+        )
     try:
         yield ranks
         ranks.wait()  # destroying the group while another process still sends aborts that one
@@ -161,7 +171,9 @@ def generation(store: dist.Store, ranks: Ranks) -> str:
         words = store.get("sbiwb/all").decode() if store.check(["sbiwb/all"]) else ""
         if words.split(",")[ranks.rank : ranks.rank + 1] == [word]:
             store.set(f"sbiwb/seen/{ranks.rank}", words)
-            if _come(store, "seen", ranks.world) and all(seen == words for seen in _read(store, "seen", ranks.world)):
+            if _come(store, "seen", ranks.world) and all(
+                seen == words for seen in _read(store, "seen", ranks.world)
+            ):
                 return hashlib.sha256(words.encode()).hexdigest()
         time.sleep(0.01)
     raise RuntimeError(f"not all {ranks.world} processes came within {TIMEOUT}")
@@ -173,4 +185,7 @@ def _come(store: dist.Store, kind: str, world: int) -> bool:
 
 
 def _read(store: dist.Store, kind: str, world: int) -> list[str]:
-    return [value.decode() for value in store.multi_get([f"sbiwb/{kind}/{rank}" for rank in range(world)])]
+    return [
+        value.decode()
+        for value in store.multi_get([f"sbiwb/{kind}/{rank}" for rank in range(world)])
+    ]

@@ -50,11 +50,17 @@ class Schedule:
             return anneal.rate * max(0.0, 1 - (step - anneal.start) / anneal.length)
         if self.kind == "one_cycle":
             top = ONE_CYCLE_RISE * self.steps
-            return self.peak * (_fall(1 - (step + 1) / (top + 1)) if step < top else _fall((step - top) / (self.steps - top)))
+            return self.peak * (
+                _fall(1 - (step + 1) / (top + 1))
+                if step < top
+                else _fall((step - top) / (self.steps - top))
+            )
         rising = max(1, round(self.warmup * self.steps))
         if step < rising:
             return self.peak * (step + 1) / rising
-        return self.peak * (_fall((step - rising) / max(1, self.steps - rising)) if self.kind == "cosine" else 1.0)
+        return self.peak * (
+            _fall((step - rising) / max(1, self.steps - rising)) if self.kind == "cosine" else 1.0
+        )
 
 
 def _fall(share: float) -> float:

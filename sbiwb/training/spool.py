@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sbiwb.errors import DiskError
-from sbiwb.training.data import TensorPairs
+from sbiwb.training.sources import TensorPairs
 
 RESERVE = 2 << 30  # bytes of the disk that are left free
 
@@ -28,7 +28,9 @@ class Spool:
         device: Where the pairs go.
     """
 
-    def __init__(self, load: Callable[[int], TensorPairs], folder: Path, device: str = "cpu") -> None:
+    def __init__(
+        self, load: Callable[[int], TensorPairs], folder: Path, device: str = "cpu"
+    ) -> None:
         self._load, self._folder, self._device = load, folder, device
         shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -55,7 +57,9 @@ def _write(path: Path, pairs: TensorPairs) -> None:
     """One file, whole or absent: a full scratch disk is no reason to stop, as the shard can be read again."""
     arrays = {"z": pairs.z.numpy()}
     for name, (values, mask) in pairs.inputs.items():
-        arrays |= {f"values {name}": values.numpy()} | ({} if mask is None else {f"mask {name}": mask.numpy()})
+        arrays |= {f"values {name}": values.numpy()} | (
+            {} if mask is None else {f"mask {name}": mask.numpy()}
+        )
     fresh = path.with_suffix(".part")
     try:
         with open(fresh, "wb") as file:
@@ -70,9 +74,14 @@ def _read(path: Path) -> TensorPairs:
     with np.load(path, allow_pickle=False) as arrays:
         read = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     names = [name.removeprefix("values ") for name in read if name.startswith("values ")]
-    return TensorPairs(read["z"], {name: (read[f"values {name}"], read.get(f"mask {name}")) for name in names})
+    return TensorPairs(
+        read["z"], {name: (read[f"values {name}"], read.get(f"mask {name}")) for name in names}
+    )
 
 
 def _moved(pairs: TensorPairs, device: str) -> TensorPairs:
-    inputs = {name: (values.to(device), None if mask is None else mask.to(device)) for name, (values, mask) in pairs.inputs.items()}
+    inputs = {
+        name: (values.to(device), None if mask is None else mask.to(device))
+        for name, (values, mask) in pairs.inputs.items()
+    }
     return TensorPairs(pairs.z.to(device), inputs)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.seeds import generator
-from sbiwb.training.data import Source, TensorPairs
+from sbiwb.training.sources import Source, TensorPairs
 
 CHECK_S = 0.1  # between two looks at whether to go on waiting
 CLOSE_S = 2.0  # for the thread to end what it is in, beyond which it is left alone: it is a daemon and reads only
@@ -75,7 +75,9 @@ class WindowOrder:
 
     def windows(self, epoch: int) -> list[Window]:
         """All windows of an epoch, in order."""
-        shards = generator(self.seed, "epoch", epoch).permutation(len(self.rows))[self.rank :: self.world]
+        shards = generator(self.seed, "epoch", epoch).permutation(len(self.rows))[
+            self.rank :: self.world
+        ]
         found: list[Window] = []
         start, rows = 0, 0
         group: list[int] = []
@@ -89,7 +91,11 @@ class WindowOrder:
 
     def slots(self, window: Window) -> Tensor:
         """Where each pair of the window's shards, end to end, comes to stand in it, (rows,) int64."""
-        return torch.from_numpy(generator(self.seed, "epoch", window.epoch, self.rank, window.index).permutation(window.rows))
+        return torch.from_numpy(
+            generator(self.seed, "epoch", window.epoch, self.rank, window.index).permutation(
+                window.rows
+            )
+        )
 
 
 class StreamedPairs(Source):
@@ -150,7 +156,9 @@ class StreamedPairs(Source):
         self._epoch, self._windows = -1, list[Window]()
         self._held: tuple[Window, TensorPairs] | None = None
         self._ahead = _Ahead(partial(_fill, load, self._order))
-        self._close = weakref.finalize(self, self._ahead.close)  # also when forgotten, and before the interpreter ends
+        self._close = weakref.finalize(
+            self, self._ahead.close
+        )  # also when forgotten, and before the interpreter ends
 
     def batch(self, step: int) -> TensorPairs:
         """This rank's pairs of a step, (batch_size / world, ...).
@@ -220,7 +228,9 @@ class _Ahead:
     def __init__(self, make: Callable[[Window, Callable[[], bool]], TensorPairs | None]) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._job: _Job | None = None
-        self._thread = Thread(target=_work, args=(self._jobs, make), name="sbiwb-stream", daemon=True)
+        self._thread = Thread(
+            target=_work, args=(self._jobs, make), name="sbiwb-stream", daemon=True
+        )
         self._thread.start()
 
     def ask(self, window: Window) -> _Job:
@@ -261,7 +271,9 @@ class _Job:
     result: Future[TensorPairs]
 
 
-def _work(jobs: SimpleQueue[_Job | None], make: Callable[[Window, Callable[[], bool]], TensorPairs | None]) -> None:
+def _work(
+    jobs: SimpleQueue[_Job | None], make: Callable[[Window, Callable[[], bool]], TensorPairs | None]
+) -> None:
     """The thread: makes what is asked for, until None."""
     while (job := jobs.get()) is not None:
         _serve(job, make)
@@ -278,7 +290,9 @@ def _serve(job: _Job, make: Callable[[Window, Callable[[], bool]], TensorPairs |
                 job.result.set_result(made)
 
 
-def _fill(load: Load, order: WindowOrder, window: Window, unwanted: Callable[[], bool]) -> TensorPairs | None:
+def _fill(
+    load: Load, order: WindowOrder, window: Window, unwanted: Callable[[], bool]
+) -> TensorPairs | None:
     """The shuffled pairs of a window: each shard's rows go straight to their places; None once it is unwanted."""
     slots, whole, start = order.slots(window), None, 0
     for shard in window.shards:
@@ -287,7 +301,11 @@ def _fill(load: Load, order: WindowOrder, window: Window, unwanted: Callable[[],
         part = load(shard)
         if len(part) != order.rows[shard]:
             todo = "Run `sbiwb simulate` on the config."
-            raise DataError(f"has {len(part)} pairs and should have {order.rows[shard]}", where=f"training shard {shard}", todo=todo)
+            raise DataError(
+                f"has {len(part)} pairs and should have {order.rows[shard]}",
+                where=f"training shard {shard}",
+                todo=todo,
+            )
         whole = _put(whole, part, slots[start : start + len(part)].to(part.z.device), window.rows)
         start += len(part)
         del part  # before the next one is read
@@ -318,7 +336,10 @@ def _put(whole: TensorPairs | None, part: TensorPairs, slots: Tensor, rows: int)
     inputs = {}
     for name, (values, mask) in part.inputs.items():
         old = whole.inputs[name] if whole else (None, None)
-        inputs[name] = _scatter(old[0], values, slots, rows), None if mask is None else _scatter(old[1], mask, slots, rows)
+        inputs[name] = (
+            _scatter(old[0], values, slots, rows),
+            None if mask is None else _scatter(old[1], mask, slots, rows),
+        )
     return TensorPairs(_scatter(whole.z if whole else None, part.z, slots, rows), inputs)
 
 

@@ -21,24 +21,26 @@ import yaml
 from sbiwb import config as yaml_config
 from sbiwb import distances, report
 from sbiwb.config import BenchmarkConfig
-from sbiwb.contracts import Executor, Reporter
+from sbiwb.contracts import Executor, Reporter, Silent
 from sbiwb.errors import DataError, RunError, SbiwbError, Stopped
 from sbiwb.executors.serial import SerialExecutor
 from sbiwb.executors.slurm import note, put_failure
 from sbiwb.files import put, put_json, put_text, read_json, stable_hash
 from sbiwb.posterior import Posterior
+from sbiwb.project.opening import open_project
+from sbiwb.project.project import Project
+from sbiwb.project.splits import load_split
+from sbiwb.project.trained import posterior_of
 from sbiwb.records import Variable
 from sbiwb.rundir import put_provenance, versions
 from sbiwb.seeds import generator
 from sbiwb.simulation.layout import from_json
+from sbiwb.steps.exact.reference_posteriors import ReferenceSet, reference_sets
+from sbiwb.steps.pairs.plan import counts
 from sbiwb.stopping import raised
 from sbiwb.training.checkpoint import newest
-from sbiwb.workflow.posterior import posterior_of
-from sbiwb.workflow.project import Project, open_project
-from sbiwb.workflow.reference_sets import ReferenceSet, reference_sets
-from sbiwb.workflow.simulate import counts, simulate
-from sbiwb.workflow.train import Silent, train
-from sbiwb.workflow.trainer import load_split
+from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.train import train
 
 PLAN, CHOSEN, RECORD = "benchmark.yaml", "chosen.json", "benchmark.json"
 C2ST_SEED = 1
@@ -90,7 +92,13 @@ class Scoreboard:
     folder: Path
 
 
-def open_benchmark(path: Path, *, settings: Sequence[str] = (), references: Path | None = None, runs: Path = Path("runs")) -> Benchmark:
+def open_benchmark(
+    path: Path,
+    *,
+    settings: Sequence[str] = (),
+    references: Path | None = None,
+    runs: Path = Path("runs"),
+) -> Benchmark:
     """Opens the YAML of a benchmark, or its folder.
 
     Raises:
@@ -153,7 +161,11 @@ def share(path: Path, reporter: Reporter, *, index: int, count: int) -> int:
         SbiwbError: What a job failed of, noted for whoever follows the array; the others are done first.
     """
     opened, chosen, noted = open_benchmark(path), _chosen(path), note(path, index, count)
-    own = [task for task in _data_tasks(opened, chosen) or _score_tasks(opened, chosen) if task["cell"] % count == index]
+    own = [
+        task
+        for task in _data_tasks(opened, chosen) or _score_tasks(opened, chosen)
+        if task["cell"] % count == index
+    ]
     failed = _run(SerialExecutor(), own, reporter)
     if failed:
         put_failure(noted, failed[0])
@@ -181,7 +193,10 @@ Cell = tuple[str, int, str, int]
 def _cells(config: BenchmarkConfig, chosen: Chosen) -> Iterator[Cell]:
     """Small budgets first, so that a table is there early."""
     for budget, task, method, seed in itertools.product(
-        chosen.budgets or config.budgets, chosen.tasks or config.tasks, chosen.methods or config.methods, chosen.seeds or config.seeds
+        chosen.budgets or config.budgets,
+        chosen.tasks or config.tasks,
+        chosen.methods or config.methods,
+        chosen.seeds or config.seeds,
     ):
         yield task, budget, method, seed
 
@@ -191,17 +206,28 @@ def _data(config: BenchmarkConfig, chosen: Chosen) -> Iterator[tuple[str, int]]:
 
 
 def _check_chosen(config: BenchmarkConfig, chosen: Chosen) -> None:
-    grid: dict[str, Any] = {"tasks": config.tasks, "budgets": config.budgets, "methods": config.methods, "seeds": config.seeds}
+    grid: dict[str, Any] = {
+        "tasks": config.tasks,
+        "budgets": config.budgets,
+        "methods": config.methods,
+        "seeds": config.seeds,
+    }
     for name, known in grid.items():
         unknown = [str(one) for one in getattr(chosen, name) if one not in known]
         if unknown:
-            raise RunError(f"no {name} {', '.join(unknown)}", where=config.name, todo=f"There are: {', '.join(map(str, known))}.")
+            raise RunError(
+                f"no {name} {', '.join(unknown)}",
+                where=config.name,
+                todo=f"There are: {', '.join(map(str, known))}.",
+            )
 
 
 def _check_tasks(opened: Benchmark, chosen: Chosen) -> None:
     """References, configs and methods, before hours are spent."""
     config = opened.config
-    for task, method in itertools.product(chosen.tasks or config.tasks, chosen.methods or config.methods):
+    for task, method in itertools.product(
+        chosen.tasks or config.tasks, chosen.methods or config.methods
+    ):
         sets, _ = reference_sets(task, opened.references, config.observations)
         project = _project(opened, (task, config.budgets[0], method, config.seeds[0]))
         if sets[0].theta_true.size != project.prior.size:
@@ -255,7 +281,17 @@ def _data_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
     found = []
     for cell, (task, budget) in enumerate(grid):
         if (task, budget) in wanted and not _is_simulated(opened, task, budget):
-            found.append(_task(opened, cell, _simulations(opened, task, budget) / RECORD, task, budget, None, None))
+            found.append(
+                _task(
+                    opened,
+                    cell,
+                    _simulations(opened, task, budget) / RECORD,
+                    task,
+                    budget,
+                    None,
+                    None,
+                )
+            )
     return found
 
 
@@ -266,7 +302,9 @@ def _simulations(opened: Benchmark, task: str, budget: int) -> Path:
 def _is_simulated(opened: Benchmark, task: str, budget: int) -> bool:
     """Whether the pairs that the config asks for are there."""
     record = _simulations(opened, task, budget) / RECORD
-    return record.is_file() and read_json(record).get("identity") == _data_identity(_simulated(opened, task, budget))
+    return record.is_file() and read_json(record).get("identity") == _data_identity(
+        _simulated(opened, task, budget)
+    )
 
 
 def _data_identity(project: Project) -> str:
@@ -277,7 +315,9 @@ def _simulated(opened: Benchmark, task: str, budget: int) -> Project:
     """The run that holds the simulations."""
     folder = _simulations(opened, task, budget)
     settings = [*_settings(opened, task, budget), f"name={folder.name}"]
-    return open_project(opened.base / opened.config.tasks[task], settings=settings, runs=folder.parent)
+    return open_project(
+        opened.base / opened.config.tasks[task], settings=settings, runs=folder.parent
+    )
 
 
 def _score_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
@@ -291,7 +331,15 @@ def _score_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
     ]
 
 
-def _task(opened: Benchmark, cell: int, record: Path, task: str, budget: int, method: str | None, seed: int | None) -> dict[str, Any]:
+def _task(
+    opened: Benchmark,
+    cell: int,
+    record: Path,
+    task: str,
+    budget: int,
+    method: str | None,
+    seed: int | None,
+) -> dict[str, Any]:
     where = {"run": str(opened.folder.resolve()), "cell": cell, "record": str(record.resolve())}
     return {**where, "task": task, "budget": budget, "method": method, "seed": seed}
 
@@ -302,9 +350,15 @@ def _job(opened: Benchmark, cell: Cell) -> Path:
 
 
 def _settings(opened: Benchmark, task: str, budget: int) -> list[str]:
-    validation = max(1, min(opened.config.most_validation, round(opened.config.validation * budget)))
+    validation = max(
+        1, min(opened.config.most_validation, round(opened.config.validation * budget))
+    )
     counts = {"train": budget - validation, "validation": validation, "test": opened.config.test}
-    return [*(f"simulate.{name}={count}" for name, count in counts.items()), "machine.executor=serial", "machine.threads=1"]
+    return [
+        *(f"simulate.{name}={count}" for name, count in counts.items()),
+        "machine.executor=serial",
+        "machine.threads=1",
+    ]
 
 
 def _simulate(opened: Benchmark, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,17 +372,28 @@ def _simulate(opened: Benchmark, task: Mapping[str, Any]) -> dict[str, Any]:
 def _project(opened: Benchmark, cell: Cell) -> Project:
     """The run of one job, on the shards that it shares."""
     task, budget, method, seed = cell
-    chosen = [f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}" for key, value in opened.config.methods[method].items()]
+    chosen = [
+        f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}"
+        for key, value in opened.config.methods[method].items()
+    ]
     data = _simulations(opened, task, budget).resolve()
     own = [f"name={_job(opened, cell).name}", f"simulate.from={data}", f"train.seed={seed}"]
-    settings = [*_settings(opened, task, budget), *(one.removesuffix("\n...") for one in chosen), *own]
-    return open_project(opened.base / opened.config.tasks[task], settings=settings, runs=opened.folder / "jobs")
+    settings = [
+        *_settings(opened, task, budget),
+        *(one.removesuffix("\n...") for one in chosen),
+        *own,
+    ]
+    return open_project(
+        opened.base / opened.config.tasks[task], settings=settings, runs=opened.folder / "jobs"
+    )
 
 
 def _identity(opened: Benchmark, project: Project, references: str) -> str:
     """Of all that decides a score."""
     asked = {name: getattr(opened.config, name) for name in ("draws", "observations", "test")}
-    return stable_hash({"model": project.model_hash, "references": references, "seed": C2ST_SEED, **asked})
+    return stable_hash(
+        {"model": project.model_hash, "references": references, "seed": C2ST_SEED, **asked}
+    )
 
 
 def _read_score(opened: Benchmark, cell: Cell) -> report.Score | None:
@@ -358,7 +423,10 @@ def _score(opened: Benchmark, task: Mapping[str, Any]) -> dict[str, Any]:
     seconds["draws"] = time.perf_counter() - start
     start = time.perf_counter()
     count = min(opened.config.draws, *(len(one.draws) for one in sets))
-    scores = distances.c2st_many([(one.draws[:count], own[:count]) for one, own in zip(sets, draws, strict=True)], seed=C2ST_SEED)
+    scores = distances.c2st_many(
+        [(one.draws[:count], own[:count]) for one, own in zip(sets, draws, strict=True)],
+        seed=C2ST_SEED,
+    )
     seconds["c2st"] = time.perf_counter() - start
     found = {
         "identity": identity,
@@ -368,7 +436,9 @@ def _score(opened: Benchmark, task: Mapping[str, Any]) -> dict[str, Any]:
         "nlpd": _nlpd(project, posterior),
         "seconds": {**seconds, "simulate": read_json(project.data_run.path / RECORD)["seconds"]},
     }
-    put_provenance(project.run.path, seconds=sum(seconds.values()), facts={"versions": json.dumps(versions())})
+    put_provenance(
+        project.run.path, seconds=sum(seconds.values()), facts={"versions": json.dumps(versions())}
+    )
     put_json(_job(opened, cell) / "score.json", found)
     return found
 
@@ -377,7 +447,11 @@ def _trained(project: Project) -> float:
     """Trains, or goes on; the wall time of the start that ended it. A training of another model is set aside."""
     start = time.perf_counter()
     before, _ = newest(project.run.train)
-    train(project, Silent(), fresh=before is not None and before["about"]["model_hash"] != project.model_hash)
+    train(
+        project,
+        Silent(),
+        fresh=before is not None and before["about"]["model_hash"] != project.model_hash,
+    )
     told = project.run.train / "provenance.json"
     return float(read_json(told)["seconds"]) if told.is_file() else time.perf_counter() - start
 
@@ -397,7 +471,9 @@ def _observed(project: Project, sets: Sequence[ReferenceSet]) -> dict[str, Varia
         )
     ((name, one),) = layout.items()
     size = int(np.prod(one.shape))
-    wrong = [each for each in sets if (each.x.size, each.theta_true.size) != (size, project.prior.size)]
+    wrong = [
+        each for each in sets if (each.x.size, each.theta_true.size) != (size, project.prior.size)
+    ]
     if wrong:
         raise DataError(
             f"takes {size} numbers for {project.prior.size} parameters; references have {wrong[0].x.size} for {wrong[0].theta_true.size}",

@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from sbiwb.project.derived import check_derived
+from sbiwb.project.observe import observe
+from sbiwb.project.project import Project
 from sbiwb.records import Ragged
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight
+from sbiwb.steps.fit.assemble import try_out
+from sbiwb.steps.pairs.plan import blocks, try_simulator
 from sbiwb.stopping import raised
 from sbiwb.training.events import Stepped
-from sbiwb.workflow.derived import check_derived
-from sbiwb.workflow.observe import observe
-from sbiwb.workflow.project import Project
-from sbiwb.workflow.simulate import blocks, try_simulator
-from sbiwb.workflow.trainer import try_out
 
 TRIED_STEPS = 20
 
@@ -65,7 +65,8 @@ def check(project: Project) -> Checked:
         check_derived(project)
         shapes = {name: one.event for name, one in project.context.items()}
         observations = {
-            name: len(observe(name, what, project.base, seen.layout, shapes)) for name, what in project.config.problem.observations.items()
+            name: len(observe(name, what, project.base, seen.layout, shapes))
+            for name, what in project.config.problem.observations.items()
         }
     rows = sum(blocks(project, split) for split in SPLITS) * project.block_size
     workers = project.config.machine.build_executor().workers
@@ -87,7 +88,11 @@ def check(project: Project) -> Checked:
 def _steps(project: Project) -> int:
     """Of the training at most."""
     train = project.config.train
-    return train.epochs * max(1, project.config.simulate.train // train.batch_size) if train.epochs else train.steps
+    return (
+        train.epochs * max(1, project.config.simulate.train // train.batch_size)
+        if train.epochs
+        else train.steps
+    )
 
 
 def _try_training(project: Project, seen: Preflight) -> tuple[int, float]:
@@ -98,16 +103,26 @@ def _try_training(project: Project, seen: Preflight) -> tuple[int, float]:
     start = time.perf_counter()
     for _ in range(TRIED_STEPS):
         next(steps)
-    return sum(parameter.numel() for parameter in trainer.module.parameters()), (time.perf_counter() - start) / TRIED_STEPS
+    return sum(parameter.numel() for parameter in trainer.module.parameters()), (
+        time.perf_counter() - start
+    ) / TRIED_STEPS
 
 
 def _words(seen: Preflight) -> dict[str, str]:
     words = {}
     for name, one in to_json(seen.layout).items():
         variable = seen.example.x[name]
-        lengths = f"{variable.lengths.min()} to {variable.lengths.max()}" if isinstance(variable, Ragged) else ""
-        shape = " x ".join([lengths, *map(str, one["shape"][1:])] if one["ragged"] else map(str, one["shape"]))
-        words[name] = f"{one['dtype']}, {'varying length ' if one['ragged'] else ''}{shape or 'one number'}"
+        lengths = (
+            f"{variable.lengths.min()} to {variable.lengths.max()}"
+            if isinstance(variable, Ragged)
+            else ""
+        )
+        shape = " x ".join(
+            [lengths, *map(str, one["shape"][1:])] if one["ragged"] else map(str, one["shape"])
+        )
+        words[name] = (
+            f"{one['dtype']}, {'varying length ' if one['ragged'] else ''}{shape or 'one number'}"
+        )
     return words
 
 

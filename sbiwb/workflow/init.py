@@ -62,12 +62,16 @@ def init(name: str, folder: Path) -> list[Path]:
     """
     if not name.isidentifier():
         raise RunError(
-            "is no name for files and functions", where=name, todo="Use letters, digits and underscores, beginning with a letter."
+            "is no name for files and functions",
+            where=name,
+            todo="Use letters, digits and underscores, beginning with a letter.",
         )
     files = {f"{name}.yaml": CONFIG.format(name=name), f"{name}.py": SIMULATOR, f"{name}.csv": DATA}
     present = [folder / file for file in files if (folder / file).exists()]
     if present:
-        raise RunError("exists already", where=present[0], todo="Choose another name; nothing was written.")
+        raise RunError(
+            "exists already", where=present[0], todo="Choose another name; nothing was written."
+        )
     for file, text in files.items():
         put_text(folder / file, text)
     return [folder / file for file in files]

@@ -35,12 +35,22 @@ def families() -> dict[str, Family]:
 
 def parts(family: Family) -> list[PartInfo]:
     """Every part of a family."""
-    return [PartInfo(kind, sentence, _options(config)) for kind, sentence, config in describe(family)]
+    return [
+        PartInfo(kind, sentence, _options(config)) for kind, sentence, config in describe(family)
+    ]
 
 
 def _options(config: type[Part]) -> list[tuple[str, str, str]]:
-    fields = {field.alias or name: field for name, field in config.model_fields.items() if name != "kind"}
+    fields = {
+        field.alias or name: field for name, field in config.model_fields.items() if name != "kind"
+    }
     return [
-        (name, "required" if field.is_required() else str(field.get_default(call_default_factory=True)), field.description or "")
+        (
+            name,
+            "required"
+            if field.is_required()
+            else str(field.get_default(call_default_factory=True)),
+            field.description or "",
+        )
         for name, field in fields.items()
     ]

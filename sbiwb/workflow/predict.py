@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,136 +15,23 @@ import torch
 from sbiwb import report
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reporter
-from sbiwb.errors import DataError, RunError, SimulatorError
+from sbiwb.errors import DataError, RunError
 from sbiwb.files import put
-from sbiwb.records import Columns, Pairs, Ragged, Variable, take
+from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.observe import DataSets, observe
+from sbiwb.project.project import Project
+from sbiwb.project.simulations import Simulations, simulations
+from sbiwb.project.trained import posterior_of
+from sbiwb.records import Columns
+from sbiwb.report.saving import put_picture
 from sbiwb.rundir import versions
 from sbiwb.seeds import generator, place
-from sbiwb.simulation.blocks import Problem, Reasons, simulate_at
+from sbiwb.steps.infer.posterior_predictive import SHOWN, _kinds, _listed, _some, predictive_picture
 from sbiwb.stopping import raised
 from sbiwb.store import hdf5
 from sbiwb.store.shards import flatten
-from sbiwb.workflow.estimator import sources_of
-from sbiwb.workflow.observe import DataSets, observe
-from sbiwb.workflow.pictures import put_picture
-from sbiwb.workflow.posterior import posterior_of
-from sbiwb.workflow.project import Project
-from sbiwb.workflow.train import weights_hash
 
-PREDICTED = 200  # simulations from the posterior of one data set
-PREDICTED_MANY = 20  # and of each of several
 MOST_PICTURES = 6  # data sets that get one each
-SHOWN = 5  # simulations that the simulator file's own `show` draws beside the data
-
-
-@dataclass(frozen=True)
-class Simulations:
-    """Data simulated at S parameter vectors for each of N data sets.
-
-    Args:
-        pairs: Those that came out, in order.
-        rows: Which of the N * S they are, (n,).
-        shape: (N, S).
-        failed: Why the others failed: row, (kind, message).
-    """
-
-    pairs: Pairs
-    rows: np.ndarray
-    shape: tuple[int, int]
-    failed: Reasons
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """A sentence on what failed, with the first reason; none where nothing did."""
-        if not self.failed:
-            return ()
-        kind, message = next(iter(self.failed.values()))
-        total = self.shape[0] * self.shape[1]
-        return (f"{len(self.failed)} of {total} simulations failed and are left out, the first by {kind}: {message}",)
-
-    def of(self, data_set: int) -> dict[str, Variable]:
-        """The observables simulated for one data set."""
-        mine = np.flatnonzero(self.rows // self.shape[1] == data_set)
-        return {name: take(variable, mine) for name, variable in self.pairs.x.items()}
-
-    def filled(self) -> dict[str, Variable]:
-        """All N * S rows of each observable: NaN, or no members, where one failed."""
-        return {name: self._filled(variable) for name, variable in self.pairs.x.items()}
-
-    def _filled(self, variable: Variable) -> Variable:
-        if not self.failed:
-            return variable
-        total = self.shape[0] * self.shape[1]
-        if isinstance(variable, Ragged):
-            lengths = np.zeros(total, np.int64)
-            lengths[self.rows] = variable.lengths
-            return Ragged(variable.values, np.concatenate([[0], np.cumsum(lengths)]))
-        whole = np.full((total, *variable.shape[1:]), np.nan)
-        whole[self.rows] = variable
-        return whole
-
-
-def simulations(project: Project, theta: np.ndarray, context: Columns, seed: int, reporter: Reporter, *, name: str = "") -> Simulations:
-    """Simulates data at given parameters, chunk by chunk; each chunk has a stream of its own, and failures are left out.
-
-    Args:
-        project: Whose simulator it is.
-        theta: (N, S, D).
-        context: Design variables of the N data sets, each (N, ...).
-        seed: Root of the simulations.
-        reporter: Where progress goes.
-        name: Of the observation, so that two with one seed have noise of their own.
-
-    Raises:
-        SimulatorError: Not one simulation came out, or a result has the wrong form.
-    """
-    (n, s, _), problem = theta.shape, project.problem
-    known = {name: np.repeat(_typed(project, name, values), s, axis=0) for name, values in context.items()}
-    asked = Pairs(project.prior.unstack(theta.reshape(n * s, -1)), known, {})
-    parts: list[Pairs] = []
-    rows: list[np.ndarray] = []
-    failed: Reasons = {}
-    with reporter.task("predict", n * s, unit="simulations") as ticker:
-        for chunk, start in enumerate(range(0, n * s, project.block_size)):
-            here = np.arange(start, min(start + project.block_size, n * s))
-            x, reasons = _chunk(problem, asked.take(here), generator(seed, "predictive", place(name), chunk))
-            failed |= {start + row: reason for row, reason in sorted(reasons.items())}
-            good = np.setdiff1d(here, [start + row for row in reasons])
-            if len(good):
-                parts.append(replace(asked.take(good), x=x))
-                rows.append(good)
-            ticker.advance(len(here))
-    if not parts:
-        kind, message = failed[0]
-        raise SimulatorError(
-            f"not one of {n * s} simulations came out, the first failed by {kind}: {message}",
-            where=project.simulator.source.line(),
-            todo="Mend the simulator for parameters and context like these.",
-        )
-    return Simulations(Pairs.join(parts), np.concatenate(rows), (n, s), failed)
-
-
-def predicted_of(
-    project: Project, data: DataSets, theta: np.ndarray, seed: int, reporter: Reporter
-) -> tuple[Simulations | None, tuple[str, ...]]:
-    """Data simulated from the first posterior draws theta (N, S, D) of each data set, and sentences on what failed; None where all did."""
-    count = min(PREDICTED if len(data) == 1 else PREDICTED_MANY, theta.shape[1])
-    try:
-        found = simulations(project, theta[:, :count], data.context, seed, reporter, name=data.name)
-    except SimulatorError as error:
-        return None, (f"nothing could be simulated from the posterior: {error.what}",)
-    return found, tuple(found.warnings)
-
-
-def _chunk(problem: Problem, asked: Pairs, rng: np.random.Generator) -> tuple[Columns, Reasons]:
-    """The observables of one chunk that came out, in the types that the shards have, and why the others did not."""
-    x, reasons = simulate_at(problem, asked.theta, asked.context, rng)
-    return x if problem.layout is None else {name: problem.layout[name].cast(variable) for name, variable in x.items()}, reasons
-
-
-def _typed(project: Project, name: str, values: Variable) -> np.ndarray:
-    """Context as the simulator is always given it: integers where it is discrete."""
-    return np.asarray(values).astype(np.int64) if project.context[name].discrete else np.asarray(values, np.float64)
 
 
 @dataclass(frozen=True)
@@ -211,12 +98,23 @@ def predict(
     _check_context(project, fixed)
     with raised():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
-        start = _from_prior(project, draws, seed) if observation is None else _from_posterior(project, reporter, observation, draws, seed)
-        changed = {name: np.full((len(start.theta), *project.context[name].event), value) for name, value in fixed.items()}
-        done = simulations(project, start.theta, {**start.context, **changed}, seed, reporter, name=start.name)
+        start = (
+            _from_prior(project, draws, seed)
+            if observation is None
+            else _from_posterior(project, reporter, observation, draws, seed)
+        )
+        changed = {
+            name: np.full((len(start.theta), *project.context[name].event), value)
+            for name, value in fixed.items()
+        }
+        done = simulations(
+            project, start.theta, {**start.context, **changed}, seed, reporter, name=start.name
+        )
     folder = output or start.folder
     stem = "predictive" + "".join(f"-{name}={value:.12g}" for name, value in fixed.items())
-    put(folder / f"{stem}.h5", hdf5.image(_arrays(start, done), _about(project, start, fixed, seed)))
+    put(
+        folder / f"{stem}.h5", hdf5.image(_arrays(start, done), _about(project, start, fixed, seed))
+    )
     pictures = _draw_pictures(project, start, done, folder / stem, fixed)
     warnings = (*start.warnings, *done.warnings)
     for warning in warnings:
@@ -228,26 +126,59 @@ def _check_context(project: Project, fixed: Mapping[str, float]) -> None:
     for name, value in fixed.items():
         if name not in project.context:
             raise DataError(
-                f"no context variable '{name}'", where="context", todo=f"There are: {', '.join(project.context) or 'none in this problem'}."
+                f"no context variable '{name}'",
+                where="context",
+                todo=f"There are: {', '.join(project.context) or 'none in this problem'}.",
             )
         if not math.isfinite(value):
-            raise DataError(f"{value} is no number to simulate with", where=f"context {name}", todo=f"For example {name}=100.")
+            raise DataError(
+                f"{value} is no number to simulate with",
+                where=f"context {name}",
+                todo=f"For example {name}=100.",
+            )
         if project.context[name].discrete and value != round(value):
-            raise DataError(f"{value:g} is no integer", where=f"context {name}", todo=f"For example {name}={round(value)}.")
+            raise DataError(
+                f"{value:g} is no integer",
+                where=f"context {name}",
+                todo=f"For example {name}={round(value)}.",
+            )
 
 
 def _from_prior(project: Project, draws: int, seed: int) -> _Start:
     theta, context = project.problem.draw(generator(seed, "prior", 1), draws)
-    return _Start("prior", project.run.path / "predict" / "prior", project.prior.stack(theta)[:, None], context, None)
+    return _Start(
+        "prior",
+        project.run.path / "predict" / "prior",
+        project.prior.stack(theta)[:, None],
+        context,
+        None,
+    )
 
 
-def _from_posterior(project: Project, reporter: Reporter, observation: tuple[str, Observation, Path], draws: int, seed: int) -> _Start:
+def _from_posterior(
+    project: Project,
+    reporter: Reporter,
+    observation: tuple[str, Observation, Path],
+    draws: int,
+    seed: int,
+) -> _Start:
     posterior, layout = posterior_of(project, reporter), project.problem.layout
     if layout is None:
-        raise RunError("nothing is simulated yet", where=project.data_run.path, todo="Run `sbiwb run` on the config first.")
+        raise RunError(
+            "nothing is simulated yet",
+            where=project.data_run.path,
+            todo="Run `sbiwb run` on the config first.",
+        )
     data = observe(*observation, layout, {name: one.event for name, one in project.context.items()})
     theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
-    return _Start(data.name, project.run.sample(data.name), theta, data.context, data, tuple(posterior.strange(data.variables)[:3]))
+    return _Start(
+        data.name,
+        project.run.sample(data.name),
+        theta,
+        data.context,
+        data,
+        tuple(posterior.strange(data.variables)[:3]),
+    )
 
 
 def _arrays(start: _Start, done: Simulations) -> dict[str, np.ndarray]:
@@ -256,26 +187,50 @@ def _arrays(start: _Start, done: Simulations) -> dict[str, np.ndarray]:
     if start.data is None:
         return arrays
     data_set, draw = np.divmod(done.rows, done.shape[1])
-    return {**arrays, "data_set": data_set, "draw": draw, "labels": np.array([label.encode() for label in start.data.labels])}
+    return {
+        **arrays,
+        "data_set": data_set,
+        "draw": draw,
+        "labels": np.array([label.encode() for label in start.data.labels]),
+    }
 
 
-def _about(project: Project, start: _Start, fixed: Mapping[str, float], seed: int) -> dict[str, Any]:
+def _about(
+    project: Project, start: _Start, fixed: Mapping[str, float], seed: int
+) -> dict[str, Any]:
     weights = {} if start.data is None else {"weights": weights_hash(project.run)}
-    told = {"name": start.name, "run": project.run.name, "data_hash": project.data_hash, "seed": seed, **weights}
+    told = {
+        "name": start.name,
+        "run": project.run.name,
+        "data_hash": project.data_hash,
+        "seed": seed,
+        **weights,
+    }
     return {**told, "context": json.dumps(dict(fixed)), "versions": json.dumps(versions())}
 
 
-def _draw_pictures(project: Project, start: _Start, done: Simulations, stem: Path, fixed: Mapping[str, float]) -> tuple[Path, ...]:
+def _draw_pictures(
+    project: Project, start: _Start, done: Simulations, stem: Path, fixed: Mapping[str, float]
+) -> tuple[Path, ...]:
     """One picture for each of the first data sets, or one of the prior, as PNG and as SVG; those of an earlier prediction are removed."""
-    for old in (old for end in ("", "-[0-9]") for suffix in ("png", "svg") for old in stem.parent.glob(f"{stem.name}{end}.{suffix}")):
+    for old in (
+        old
+        for end in ("", "-[0-9]")
+        for suffix in ("png", "svg")
+        for old in stem.parent.glob(f"{stem.name}{end}.{suffix}")
+    ):
         old.unlink()
     paths = []
-    for end, figure in _pictures(project, start, done, "".join(f", {name} = {value:g}" for name, value in fixed.items())):
+    for end, figure in _pictures(
+        project, start, done, "".join(f", {name} = {value:g}" for name, value in fixed.items())
+    ):
         paths.append(put_picture(stem.with_name(f"{stem.name}{end}"), figure))
     return tuple(paths)
 
 
-def _pictures(project: Project, start: _Start, done: Simulations, changed: str) -> Iterator[tuple[str, Any]]:
+def _pictures(
+    project: Project, start: _Start, done: Simulations, changed: str
+) -> Iterator[tuple[str, Any]]:
     """(end of the file's name, picture)."""
     if start.data is None:
         yield "", _prior_picture(project, done.pairs.x, f"Simulated from the prior{changed}")
@@ -284,7 +239,10 @@ def _pictures(project: Project, start: _Start, done: Simulations, changed: str) 
         x = done.of(i)
         if len(next(iter(x.values()))):
             title = f"{label}: simulated from the posterior{changed}"
-            yield "" if len(start.data) == 1 else f"-{i + 1}", predictive_picture(project, start.data, i, x, title=title)
+            yield (
+                "" if len(start.data) == 1 else f"-{i + 1}",
+                predictive_picture(project, start.data, i, x, title=title),
+            )
 
 
 def _prior_picture(project: Project, x: Columns, title: str) -> Any:
@@ -292,35 +250,3 @@ def _prior_picture(project: Project, x: Columns, title: str) -> Any:
     if show is not None:
         return report.shown_simulations(show, _some(x, SHOWN + 1), title=title)
     return report.simulated_picture(_listed(x), _kinds(project), title=title)
-
-
-def predictive_picture(project: Project, data: DataSets, data_set: int, x: Columns, *, title: str) -> Any:
-    """Data simulated from the posterior over one real data set: by the simulator file's own `show`, where it has one.
-
-    Args:
-        project: Whose simulator it is.
-        data: The observation.
-        data_set: Which of its data sets.
-        x: What was simulated for it, (R, ...) by observable.
-        title: Of the picture.
-    """
-    observed = {name: np.asarray(values[data_set]) for name, values in data.x.items()}
-    show = project.source.optional("show")
-    if show is not None:
-        return report.shown_picture(show, observed, _some(x, SHOWN), title=title)
-    return report.predictive_picture(observed, _listed(x), _kinds(project), title=title)
-
-
-def _kinds(project: Project) -> dict[str, str]:
-    """What each observable is to the network."""
-    return {source: one.as_ for name, one in project.config.model.inputs.items() for source in sources_of(name, one)}
-
-
-def _listed(x: Columns) -> dict[str, list[np.ndarray]]:
-    return {name: [values[i] for i in range(len(values))] for name, values in x.items()}
-
-
-def _some(x: Columns, count: int) -> list[dict[str, np.ndarray]]:
-    """The first data sets of many, one dict each."""
-    n = min(count, len(next(iter(x.values()))))
-    return [{name: values[i] for name, values in x.items()} for i in range(n)]

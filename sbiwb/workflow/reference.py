@@ -17,24 +17,25 @@ from sbiwb.config.document import Document
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.errors import ConfigError, GateFailed, RunError
-from sbiwb.files import put_json, sha256, stable_hash
+from sbiwb.files import finite, put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
+from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.observe import DataSets, observe
+from sbiwb.project.opening import write_config
+from sbiwb.project.project import Project
+from sbiwb.project.target import density_target, target_of
+from sbiwb.project.trained import posterior_of
 from sbiwb.records import take
+from sbiwb.report.saving import put_picture
 from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import Layout
 from sbiwb.simulation.source import is_density
+from sbiwb.steps.exact.saved_results import put_part, read_part
+from sbiwb.steps.infer.posterior_files import Drawn, rows_of, write
+from sbiwb.steps.infer.posterior_predictive import predicted_of
+from sbiwb.steps.pairs.plan import try_simulator
 from sbiwb.stopping import raised
-from sbiwb.workflow.observe import DataSets, observe
-from sbiwb.workflow.pictures import put_picture
-from sbiwb.workflow.posterior import posterior_of
-from sbiwb.workflow.predict import predicted_of
-from sbiwb.workflow.project import Project, write_config
-from sbiwb.workflow.reference_parts import put_part, read_part
-from sbiwb.workflow.simulate import try_simulator
-from sbiwb.workflow.target import density_target, target_of
-from sbiwb.workflow.train import weights_hash
-from sbiwb.workflow.written import Drawn, finite, rows_of, write
 
 AMORTIZED = "amortized"
 MOST_TRACES = 4  # data sets whose chains are drawn
@@ -75,14 +76,24 @@ def method_of(kind: str, options: Sequence[str]) -> Any:
         try:
             given.override([text])  # read as `--set` reads: 1e5 is a number
         except ConfigError as error:
-            raise ConfigError(error.what, where=f"--option {text}", todo="Write NAME=VALUE, such as --option warmup=2000") from error
+            raise ConfigError(
+                error.what,
+                where=f"--option {text}",
+                todo="Write NAME=VALUE, such as --option warmup=2000",
+            ) from error
     try:
         return references.family.parse({**given.data, "kind": kind})
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in error.errors())
-        raise ConfigError(told, where=f"--method {kind}", todo=f"Options: sbiwb parts references {kind}") from error
+        told = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in error.errors()
+        )
+        raise ConfigError(
+            told, where=f"--method {kind}", todo=f"Options: sbiwb parts references {kind}"
+        ) from error
     except ValueError as error:
-        raise ConfigError(str(error), where=f"--method {kind}", todo="sbiwb parts references says what each does.") from error
+        raise ConfigError(
+            str(error), where=f"--method {kind}", todo="sbiwb parts references says what each does."
+        ) from error
 
 
 def only_observation(project: Project) -> tuple[str, Observation, Path] | None:
@@ -135,7 +146,9 @@ def reference(
             identity = _identity(project, method, data, i, draws, seed)
             one = read_part(path, identity)
             if one is None:
-                one = method.run(target, draws, generator(seed, "reference", place(data.name), i), reporter)
+                one = method.run(
+                    target, draws, generator(seed, "reference", place(data.name), i), reporter
+                )
                 put_part(path, one, identity)
             found.append(one)
         seconds = time.perf_counter() - begun
@@ -150,19 +163,25 @@ def check_reference(found: Referenced) -> None:
     """
     if found.warnings:
         raise GateFailed(
-            f"{found.method} on {found.name}: {found.warnings[0]}" + f" (and {len(found.warnings) - 1} more)" * (len(found.warnings) > 1),
+            f"{found.method} on {found.name}: {found.warnings[0]}"
+            + f" (and {len(found.warnings) - 1} more)" * (len(found.warnings) > 1),
             where=found.folder,
             todo="Draw more, start elsewhere (--option warmup=..., start=..., thin=...), or take another --method; --no-gate lets it pass.",
         )
 
 
 def _targets(
-    project: Project, observation: tuple[str, Observation, Path] | None, method: Any, reporter: Reporter
+    project: Project,
+    observation: tuple[str, Observation, Path] | None,
+    method: Any,
+    reporter: Reporter,
 ) -> tuple[DataSets, list[Target]]:
     if observation is None:
         return DataSets("density", ("density",), {}, {}, {}), [density_target(project)]
     if is_density(project.source):
-        raise ConfigError("is a density by itself", where=project.source.path, todo="Leave out --observation.")
+        raise ConfigError(
+            "is a density by itself", where=project.source.path, todo="Leave out --observation."
+        )
     name, what, base = observation
     shapes = {one: part.event for one, part in project.context.items()}
     data = observe(name, what, base, _layout(project), shapes)
@@ -174,12 +193,30 @@ def _folder(project: Project, method: Any, data: DataSets) -> Path:
     return project.run.reference(Path(method.kind).stem, data.name)
 
 
-def _identity(project: Project, method: Any, data: DataSets, which: int, draws: int, seed: int) -> str:
+def _identity(
+    project: Project, method: Any, data: DataSets, which: int, draws: int, seed: int
+) -> str:
     """Of all that decides the draws of one data set: the network's weights too, where the method makes use of them."""
-    one = {name: take(values, np.array([which]))[0].tolist() for name, values in data.variables.items()}
+    one = {
+        name: take(values, np.array([which]))[0].tolist() for name, values in data.variables.items()
+    }
     weights = weights_hash(project.run) if _uses_network(method) else None
-    facts = {"draws": draws, "seed": seed, "name": data.name, "data set": which, "likelihood": sha256(project.source.path.read_bytes())}
-    return stable_hash({"data_hash": project.own_hash, "method": method.model_dump(mode="json"), "x": one, "weights": weights, **facts})
+    facts = {
+        "draws": draws,
+        "seed": seed,
+        "name": data.name,
+        "data set": which,
+        "likelihood": sha256(project.source.path.read_bytes()),
+    }
+    return stable_hash(
+        {
+            "data_hash": project.own_hash,
+            "method": method.model_dump(mode="json"),
+            "x": one,
+            "weights": weights,
+            **facts,
+        }
+    )
 
 
 def _layout(project: Project) -> Layout:
@@ -189,7 +226,11 @@ def _layout(project: Project) -> Layout:
 
 
 def _uses_network(method: Any) -> bool:
-    return AMORTIZED in (method.NEEDS, getattr(method, "start", None), getattr(method, "proposal", None))
+    return AMORTIZED in (
+        method.NEEDS,
+        getattr(method, "start", None),
+        getattr(method, "proposal", None),
+    )
 
 
 def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior | None:
@@ -206,7 +247,14 @@ def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior |
 
 
 def _written(
-    project: Project, data: DataSets, method: Any, found: Sequence[Reference], reporter: Reporter, *, seed: int, seconds: float
+    project: Project,
+    data: DataSets,
+    method: Any,
+    found: Sequence[Reference],
+    reporter: Reporter,
+    *,
+    seed: int,
+    seconds: float,
 ) -> Referenced:
     folder = _folder(project, method, data)
     if not project.run.config.is_file():  # that of a trained run stays as it was trained
@@ -215,19 +263,53 @@ def _written(
     told, facts, warnings = [], {}, []
     for label, one in zip(data.labels, found, strict=True):
         judged = references.judge(one, project.prior.columns)
-        chains = {key: values for key, values in (("rhat", judged.rhat), ("ess", judged.ess)) if values is not None}
+        chains = {
+            key: values
+            for key, values in (("rhat", judged.rhat), ("ess", judged.ess))
+            if values is not None
+        }
         by_column = {key: _by_column(project, values) for key, values in chains.items()}
-        told.append({"data_set": label, "facts": finite(one.facts), **by_column, "warnings": list(judged.warnings)})
-        facts[label] = {**one.facts, **{f"worst {key}": WORST[key](values) for key, values in chains.items()}}
-        warnings += [f"{label}: {sentence}" if len(data) > 1 else sentence for sentence in judged.warnings]
+        told.append(
+            {
+                "data_set": label,
+                "facts": finite(one.facts),
+                **by_column,
+                "warnings": list(judged.warnings),
+            }
+        )
+        facts[label] = {
+            **one.facts,
+            **{f"worst {key}": WORST[key](values) for key, values in chains.items()},
+        }
+        warnings += [
+            f"{label}: {sentence}" if len(data) > 1 else sentence for sentence in judged.warnings
+        ]
     drawn = Drawn(data, theta)
     rows = rows_of(project, drawn)
     predicted, failed = predicted_of(project, data, theta, seed, reporter) if data.x else (None, ())
-    about = {"run": project.run.name, "data_hash": project.own_hash, "method": method.kind, "seed": str(seed)}
-    write(project, drawn, rows, folder, reporter, about=about, warnings=[*warnings, *failed], predicted=predicted)
+    about = {
+        "run": project.run.name,
+        "data_hash": project.own_hash,
+        "method": method.kind,
+        "seed": str(seed),
+    }
+    write(
+        project,
+        drawn,
+        rows,
+        folder,
+        reporter,
+        about=about,
+        warnings=[*warnings, *failed],
+        predicted=predicted,
+    )
     put_json(folder / "method.json", {"method": method.model_dump(mode="json"), "data_sets": told})
     _draw_method(project, data, found, folder)
-    put_provenance(folder, seconds=seconds, facts={"data_hash": project.own_hash, "method": method.kind, "seed": seed})
+    put_provenance(
+        folder,
+        seconds=seconds,
+        facts={"data_hash": project.own_hash, "method": method.kind, "seed": seed},
+    )
     for sentence in (*warnings, *failed):
         reporter.warn(f"{data.name}: {sentence}")
     return Referenced(data.name, method.kind, folder, tuple(rows), facts, tuple(warnings), seconds)
@@ -238,7 +320,9 @@ def _by_column(project: Project, values: np.ndarray) -> dict[str, Any]:
     return finite(dict(zip(project.prior.columns, map(float, values), strict=True)))
 
 
-def _draw_method(project: Project, data: DataSets, found: Sequence[Reference], folder: Path) -> None:
+def _draw_method(
+    project: Project, data: DataSets, found: Sequence[Reference], folder: Path
+) -> None:
     """Chains and curves of the first data sets."""
     for old in (*folder.glob("trace*.??g"), *folder.glob("curves*.??g")):
         old.unlink()

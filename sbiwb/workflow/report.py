@@ -35,7 +35,9 @@ def report(path: Path) -> Path:
     run = RunDir(path)
     facts = _facts(run)
     if not (facts.splits or facts.provenance or facts.metrics or facts.numbers):
-        raise RunError("holds nothing to report yet", where=path, todo=f"Run `sbiwb run {path}` first.")
+        raise RunError(
+            "holds nothing to report yet", where=path, todo=f"Run `sbiwb run {path}` first."
+        )
     put_text(path / PAGE, page(facts))
     return path / PAGE
 
@@ -57,7 +59,10 @@ def _facts(run: RunDir) -> Facts:
         loss=_loss(metrics, provenance.get("train", {})),
         numbers=_json(run.numbers) or None,
         pictures=_pictures(run.diagnose),
-        inferred=tuple(Inferred(name, _json(run.sample(name) / "summary.json"), _pictures(run.sample(name))) for name in _samples(run)),
+        inferred=tuple(
+            Inferred(name, _json(run.sample(name) / "summary.json"), _pictures(run.sample(name)))
+            for name in _samples(run)
+        ),
         notices=tuple(_notices(run, provenance)),
     )
 
@@ -66,7 +71,11 @@ def _config(run: RunDir) -> tuple[str, dict[str, Any]]:
     import yaml
 
     if not run.config.is_file():
-        raise RunError("is no run folder: it holds no config.yaml", where=run.path, todo="Name a folder under runs/.")
+        raise RunError(
+            "is no run folder: it holds no config.yaml",
+            where=run.path,
+            todo="Name a folder under runs/.",
+        )
     try:
         text = run.config.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
@@ -80,7 +89,11 @@ def _config(run: RunDir) -> tuple[str, dict[str, Any]]:
 
 
 def _no_config(run: RunDir) -> RunError:
-    return RunError("is not the config of a run", where=run.config, todo="Run `sbiwb simulate` on your own YAML: it writes it anew.")
+    return RunError(
+        "is not the config of a run",
+        where=run.config,
+        todo="Run `sbiwb simulate` on your own YAML: it writes it anew.",
+    )
 
 
 def _data_run(run: RunDir, config: Mapping[str, Any]) -> RunDir:
@@ -107,7 +120,11 @@ def _provenance(run: RunDir, data: RunDir) -> dict[str, dict[str, Any]]:
 
 def _metrics(run: RunDir) -> list[dict[str, Any]]:
     """Validations of the training; the last line may be half written."""
-    lines = run.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if run.metrics.is_file() else []
+    lines = (
+        run.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+        if run.metrics.is_file()
+        else []
+    )
     found = []
     for line in lines:
         with contextlib.suppress(ValueError):
@@ -117,7 +134,11 @@ def _metrics(run: RunDir) -> list[dict[str, Any]]:
 
 def _loss(metrics: list[dict[str, Any]], trained: Mapping[str, Any]) -> Picture | None:
     keys = ("step", "train_loss", "validation_loss")
-    losses = [[one[key] for key in keys] for one in metrics if all(isinstance(one.get(key), int | float) for key in keys)]
+    losses = [
+        [one[key] for key in keys]
+        for one in metrics
+        if all(isinstance(one.get(key), int | float) for key in keys)
+    ]
     if not losses:
         return None
     best = trained.get("best_step") or min(losses, key=lambda one: one[2])[0]
@@ -128,7 +149,9 @@ def _pictures(folder: Path) -> tuple[Picture, ...]:
     """The pictures of a folder by name, each once: the SVG where there is one."""
     found = {path.stem: path for suffix in reversed(SUFFIXES) for path in folder.glob(f"*{suffix}")}
     try:
-        return tuple(Picture(name, path.suffix, path.read_bytes()) for name, path in sorted(found.items()))
+        return tuple(
+            Picture(name, path.suffix, path.read_bytes()) for name, path in sorted(found.items())
+        )
     except OSError as error:
         raise DiskError.of(error, folder) from error
 
@@ -152,6 +175,12 @@ def _notices(run: RunDir, provenance: Mapping[str, Mapping[str, Any]]) -> list[s
     said = []
     for step, one in provenance.items():
         if weights and one.get("weights") not in (None, weights):
-            what = "The verdict and its pictures are" if step == "diagnose" else f"What is said about {step.removeprefix('sample ')} is"
-            said.append(f"{what} of other weights than those trained last: run `sbiwb {step.split()[0]} {run.path}` again.")
+            what = (
+                "The verdict and its pictures are"
+                if step == "diagnose"
+                else f"What is said about {step.removeprefix('sample ')} is"
+            )
+            said.append(
+                f"{what} of other weights than those trained last: run `sbiwb {step.split()[0]} {run.path}` again."
+            )
     return said

@@ -19,20 +19,20 @@ from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.evidence import Value
 from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
+from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.observe import DataSets, observe
+from sbiwb.project.project import Project
+from sbiwb.project.splits import load_split
+from sbiwb.project.trained import posterior_of
+from sbiwb.report.saving import put_picture
 from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import from_json
+from sbiwb.steps.exact.refine import LEFT, How, Refined, refine, write_refined
+from sbiwb.steps.infer.posterior_files import Drawn, rows_of, write
+from sbiwb.steps.infer.posterior_predictive import predicted_of
+from sbiwb.steps.judge.measure import summaries, weight_draws
 from sbiwb.stopping import raised
-from sbiwb.workflow.evidence import summaries, weight_draws
-from sbiwb.workflow.observe import DataSets, observe
-from sbiwb.workflow.pictures import put_picture
-from sbiwb.workflow.posterior import posterior_of
-from sbiwb.workflow.predict import predicted_of
-from sbiwb.workflow.project import Project
-from sbiwb.workflow.refine import LEFT, How, Refined, refine, write_refined
-from sbiwb.workflow.train import weights_hash
-from sbiwb.workflow.trainer import load_split
-from sbiwb.workflow.written import Drawn, rows_of, write
 
 MOST_WARNINGS = 3
 MISSPECIFICATION = "misspecification"
@@ -86,7 +86,9 @@ def sample(
     """
     if not observations:
         raise RunError(
-            "names no observation", where="problem.observations", todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv"
+            "names no observation",
+            where="problem.observations",
+            todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv",
         )
     with raised():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
@@ -116,12 +118,22 @@ def named_observations(project: Project, name: str | None) -> list[tuple[str, Ob
 def _plan(project: Project) -> dict[str, Any]:
     path = project.data_run.plan
     if not path.is_file():
-        raise RunError("nothing is simulated yet", where=project.data_run.path, todo="Run `sbiwb run` on the config first.")
+        raise RunError(
+            "nothing is simulated yet",
+            where=project.data_run.path,
+            todo="Run `sbiwb run` on the config first.",
+        )
     return read_json(path)
 
 
 def _sample_one(
-    project: Project, posterior: Posterior, data: DataSets, reporter: Reporter, draws: int, seed: int, how: How | None
+    project: Project,
+    posterior: Posterior,
+    data: DataSets,
+    reporter: Reporter,
+    draws: int,
+    seed: int,
+    how: How | None,
 ) -> Sampled:
     start = time.perf_counter()
     theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
@@ -130,7 +142,9 @@ def _sample_one(
     repaired: list[Refined] = []
     if how is not None:
         odd = [one.parameter for one in unlike if one.warning]
-        theta, repaired = refine(project, posterior, data, theta, how, reporter, unlike=odd, seed=seed)
+        theta, repaired = refine(
+            project, posterior, data, theta, how, reporter, unlike=odd, seed=seed
+        )
     warnings = [
         *untold,
         *_few(posterior.strange(data.variables)),
@@ -143,19 +157,45 @@ def _sample_one(
     rows = rows_of(project, drawn)
     shares = _epistemic(posterior, data, seed)
     if shares is not None:
-        rows = [replace(row, epistemic=_share(shares, posterior.columns, data, row)) for row in rows]
+        rows = [
+            replace(row, epistemic=_share(shares, posterior.columns, data, row)) for row in rows
+        ]
     predicted, told = predicted_of(project, data, theta, seed, reporter)
     warnings += told
     folder = project.run.sample(data.name)
-    about = {"run": project.run.name, "data_hash": project.data_hash, "weights": weights_hash(project.run), "seed": str(seed)}
-    write(project, drawn, rows, folder, reporter, about=about, warnings=warnings, unlike=unlike, predicted=predicted)
+    about = {
+        "run": project.run.name,
+        "data_hash": project.data_hash,
+        "weights": weights_hash(project.run),
+        "seed": str(seed),
+    }
+    write(
+        project,
+        drawn,
+        rows,
+        folder,
+        reporter,
+        about=about,
+        warnings=warnings,
+        unlike=unlike,
+        predicted=predicted,
+    )
     (folder / "refined.json").unlink(missing_ok=True)
     if how is not None:
         write_refined(folder, repaired, how)
     if shares is not None:
         by_column = dict(zip(posterior.columns, shares.T, strict=True))
-        put_picture(folder / "epistemic", report.shares_picture(data.labels, by_column, _usual_shares(project)))
-    facts = {"weights": weights_hash(project.run), "data_hash": project.data_hash, "seed": seed, "draws": draws, "draw_seconds": seconds}
+        put_picture(
+            folder / "epistemic",
+            report.shares_picture(data.labels, by_column, _usual_shares(project)),
+        )
+    facts = {
+        "weights": weights_hash(project.run),
+        "data_hash": project.data_hash,
+        "seed": seed,
+        "draws": draws,
+        "draw_seconds": seconds,
+    }
     put_provenance(folder, seconds=time.perf_counter() - start, facts=facts)
     for warning in warnings:
         reporter.warn(f"{data.name}: {warning}")
@@ -168,10 +208,14 @@ def _epistemic(posterior: Posterior, data: DataSets, seed: int) -> np.ndarray | 
     """Share of each data set's posterior variance that comes from uncertain weights, (N, D); None where there is one set of them."""
     if len(posterior.networks) == 1:
         return None
-    return family.module(EPISTEMIC).shares(weight_draws(posterior, data.variables, generator(seed, "components", place(data.name))))
+    return family.module(EPISTEMIC).shares(
+        weight_draws(posterior, data.variables, generator(seed, "components", place(data.name)))
+    )
 
 
-def _share(shares: np.ndarray, columns: Sequence[str], data: DataSets, row: report.Row) -> float | None:
+def _share(
+    shares: np.ndarray, columns: Sequence[str], data: DataSets, row: report.Row
+) -> float | None:
     """Of one row of the table; derived quantities have none."""
     if row.name not in columns:
         return None
@@ -182,19 +226,31 @@ def _share(shares: np.ndarray, columns: Sequence[str], data: DataSets, row: repo
 def _usual_shares(project: Project) -> dict[str, np.ndarray]:
     """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by parameter."""
     path = project.run.diagnose / "provenance.json"
-    if not project.run.numbers.is_file() or not path.is_file() or read_json(path).get("weights") != weights_hash(project.run):
+    if (
+        not project.run.numbers.is_file()
+        or not path.is_file()
+        or read_json(path).get("weights") != weights_hash(project.run)
+    ):
         return {}
-    return {name: np.array(found) for name, found in read_json(project.run.numbers).get("epistemic_quantiles", {}).items()}
+    return {
+        name: np.array(found)
+        for name, found in read_json(project.run.numbers).get("epistemic_quantiles", {}).items()
+    }
 
 
-def _misfit(project: Project, posterior: Posterior, data: DataSets) -> tuple[tuple[Value, ...], list[str]]:
+def _misfit(
+    project: Project, posterior: Posterior, data: DataSets
+) -> tuple[tuple[Value, ...], list[str]]:
     """How far each data set lies from the simulations, in the network's features and in statistics; or why nobody knows."""
     try:
         test = load_split(project, "test")
         seen = summaries(project, posterior, [data], test)
     except (RunError, CorruptFile) as error:
         return (), [f"not compared with the simulations: {error.where} {error.what}"]
-    check = next((one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION), family.parse(MISSPECIFICATION))
+    check = next(
+        (one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION),
+        family.parse(MISSPECIFICATION),
+    )
     return tuple(family.module(MISSPECIFICATION).compute(seen, check).values), []
 
 
@@ -205,15 +261,23 @@ def _unlike(found: Sequence[Value]) -> list[str]:
         return []
     worst = min(odd, key=lambda one: one.value or 0.0)
     labels = list(dict.fromkeys(one.parameter for one in odd))
-    which = "the data are" if len(labels) == 1 else f"{len(labels)} data sets ({', '.join(labels[:MOST_WARNINGS])}, ...) are"
-    return [f"{which} unlike the simulations (p = {worst.value:.1g}; {worst.reason}): do not trust this posterior before you know why"]
+    which = (
+        "the data are"
+        if len(labels) == 1
+        else f"{len(labels)} data sets ({', '.join(labels[:MOST_WARNINGS])}, ...) are"
+    )
+    return [
+        f"{which} unlike the simulations (p = {worst.value:.1g}; {worst.reason}): do not trust this posterior before you know why"
+    ]
 
 
 def _few(sentences: list[str]) -> list[str]:
     """One sentence where there are many: a vector far outside has one for each of its numbers."""
     if len(sentences) <= MOST_WARNINGS:
         return sentences
-    return [f"{len(sentences)} warnings of values that no simulation had: do not trust this posterior; the first: {sentences[0]}"]
+    return [
+        f"{len(sentences)} warnings of values that no simulation had: do not trust this posterior; the first: {sentences[0]}"
+    ]
 
 
 def _outside_context(project: Project, data: DataSets) -> list[str]:
@@ -238,7 +302,9 @@ def _leaked(project: Project, theta: np.ndarray) -> list[str]:
     ]
 
 
-def from_file(path: Path, *, group_by: str, columns: Sequence[str], context: Sequence[str]) -> tuple[str, Observation, Path]:
+def from_file(
+    path: Path, *, group_by: str, columns: Sequence[str], context: Sequence[str]
+) -> tuple[str, Observation, Path]:
     """An observation named on the command line.
 
     Raises:
@@ -252,7 +318,8 @@ def from_file(path: Path, *, group_by: str, columns: Sequence[str], context: Seq
                 "group_by": [name.strip() for name in group_by.split(",") if name.strip()],
                 "columns": dict(_pair("--column", one) for one in columns),
                 "context": {
-                    name: value if value == "rows" else _value(name, value) for name, value in (_pair("--context", one) for one in context)
+                    name: value if value == "rows" else _value(name, value)
+                    for name, value in (_pair("--context", one) for one in context)
                 },
             }
         ),
@@ -266,13 +333,17 @@ def context_values(context: Sequence[str]) -> dict[str, float]:
     Raises:
         DataError: One is not that.
     """
-    return {name: _value(name, value) for name, value in (_pair("--context", one) for one in context)}
+    return {
+        name: _value(name, value) for name, value in (_pair("--context", one) for one in context)
+    }
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise DataError("is not NAME=VALUE", where=f"{option} {text}", todo=f"For example {option} x=column")
+        raise DataError(
+            "is not NAME=VALUE", where=f"{option} {text}", todo=f"For example {option} x=column"
+        )
     return name, value
 
 
@@ -280,4 +351,6 @@ def _value(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise DataError(f"'{text}' is no number", where=f"--context {name}", todo="Give a number, or `rows`.") from error
+        raise DataError(
+            f"'{text}' is no number", where=f"--context {name}", todo="Give a number, or `rows`."
+        ) from error

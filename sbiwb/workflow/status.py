@@ -48,7 +48,10 @@ class Valid:
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """95 % score interval of a share; it stays inside [0, 1], also where hits is 0 or n."""
     share, z2 = hits / n, Z_95**2
-    centre, half = share + z2 / (2 * n), Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    centre, half = (
+        share + z2 / (2 * n),
+        Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)),
+    )
     return max(0.0, (centre - half) / (1 + z2 / n)), min(1.0, (centre + half) / (1 + z2 / n))
 
 
@@ -120,16 +123,25 @@ def status(path: Path) -> Status:
     """
     run = RunDir(path)
     if not run.config.is_file():
-        raise RunError("is no run folder: it holds no config.yaml", where=path, todo="Name a folder under runs/.")
+        raise RunError(
+            "is no run folder: it holds no config.yaml",
+            where=path,
+            todo="Name a folder under runs/.",
+        )
     simulate, data = simulate_section(run)
     found = {split: _records(data.split(split)) for split in SPLITS}
-    simulated = {split: (one.sum("rows"), simulate[split], len(one.records), one.sum("failed")) for split, one in found.items()}
+    simulated = {
+        split: (one.sum("rows"), simulate[split], len(one.records), one.sum("failed"))
+        for split, one in found.items()
+    }
     is_trained = (run.train / "provenance.json").is_file() and run.best.is_file()
     trained = read_json(run.train / "provenance.json") if is_trained else None
     numbers = read_json(run.numbers) if run.numbers.is_file() and is_trained else None
     samples = sorted(one.parent.name for one in (path / "sample").glob("*/posterior.nc"))
     verdict = (numbers["verdict"], numbers["summary"]) if numbers else None
-    imported = read_json(data.plan).get("imported", {}).get("files", {}) if data.plan.is_file() else {}
+    imported = (
+        read_json(data.plan).get("imported", {}).get("files", {}) if data.plan.is_file() else {}
+    )
     return Status(
         path,
         simulated,
@@ -139,7 +151,9 @@ def status(path: Path) -> Status:
         samples,
         _todo(path, simulated, trained, verdict, samples, bool(imported)),
         valid=_valid(found.values()),
-        pace=_pace(found.values(), sum(max(0, wanted - there) for there, wanted, *_ in simulated.values())),
+        pace=_pace(
+            found.values(), sum(max(0, wanted - there) for there, wanted, *_ in simulated.values())
+        ),
         jobs=_jobs(run),
         broken=tuple(path for one in found.values() for path in one.broken),
         imported=tuple(imported),
@@ -155,7 +169,9 @@ def simulate_section(run: RunDir) -> tuple[dict[str, Any], RunDir]:
         section = {"from": section.get("from"), **{split: int(section[split]) for split in SPLITS}}
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
-            "is not the config of a run", where=run.config, todo="Run `sbiwb simulate` on your own YAML: it writes it anew."
+            "is not the config of a run",
+            where=run.config,
+            todo="Run `sbiwb simulate` on your own YAML: it writes it anew.",
         ) from error
     return section, RunDir((run.path / section["from"]).resolve()) if section.get("from") else run
 
@@ -164,7 +180,11 @@ def _records(folder: Path) -> _Records:
     """One listing and one small read a shard; a record that is being replaced counts the next time."""
     records, times, broken = [], [], []
     try:
-        entries = [one for one in os.scandir(folder) if one.name.startswith("shard-") and one.name.endswith(".json")]
+        entries = [
+            one
+            for one in os.scandir(folder)
+            if one.name.startswith("shard-") and one.name.endswith(".json")
+        ]
     except OSError:
         entries = []
     for entry in entries:
@@ -186,15 +206,25 @@ def _valid(found: Iterable[_Records]) -> Valid | None:
     reasons: Counter[str] = Counter()
     for split in splits:
         for record in split.records:
-            reasons.update(record.get("reasons") or ({"not recorded": record["failed"]} if record["failed"] else {}))
-    return Valid(simulated, sum(one.sum("failed") for one in splits), dict(reasons.most_common())) if simulated else None
+            reasons.update(
+                record.get("reasons")
+                or ({"not recorded": record["failed"]} if record["failed"] else {})
+            )
+    return (
+        Valid(simulated, sum(one.sum("failed") for one in splits), dict(reasons.most_common()))
+        if simulated
+        else None
+    )
 
 
 def _pace(found: Iterable[_Records], missing: int) -> Pace | None:
     """Rows of the shards that ended within the last quarter of an hour, per second since the first of them ended."""
     now = time.time()
     recent = sorted(
-        (when, record["rows"]) for one in found for when, record in zip(one.times, one.records, strict=True) if now - when < RECENT_S
+        (when, record["rows"])
+        for one in found
+        for when, record in zip(one.times, one.records, strict=True)
+        if now - when < RECENT_S
     )
     if not missing or len(recent) < 2:
         return None
@@ -206,7 +236,10 @@ def _jobs(run: RunDir) -> tuple[tuple[str, str, int, str], ...]:
     """What `submit` noted."""
     path = run.path / "jobs" / "jobs.json"
     jobs = read_json(path).get("jobs", {}) if path.is_file() else {}
-    return tuple((step, str(one.get("id")), int(one.get("elements") or 0), str(one.get("submitted", ""))) for step, one in jobs.items())
+    return tuple(
+        (step, str(one.get("id")), int(one.get("elements") or 0), str(one.get("submitted", "")))
+        for step, one in jobs.items()
+    )
 
 
 def _last_metrics(run: RunDir) -> dict[str, Any] | None:
@@ -217,7 +250,14 @@ def _last_metrics(run: RunDir) -> dict[str, Any] | None:
         return None  # the last line is being written
 
 
-def _todo(path: Path, simulated: dict[str, Any], trained: Any, verdict: Any, samples: list[str], is_imported: bool) -> str:
+def _todo(
+    path: Path,
+    simulated: dict[str, Any],
+    trained: Any,
+    verdict: Any,
+    samples: list[str],
+    is_imported: bool,
+) -> str:
     if any(there < wanted for there, wanted, *_ in simulated.values()):
         return f"sbiwb verify {path}" if is_imported else f"sbiwb simulate {path}"
     if trained is None:

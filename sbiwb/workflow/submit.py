@@ -10,12 +10,13 @@ from typing import Any
 
 from sbiwb.contracts import Reporter
 from sbiwb.errors import RunError
-from sbiwb.executors import slurm
-from sbiwb.executors._batch import STEPS, Cluster, Command, Job, Step, job_name, script
+from sbiwb.executors import STEPS, Cluster, Command, Job, Step, job_name, script, slurm
 from sbiwb.files import put_json, read_json
+from sbiwb.project.opening import write_config
+from sbiwb.project.project import Project
 from sbiwb.rundir import RunDir
-from sbiwb.workflow.project import Project, write_config
-from sbiwb.workflow.simulate import borrow, cells, missing_tasks, prepare
+from sbiwb.steps.pairs.plan import borrow, cells, prepare
+from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.workflow.worker import plan_of
 
 
@@ -40,7 +41,9 @@ class Submitted:
     text: str
 
 
-def submit(project: Project, reporter: Reporter, *, what: str = "all", dry_run: bool = False) -> list[Submitted]:
+def submit(
+    project: Project, reporter: Reporter, *, what: str = "all", dry_run: bool = False
+) -> list[Submitted]:
     """Writes the batch scripts into the run folder, and submits them one after the other.
 
     Args:
@@ -53,17 +56,23 @@ def submit(project: Project, reporter: Reporter, *, what: str = "all", dry_run: 
         RunError: Unknown step, no SLURM here, or jobs of this run are in the queue already.
     """
     if what not in (*STEPS, "all"):
-        raise RunError(f"no step '{what}'", where="sbiwb submit", todo=f"One of: {', '.join((*STEPS, 'all'))}.")
+        raise RunError(
+            f"no step '{what}'", where="sbiwb submit", todo=f"One of: {', '.join((*STEPS, 'all'))}."
+        )
     cluster = project.config.machine.cluster
     if dry_run:
-        return _chain(project, _jobs(project, what, _guessed_array(project, cluster)), cluster, submit=False)
+        return _chain(
+            project, _jobs(project, what, _guessed_array(project, cluster)), cluster, submit=False
+        )
     _check_queue(project.run)
     array = _array(project, cluster, reporter) if what in ("simulate", "all") else ((), 1)
     write_config(project)
     return _chain(project, _jobs(project, what, array), cluster, submit=True)
 
 
-Array = tuple[Sequence[int], int]  # elements with something to do, and elements among which all cells are dealt out
+Array = tuple[
+    Sequence[int], int
+]  # elements with something to do, and elements among which all cells are dealt out
 
 
 def _array(project: Project, cluster: Cluster, reporter: Reporter) -> Array:
@@ -80,7 +89,11 @@ def _guessed_array(project: Project, cluster: Cluster) -> Array:
     """The same without writing or asking anything: every cell of the plan, or as many elements as are allowed."""
     if project.data_run.path != project.run.path:
         return (), 1
-    count = min(cluster.array, cells(project, plan_of(project))) if project.run.plan.is_file() else cluster.array
+    count = (
+        min(cluster.array, cells(project, plan_of(project)))
+        if project.run.plan.is_file()
+        else cluster.array
+    )
     return range(count), count
 
 
@@ -88,14 +101,19 @@ def _jobs(project: Project, what: str, array: Array) -> list[Job]:
     """The jobs of a step, or of all that have something to do."""
     run, folder, cluster = project.run.path.resolve(), Path.cwd(), project.config.machine.cluster
     own_data = project.data_run.path == project.run.path
-    whole = Command((*slurm.SBIWB, "worker", str(run), "0", "--of", "1"))  # checks all shards, and makes again what was lost
+    whole = Command(
+        (*slurm.SBIWB, "worker", str(run), "0", "--of", "1")
+    )  # checks all shards, and makes again what was lost
     commands: dict[Step, tuple[Command, ...]] = {
         "train": (*[whole] * own_data, Command((*slurm.SBIWB, "train", str(run)), everywhere=True)),
         "diagnose": (Command((*slurm.SBIWB, "diagnose", str(run), "--gate")),),
         "sample": (Command((*slurm.SBIWB, "sample", str(run))),),
         "report": (Command((*slurm.SBIWB, "report", str(run))),),
     }
-    named = {step: Job(job_name(run.name, step), step, words, folder, slurm.log(run, step)) for step, words in commands.items()}
+    named = {
+        step: Job(job_name(run.name, step), step, words, folder, slurm.log(run, step))
+        for step, words in commands.items()
+    }
     if array[0]:
         named["simulate"] = slurm.array_job(run, folder, cluster, *array)
     if what != "all":
@@ -104,7 +122,9 @@ def _jobs(project: Project, what: str, array: Array) -> list[Job]:
     return [named[one] for one in STEPS if one in named and one not in idle]
 
 
-def _chain(project: Project, jobs: Sequence[Job], cluster: Cluster, *, submit: bool) -> list[Submitted]:
+def _chain(
+    project: Project, jobs: Sequence[Job], cluster: Cluster, *, submit: bool
+) -> list[Submitted]:
     """Each job after the one before; the report comes whatever became of that."""
     run, done = project.run.path.resolve(), list[Submitted]()
     for job in jobs:
@@ -115,7 +135,9 @@ def _chain(project: Project, jobs: Sequence[Job], cluster: Cluster, *, submit: b
         if submit:
             _forget_notes(run, job)
             number = slurm.submit(slurm.put_script(job, cluster, run), after=after or None)
-        done.append(Submitted(job.step, path, number, after, len(job.elements), script(job, cluster)))
+        done.append(
+            Submitted(job.step, path, number, after, len(job.elements), script(job, cluster))
+        )
         if submit:
             _remember(run, done)
     return done
@@ -133,7 +155,10 @@ def _remember(run: Path, jobs: Sequence[Submitted]) -> None:
     path = jobs_file(RunDir(run))
     before = read_json(path)["jobs"] if path.is_file() else {}
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    facts = {job.step: {"id": job.id, "after": job.after, "elements": job.elements, "submitted": now} for job in jobs}
+    facts = {
+        job.step: {"id": job.id, "after": job.after, "elements": job.elements, "submitted": now}
+        for job in jobs
+    }
     put_json(path, {"jobs": {**before, **facts}})
 
 

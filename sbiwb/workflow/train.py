@@ -13,21 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from sbiwb.contracts import Reporter
+from sbiwb.contracts import Reporter, Silent
 from sbiwb.errors import CorruptFile, DiskError, RunError
-from sbiwb.files import put, put_json, read_json, sha256
+from sbiwb.files import put, put_json, read_json
+from sbiwb.project.fingerprint import differences
+from sbiwb.project.opening import write_config
+from sbiwb.project.project import Project
 from sbiwb.report import log_variances_picture, loss_picture, to_png
+from sbiwb.report.saving import put_picture
 from sbiwb.rundir import RunDir, put_provenance
+from sbiwb.steps.fit.assemble import open_trainer
+from sbiwb.steps.fit.find_lr import find_lr
+from sbiwb.steps.fit.monitor import Hook, Keeper, count, put_best
+from sbiwb.steps.fit.tracking import trackers
 from sbiwb.stopping import Flag, noticed, raised
 from sbiwb.training.checkpoint import newest, read_checkpoint
 from sbiwb.training.events import Finished
 from sbiwb.training.loop import Trainer
 from sbiwb.training.ranks import Ranks, found, joined
-from sbiwb.workflow.keeper import Hook, Keeper, count, put_best
-from sbiwb.workflow.pictures import put_picture
-from sbiwb.workflow.project import Project, differences, write_config
-from sbiwb.workflow.tracking import trackers
-from sbiwb.workflow.trainer import open_trainer
 
 FRUITLESS = 3  # starts at one and the same step, before it is an error
 STARTS = "starts.json"
@@ -43,7 +46,9 @@ class Trained:
     speaks: bool = True
 
 
-def train(project: Project, reporter: Reporter, *, fresh: bool = False, on_validated: Hook | None = None) -> Trained:
+def train(
+    project: Project, reporter: Reporter, *, fresh: bool = False, on_validated: Hook | None = None
+) -> Trained:
     """Fits the network, or goes on fitting it.
 
     Under torchrun, or under srun with several tasks, this is one of the processes that train together; only the first writes and reports.
@@ -60,10 +65,18 @@ def train(project: Project, reporter: Reporter, *, fresh: bool = False, on_valid
         Stopped: A signal came, or the end of the allocation is near; a checkpoint is written.
     """
     with raised():  # until the loop itself minds the signals, and after it
-        device = "cuda" if project.config.machine.device != "cpu" and torch.cuda.is_available() else "cpu"
+        device = (
+            "cuda"
+            if project.config.machine.device != "cpu" and torch.cuda.is_available()
+            else "cpu"
+        )
         with joined(device) as ranks:
             reporter = reporter if ranks.rank == 0 else Silent()
-            if fresh and ranks.rank == 0 and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+            if (
+                fresh
+                and ranks.rank == 0
+                and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+            ):
                 _set_aside(project.run, reporter)
             ranks.wait()
             return _train(project, reporter, ranks, on_validated)
@@ -77,19 +90,10 @@ def check_alone(verb: str) -> None:
     """
     if found().world > 1:
         raise RunError(
-            "runs in one process, and this is one of several", where=f"sbiwb {verb}", todo="Of all verbs only `train` works in several."
+            "runs in one process, and this is one of several",
+            where=f"sbiwb {verb}",
+            todo="Of all verbs only `train` works in several.",
         )
-
-
-class Silent:
-    """The reporter of the processes that only compute."""
-
-    def say(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-    def task(self, name: str, total: int, *, unit: str, done: int = 0) -> Any:
-        return nullcontext(self)
-
-    def advance(self, n: int = 1, **facts: object) -> None: ...
 
 
 def _set_aside(run: RunDir, reporter: Reporter) -> None:
@@ -101,10 +105,16 @@ def _set_aside(run: RunDir, reporter: Reporter) -> None:
         reporter.say(f"The training before is kept as {aside}.")
 
 
-def _train(project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hook | None) -> Trained:
+def _train(
+    project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hook | None
+) -> Trained:
     start = time.perf_counter()
     state = _saved_state(project, reporter)
-    if state is not None and state["trainer"]["progress"]["finished"] and (project.run.train / "provenance.json").is_file():
+    if (
+        state is not None
+        and state["trainer"]["progress"]["finished"]
+        and (project.run.train / "provenance.json").is_file()
+    ):
         reporter.say("Training is done already.")
         return _ended(project, state)
     if ranks.rank == 0:
@@ -113,34 +123,57 @@ def _train(project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hoo
     flag = Flag()
     # of several processes none may leave alone, while the others wait for its gradient
     check = flag.leave if ranks.world == 1 else lambda: None
-    opened = open_trainer(project, reporter, saved=state and state["about"], ranks=ranks, check=check)
+    opened = open_trainer(
+        project, reporter, saved=state and state["about"], ranks=ranks, check=check
+    )
     trainer = opened.trainer
     try:
         if state is not None:
             trainer.load(state["trainer"])
             reporter.say(f"Going on from step {trainer.progress.step:,}.")
         if not ranks.agree(torch.tensor([trainer.progress.step])):
-            raise RunError("is read differently by the processes", where=project.run.train, todo="Run the same command again.")
+            raise RunError(
+                "is read differently by the processes",
+                where=project.run.train,
+                todo="Run the same command again.",
+            )
         _count_start(project.run, trainer, ranks)
-        with trackers(project, reporter, step=trainer.progress.step) if ranks.rank == 0 else nullcontext() as tracking, noticed(flag):
+        with (
+            trackers(project, reporter, step=trainer.progress.step)
+            if ranks.rank == 0
+            else nullcontext() as tracking,
+            noticed(flag),
+        ):
             finished = Keeper(project, opened, reporter, tracking, on_validated).follow(flag)
     finally:
         trainer.source.close()
     if ranks.rank == 0:
         _close(project, trainer, finished, ranks, time.perf_counter() - start)
-    return Trained(finished, count(trainer.module), time.perf_counter() - start, speaks=ranks.rank == 0)
+    return Trained(
+        finished, count(trainer.module), time.perf_counter() - start, speaks=ranks.rank == 0
+    )
 
 
-def _close(project: Project, trainer: Trainer, finished: Finished, ranks: Ranks, seconds: float) -> None:
+def _close(
+    project: Project, trainer: Trainer, finished: Finished, ranks: Ranks, seconds: float
+) -> None:
     """Provenance and picture of a training that has ended."""
-    facts = {"data_hash": project.data_hash, "model_hash": project.model_hash, "seed": project.config.train.seed, "processes": ranks.world}
+    facts = {
+        "data_hash": project.data_hash,
+        "model_hash": project.model_hash,
+        "seed": project.config.train.seed,
+        "processes": ranks.world,
+    }
     facts["parameters"] = count(trainer.module)
     put_provenance(project.run.train, seconds=seconds, facts={**facts, **asdict(finished)})
     put(project.run.loss_picture, to_png(loss_picture(trainer.progress.losses, finished.best_step)))
     module: Any = trainer.module
     if hasattr(module, "log_variances"):
         module.load_state_dict(trainer.best)
-        put_picture(project.run.train / "log_variances", log_variances_picture(_by_part(module), module.initial))
+        put_picture(
+            project.run.train / "log_variances",
+            log_variances_picture(_by_part(module), module.initial),
+        )
 
 
 def _by_part(module: Any) -> dict[str, np.ndarray]:
@@ -155,7 +188,9 @@ def part_of(name: str, inputs: Sequence[str]) -> str:
     """What a parameter belongs to: `summary of x`, `inference.transforms.0`."""
     kind, *rest = name.split(".")
     return (
-        f"summary of {inputs[int(rest[0])]}" if kind == "summaries" else ".".join([kind, *rest[:2]][: 3 if rest[0] == "transforms" else 1])
+        f"summary of {inputs[int(rest[0])]}"
+        if kind == "summaries"
+        else ".".join([kind, *rest[:2]][: 3 if rest[0] == "transforms" else 1])
     )
 
 
@@ -189,7 +224,11 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
     """
     state, wrong = newest(project.run.train)
     for error in wrong:
-        reporter.warn(f"{error.where} {error.what}; going on from the one before." if state else f"{error.where} {error.what}.")
+        reporter.warn(
+            f"{error.where} {error.what}; going on from the one before."
+            if state
+            else f"{error.where} {error.what}."
+        )
     if wrong and state is None:
         reporter.warn("No whole checkpoint is left: training begins again.")
     if state is not None and state["about"]["model_hash"] != project.model_hash:
@@ -215,12 +254,12 @@ def _ended(project: Project, state: dict[str, Any]) -> Trained:
             put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
     provenance = json.loads((project.run.train / "provenance.json").read_bytes())
     finished = Finished(**{name: provenance[name] for name in Finished.__dataclass_fields__})
-    return Trained(finished, sum(value.numel() for value in trainer["module"].values()), provenance["seconds"], speaks=found().rank == 0)
-
-
-def weights_hash(run: RunDir) -> str:
-    """sha256 of the best weights' file, which draws and samples remember."""
-    return sha256(run.best.read_bytes())
+    return Trained(
+        finished,
+        sum(value.numel() for value in trainer["module"].values()),
+        provenance["seconds"],
+        speaks=found().rank == 0,
+    )
 
 
 REASONS = {

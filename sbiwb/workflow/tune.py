@@ -25,16 +25,24 @@ from sbiwb.contracts import Reporter, Ticker
 from sbiwb.errors import ConfigErrors, DiskError, Stopped, TrainingError
 from sbiwb.extras import imported
 from sbiwb.files import put, put_text
+from sbiwb.project.project import Project
 from sbiwb.report import to_png
 from sbiwb.report.tuning import tuning_picture
 from sbiwb.rundir import RunDir
+from sbiwb.steps.tune.journal import (
+    WHOLE,
+    Search,
+    agreed_space,
+    beating,
+    in_turn,
+    open_study,
+    quiet,
+)
+from sbiwb.steps.tune.space import Choice, Range, check_space, parse_space, varied
 from sbiwb.stopping import raised
 from sbiwb.training.ranks import found
-from sbiwb.workflow.project import Project
-from sbiwb.workflow.search import WHOLE, Search, agreed_space, beating, in_turn, open_study, quiet
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-from sbiwb.workflow.vary import Choice, Range, check_space, parse_space, varied
 
 ENOUGH_FOR_IMPORTANCE = 20  # trials trained to the end; of fewer it would be noise
 
@@ -83,14 +91,23 @@ class Tuned:
 
 
 def _ranked(trials: Sequence[Trial]) -> list[Trial]:
-    return sorted((trial for trial in trials if trial.state == "done"), key=lambda trial: trial.loss or 0.0)
+    return sorted(
+        (trial for trial in trials if trial.state == "done"), key=lambda trial: trial.loss or 0.0
+    )
 
 
 class _TimeUp(Stopped):
     """The minutes are over; as for every `Stopped`, training saves its state."""
 
 
-def tune(project: Project, reporter: Reporter, *, vary: Sequence[str] = (), trials: int = 30, minutes: float | None = None) -> Tuned:
+def tune(
+    project: Project,
+    reporter: Reporter,
+    *,
+    vary: Sequence[str] = (),
+    trials: int = 30,
+    minutes: float | None = None,
+) -> Tuned:
     """Searches settings with a low validation loss, or goes on searching; other processes may do so at the same time.
 
     Args:
@@ -131,7 +148,11 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 def _alone() -> Iterator[None]:
     """Under srun or torchrun each process does trials of its own, on the GPU of its number, instead of all one training together."""
     ranks = found()
-    hidden = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID") if name in os.environ}
+    hidden = {
+        name: os.environ.pop(name)
+        for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID")
+        if name in os.environ
+    }
     if ranks.world > 1 and torch.cuda.is_available():
         torch.cuda.set_device(ranks.local % torch.cuda.device_count())
     try:
@@ -143,26 +164,40 @@ def _alone() -> Iterator[None]:
 class _Worker:
     """This process's part in a search."""
 
-    def __init__(self, search: Search, project: Project, reporter: Reporter, deadline: float) -> None:
-        self.search, self.project, self.reporter, self.deadline = search, project, reporter, deadline
+    def __init__(
+        self, search: Search, project: Project, reporter: Reporter, deadline: float
+    ) -> None:
+        self.search, self.project, self.reporter, self.deadline = (
+            search,
+            project,
+            reporter,
+            deadline,
+        )
         self.study, self.states, self.part = search.study, search.states, 0
 
     def work(self, trials: int) -> None:
         """Runs trials until there are enough, or the time is up."""
         ended = self.search.ended()
         with self.reporter.task("tune", trials, unit="trials", done=ended) as ticker:
-            while time.monotonic() < self.deadline and (trial := self.search.claim(trials)) is not None:
+            while (
+                time.monotonic() < self.deadline
+                and (trial := self.search.claim(trials)) is not None
+            ):
                 self._try(trial, ticker)
                 before, ended = ended, self.search.ended()
                 ticker.advance(ended - before, **self._best_fact())
 
     def _best_fact(self) -> dict[str, str]:
-        losses = [trial.value for trial in self.search.trials() if trial.state == self.states.COMPLETE]
+        losses = [
+            trial.value for trial in self.search.trials() if trial.state == self.states.COMPLETE
+        ]
         return {"best": f"{min(losses):.3f}"} if losses else {}
 
     def _try(self, trial: Any, ticker: Ticker) -> None:
         """Trains with the trial's settings and tells the journal how it went."""
-        settings = {key: self.search.space[key].setting(value) for key, value in trial.params.items()}
+        settings = {
+            key: self.search.space[key].setting(value) for key, value in trial.params.items()
+        }
         run = RunDir(self.search.folder / trial.user_attrs["run"])
         try:
             project = _trial_project(self.project, settings, run)
@@ -173,13 +208,19 @@ class _Worker:
         within = _Within(self.reporter, ticker, run.name)
         try:
             with beating(run.path / "alive"):
-                trained = train(project, within, on_validated=lambda event: self._watch(trial, event, within.total))
+                trained = train(
+                    project,
+                    within,
+                    on_validated=lambda event: self._watch(trial, event, within.total),
+                )
         except self.search.optuna.TrialPruned:
             self.study.tell(trial, state=self.states.PRUNED, skip_if_finished=True)
         except self.search.optuna.exceptions.UpdateFinishedTrialError:
             return  # this process slept so long that another took the trial over
         except TrainingError as error:
-            self._fail(trial, error.what, self.states.PRUNED)  # for the sampler the worst value, not an unknown one
+            self._fail(
+                trial, error.what, self.states.PRUNED
+            )  # for the sampler the worst value, not an unknown one
         except _TimeUp:
             self.search.hand_back(self.study.trials[trial.number])
         except BaseException:
@@ -215,7 +256,11 @@ def _trial_project(parent: Project, settings: Mapping[str, str], run: RunDir) ->
     """The parent with other settings, in its own folder, on the same simulations."""
     config = varied(parent.config, settings, parent.base)
     borrowed = config.simulate.model_copy(update={"from_": str(parent.data_run.path.resolve())})
-    return Project(config.model_copy(update={"name": f"{config.name}-{run.name}", "simulate": borrowed}), run, parent.base)
+    return Project(
+        config.model_copy(update={"name": f"{config.name}-{run.name}", "simulate": borrowed}),
+        run,
+        parent.base,
+    )
 
 
 class _Within:
@@ -246,7 +291,9 @@ class _Facts:
         self.done += n
         if "validation" in facts:
             step = f"{self.done:,}/{self.total:,}"
-            self.ticker.advance(0, trial=self.name.removeprefix("trial-"), step=step, validation=facts["validation"])
+            self.ticker.advance(
+                0, trial=self.name.removeprefix("trial-"), step=step, validation=facts["validation"]
+            )
 
 
 def _put_results(search: Search, reporter: Reporter) -> Tuned:
@@ -260,20 +307,38 @@ def _put_results(search: Search, reporter: Reporter) -> Tuned:
     _put_picture(search, trials)
     running = sum(one.state == "running" for one in trials)
     if running:
-        reporter.say(f"{running} trial{'s' * (running > 1)} still run or wait: the same command goes on with what is left.")
+        reporter.say(
+            f"{running} trial{'s' * (running > 1)} still run or wait: the same command goes on with what is left."
+        )
     return Tuned(trials, best, _importance(search), lines, search.folder)
 
 
 def _told(search: Search) -> Iterator[Trial]:
     """Every trial once: second tries in place of first ones."""
-    names = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "running"}
-    last = {one.user_attrs.get("run"): one for one in search.study.trials if one.user_attrs.get("run") and not search.was_handed_back(one)}
+    names = {
+        "COMPLETE": "done",
+        "PRUNED": "pruned",
+        "FAIL": "failed",
+        "RUNNING": "running",
+        "WAITING": "running",
+    }
+    last = {
+        one.user_attrs.get("run"): one
+        for one in search.study.trials
+        if one.user_attrs.get("run") and not search.was_handed_back(one)
+    }
     for run in sorted(last):
         one = last[run]
         given = one.params or one.system_attrs.get("fixed_params", {})
         settings = {key: search.space[key].setting(value) for key, value in given.items()}
         reason = one.user_attrs.get("reason", "")
-        yield Trial(search.folder / run, "failed" if reason else names[one.state.name], one.value, settings, reason)
+        yield Trial(
+            search.folder / run,
+            "failed" if reason else names[one.state.name],
+            one.value,
+            settings,
+            reason,
+        )
 
 
 def _best_lines(best: Trial, ended: int) -> str:
@@ -281,23 +346,39 @@ def _best_lines(best: Trial, ended: int) -> str:
     read = Document(Path("best.yaml"), {})
     read.override([f"{key}={text}" for key, text in best.settings.items()])
     head = f"# The best of {ended} trials that were trained to the end: validation loss {best.loss:.4f} ({best.run.name}).\n"
-    options = " ".join(f"--set {shlex.quote(f'{key}={text}')}" for key, text in best.settings.items())
+    options = " ".join(
+        f"--set {shlex.quote(f'{key}={text}')}" for key, text in best.settings.items()
+    )
     head += f"# For one command: {options}\n"
-    return head + yaml.dump(read.data, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return head + yaml.dump(
+        read.data,
+        Dumper=Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=120,
+    )
 
 
 def _put_picture(search: Search, trials: Sequence[Trial]) -> None:
     """history.png, of all trials with a loss."""
-    seen = [one for one in trials if one.loss is not None and len(one.settings) == len(search.space)]
+    seen = [
+        one for one in trials if one.loss is not None and len(one.settings) == len(search.space)
+    ]
     if not seen:
         return
     settings: dict[str, list[float | str]] = {
-        key: [one.settings[key] if isinstance(axis, Choice) else float(one.settings[key]) for one in seen]
+        key: [
+            one.settings[key] if isinstance(axis, Choice) else float(one.settings[key])
+            for one in seen
+        ]
         for key, axis in search.space.items()
     }
     log = {key for key, axis in search.space.items() if isinstance(axis, Range) and axis.log}
     losses = [one.loss for one in seen if one.loss is not None]
-    figure = tuning_picture(losses, pruned=[one.state != "done" for one in seen], settings=settings, log=log)
+    figure = tuning_picture(
+        losses, pruned=[one.state != "done" for one in seen], settings=settings, log=log
+    )
     put(search.folder / "history.png", to_png(figure))
 
 
@@ -310,7 +391,13 @@ def _importance(search: Search) -> dict[str, float]:
         Watanabe et al. (2023), PED-ANOVA, https://arxiv.org/abs/2304.10255
     """
     complete = [one for one in search.study.trials if one.state == search.states.COMPLETE]
-    if len(complete) < ENOUGH_FOR_IMPORTANCE or len(search.space) < 2 or len({one.value for one in complete}) == 1:
+    if (
+        len(complete) < ENOUGH_FOR_IMPORTANCE
+        or len(search.space) < 2
+        or len({one.value for one in complete}) == 1
+    ):
         return {}
     importance = search.optuna.importance
-    return importance.get_param_importances(search.study, evaluator=importance.PedAnovaImportanceEvaluator(target_quantile=0.5))
+    return importance.get_param_importances(
+        search.study, evaluator=importance.PedAnovaImportanceEvaluator(target_quantile=0.5)
+    )

@@ -82,7 +82,11 @@ def verify(path: Path, reporter: Reporter, *, deep: bool = False) -> Verified:
     """
     run = RunDir(path)
     if not run.config.is_file():
-        raise RunError("is no run folder: it holds no config.yaml", where=path, todo="Name a folder under runs/.")
+        raise RunError(
+            "is no run folder: it holds no config.yaml",
+            where=path,
+            todo="Name a folder under runs/.",
+        )
     section, data = simulate_section(run)
     plan = _plan(data)
     found = Verified(data.path)
@@ -123,20 +127,32 @@ def _plan(data: RunDir) -> dict[str, Any]:
 def _check_plan(plan: dict[str, Any], data: RunDir, found: Verified) -> None:
     if stable_hash(plan["identity"]) != plan["data_hash"]:
         todo = "Delete it and run `sbiwb simulate` on the config: it writes it anew, and keeps the shards that fit."
-        found.troubles.append(Trouble(data.plan, "was altered: its data_hash is not that of the problem in it", todo))
+        found.troubles.append(
+            Trouble(data.plan, "was altered: its data_hash is not that of the problem in it", todo)
+        )
 
 
 def _expected(plan: dict[str, Any], split: str) -> Expected:
     problem = plan["identity"]["problem"]
-    layout = {name: (one.dtype, one.shape, one.ragged) for name, one in from_json(plan["layout"]).items()}
-    theta, context = (tuple(name for name, _ in problem[part]) for part in ("parameters", "context"))
-    return Expected(plan["data_hash"], split, plan["identity"]["simulate"]["block_size"], layout, theta, context)
+    layout = {
+        name: (one.dtype, one.shape, one.ragged) for name, one in from_json(plan["layout"]).items()
+    }
+    theta, context = (
+        tuple(name for name, _ in problem[part]) for part in ("parameters", "context")
+    )
+    return Expected(
+        plan["data_hash"], split, plan["identity"]["simulate"]["block_size"], layout, theta, context
+    )
 
 
 def _listed(folder: Path) -> list[Path]:
     """Every shard that has a file or a record."""
     files, records = manifest.names(folder)
-    return [folder / f"{stem}.h5" for stem in sorted({*files, *records}) if stem.partition("-")[2].isdigit()]
+    return [
+        folder / f"{stem}.h5"
+        for stem in sorted({*files, *records})
+        if stem.partition("-")[2].isdigit()
+    ]
 
 
 def _again(plan: dict[str, Any], path: Path) -> str:
@@ -153,21 +169,36 @@ def _tell(one: Found, plan: dict[str, Any], is_own: bool, found: Verified) -> No
     elif one.trouble:
         found.troubles.append(Trouble(one.path, one.trouble, _again(plan, found.path)))
     elif one.lost and not is_own:
-        found.troubles.append(Trouble(record_path(one.path), "is missing or cannot be read", f"Run `sbiwb verify {found.path}`."))
+        found.troubles.append(
+            Trouble(
+                record_path(one.path),
+                "is missing or cannot be read",
+                f"Run `sbiwb verify {found.path}`.",
+            )
+        )
 
 
 def _kept(one: Found, is_own: bool, found: Verified) -> dict[str, Any]:
     """The record of a whole shard, written again where it was lost; the shard is counted."""
     assert one.record is not None
     record = one.record
-    found.shards, found.rows, found.bytes = found.shards + 1, found.rows + record["rows"], found.bytes + record["bytes"]
+    found.shards, found.rows, found.bytes = (
+        found.shards + 1,
+        found.rows + record["rows"],
+        found.bytes + record["bytes"],
+    )
     if not one.lost:
         return record
     record = {name: value for name, value in record.items() if name != "format"}
     if record["failed"]:
         record["reasons"] = dict(Counter(reasons(read_failures(one.path, record))).most_common())
     if is_own:
-        _put(record_path(one.path), record, "its record was lost and is written again from the shard", found)
+        _put(
+            record_path(one.path),
+            record,
+            "its record was lost and is written again from the shard",
+            found,
+        )
     return record
 
 
@@ -180,15 +211,27 @@ def _put(path: Path, value: dict[str, Any], told: str, found: Verified) -> None:
         found.mended.append(f"{path}  {told.split(' and ')[0]}; left alone ({error.what})")
 
 
-def _check_blocks(whole: Sequence[Found], wanted: int, expected: Expected, plan: dict[str, Any], folder: Path, found: Verified) -> None:
+def _check_blocks(
+    whole: Sequence[Found],
+    wanted: int,
+    expected: Expected,
+    plan: dict[str, Any],
+    folder: Path,
+    found: Verified,
+) -> None:
     """Whether every block up to the number asked for is there."""
     shards = [manifest.Shard(one.path, one.record) for one in whole if one.record is not None]
     gaps = manifest.missing(shards, -(-wanted // expected.block_size))
     pieces = manifest.runs(gaps, 1 << 60)
     if pieces:
-        told = ", ".join(f"{one.start} to {one.stop - 1}" if len(one) > 1 else str(one.start) for one in pieces[:5])
+        told = ", ".join(
+            f"{one.start} to {one.stop - 1}" if len(one) > 1 else str(one.start)
+            for one in pieces[:5]
+        )
         more = f" and {len(pieces) - 5} more ranges" if len(pieces) > 5 else ""
-        what = f"{len(gaps)} of {-(-wanted // expected.block_size)} blocks are missing: {told}{more}"
+        what = (
+            f"{len(gaps)} of {-(-wanted // expected.block_size)} blocks are missing: {told}{more}"
+        )
         found.troubles.append(Trouble(folder, what, _again(plan, found.path)))
 
 
@@ -212,7 +255,9 @@ def _check_rows(whole: dict[str, list[Found]], data: RunDir, found: Verified) ->
 
 def _remove_orphans(data: RunDir, found: Verified) -> None:
     """Temporary files of killed processes, older than an hour: no writer needs that long."""
-    for path in sorted(path for folder in (data.data, *map(data.split, SPLITS)) for path in folder.glob(".*.tmp")):
+    for path in sorted(
+        path for folder in (data.data, *map(data.split, SPLITS)) for path in folder.glob(".*.tmp")
+    ):
         try:
             if time.time() - path.stat().st_mtime > ORPHAN_S:
                 path.unlink()
@@ -220,12 +265,17 @@ def _remove_orphans(data: RunDir, found: Verified) -> None:
         except FileNotFoundError:
             continue  # its writer has just renamed it
         except OSError as error:
-            found.mended.append(f"{path}  was left by a killed process; left alone ({os.strerror(error.errno or 0)})")
+            found.mended.append(
+                f"{path}  was left by a killed process; left alone ({os.strerror(error.errno or 0)})"
+            )
 
 
 def _check_manifest(data: RunDir, whole: dict[str, list[Found]], found: Verified) -> None:
     """The manifest says what the records say; it is made from them wherever it does not."""
-    counted = {split: [manifest.Shard(one.path, one.record) for one in shards if one.record] for split, shards in whole.items()}
+    counted = {
+        split: [manifest.Shard(one.path, one.record) for one in shards if one.record]
+        for split, shards in whole.items()
+    }
     splits = {split: manifest.summary(shards) for split, shards in counted.items()}
     try:
         told = read_json(data.manifest).get("splits") if data.manifest.is_file() else None
@@ -233,24 +283,40 @@ def _check_manifest(data: RunDir, whole: dict[str, list[Found]], found: Verified
         told = None
     if told != splits:
         what = "differed from the records" if told else "was lost"
-        _put(data.manifest, {"splits": splits}, f"{what} and is written again from the records", found)
+        _put(
+            data.manifest,
+            {"splits": splits},
+            f"{what} and is written again from the records",
+            found,
+        )
 
 
-def _compare(path: Path, whole: dict[str, list[Found]], plan: dict[str, Any], found: Verified, reporter: Reporter) -> None:
+def _compare(
+    path: Path,
+    whole: dict[str, list[Found]],
+    plan: dict[str, Any],
+    found: Verified,
+    reporter: Reporter,
+) -> None:
     """Makes one block of each split again: other bytes mean that the code or a library has changed since."""
     if "imported" in plan:
-        from sbiwb.workflow.imported import changed_files
+        from sbiwb.project.imported import changed_files
 
         found.compared = 0
-        found.troubles += [Trouble(file, what, todo) for file, what, todo in changed_files(plan, found.path)]
+        found.troubles += [
+            Trouble(file, what, todo) for file, what, todo in changed_files(plan, found.path)
+        ]
         return
-    from sbiwb.workflow.project import differences, open_run
+    from sbiwb.project.fingerprint import differences
+    from sbiwb.project.opening import open_run
 
     project = open_run(str(path.resolve()))
     if project.data_hash != plan["data_hash"]:
         changed = "; ".join(differences(plan["identity"], project.data_identity))
         todo = "Change that back; or, if it changes no row: `sbiwb simulate --accept-code-change`."
-        found.troubles.append(Trouble(found.path, f"the problem has changed since: {changed}", todo))
+        found.troubles.append(
+            Trouble(found.path, f"the problem has changed since: {changed}", todo)
+        )
         return
     found.compared = 0
     problem = replace(project.problem, simulator=project.isolated)
@@ -259,7 +325,13 @@ def _compare(path: Path, whole: dict[str, list[Found]], plan: dict[str, Any], fo
             for one in shards[len(shards) // 2 :][:1]:
                 what = _differs(one, partial(_block, problem, split, rows=project.block_size))
                 if what:
-                    found.troubles.append(Trouble(one.path, what, "Go back to the versions in its record, or give the run another `name`."))
+                    found.troubles.append(
+                        Trouble(
+                            one.path,
+                            what,
+                            "Go back to the versions in its record, or give the run another `name`.",
+                        )
+                    )
                 else:
                     found.compared += 1
                 ticker.advance()
@@ -282,5 +354,13 @@ def _differs(one: Found, again: Callable[[int], dict[str, np.ndarray]]) -> str:
 
 def _changed_versions(record: dict[str, Any]) -> str:
     now = versions()
-    changed = [f"{name} {old} -> {now.get(name, 'none')}" for name, old in record.get("versions", {}).items() if now.get(name) != old]
-    return f"versions since: {', '.join(changed)}" if changed else "the versions are the same: does it draw from elsewhere than `rng`?"
+    changed = [
+        f"{name} {old} -> {now.get(name, 'none')}"
+        for name, old in record.get("versions", {}).items()
+        if now.get(name) != old
+    ]
+    return (
+        f"versions since: {', '.join(changed)}"
+        if changed
+        else "the versions are the same: does it draw from elsewhere than `rng`?"
+    )

@@ -11,10 +11,11 @@ from sbiwb.errors import RunError, SbiwbError, Stopped
 from sbiwb.executors.pool import PoolExecutor
 from sbiwb.executors.slurm import note, put_failure
 from sbiwb.files import put_json, read_json
+from sbiwb.project.opening import open_run
+from sbiwb.project.project import Project
 from sbiwb.rundir import put_provenance
+from sbiwb.steps.pairs.tasks import missing_tasks, results, write_manifest
 from sbiwb.workflow.benchmark import PLAN, share
-from sbiwb.workflow.project import Project, open_run
-from sbiwb.workflow.simulate import missing_tasks, results, write_manifest
 
 FRUITLESS = 3
 
@@ -38,7 +39,11 @@ def worker(path: Path, reporter: Reporter, *, index: int, count: int, workers: i
         SbiwbError: What a shard failed of; it is noted in the run folder too.
     """
     if not 0 <= index < count:
-        raise RunError(f"there is no share {index} of {count}", where="sbiwb worker", todo=f"INDEX is 0 to {count - 1}.")
+        raise RunError(
+            f"there is no share {index} of {count}",
+            where="sbiwb worker",
+            todo=f"INDEX is 0 to {count - 1}.",
+        )
     if (path / PLAN).is_file():
         return share(path, reporter, index=index, count=count)
     project, start = open_run(str(path.resolve())), time.perf_counter()
@@ -66,9 +71,7 @@ def plan_of(project: Project) -> dict[str, Any]:
         RunError: There is none, or it is another problem's.
     """
     if not project.run.plan.is_file():
-        todo = (
-            f"Run `sbiwb submit {project.run.path}` or `sbiwb simulate {project.run.path}` once: they try the simulator and write the plan."
-        )
+        todo = f"Run `sbiwb submit {project.run.path}` or `sbiwb simulate {project.run.path}` once: they try the simulator and write the plan."
         raise RunError("has no plan yet", where=project.run.data, todo=todo)
     plan = read_json(project.run.plan)
     if plan["data_hash"] != project.data_hash:
@@ -95,7 +98,9 @@ def _count_start(noted: Path, missing: int) -> None:
     put_json(noted, {"missing": missing, "starts": starts})
 
 
-def _simulate(project: Project, tasks: list[dict[str, Any]], workers: int, reporter: Reporter) -> None:
+def _simulate(
+    project: Project, tasks: list[dict[str, Any]], workers: int, reporter: Reporter
+) -> None:
     with reporter.task("simulate", len(tasks), unit="shards") as ticker:
         for _, result in results(PoolExecutor(workers), tasks):
             if isinstance(result, SbiwbError):

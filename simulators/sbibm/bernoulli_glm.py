@@ -48,4 +48,7 @@ def log_likelihood(x, *, theta):
 def show(x, ax):
     """Draws the spikes, or the spike-triggered sums."""
     ax.stem(x["x"] if len(x["x"]) == BINS else x["x"][1:])
-    ax.set(xlabel="bin" if len(x["x"]) == BINS else "lag", ylabel="spike" if len(x["x"]) == BINS else "sum of the stimulus at spikes")
+    ax.set(
+        xlabel="bin" if len(x["x"]) == BINS else "lag",
+        ylabel="spike" if len(x["x"]) == BINS else "sum of the stimulus at spikes",
+    )

@@ -32,7 +32,10 @@ def paths(alpha, beta, gamma, delta, exp):
             du2, dv2 = change(u + step / 2 * du1, v + step / 2 * dv1)
             du3, dv3 = change(u + step / 2 * du2, v + step / 2 * dv2)
             du4, dv4 = change(u + step * du3, v + step * dv3)
-            u, v = u + step / 6 * (du1 + 2 * du2 + 2 * du3 + du4), v + step / 6 * (dv1 + 2 * dv2 + 2 * dv3 + dv4)
+            u, v = (
+                u + step / 6 * (du1 + 2 * du2 + 2 * du3 + du4),
+                v + step / 6 * (dv1 + 2 * dv2 + 2 * dv3 + dv4),
+            )
         seen.append((u, v))
     return [u for u, _ in seen], [v for _, v in seen]
 
@@ -50,7 +53,9 @@ def log_likelihood(x, *, alpha, beta, gamma, delta):
 
     prey, predators = paths(alpha, beta, gamma, delta, torch.exp)
     mean, seen = torch.stack([*prey, *predators], -1).clamp(LOWEST, HIGHEST), x["x"].log()
-    return (-0.5 * ((seen - mean) / NOISE) ** 2 - seen).sum(-1) - 0.5 * len(seen) * math.log(2 * math.pi * NOISE**2)
+    return (-0.5 * ((seen - mean) / NOISE) ** 2 - seen).sum(-1) - 0.5 * len(seen) * math.log(
+        2 * math.pi * NOISE**2
+    )
 
 
 def show(x, ax):

@@ -32,14 +32,21 @@ def infected(beta, gamma):
             ds2, di2 = change(s + step / 2 * ds1, i + step / 2 * di1)
             ds3, di3 = change(s + step / 2 * ds2, i + step / 2 * di2)
             ds4, di4 = change(s + step * ds3, i + step * di3)
-            s, i = s + step / 6 * (ds1 + 2 * ds2 + 2 * ds3 + ds4), i + step / 6 * (di1 + 2 * di2 + 2 * di3 + di4)
+            s, i = (
+                s + step / 6 * (ds1 + 2 * ds2 + 2 * ds3 + ds4),
+                i + step / 6 * (di1 + 2 * di2 + 2 * di3 + di4),
+            )
         seen.append(i)
     return seen
 
 
 def simulate(beta, gamma, *, rng):
     """beta, gamma: arrays (N,). Returns the infected among those tested, {"x": (N, 10)}."""
-    return {"x": rng.binomial(TESTED, np.clip(np.stack(infected(beta, gamma), axis=1), 0, 1)).astype(float)}
+    return {
+        "x": rng.binomial(TESTED, np.clip(np.stack(infected(beta, gamma), axis=1), 0, 1)).astype(
+            float
+        )
+    }
 
 
 def log_likelihood(x, *, beta, gamma):

@@ -18,7 +18,9 @@ class Uniform(Distribution):
         self.low, self.high, self.event = low, high, (size,)
 
     def log_prob(self, theta):
-        return np.where(self.inside(theta).all(1), -self.size * np.log(self.high - self.low), -np.inf)
+        return np.where(
+            self.inside(theta).all(1), -self.size * np.log(self.high - self.low), -np.inf
+        )
 
     def support(self):
         return np.full(self.size, self.low), np.full(self.size, self.high)
@@ -58,7 +60,11 @@ class Whole(Distribution):
         self.low, self.high, self.event, self.never = low, high, (size,), never
 
     def log_prob(self, theta):
-        return np.where(self.inside(theta).all(1), -self.size * np.log(self.high - self.low + 1 - len(self.never)), -np.inf)
+        return np.where(
+            self.inside(theta).all(1),
+            -self.size * np.log(self.high - self.low + 1 - len(self.never)),
+            -np.inf,
+        )
 
     def support(self):
         return np.full(self.size, self.low), np.full(self.size, self.high)
@@ -110,13 +116,19 @@ def test_log_abs_det_is_that_of_the_numerical_jacobian(name):
     mapping, theta = fit(name)
     theta = theta[:20]
     d, h = theta.shape[1], 1e-6
-    columns = [(mapping.forward(theta + h * np.eye(d)[k]) - mapping.forward(theta - h * np.eye(d)[k])) / (2 * h) for k in range(d)]
+    columns = [
+        (mapping.forward(theta + h * np.eye(d)[k]) - mapping.forward(theta - h * np.eye(d)[k]))
+        / (2 * h)
+        for k in range(d)
+    ]
     _, numerical = np.linalg.slogdet(np.stack(columns, axis=-1))
     ours = mapping.log_abs_det(theta)
     assert ours.shape == (20,) and np.allclose(ours, numerical, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, kind, _) in CASES.items() if kind != "standardize"])
+@pytest.mark.parametrize(
+    "name", [name for name, (_, kind, _) in CASES.items() if kind != "standardize"]
+)
 def test_draws_stay_inside_the_support(name):
     mapping, theta = fit(name)
     z = np.linspace(-40, 40, 201)[:, None].repeat(theta.shape[1], axis=1)
@@ -141,29 +153,53 @@ def test_state_survives_json(name):
 
 
 def test_a_joint_prior_chooses_by_its_bounds():
-    kinds = {name: fit(name)[0].state()["blocks"][0]["kind"] for name in CASES if name.startswith("joint")}
-    assert kinds == {"joint, bounded": "logit", "joint, above a bound": "log", "joint, unbounded": "standardize"}
+    kinds = {
+        name: fit(name)[0].state()["blocks"][0]["kind"]
+        for name in CASES
+        if name.startswith("joint")
+    }
+    assert kinds == {
+        "joint, bounded": "logit",
+        "joint, above a bound": "log",
+        "joint, unbounded": "standardize",
+    }
 
 
 def test_parameters_side_by_side():
-    parts = [(slice(0, 2), Uniform(0, 1, 2), "prior"), (slice(2, 3), Uniform(5, 9), "logit"), (slice(3, 4), Uniform(0, 1), "prior")]
-    theta = np.column_stack([RNG.uniform(0, 1, (50, 2)), RNG.uniform(5, 9, 50), RNG.uniform(0, 1, 50)])
+    parts = [
+        (slice(0, 2), Uniform(0, 1, 2), "prior"),
+        (slice(2, 3), Uniform(5, 9), "logit"),
+        (slice(3, 4), Uniform(0, 1), "prior"),
+    ]
+    theta = np.column_stack(
+        [RNG.uniform(0, 1, (50, 2)), RNG.uniform(5, 9, 50), RNG.uniform(0, 1, 50)]
+    )
     mapping = ThetaMap.fit(("a0", "a1", "b", "c"), parts, theta)
     assert np.allclose(mapping.inverse(mapping.forward(theta)), theta)
     assert np.allclose(mapping.forward(theta)[:, 3:], Uniform(0, 1).to_normal(theta[:, 3:]))
 
 
 def test_bounds_of_training_data_stay_finite():
-    mapping = ThetaMap.fit(("b",), [(slice(0, 1), Uniform(0, 1), "logit")], np.array([[0.0], [0.3], [1.0]]))
+    mapping = ThetaMap.fit(
+        ("b",), [(slice(0, 1), Uniform(0, 1), "logit")], np.array([[0.0], [0.3], [1.0]])
+    )
     assert np.isfinite(mapping.forward(np.array([[0.0], [1.0]]))).all()
 
 
 @pytest.mark.parametrize(
     ("prior", "kind", "message"),
     [
-        (Uniform(1, 10), "log", r"b  'log' needs a lower bound and no upper one; the prior lies in \[1, 10\]  Use prior or logit."),
+        (
+            Uniform(1, 10),
+            "log",
+            r"b  'log' needs a lower bound and no upper one; the prior lies in \[1, 10\]  Use prior or logit.",
+        ),
         (ByDraws(-INF, INF), "log", "Use prior or standardize."),
-        (ByDraws(0, INF), "logit", r"'logit' needs two finite bounds; the prior lies in \[0, inf\]  Use prior or log."),
+        (
+            ByDraws(0, INF),
+            "logit",
+            r"'logit' needs two finite bounds; the prior lies in \[0, inf\]  Use prior or log.",
+        ),
         (Uniform(0, 1), "probit", "unknown map 'probit'.*prior, standardize, log, logit"),
     ],
 )
@@ -190,22 +226,31 @@ def test_theta_must_be_finite_and_in_its_support(name, value):
 def test_the_two_ends_of_a_circle_are_one_point(name):
     mapping, theta = fit(name)
     (low, *_), (high, *_) = CASES[name][0].support()
-    ends = np.broadcast_to(np.array([[low], [high], [np.nextafter(high, low)]]), (3, theta.shape[1]))
+    ends = np.broadcast_to(
+        np.array([[low], [high], [np.nextafter(high, low)]]), (3, theta.shape[1])
+    )
     z = mapping.forward(ends)
-    assert np.array_equal(z[:2], np.full_like(z[:2], -np.pi)) and (z[2] < np.pi).all() and np.allclose(z[2], np.pi)
+    assert (
+        np.array_equal(z[:2], np.full_like(z[:2], -np.pi))
+        and (z[2] < np.pi).all()
+        and np.allclose(z[2], np.pi)
+    )
     z = mapping.forward(theta)
     for turns in (-1, 1):
         assert np.allclose(mapping.inverse(z + 2 * np.pi * turns), theta)
     assert mapping.circular == tuple(range(theta.shape[1])) and mapping.discrete == {}
     assert np.allclose(
-        mapping.inverse(np.array([[1.0] * theta.shape[1]])) - mapping.inverse(np.array([[0.5] * theta.shape[1]])),
+        mapping.inverse(np.array([[1.0] * theta.shape[1]]))
+        - mapping.inverse(np.array([[0.5] * theta.shape[1]])),
         0.5 * (high - low) / (2 * np.pi),
     )
 
 
 def mixed():
     """A vector of two discrete columns between two others."""
-    theta = np.column_stack([RNG.uniform(0, 1, 300), RNG.choice([-2, -1, 1], (300, 2)), RNG.uniform(0, 24, 300)])
+    theta = np.column_stack(
+        [RNG.uniform(0, 1, 300), RNG.choice([-2, -1, 1], (300, 2)), RNG.uniform(0, 24, 300)]
+    )
     parts = [
         (slice(0, 1), Uniform(0, 1), "prior"),
         (slice(1, 3), Whole(-2, 3, 2, (0,)), "prior"),
@@ -217,11 +262,21 @@ def mixed():
 def test_a_discrete_column_is_the_place_of_its_value():
     mapping, _, theta = mixed()
     z = mapping.forward(theta)
-    assert mapping.levels == {"k[0]": (-2, -1, 1, 2, 3), "k[1]": (-2, -1, 1, 2, 3)} and mapping.circular == (3,)
+    assert mapping.levels == {
+        "k[0]": (-2, -1, 1, 2, 3),
+        "k[1]": (-2, -1, 1, 2, 3),
+    } and mapping.circular == (3,)
     assert np.array_equal(z[:, 1:3], np.array([0, 1, np.nan, 2])[theta[:, 1:3].astype(int) + 2])
-    assert np.allclose(mapping.inverse(z), theta) and np.array_equal(mapping.inverse(z)[:, 1:3], theta[:, 1:3])
-    other, (here, there) = np.array([[0.2, 1, 3, 5.0], [0.2, -2, 2, 5.0]]), mapping.log_abs_det(theta[:2])
-    assert mapping.log_abs_det(other) == pytest.approx(np.log(2 * np.pi / 24) + 0.5 * (ndtri(0.2) ** 2 + np.log(2 * np.pi)))
+    assert np.allclose(mapping.inverse(z), theta) and np.array_equal(
+        mapping.inverse(z)[:, 1:3], theta[:, 1:3]
+    )
+    other, (here, there) = (
+        np.array([[0.2, 1, 3, 5.0], [0.2, -2, 2, 5.0]]),
+        mapping.log_abs_det(theta[:2]),
+    )
+    assert mapping.log_abs_det(other) == pytest.approx(
+        np.log(2 * np.pi / 24) + 0.5 * (ndtri(0.2) ** 2 + np.log(2 * np.pi))
+    )
     assert np.isfinite([here, there]).all()
 
 
@@ -235,23 +290,42 @@ def test_shares_of_levels_are_those_of_training_and_never_zero():
 
 
 def test_levels_are_rounded_and_kept_in_range():
-    mapping = ThetaMap.fit(("k",), [(slice(0, 1), Whole(0, 999), "prior")], np.arange(1000.0)[:, None])
+    mapping = ThetaMap.fit(
+        ("k",), [(slice(0, 1), Whole(0, 999), "prior")], np.arange(1000.0)[:, None]
+    )
     assert np.array_equal(mapping.forward(np.array([[999.0], [40.0]])), [[999.0], [40.0]])
-    assert mapping.inverse(np.array([[-3.0], [1.4], [1.6], [998.9], [2000.0]]))[:, 0].tolist() == [0, 1, 2, 999, 999]
+    assert mapping.inverse(np.array([[-3.0], [1.4], [1.6], [998.9], [2000.0]]))[:, 0].tolist() == [
+        0,
+        1,
+        2,
+        999,
+        999,
+    ]
 
 
 def test_discrete_and_circular_columns_survive_json():
     mapping, parts, theta = mixed()
-    again = ThetaMap.restore(mapping.columns, parts, json.loads(json.dumps(mapping.state(), allow_nan=False)))
+    again = ThetaMap.restore(
+        mapping.columns, parts, json.loads(json.dumps(mapping.state(), allow_nan=False))
+    )
     assert np.array_equal(again.forward(theta), mapping.forward(theta))
-    assert (again.discrete, again.levels, again.circular) == (mapping.discrete, mapping.levels, mapping.circular)
+    assert (again.discrete, again.levels, again.circular) == (
+        mapping.discrete,
+        mapping.levels,
+        mapping.circular,
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5, 4.0, -3.0])
 def test_what_is_no_level_has_no_density_and_is_refused(value):
     mapping = ThetaMap.fit(("k",), [(slice(0, 1), DISCRETE, "prior")], np.array([[1.0], [3.0]]))
-    assert np.isneginf(mapping.log_abs_det(np.array([[value]]))) and mapping.log_abs_det(np.array([[-1.0]])) == 0
-    with pytest.raises(DataError, match=rf"theta  k is {value:g} in row 1, outside its support \(1 of 2 rows\)"):
+    assert (
+        np.isneginf(mapping.log_abs_det(np.array([[value]])))
+        and mapping.log_abs_det(np.array([[-1.0]])) == 0
+    )
+    with pytest.raises(
+        DataError, match=rf"theta  k is {value:g} in row 1, outside its support \(1 of 2 rows\)"
+    ):
         mapping.forward(np.array([[1.0], [value]]))
     with pytest.raises(DataError, match=rf"k is {value:g} in row 0, none of its levels"):
         ThetaMap.fit(("k",), [(slice(0, 1), DISCRETE, "prior")], np.array([[value]]))
@@ -260,7 +334,11 @@ def test_what_is_no_level_has_no_density_and_is_refused(value):
 @pytest.mark.parametrize(
     ("prior", "kind", "message"),
     [
-        (Whole(0, 1000), "prior", "k  1001 levels are too many to infer.*1000 at most  Narrow it, or take a continuous prior"),
+        (
+            Whole(0, 1000),
+            "prior",
+            "k  1001 levels are too many to infer.*1000 at most  Narrow it, or take a continuous prior",
+        ),
         (Whole(0, INF), "prior", "inf levels are too many"),
         (DISCRETE, "log", "k  a discrete parameter has no map 'log'  Leave it out of model.theta"),
         (

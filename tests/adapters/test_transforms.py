@@ -34,7 +34,11 @@ CHANGES = {"nan_to_mask"}  # what becomes of NaN there is its own business
 
 
 def measure(config, values, lengths=LENGTHS):
-    return config.measure_series(values, lengths) if hasattr(config, "measure_series") else config.measure(values)
+    return (
+        config.measure_series(values, lengths)
+        if hasattr(config, "measure_series")
+        else config.measure(values)
+    )
 
 
 def make(kind, values, lengths=LENGTHS, **options):
@@ -43,16 +47,28 @@ def make(kind, values, lengths=LENGTHS, **options):
 
 
 def forward(transform, values, lengths=LENGTHS):
-    return transform.forward(values, lengths) if isinstance(transform, SeriesTransform) else transform.forward(values)
+    return (
+        transform.forward(values, lengths)
+        if isinstance(transform, SeriesTransform)
+        else transform.forward(values)
+    )
 
 
 def inverse(transform, values, lengths=LENGTHS):
-    return transform.inverse(values, lengths) if isinstance(transform, SeriesTransform) else transform.inverse(values)
+    return (
+        transform.inverse(values, lengths)
+        if isinstance(transform, SeriesTransform)
+        else transform.inverse(values)
+    )
 
 
 def with_gaps(values):
     """The same with a gap in the first channel, at the beginning and within."""
-    return np.where(np.isin(np.arange(len(values)), [0, 4])[:, None] & (np.arange(values.shape[1]) == 0), np.nan, values)
+    return np.where(
+        np.isin(np.arange(len(values)), [0, 4])[:, None] & (np.arange(values.shape[1]) == 0),
+        np.nan,
+        values,
+    )
 
 
 def test_every_transform_has_a_case():
@@ -66,7 +82,10 @@ def test_contract(kind):
     out = forward(transform, values)
     assert out.dtype == np.float64 and out.shape[0] == len(values) and np.isfinite(out).all()
     assert np.array_equal(values, before)
-    alone = [forward(transform, part, np.array([len(part)])) for part in np.split(values, np.cumsum(LENGTHS)[:-1])]
+    alone = [
+        forward(transform, part, np.array([len(part)]))
+        for part in np.split(values, np.cumsum(LENGTHS)[:-1])
+    ]
     assert np.array_equal(np.concatenate(alone), out)  # no series knows of another one
     if not isinstance(transform, SeriesTransform):
         assert np.array_equal(forward(transform, values[:1]), out[:1])  # no row does
@@ -87,14 +106,22 @@ def test_missing_values_are_passed_on_and_never_learned_from(kind):
     gaps, config = with_gaps(values), family.parse({"kind": kind, **options})
     if kind not in CHANGES:
         out = forward(make(kind, values, **options), gaps)
-        assert np.isnan(out[0]).any() and np.isnan(out[4]).any() and np.isfinite(out[[1, 2, 3, 5]]).all()
+        assert (
+            np.isnan(out[0]).any()
+            and np.isnan(out[4]).any()
+            and np.isfinite(out[[1, 2, 3, 5]]).all()
+        )
     if kind not in NOT_INVERTIBLE:
         transform = make(kind, values, **options)
-        assert np.allclose(inverse(transform, forward(transform, gaps)), gaps, atol=1e-12, equal_nan=True)
+        assert np.allclose(
+            inverse(transform, forward(transform, gaps)), gaps, atol=1e-12, equal_nan=True
+        )
     if not hasattr(config, "measure_series"):
         first = [column[~np.isnan(column)][:, None] for column in gaps.T]
         alone = [config.measure(column) for column in first]
-        assert config.measure(gaps) == {key: [*alone[0][key], *alone[1][key]] for key in config.measure(gaps)}
+        assert config.measure(gaps) == {
+            key: [*alone[0][key], *alone[1][key]] for key in config.measure(gaps)
+        }
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -161,7 +188,12 @@ def test_one_hot_refuses_a_continuous_variable():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({}, "needs"), ({"low": 2, "high": 1}, "low = 2.0 is not below high = 1.0"), ({"low": "a"}, "low")]
+    ("options", "message"),
+    [
+        ({}, "needs"),
+        ({"low": 2, "high": 1}, "low = 2.0 is not below high = 1.0"),
+        ({"low": "a"}, "low"),
+    ],
 )
 def test_clip_bounds(options, message):
     with pytest.raises(ValueError, match=message):
@@ -205,7 +237,9 @@ def test_asinh_scale_is_given_or_the_median_size():
 def test_box_cox_finds_the_power_that_makes_a_channel_normal():
     z = np.random.default_rng(0).normal(size=(4_000, 1))
     lognormal, root, plain = np.exp(z), (3 + 0.5 * z) ** 4, z
-    powers = family.parse("box_cox").measure(np.concatenate([1e-9 * lognormal, 1e6 * lognormal, root, plain], axis=1))["powers"]
+    powers = family.parse("box_cox").measure(
+        np.concatenate([1e-9 * lognormal, 1e6 * lognormal, root, plain], axis=1)
+    )["powers"]
     assert powers[:2] == pytest.approx([0, 0], abs=0.03)
     assert powers[2] == pytest.approx(0.25, abs=0.04)
     assert powers[3] is None  # it has negative values
@@ -236,7 +270,9 @@ def test_rank_is_no_slave_to_outliers():
     grid = np.linspace(-2, 2, 99)[:, None]
     assert np.abs(clean.forward(grid) - dirty.forward(grid)).max() < 0.02
     far = np.array([[-1e300], [-1e6], [1e6], [1e300]])
-    assert np.abs(clean.forward(far)).max() < 1000 and (np.diff(clean.forward(far), axis=0) > 0).all()
+    assert (
+        np.abs(clean.forward(far)).max() < 1000 and (np.diff(clean.forward(far), axis=0) > 0).all()
+    )
     assert np.allclose(clean.inverse(clean.forward(far)), far, rtol=1e-9)
 
 
@@ -244,11 +280,16 @@ def test_rank_gives_ties_the_middle_of_their_step():
     from scipy.special import ndtri
 
     x = np.repeat([0.0, 1.0, 5.0], [50, 30, 20])[:, None]
-    assert np.allclose(make("rank", x).forward(np.array([[0.0], [1.0], [5.0]]))[:, 0], ndtri([0.25, 0.65, 0.9]))
+    assert np.allclose(
+        make("rank", x).forward(np.array([[0.0], [1.0], [5.0]]))[:, 0], ndtri([0.25, 0.65, 0.9])
+    )
     assert make("rank", np.ones((7, 1))).forward(np.ones((1, 1))) == 0
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=10))
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30),
+    st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=10),
+)
 def test_rank_never_falls_and_stays_finite(training, x):
     out = make("rank", np.array(training)[:, None]).forward(np.sort(x)[:, None])[:, 0]
     assert np.isfinite(out).all() and (np.diff(out) >= -1e-12).all()
@@ -261,7 +302,9 @@ def test_difference_by_hand():
     assert forward(zero, x)[:, 0].tolist() == [0, 2, -1, 0, 0, 0.5]
     assert inverse(zero, forward(zero, x))[:, 0].tolist() == [0, 2, 1, 0, 0, 0.5]
     gap = np.array([[5.0], [np.nan], [6.0], [1.0], [np.nan], [4.5]])
-    assert np.array_equal(forward(make("difference", x), gap)[:, 0], [5, np.nan, 1, 1, np.nan, 4.5], equal_nan=True)
+    assert np.array_equal(
+        forward(make("difference", x), gap)[:, 0], [5, np.nan, 1, 1, np.nan, 4.5], equal_nan=True
+    )
     assert np.array_equal(forward(zero, gap)[:, 0], [0, np.nan, 1, 0, np.nan, 0], equal_nan=True)
 
 
@@ -269,10 +312,14 @@ def test_time_features_by_hand():
     x = np.zeros((6, 1))
     out = forward(make("time_features", x, periods=[4]), x)
     t = np.array([0, 1, 2, 0, 0, 1])
-    assert np.allclose(out, np.column_stack([x, t / 2, np.sin(t * np.pi / 2), np.cos(t * np.pi / 2)]))
+    assert np.allclose(
+        out, np.column_stack([x, t / 2, np.sin(t * np.pi / 2), np.cos(t * np.pi / 2)])
+    )
     longer = forward(make("time_features", x), np.zeros((5, 1)), np.array([5]))
     assert longer[:, 1].tolist() == [0, 0.5, 1, 1.5, 2]  # the longest in training had 3 steps
-    assert forward(make("time_features", np.zeros((2, 1)), np.array([1, 1])), np.zeros((1, 1)), np.array([1])).tolist() == [[0, 0]]
+    assert forward(
+        make("time_features", np.zeros((2, 1)), np.array([1, 1])), np.zeros((1, 1)), np.array([1])
+    ).tolist() == [[0, 0]]
 
 
 def test_nan_to_mask_by_hand():

@@ -24,7 +24,9 @@ SHIFTS = (0.0, 0.5)  # best accuracies 0.5 and 0.599
 def pair(dimension: int, shift: float, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two normals whose means are `shift` apart: no classifier does better than Phi(shift / 2)."""
     rng = np.random.default_rng([dimension, seed])
-    return rng.normal(size=(size, dimension)), rng.normal(shift / np.sqrt(dimension), 1, (size, dimension))
+    return rng.normal(size=(size, dimension)), rng.normal(
+        shift / np.sqrt(dimension), 1, (size, dimension)
+    )
 
 
 def timed(distance, both: tuple[np.ndarray, np.ndarray], seed: int) -> tuple[float, float, float]:
@@ -44,7 +46,9 @@ def compare(dimension: int, shift: float, size: int, seeds: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sides", type=int, default=10_000)
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 5, 10])
     parser.add_argument("--seeds", type=int, default=1)
@@ -53,11 +57,18 @@ def main() -> None:
     print("  D  shift   best    ours  theirs   apart  ours, s theirs, s  ratio of cpu")
     for dimension in chosen.dimensions:
         for shift in SHIFTS:
-            ours, seconds, busy, other, their_seconds, their_busy = compare(dimension, shift, chosen.sides, chosen.seeds)
+            ours, seconds, busy, other, their_seconds, their_busy = compare(
+                dimension, shift, chosen.sides, chosen.seeds
+            )
             found = f"{ours.mean():7.4f} {other.mean():7.4f} {np.abs(ours - other).max():7.4f}"
             spent = f"{np.median(seconds):8.2f} {np.median(their_seconds):9.2f}"
-            ratios = f"{np.median(their_seconds / seconds):6.1f} {np.median(their_busy / busy):6.1f}"
-            print(f"{dimension:3} {shift:6} {norm.cdf(shift / 2):6.3f} {found} {spent} {ratios}", flush=True)
+            ratios = (
+                f"{np.median(their_seconds / seconds):6.1f} {np.median(their_busy / busy):6.1f}"
+            )
+            print(
+                f"{dimension:3} {shift:6} {norm.cdf(shift / 2):6.3f} {found} {spent} {ratios}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,14 @@ def ensure(environment: str, envs: Path) -> None:
     if (folder / READY).exists() or not envs_are_ours(envs):
         return
     wanted = requirements()
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     subprocess.run([*pip, *wanted["TORCH"]], check=True)
     subprocess.run([*pip, *wanted["TORCH"], *wanted[environment]], check=True)
@@ -87,22 +94,37 @@ def envs_are_ours(envs: Path) -> bool:
 def requirements() -> dict[str, list[str]]:
     """What peers.txt says, by environment."""
     lines = (HERE / "peers.txt").read_text().splitlines()
-    return {line.split()[0]: line.split()[1:] for line in lines if line and not line.startswith("#")}
+    return {
+        line.split()[0]: line.split()[1:] for line in lines if line and not line.startswith("#")
+    }
 
 
 def command(contender: Contender, job: Job, envs: Path) -> list[str]:
     text = json.dumps(asdict(job))
     if contender.ours:
         return [sys.executable, "-W", "ignore", "-m", "tests.bench.ours", text]
-    return [str(envs / contender.environment / "bin" / "python"), "-W", "ignore", str(HERE / "peers" / contender.script), text]
+    return [
+        str(envs / contender.environment / "bin" / "python"),
+        "-W",
+        "ignore",
+        str(HERE / "peers" / contender.script),
+        text,
+    ]
 
 
-def run(contender: Contender, job: Job, *, envs: Path, variables: Mapping[str, str], timeout_s: float) -> Result:
+def run(
+    contender: Contender, job: Job, *, envs: Path, variables: Mapping[str, str], timeout_s: float
+) -> Result:
     """One job in a fresh process; a failure is a result with the key `error`."""
     bare = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     try:
         done = subprocess.run(
-            command(contender, job, envs), cwd=ROOT, env={**bare, **variables}, capture_output=True, text=True, timeout=timeout_s
+            command(contender, job, envs),
+            cwd=ROOT,
+            env={**bare, **variables},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
         return {"error": f"not done after {timeout_s:.0f} s"}
@@ -122,10 +144,15 @@ class Load:
     @classmethod
     def now(cls) -> Load:
         user, nice, system = (int(word) for word in Path("/proc/stat").read_text().split()[1:4])
-        own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        own, ended = (
+            resource.getrusage(resource.RUSAGE_SELF),
+            resource.getrusage(resource.RUSAGE_CHILDREN),
+        )
         ours = sum(one.ru_utime + one.ru_stime for one in (own, ended))
         return cls((user + nice + system) / os.sysconf("SC_CLK_TCK"), ours, time.perf_counter())
 
     def strangers(self, later: Load) -> float:
         """Cores that other people's processes took since."""
-        return max(0.0, (later.machine - self.machine - later.ours + self.ours) / (later.when - self.when))
+        return max(
+            0.0, (later.machine - self.machine - later.ours + self.ours) / (later.when - self.when)
+        )

@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-MATRIX = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm", "aten::linear", "mkldnn::", "mkl::")
-OURS = ("sbiwb", "triton", "inductor", "cpp_fused", "graph_0_cpp")  # names under which compiled and own kernels run
+MATRIX = (
+    "aten::mm",
+    "aten::addmm",
+    "aten::addmm_",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::linear",
+    "mkldnn::",
+    "mkl::",
+)
+OURS = (
+    "sbiwb",
+    "triton",
+    "inductor",
+    "cpp_fused",
+    "graph_0_cpp",
+)  # names under which compiled and own kernels run
 LARGEST = 12
 
 
@@ -19,7 +34,9 @@ def kind_of(name: str) -> str:
     return "aten" if name.startswith("aten::") else "rest"
 
 
-def shares(events: Iterable[tuple[str, float, int]], *, step_us: float, plain_us: float) -> dict[str, Any]:
+def shares(
+    events: Iterable[tuple[str, float, int]], *, step_us: float, plain_us: float
+) -> dict[str, Any]:
     """Shares of a profiled step's wall time; what no event accounts for (Python, dispatch, the profiler itself) counts as rest.
 
     Args:
@@ -32,7 +49,10 @@ def shares(events: Iterable[tuple[str, float, int]], *, step_us: float, plain_us
         `largest`: events with their shares.
     """
     events = list(events)
-    found = {kind: sum(us for name, us, _ in events if kind_of(name) == kind) / step_us for kind in ("matrix", "own", "aten")}
+    found = {
+        kind: sum(us for name, us, _ in events if kind_of(name) == kind) / step_us
+        for kind in ("matrix", "own", "aten")
+    }
     largest = sorted(events, key=lambda event: -event[1])[:LARGEST]
     return {
         **found,

@@ -5,5 +5,7 @@ import numpy as np
 
 def simulate(theta, *, rng, size):
     """theta: array (N, D). Returns {"x": (N, size)}, each number a fixed mixture of theta plus noise of its sd."""
-    mixture = np.random.default_rng(0).standard_normal((theta.shape[1], size)) / np.sqrt(theta.shape[1])
+    mixture = np.random.default_rng(0).standard_normal((theta.shape[1], size)) / np.sqrt(
+        theta.shape[1]
+    )
     return {"x": theta @ mixture + rng.standard_normal((len(theta), size))}

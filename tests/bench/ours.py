@@ -23,15 +23,17 @@ import numpy as np
 import torch
 import yaml
 
-from sbiwb.networks.inference import _native
+from sbiwb.contracts import Silent
+from sbiwb.networks import compiled_flow
 from sbiwb.posterior import Posterior
+from sbiwb.project.opening import open_project
+from sbiwb.project.project import Project
+from sbiwb.project.trained import load_posterior
+from sbiwb.steps.fit.assemble import Opened, open_trainer
 from sbiwb.training.checkpoint import newest
 from sbiwb.training.events import Stepped, Validated
-from sbiwb.workflow.posterior import load_posterior
-from sbiwb.workflow.project import Project, open_project
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.train import Silent, train
-from sbiwb.workflow.trainer import Opened, open_trainer
+from sbiwb.workflow.train import train
 from tests.bench.kernels import shares
 from tests.bench.peers.protocol import Job, Result, draw_rates, limit_threads, main, peak_mb, timed
 
@@ -51,7 +53,12 @@ def opened(job: Job, run: Path, *settings: str) -> Project:
 def at_step(job: Job) -> Iterator[tuple[Opened, Iterator[int]]]:
     """A trainer at its beginning, with the length of the task's config, and the numbers of its steps as they are done; no validation."""
     with tempfile.TemporaryDirectory() as folder:
-        project = opened(job, Path(folder) / "step", f"train.batch_size={job.batch_size}", "train.validate_every=1000000")
+        project = opened(
+            job,
+            Path(folder) / "step",
+            f"train.batch_size={job.batch_size}",
+            "train.validate_every=1000000",
+        )
         found = open_trainer(project, SILENT)
         yield found, (event.step for event in found.trainer.run() if isinstance(event, Stepped))
 
@@ -77,7 +84,12 @@ def step(job: Job) -> Result:
         first = seconds_of(steps, 1)
         seconds_of(steps, warm)
         rate = job.batch_size * count / seconds_of(steps, count)
-    return {"pairs_per_s": rate, "first_step_s": first, "parameters": weights(found.trainer.module), "settings": asdict(found.settings)}
+    return {
+        "pairs_per_s": rate,
+        "first_step_s": first,
+        "parameters": weights(found.trainer.module),
+        "settings": asdict(found.settings),
+    }
 
 
 @dataclass
@@ -99,7 +111,9 @@ class Snapshots:
 def fit(job: Job) -> Result:
     data, run = job.arrays(), Path(job.save)
     shutil.rmtree(run, ignore_errors=True)
-    project = opened(job, run, *(["train.steps=200", "train.validate_every=50"] if job.quick else []))
+    project = opened(
+        job, run, *(["train.steps=200", "train.validate_every=50"] if job.quick else [])
+    )
     with tempfile.TemporaryDirectory() as folder:
         snapshots = Snapshots(project.run.best, Path(folder))
         trained = train(project, SILENT, on_validated=snapshots)
@@ -131,9 +145,15 @@ def draws(job: Job) -> Result:
     data, posterior = job.arrays(), load_posterior(job.save)
     x = {"x": data["observations"]}
     result = draw_rates(
-        data["observations"], job.draws, lambda n: posterior.sample(x, n, rng=0), lambda theta: posterior.log_prob(theta, x)
+        data["observations"],
+        job.draws,
+        lambda n: posterior.sample(x, n, rng=0),
+        lambda theta: posterior.log_prob(theta, x),
     )
-    return result | {"test_nll": test_nll(posterior, data), "parameters": weights(posterior.networks[0])}
+    return result | {
+        "test_nll": test_nll(posterior, data),
+        "parameters": weights(posterior.networks[0]),
+    }
 
 
 def weights(module: Any) -> int:
@@ -151,7 +171,12 @@ def many(job: Job) -> Result:
     found, seconds = timed(lambda: posterior.sample({"x": x}, each, rng=0))
     marks.append(peak_mb())
     result_mb = found.nbytes / 2**20
-    return {"draws": found[..., 0].size, "seconds": seconds, "peaks_mb": marks, "result_mb": result_mb}
+    return {
+        "draws": found[..., 0].size,
+        "seconds": seconds,
+        "peaks_mb": marks,
+        "result_mb": result_mb,
+    }
 
 
 def growth(job: Job) -> Result:
@@ -162,11 +187,20 @@ def growth(job: Job) -> Result:
         config.write_text(yaml.safe_dump(problem(**sizes)))
         project = open_project(config, settings=job.settings, runs=Path(folder) / "runs")
         simulate(project, SILENT)
-        inner = Job(**{**vars(job), "more": {"config": str(config)}, "settings": [*job.settings, f"simulate.from={project.run.path}"]})
+        inner = Job(
+            **{
+                **vars(job),
+                "more": {"config": str(config)},
+                "settings": [*job.settings, f"simulate.from={project.run.path}"],
+            }
+        )
         result = step(inner)
         run = Path(folder) / "trained"
         train(opened(inner, run, "train.steps=1"), SILENT)
-        posterior, x = load_posterior(run), {"x": np.zeros((job.more["observations"], sizes["context"]))}
+        posterior, x = (
+            load_posterior(run),
+            {"x": np.zeros((job.more["observations"], sizes["context"]))},
+        )
         posterior.sample(x, job.draws, rng=0)
         found, seconds = timed(lambda: posterior.sample(x, job.draws, rng=0))
     return result | {"draws_per_s": found[..., 0].size / seconds, **sizes}
@@ -183,7 +217,13 @@ def problem(*, features: int, context: int, pairs: int, observations: int) -> di
         },
         "simulate": {"train": pairs, "validation": 500, "test": 10, "seed": 1},
         "model": {
-            "inputs": {"x": {"as": "vector", "transforms": ["standardize"], "summary": {"kind": "identity"}}},
+            "inputs": {
+                "x": {
+                    "as": "vector",
+                    "transforms": ["standardize"],
+                    "summary": {"kind": "identity"},
+                }
+            },
             "inference": {"kind": "nsf", "transforms": 5, "hidden": [64, 64]},
         },
         "machine": {"executor": "serial"},
@@ -198,21 +238,23 @@ class Visible:
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._seen:
-            self._seen[name] = torch.profiler.record_function(f"sbiwb::{name}")(getattr(self._library, name))
+            self._seen[name] = torch.profiler.record_function(f"sbiwb::{name}")(
+                getattr(self._library, name)
+            )
         return self._seen[name]
 
 
 @contextmanager
 def visible_kernels() -> Iterator[None]:
     """Our kernels under the profiler's eyes, which does not see what ctypes calls."""
-    plain = _native._typed
-    _native._typed = lambda library: Visible(plain(library))  # type: ignore[assignment, return-value]
-    _native.compiled.cache_clear()
+    plain = compiled_flow._typed
+    compiled_flow._typed = lambda library: Visible(plain(library))  # type: ignore[assignment, return-value]
+    compiled_flow.compiled.cache_clear()
     try:
         yield
     finally:
-        _native._typed = plain
-        _native.compiled.cache_clear()
+        compiled_flow._typed = plain
+        compiled_flow.compiled.cache_clear()
 
 
 def profile(job: Job) -> Result:
@@ -224,11 +266,21 @@ def profile(job: Job) -> Result:
         plain = seconds_of(steps, count)
         with profiler:
             profiled = seconds_of(steps, count)
-    events = [(event.key, event.self_cpu_time_total / count, event.count) for event in profiler.key_averages()]
+    events = [
+        (event.key, event.self_cpu_time_total / count, event.count)
+        for event in profiler.key_averages()
+    ]
     return shares(events, step_us=1e6 * profiled / count, plain_us=1e6 * plain / count)
 
 
 if __name__ == "__main__":
     limit_threads()
-    measures = {"step": step, "fit": fit, "draws": draws, "many": many, "growth": growth, "profile": profile}
+    measures = {
+        "step": step,
+        "fit": fit,
+        "draws": draws,
+        "many": many,
+        "growth": growth,
+        "profile": profile,
+    }
     main(measures, ("sbiwb", "torch", "zuko", "numpy"))

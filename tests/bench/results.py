@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-Record = dict[str, Any]  # a result, with the measure, task, contender, round and batch_size of its job
+Record = dict[
+    str, Any
+]  # a result, with the measure, task, contender, round and batch_size of its job
 OURS, PEER = "sbiwb", "sbi nsf"  # who is compared with whom
 
 
@@ -34,7 +36,11 @@ def first_time(history: Iterable[tuple[float, float]], target: float) -> float:
 
 def chosen(records: Iterable[Record], **wanted: object) -> list[Record]:
     """The records with these values that did not fail."""
-    return [one for one in records if "error" not in one and all(one.get(name) == value for name, value in wanted.items())]
+    return [
+        one
+        for one in records
+        if "error" not in one and all(one.get(name) == value for name, value in wanted.items())
+    ]
 
 
 def middle(records: Sequence[Record], name: str) -> float:
@@ -50,8 +56,20 @@ def distinct(records: Iterable[Record], name: str) -> list[Any]:
 
 def tables(records: Sequence[Record]) -> list[Rows]:
     """All tables that the records allow, in the order of the measures."""
-    makers = {"step": steps, "fit": fits, "draws": draws, "many": many, "growth": growths, "profile": profiles}
-    return [table for measure, make in makers.items() if (found := chosen(records, measure=measure)) for table in make(found)]
+    makers = {
+        "step": steps,
+        "fit": fits,
+        "draws": draws,
+        "many": many,
+        "growth": growths,
+        "profile": profiles,
+    }
+    return [
+        table
+        for measure, make in makers.items()
+        if (found := chosen(records, measure=measure))
+        for table in make(found)
+    ]
 
 
 def steps(records: Sequence[Record]) -> list[Rows]:
@@ -69,7 +87,12 @@ def _steps(records: Sequence[Record], task: str) -> Rows:
             ours = middle(chosen(records, contender=OURS, batch_size=batch), "pairs_per_s")
             row += [count(theirs), ratio(ours, theirs)]
         cells.append((*row, count(middle(chosen(records, contender=contender), "peak_mb"))))
-    heads = ("contender", "weights", *(head for batch in batches for head in (f"pairs/s at {batch}", "sbiwb ÷")), "peak MB")
+    heads = (
+        "contender",
+        "weights",
+        *(head for batch in batches for head in (f"pairs/s at {batch}", "sbiwb ÷")),
+        "peak MB",
+    )
     return Rows(f"Training step, {task}", heads, cells)
 
 
@@ -80,11 +103,19 @@ def fits(records: Sequence[Record]) -> list[Rows]:
 def _fits(records: Sequence[Record], task: str) -> Rows:
     """Time to the end and to sbi's final NLL. sbi's own is its whole training; how long to its best epoch stands in a note."""
     theirs = chosen(records, contender=PEER)
-    target, whole, best = middle(theirs, "test_nll"), middle(theirs, "seconds"), middle(theirs, "seconds_to_best")
+    target, whole, best = (
+        middle(theirs, "test_nll"),
+        middle(theirs, "seconds"),
+        middle(theirs, "seconds_to_best"),
+    )
     cells = []
     for contender in distinct(records, "contender"):
         mine = chosen(records, contender=contender)
-        reached = whole if contender == PEER else median([first_time(one.get("history", ()), target) for one in mine])
+        reached = (
+            whole
+            if contender == PEER
+            else median([first_time(one.get("history", ()), target) for one in mine])
+        )
         known = contender == PEER or any("history" in one for one in mine)
         cells.append(
             (
@@ -99,9 +130,24 @@ def _fits(records: Sequence[Record], task: str) -> Rows:
                 count(middle(mine, "peak_mb")),
             )
         )
-    heads = ("contender", "weights", "s to the end", "test NLL", "of seeds", f"s to {number(target, 3)}", "÷ of sbi", "÷ of its best", "MB")
+    heads = (
+        "contender",
+        "weights",
+        "s to the end",
+        "test NLL",
+        "of seeds",
+        f"s to {number(target, 3)}",
+        "÷ of sbi",
+        "÷ of its best",
+        "MB",
+    )
     note = f"sbi nsf: {number(whole, 1)} s in all, {number(best, 1)} s to its best epoch. Cold and warm: the cache of compiled code."
-    return Rows(f"Fit, {task}: wall time to sbi's final test NLL (nats, theta space)", heads, cells, (note,) if theirs else ())
+    return Rows(
+        f"Fit, {task}: wall time to sbi's final test NLL (nats, theta space)",
+        heads,
+        cells,
+        (note,) if theirs else (),
+    )
 
 
 def draws(records: Sequence[Record]) -> list[Rows]:
@@ -126,11 +172,30 @@ def _draws(records: Sequence[Record], task: str) -> Rows:
                 count(middle(mine, "peak_mb")),
             )
         )
-    heads = ("contender", "weights", "test NLL", "draws/s", "÷ sbi", "log_prob/s", "÷ sbi", "MB drawing", "MB in all")
+    heads = (
+        "contender",
+        "weights",
+        "test NLL",
+        "draws/s",
+        "÷ sbi",
+        "log_prob/s",
+        "÷ sbi",
+        "MB drawing",
+        "MB in all",
+    )
     raw = middle(peer, "raw_draws_per_s")
-    note = f"sbi nsf draws {count(raw)}/s without its rejection of draws outside the prior." if not math.isnan(raw) else ""
+    note = (
+        f"sbi nsf draws {count(raw)}/s without its rejection of draws outside the prior."
+        if not math.isnan(raw)
+        else ""
+    )
     shape = peer[0] if peer else records[0]
-    return Rows(f"Draws, {task}: {shape['observations']} observations × {shape['draws']} draws", heads, cells, (note,) if note else ())
+    return Rows(
+        f"Draws, {task}: {shape['observations']} observations × {shape['draws']} draws",
+        heads,
+        cells,
+        (note,) if note else (),
+    )
 
 
 def many(records: Sequence[Record]) -> list[Rows]:
@@ -147,7 +212,16 @@ def many(records: Sequence[Record]) -> list[Rows]:
         for contender in distinct(records, "contender")
         if (mine := chosen(records, task=task, contender=contender))
     ]
-    heads = ("task", "contender", "draws", "s", "peak MB before", "after a tenth", "after all", "MB of the result")
+    heads = (
+        "task",
+        "contender",
+        "draws",
+        "s",
+        "peak MB before",
+        "after a tenth",
+        "after all",
+        "MB of the result",
+    )
     return [Rows("Many draws: 10,000 observations", heads, cells)]
 
 
@@ -155,11 +229,22 @@ def growths(records: Sequence[Record]) -> list[Rows]:
     keys = ("features", "context", "pairs")
     cells = [
         tuple(f"{size:,}" for size in sizes)
-        + tuple(count(middle(mine, name)) for name in ("parameters", "pairs_per_s", "draws_per_s", "peak_mb"))
+        + tuple(
+            count(middle(mine, name))
+            for name in ("parameters", "pairs_per_s", "draws_per_s", "peak_mb")
+        )
         for sizes in dict.fromkeys(tuple(one[key] for key in keys) for one in records)
         if (mine := chosen(records, **dict(zip(keys, sizes, strict=True))))
     ]
-    heads = ("D", "context", "pairs", "weights", f"pairs/s at {records[0]['batch_size']}", "draws/s", "peak MB")
+    heads = (
+        "D",
+        "context",
+        "pairs",
+        "weights",
+        f"pairs/s at {records[0]['batch_size']}",
+        "draws/s",
+        "peak MB",
+    )
     return [Rows("Growth of sbiwb", heads, cells)]
 
 
@@ -169,16 +254,39 @@ def profiles(records: Sequence[Record]) -> list[Rows]:
             task,
             str(batch),
             *(count(middle(mine, name)) for name in ("plain_us", "step_us")),
-            *(percent(middle(mine, name)) for name in ("matrix", "own", "aten", "rest", "uncompiled")),
+            *(
+                percent(middle(mine, name))
+                for name in ("matrix", "own", "aten", "rest", "uncompiled")
+            ),
         )
         for task in distinct(records, "task")
         for batch in distinct(records, "batch_size")
         if (mine := chosen(records, task=task, batch_size=batch))
     ]
     largest = records[-1]["largest"]
-    notes = ("largest: " + ", ".join(f"{name} {percent(share)} ({calls} calls)" for name, share, calls in largest),)
-    heads = ("task", "batch", "µs a step", "profiled", "matrix", "own kernels", "other ATen", "rest", "plain, neither matrix nor own")
-    return [Rows("Profile of our step: shares of a profiled step; last, of a plain one", heads, cells, notes)]
+    notes = (
+        "largest: "
+        + ", ".join(f"{name} {percent(share)} ({calls} calls)" for name, share, calls in largest),
+    )
+    heads = (
+        "task",
+        "batch",
+        "µs a step",
+        "profiled",
+        "matrix",
+        "own kernels",
+        "other ATen",
+        "rest",
+        "plain, neither matrix nor own",
+    )
+    return [
+        Rows(
+            "Profile of our step: shares of a profiled step; last, of a plain one",
+            heads,
+            cells,
+            notes,
+        )
+    ]
 
 
 def count(value: float) -> str:

@@ -27,7 +27,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.contenders import COUPLED, EVERYONE, OURS, PEERS, ROOT, SBI, Contender, Load, ensure, run
+from tests.bench.contenders import (
+    COUPLED,
+    EVERYONE,
+    OURS,
+    PEERS,
+    ROOT,
+    SBI,
+    Contender,
+    Load,
+    ensure,
+    run,
+)
 from tests.bench.peers.protocol import Job
 from tests.bench.results import Record, Rows, tables
 from tests.bench.tasks import TASKS, Sizes, Task, prepare
@@ -63,16 +74,35 @@ class Bench:
     def peers(self) -> tuple[Contender, ...]:
         return tuple(one for one in self.contenders if one in PEERS)
 
-    def measure(self, contender: Contender, job: Job, *, cache: Path | None = None, **about: Any) -> Record:
+    def measure(
+        self, contender: Contender, job: Job, *, cache: Path | None = None, **about: Any
+    ) -> Record:
         """Runs a job, keeps its record, and tells."""
-        job = replace(job, contender=contender.choice or contender.name, threads=self.threads, quick=self.quick)
+        job = replace(
+            job,
+            contender=contender.choice or contender.name,
+            threads=self.threads,
+            quick=self.quick,
+        )
         cache = (cache or self.folder / "cache").resolve()
         variables = {"SBIWB_CACHE": str(cache), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
         before = Load.now()
         result = run(contender, job, envs=self.envs, variables=variables, timeout_s=self.timeout_s)
         after = Load.now()
-        facts = {"measure": job.measure, "contender": contender.name, "batch_size": job.batch_size, "draws": job.draws, "seed": job.seed}
-        record = {**facts, **about, **result, "job_seconds": after.when - before.when, "strangers": before.strangers(after)}
+        facts = {
+            "measure": job.measure,
+            "contender": contender.name,
+            "batch_size": job.batch_size,
+            "draws": job.draws,
+            "seed": job.seed,
+        }
+        record = {
+            **facts,
+            **about,
+            **result,
+            "job_seconds": after.when - before.when,
+            "strangers": before.strangers(after),
+        }
         self.records.append(record)
         self.save()
         tell(record)
@@ -84,24 +114,42 @@ class Bench:
 
     def job(self, measure: str, task: Task, contender: Contender, **more: Any) -> Job:
         """A job on a task's data; ours also gets the config and its shards."""
-        options = {"data": str(task.data.resolve()), "epochs": self.sizes.epochs, "draws": self.sizes.draws, **more}
+        options = {
+            "data": str(task.data.resolve()),
+            "epochs": self.sizes.epochs,
+            "draws": self.sizes.draws,
+            **more,
+        }
         if contender.ours:
-            options |= {"settings": self.settings_of(task, contender), "more": {"config": str(task.config)}}
+            options |= {
+                "settings": self.settings_of(task, contender),
+                "more": {"config": str(task.config)},
+            }
         return Job(measure, contender.choice, **options)
 
     def settings_of(self, task: Task, contender: Contender) -> list[str]:
-        return [*self.sizes.settings, f"simulate.from={task.shards.resolve()}", *contender.settings, *self.settings]
+        return [
+            *self.sizes.settings,
+            f"simulate.from={task.shards.resolve()}",
+            *contender.settings,
+            *self.settings,
+        ]
 
     def weights(self, task: Task, contender: Contender, seed: int) -> Path:
         """Where a fit is kept: a run folder for ours; BayesFlow wants the suffix."""
         name = f"{contender.fitted}-{seed}".replace(" ", "_")
-        return (self.folder / "fits" / task.name / (name if contender.ours else f"{name}.weights.h5")).resolve()
+        return (
+            self.folder / "fits" / task.name / (name if contender.ours else f"{name}.weights.h5")
+        ).resolve()
 
 
 def about(bench: Bench) -> dict[str, Any]:
     """The machine and the options, for the JSON."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": model,
@@ -117,11 +165,25 @@ def about(bench: Bench) -> dict[str, Any]:
 
 def tell(record: Record) -> None:
     """One line for a record."""
-    keys = ("pairs_per_s", "seconds", "test_nll", "draws_per_s", "log_prob_per_s", "step_us", "peak_mb")
+    keys = (
+        "pairs_per_s",
+        "seconds",
+        "test_nll",
+        "draws_per_s",
+        "log_prob_per_s",
+        "step_us",
+        "peak_mb",
+    )
     facts = [f"{key} {record[key]:,.2f}" for key in keys if isinstance(record.get(key), float)]
-    place = " ".join(str(record[key]) for key in ("measure", "task", "contender", "batch_size") if key in record)
+    place = " ".join(
+        str(record[key]) for key in ("measure", "task", "contender", "batch_size") if key in record
+    )
     console.print(
-        f"{place}: {record['error'][-300:]}" if "error" in record else f"{place}: {', '.join(facts)}", markup=False, highlight=False
+        f"{place}: {record['error'][-300:]}"
+        if "error" in record
+        else f"{place}: {', '.join(facts)}",
+        markup=False,
+        highlight=False,
     )
 
 
@@ -130,7 +192,12 @@ def steps(bench: Bench, tasks: list[Task]) -> None:
         for task in tasks:
             for batch in BATCHES:
                 for contender in (one for one in bench.contenders if one != COUPLED):
-                    bench.measure(contender, bench.job("step", task, contender, batch_size=batch), task=task.name, round=turn)
+                    bench.measure(
+                        contender,
+                        bench.job("step", task, contender, batch_size=batch),
+                        task=task.name,
+                        round=turn,
+                    )
 
 
 def fits(bench: Bench, tasks: list[Task]) -> None:
@@ -143,7 +210,9 @@ def fits(bench: Bench, tasks: list[Task]) -> None:
 
 
 def fit(bench: Bench, task: Task, contender: Contender, seed: int) -> None:
-    job = bench.job("fit", task, contender, seed=seed, save=str(bench.weights(task, contender, seed)))
+    job = bench.job(
+        "fit", task, contender, seed=seed, save=str(bench.weights(task, contender, seed))
+    )
     Path(job.save).parent.mkdir(parents=True, exist_ok=True)
     if contender != OURS:
         bench.measure(contender, job, task=task.name)
@@ -161,7 +230,9 @@ def draws(bench: Bench, tasks: list[Task]) -> None:
             if not bench.weights(task, source, 0).exists():
                 fit(bench, task, source, 0)
     for turn in range(bench.rounds):
-        for task, contender in ((task, contender) for task in tasks for contender in bench.contenders):
+        for task, contender in (
+            (task, contender) for task in tasks for contender in bench.contenders
+        ):
             weights = str(bench.weights(task, contender, 0))
             facts = {"task": task.name, "round": turn, "observations": bench.sizes.observations}
             bench.measure(contender, bench.job("draws", task, contender, save=weights), **facts)
@@ -172,19 +243,40 @@ def draws(bench: Bench, tasks: list[Task]) -> None:
 def growth(bench: Bench, tasks: list[Task]) -> None:
     for turn in range(bench.rounds):
         for sizes in GROWTH[: 2 if bench.quick else None]:
-            more = {**sizes, "pairs": min(sizes["pairs"], bench.sizes.train) if bench.quick else sizes["pairs"]}
-            job = Job("growth", "", data="", batch_size=1024, draws=bench.sizes.draws, settings=list(bench.settings))
-            bench.measure(OURS, replace(job, more={**more, "observations": bench.sizes.observations}), round=turn)
+            more = {
+                **sizes,
+                "pairs": min(sizes["pairs"], bench.sizes.train) if bench.quick else sizes["pairs"],
+            }
+            job = Job(
+                "growth",
+                "",
+                data="",
+                batch_size=1024,
+                draws=bench.sizes.draws,
+                settings=list(bench.settings),
+            )
+            bench.measure(
+                OURS,
+                replace(job, more={**more, "observations": bench.sizes.observations}),
+                round=turn,
+            )
 
 
 def profile(bench: Bench, tasks: list[Task]) -> None:
     for turn in range(bench.rounds):
         for task, batch in ((task, batch) for task in tasks for batch in BATCHES):
-            bench.measure(OURS, bench.job("profile", task, OURS, batch_size=batch), task=task.name, round=turn)
+            bench.measure(
+                OURS, bench.job("profile", task, OURS, batch_size=batch), task=task.name, round=turn
+            )
 
 
 def show(found: Rows) -> None:
-    table = Table(title=found.title, title_justify="left", caption="\n".join(found.notes) or None, caption_justify="left")
+    table = Table(
+        title=found.title,
+        title_justify="left",
+        caption="\n".join(found.notes) or None,
+        caption_justify="left",
+    )
     for place, head in enumerate(found.heads):
         table.add_column(head, justify="right" if place else "left")
     for row in found.cells:
@@ -203,16 +295,31 @@ def parts(text: str, known: tuple[str, ...]) -> Iterator[str]:
 def main(
     only: Annotated[str, typer.Option(help="Measures, separated by commas.")] = ",".join(MEASURES),
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas.")] = ",".join(TASKS),
-    contenders: Annotated[str, typer.Option(help="Contenders by name, separated by commas.")] = ",".join(one.name for one in EVERYONE),
-    rounds: Annotated[int, typer.Option(help="Measurements of each, of which the median counts; also training seeds.")] = 3,
+    contenders: Annotated[
+        str, typer.Option(help="Contenders by name, separated by commas.")
+    ] = ",".join(one.name for one in EVERYONE),
+    rounds: Annotated[
+        int,
+        typer.Option(help="Measurements of each, of which the median counts; also training seeds."),
+    ] = 3,
     threads: Annotated[int, typer.Option(help="Cores that each process may use.")] = 2,
-    quick: Annotated[bool, typer.Option("--quick", help="Small numbers: does the harness work?")] = False,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of our YAML, everywhere.")] = None,
-    envs: Annotated[Path, typer.Option(envvar="SBIWB_BENCH_ENVS", help="Environments of the peers.")] = ROOT / ".bench" / "envs",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small numbers: does the harness work?")
+    ] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of our YAML, everywhere.")
+    ] = None,
+    envs: Annotated[
+        Path, typer.Option(envvar="SBIWB_BENCH_ENVS", help="Environments of the peers.")
+    ] = ROOT / ".bench" / "envs",
     folder: Annotated[Path, typer.Option(help="Data, fits and caches.")] = ROOT / ".bench",
-    out: Annotated[Path | None, typer.Option(help="The JSON; default: results.json in the folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The JSON; default: results.json in the folder.")
+    ] = None,
     timeout_s: Annotated[float, typer.Option(help="Of one process.")] = 7200,
-    shown: Annotated[Path | None, typer.Option("--show", help="Only print the tables of this JSON.")] = None,
+    shown: Annotated[
+        Path | None, typer.Option("--show", help="Only print the tables of this JSON.")
+    ] = None,
 ) -> None:
     """Runs the benchmark."""
     if shown is not None:
@@ -235,7 +342,9 @@ def main(
         timeout_s=timeout_s,
     )
     measures = list(parts(only, MEASURES))
-    for environment in dict.fromkeys(one.environment for one in bench.peers if set(measures) & {"step", "fit", "draws"}):
+    for environment in dict.fromkeys(
+        one.environment for one in bench.peers if set(measures) & {"step", "fit", "draws"}
+    ):
         ensure(environment, envs)
     folder.mkdir(parents=True, exist_ok=True)
     prepared = [prepare(name, folder, sizes) for name in parts(tasks, TASKS)]

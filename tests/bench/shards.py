@@ -45,9 +45,18 @@ def pairs_of(megabytes: float) -> Pairs:
 
 def ours(folder: Path, pairs: Pairs) -> tuple[float, float]:
     """Seconds, and those of the processor."""
-    shutil.rmtree(folder / "ours", ignore_errors=True)  # freeing an old file is no part of writing a new one
+    shutil.rmtree(
+        folder / "ours", ignore_errors=True
+    )  # freeing an old file is no part of writing a new one
     (folder / "ours").mkdir()
-    facts = {"data_hash": "h" * 64, "split": "train", "first_block": 0, "blocks": 1, "simulated": len(pairs), "seconds": 0.0}
+    facts = {
+        "data_hash": "h" * 64,
+        "split": "train",
+        "first_block": 0,
+        "blocks": 1,
+        "simulated": len(pairs),
+        "seconds": 0.0,
+    }
     start, busy = time.perf_counter(), time.process_time()
     write_shard(shard_path(folder / "ours", 0), pairs, [], facts)
     return time.perf_counter() - start, time.process_time() - busy
@@ -70,20 +79,26 @@ def speeds(folder: Path) -> None:
     print(f"{'MiB':>4} {'ours':>9} {'h5py':>9} {'synced':>9}   (MiB/s; medians of {TURNS})")
     for size in SIZES:
         pairs = pairs_of(size)
-        turns = [(ours(folder, pairs), theirs(folder, pairs, synced=False), theirs(folder, pairs, synced=True)) for _ in range(TURNS)]
+        turns = [
+            (
+                ours(folder, pairs),
+                theirs(folder, pairs, synced=False),
+                theirs(folder, pairs, synced=True),
+            )
+            for _ in range(TURNS)
+        ]
         mine, plain, synced = (np.array(one) for one in zip(*turns, strict=True))  # (turns, 2) each
         rates = [size / np.median(one[:, 0]) for one in (mine, plain, synced)]
         to_plain, to_synced = np.median(plain / mine, axis=0), np.median(synced / mine, axis=0)
-        told = (
-            f"{to_plain[0]:.0%} of h5py, {to_synced[0]:.0%} of h5py with a sync; by processor seconds {to_plain[1]:.0%}, {to_synced[1]:.0%}"
-        )
+        told = f"{to_plain[0]:.0%} of h5py, {to_synced[0]:.0%} of h5py with a sync; by processor seconds {to_plain[1]:.0%}, {to_synced[1]:.0%}"
         print(f"{size:4} {rates[0]:9.0f} {rates[1]:9.0f} {rates[2]:9.0f}   {told}")
 
 
 def memory(megabytes: int) -> None:
     """In a process of its own: growth of its largest size over one shard, in shards."""
-    from sbiwb.workflow.simulate import prepare, simulate_shard
-    from sbiwb.workflow.train import Silent
+    from sbiwb.contracts import Silent
+    from sbiwb.steps.pairs.plan import prepare
+    from sbiwb.steps.pairs.tasks import simulate_shard
     from tests.tiny import Tiny
 
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +106,13 @@ def memory(megabytes: int) -> None:
         blocks = rows // 256
         changes = {
             "problem": {"constants": {"n": 100}, "observations": {}},
-            "simulate": {"train": blocks * 256, "validation": 256, "test": 256, "block_size": 256, "shard_size": blocks * 256},
+            "simulate": {
+                "train": blocks * 256,
+                "validation": 256,
+                "test": 256,
+                "block_size": 256,
+                "shard_size": blocks * 256,
+            },
         }
         tiny = Tiny.write(Path(folder), changes, SIMULATOR)
         prepare(tiny.open(), Silent())
@@ -101,7 +122,9 @@ def memory(megabytes: int) -> None:
         record = simulate_shard({**task, "split": "train", "blocks": blocks})
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
         shard = record["bytes"] / MEBI
-        print(f"one shard of {shard:.1f} MiB: the worker grew by {grown:.1f} MiB, {grown / shard:.2f} shards")
+        print(
+            f"one shard of {shard:.1f} MiB: the worker grew by {grown:.1f} MiB, {grown / shard:.2f} shards"
+        )
 
 
 def main() -> None:

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from sbiwb.executors.pool import PoolExecutor
+from sbiwb.project.opening import open_run
 from sbiwb.rundir import SPLITS
 from sbiwb.workflow import simulate as module
-from sbiwb.workflow.project import open_run
 from tests.tiny import Recorder, Tiny
 
 PAUSE = "SBIWB_BENCH_PAUSE_S"
@@ -40,14 +40,22 @@ def simulate(mu, *, rng, n):
     time.sleep(float(os.environ["{PAUSE}"]) * len(mu))
     return {{"y": y}}
 """
-BLOCK, BLOCKS, PAIRS = 256, 4, 5  # a shard of 4 blocks is what `shard_size: auto` gives for 20,000 pairs
+BLOCK, BLOCKS, PAIRS = (
+    256,
+    4,
+    5,
+)  # a shard of 4 blocks is what `shard_size: auto` gives for 20,000 pairs
 
 
 def tiny_of(folder: Path) -> Tiny:
     """A project with a plan, made without a pause."""
     os.environ[PAUSE] = "0"
     simulate = {"train": BLOCK, "validation": 1, "test": 1, "block_size": BLOCK, "seed": 0}
-    tiny = Tiny.write(folder, {"simulate": simulate, "problem": {"constants": {"n": 50}, "observations": {}}}, SIMULATOR)
+    tiny = Tiny.write(
+        folder,
+        {"simulate": simulate, "problem": {"constants": {"n": 50}, "observations": {}}},
+        SIMULATOR,
+    )
     module.simulate(tiny.open(), Recorder())
     return tiny
 
@@ -55,7 +63,10 @@ def tiny_of(folder: Path) -> Tiny:
 def tasks_of(tiny: Tiny, shards: int, start: int) -> list[dict[str, Any]]:
     """Shards that no try has made before."""
     firsts = range(start, start + shards * BLOCKS, BLOCKS)
-    return [{"run": str(tiny.run), "split": SPLITS[0], "first_block": block, "blocks": BLOCKS} for block in firsts]
+    return [
+        {"run": str(tiny.run), "split": SPLITS[0], "first_block": block, "blocks": BLOCKS}
+        for block in firsts
+    ]
 
 
 @contextmanager
@@ -84,7 +95,12 @@ def overhead(tiny: Tiny, pause_s: float, shards: int, start: int) -> dict[str, f
     pairs = list(zip(ours, bare, strict=True))[1:]  # the first warms up
     ratios = [one[0] / other[0] - 1 for one, other in pairs]
     cpu = [(one[1] - other[1]) / other[0] for one, other in pairs]
-    return {"overhead": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios), "cpu": statistics.median(cpu)}
+    return {
+        "overhead": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "cpu": statistics.median(cpu),
+    }
 
 
 def speed_up(tiny: Tiny, pause_s: float, shards: int) -> dict[str, float]:
@@ -94,7 +110,10 @@ def speed_up(tiny: Tiny, pause_s: float, shards: int) -> dict[str, float]:
     for workers in (1, 2):
         began = time.perf_counter()
         spent = [
-            result["seconds"] for _, result in PoolExecutor(workers).run(module.simulate_shard, tasks_of(tiny, shards, 5000 * workers))
+            result["seconds"]
+            for _, result in PoolExecutor(workers).run(
+                module.simulate_shard, tasks_of(tiny, shards, 5000 * workers)
+            )
         ]
         walls[workers] = time.perf_counter() - began
         starts[workers] = walls[workers] - sum(spent) / workers
@@ -107,8 +126,12 @@ def speed_up(tiny: Tiny, pause_s: float, shards: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shards", type=int, default=8, help="shards for two workers, an even number")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shards", type=int, default=8, help="shards for two workers, an even number"
+    )
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from sbiwb import files
+from sbiwb.contracts import Silent
 from sbiwb.records import Pairs
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.blocks import Failure
+from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.store import manifest
 from sbiwb.store.shards import shard_path, write_shard
-from sbiwb.workflow.importing import write_manifest
-from sbiwb.workflow.simulate import missing_tasks, simulate
+from sbiwb.workflow.import_ import write_manifest
+from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
-from sbiwb.workflow.train import Silent
 from sbiwb.workflow.verify import verify
 from tests.tiny import SBIWB, Tiny
 
@@ -45,14 +46,27 @@ class Quick(files.Disk):
 
 def filled(folder: Path, count: int) -> Tiny:
     """A run whose training split has this many shards, as many failures, and one shard of each other split."""
-    tiny = Tiny.write(folder, {"simulate": {"train": count, "validation": 1, "test": 1, "block_size": 1, "shard_size": 1}})
+    tiny = Tiny.write(
+        folder,
+        {
+            "simulate": {
+                "train": count,
+                "validation": 1,
+                "test": 1,
+                "block_size": 1,
+                "shard_size": 1,
+            }
+        },
+    )
     small = tiny.open("simulate.train=1")
     simulate(small, Silent())
     project, target = tiny.open(), tiny.run / "data/train"
     rng = np.random.default_rng(0)
     for block in range(1, count):
         pairs = Pairs({"mu": rng.standard_normal(1)}, {}, {"y": rng.standard_normal((1, 4))})
-        failed = [Failure(block, 0, 0, "not finite", "'y' is not finite", {"mu": np.float64(0)}, {}, 0.0)] * (block % 7 == 0)
+        failed = [
+            Failure(block, 0, 0, "not finite", "'y' is not finite", {"mu": np.float64(0)}, {}, 0.0)
+        ] * (block % 7 == 0)
         facts = {
             "split": "train",
             "first_block": block,
@@ -64,7 +78,9 @@ def filled(folder: Path, count: int) -> Tiny:
             **({"reasons": {"not finite": 1}} if failed else {}),
         }
         write_shard(shard_path(target, block), pairs, failed, facts)
-    (tiny.run / "config.yaml").write_text((tiny.run / "config.yaml").read_text().replace("train: 1\n", f"train: {count}\n", 1))
+    (tiny.run / "config.yaml").write_text(
+        (tiny.run / "config.yaml").read_text().replace("train: 1\n", f"train: {count}\n", 1)
+    )
     return tiny
 
 
@@ -80,7 +96,9 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 def main() -> None:
     """Prints seconds for each number of shards."""
-    print(f"{'shards':>7} {'status':>8} {'command':>8} {'manifest':>8} {'written':>8} {'missing':>8} {'verify':>8}   (seconds)")
+    print(
+        f"{'shards':>7} {'status':>8} {'command':>8} {'manifest':>8} {'written':>8} {'missing':>8} {'verify':>8}   (seconds)"
+    )
     files.disk = Quick()
     for count in COUNTS:
         folder = Path(tempfile.mkdtemp(prefix="sbiwb-status-"))
@@ -90,13 +108,22 @@ def main() -> None:
             plan = {"shard_blocks": dict.fromkeys(("train", "validation", "test"), 1)}
             times = [
                 seconds(lambda tiny=tiny: status(tiny.run)),
-                seconds(lambda tiny=tiny: subprocess.run([SBIWB, "status", str(tiny.run)], check=True, capture_output=True)),
+                seconds(
+                    lambda tiny=tiny: subprocess.run(
+                        [SBIWB, "status", str(tiny.run)], check=True, capture_output=True
+                    )
+                ),
                 seconds(lambda train=train: manifest.summary(manifest.shards(train))),
                 seconds(lambda project=project: write_manifest(project)),
-                seconds(lambda project=project, plan=plan: missing_tasks(project, plan, Silent()), 1),
+                seconds(
+                    lambda project=project, plan=plan: missing_tasks(project, plan, Silent()), 1
+                ),
                 seconds(lambda tiny=tiny: verify(tiny.run, Silent()), 1),
             ]
-            assert RunDir(tiny.run).config.is_file() and status(tiny.run).simulated["train"][0] == count
+            assert (
+                RunDir(tiny.run).config.is_file()
+                and status(tiny.run).simulated["train"][0] == count
+            )
             print(f"{count:7,} " + " ".join(f"{one:8.3f}" for one in times), flush=True)
         finally:
             shutil.rmtree(folder)

@@ -30,7 +30,7 @@ from sbiwb.adapters import InputAdapter, InputPlan, family
 from sbiwb.records import Pairs
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_shard, shard_path, write_shard
-from sbiwb.training.data import MemoryPairs, TensorPairs
+from sbiwb.training.sources import MemoryPairs, TensorPairs
 from sbiwb.training.spool import Spool
 from sbiwb.training.stream import StreamedPairs
 
@@ -71,8 +71,20 @@ def write(folder: Path, shards: int, rows: int) -> None:
     for number in range(shards):
         rng = np.random.default_rng(number)
         theta = {f"p{column}": rng.standard_normal(rows) for column in range(D)}
-        facts = {"data_hash": "bench", "split": "train", "first_block": number, "blocks": 1, "simulated": rows, "seconds": 0.0}
-        write_shard(shard_path(folder, number), Pairs(theta, {}, {"y": rng.standard_normal((rows, M, C))}), [], facts)
+        facts = {
+            "data_hash": "bench",
+            "split": "train",
+            "first_block": number,
+            "blocks": 1,
+            "simulated": rows,
+            "seconds": 0.0,
+        }
+        write_shard(
+            shard_path(folder, number),
+            Pairs(theta, {}, {"y": rng.standard_normal((rows, M, C))}),
+            [],
+            facts,
+        )
 
 
 def drop_cache(folder: Path) -> None:
@@ -91,7 +103,9 @@ def in_memory(folder: Path, adapter: InputAdapter, case: Case) -> MemoryPairs:
 
 def to_tensors(adapter: InputAdapter, pairs: Pairs) -> TensorPairs:
     return TensorPairs.of(
-        np.column_stack([np.asarray(column) for column in pairs.theta.values()]), {"y": adapter.apply(pairs.variables)}, "cpu"
+        np.column_stack([np.asarray(column) for column in pairs.theta.values()]),
+        {"y": adapter.apply(pairs.variables)},
+        "cpu",
     )
 
 
@@ -102,7 +116,13 @@ def streamed(folder: Path, adapter: InputAdapter, case: Case) -> StreamedPairs:
         return to_tensors(adapter, read_shard(found[number].path, found[number].record))
 
     rows = [shard.record["rows"] for shard in found]
-    return StreamedPairs(Spool(load, folder / "spool"), rows, batch_size=case.batch_size, seed=SEED, window=case.window)
+    return StreamedPairs(
+        Spool(load, folder / "spool"),
+        rows,
+        batch_size=case.batch_size,
+        seed=SEED,
+        window=case.window,
+    )
 
 
 def measure(case: Case) -> Measured:
@@ -112,10 +132,17 @@ def measure(case: Case) -> Measured:
     if not case.warm:
         drop_cache(folder)
     rng = np.random.default_rng(0)
-    adapter = InputAdapter.fit(InputPlan("series", ("y",), {"y": [family.parse("standardize")]}), {"y": rng.standard_normal((1000, M, C))})
+    adapter = InputAdapter.fit(
+        InputPlan("series", ("y",), {"y": [family.parse("standardize")]}),
+        {"y": rng.standard_normal((1000, M, C))},
+    )
     work(500)
     before, start = memory_mib("VmRSS"), time.perf_counter()
-    source: MemoryPairs | StreamedPairs = in_memory(folder, adapter, case) if case.regime == "memory" else streamed(folder, adapter, case)
+    source: MemoryPairs | StreamedPairs = (
+        in_memory(folder, adapter, case)
+        if case.regime == "memory"
+        else streamed(folder, adapter, case)
+    )
     for step in range(source.steps_per_epoch):
         source.batch(step)
     began, others, cpu, feeding = time.perf_counter(), others_s(), time.process_time(), 0.0
@@ -124,7 +151,11 @@ def measure(case: Case) -> Measured:
         source.batch(step)
         feeding += time.perf_counter() - asked
         work(case.products)
-    seconds, steps, others = time.perf_counter() - began, source.steps_per_epoch, others_s() - others
+    seconds, steps, others = (
+        time.perf_counter() - began,
+        source.steps_per_epoch,
+        others_s() - others,
+    )
     cpu = time.process_time() - cpu
     source.close()
     data = sum(shard.record["rows"] for shard in manifest.shards(folder)) * PAIR_BYTES / 2**20
@@ -159,13 +190,19 @@ def products_for(step_ms: float, threads: int) -> int:
 
 def memory_mib(field: str) -> float:
     """VmRSS or VmHWM of this process. Not `getrusage`: its peak includes the parent's at the fork."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    )
     return int(line.split()[1]) / 1024
 
 
 def others_s() -> float:
     """CPU seconds used by all but this process since the machine started; a machine that others use gives other numbers."""
-    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    user, nice, system, _, _, *rest = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
     own = os.times()
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - own.user - own.system
 
@@ -191,11 +228,16 @@ def main() -> None:
         shards = round(options.gib * 2**30 / (2 * PAIR_BYTES * rows))
         write(Path(folder), shards, rows)
         window = rows * shards // options.share
-        print(f"{shards} shards of {rows:,} pairs, a window is {window:,} pairs, {options.threads} thread(s)\n{HEADER}")
+        print(
+            f"{shards} shards of {rows:,} pairs, a window is {window:,} pairs, {options.threads} thread(s)\n{HEADER}"
+        )
         results = [
             row
             for batch_size, step_ms in product(options.batch, options.step_ms)
-            for row in compare(Case("", batch_size, step_ms, folder, window, 0, options.threads, options.warm), options.repeats)
+            for row in compare(
+                Case("", batch_size, step_ms, folder, window, 0, options.threads, options.warm),
+                options.repeats,
+            )
         ]
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
@@ -220,16 +262,24 @@ def compare(case: Case, repeats: int) -> list[dict]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", help="file for the numbers")
-    parser.add_argument("--folder", help="where the shards are written; default: the temporary folder")
+    parser.add_argument(
+        "--folder", help="where the shards are written; default: the temporary folder"
+    )
     parser.add_argument("--gib", type=float, default=1.0, help="size of all shards on disk")
     parser.add_argument("--shard-mib", type=float, default=8.0)
-    parser.add_argument("--share", type=int, default=20, help="a window is this part of the pairs: two are a tenth")
+    parser.add_argument(
+        "--share", type=int, default=20, help="a window is this part of the pairs: two are a tenth"
+    )
     parser.add_argument("--batch", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--step-ms", type=float, nargs="+", default=[0.0, 2.0])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=1, help="tries of each, of which the fastest counts")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="tries of each, of which the fastest counts"
+    )
     parser.add_argument("--warm", action="store_true", help="leave the shards in the page cache")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sbiwb.workflow.project import Project, open_project
+from sbiwb.project.opening import open_project
+from sbiwb.project.project import Project
+from sbiwb.project.splits import load_split
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.trainer import load_split
 from tests.tiny import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,9 @@ class Sizes:
 
     @property
     def settings(self) -> list[str]:
-        return [f"simulate.{name}={getattr(self, name)}" for name in ("train", "validation", "test")]
+        return [
+            f"simulate.{name}={getattr(self, name)}" for name in ("train", "validation", "test")
+        ]
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def prepare(name: str, folder: Path, sizes: Sizes, config: Path | None = None) -
 
 def _pairs(project: Project, *splits: str) -> tuple[np.ndarray, np.ndarray]:
     parts = [load_split(project, split) for split in splits]
-    return np.concatenate([project.prior.stack(part.theta) for part in parts]), np.concatenate([part.x["x"] for part in parts])
+    return np.concatenate([project.prior.stack(part.theta) for part in parts]), np.concatenate(
+        [part.x["x"] for part in parts]
+    )
 
 
 def _prior(project: Project) -> dict[str, object]:

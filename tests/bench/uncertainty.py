@@ -14,12 +14,11 @@ import torch
 
 from sbiwb.contracts import InputShape
 from sbiwb.executors.pool import usable_cores
-from sbiwb.networks import inference, summary, uncertainty
+from sbiwb.networks import compiled_flow, inference, summary, uncertainty
 from sbiwb.networks.estimator import Estimator
-from sbiwb.networks.inference import _native
-from sbiwb.training.data import MemberPairs, MemoryPairs, TensorPairs
 from sbiwb.training.loop import Trainer
-from sbiwb.training.options import TrainOptions
+from sbiwb.training.sources import MemberPairs, MemoryPairs, TensorPairs
+from sbiwb.training.train_options import TrainOptions
 
 N, TURNS, STEPS = 10_000, 15, 20
 CONTENDERS = {
@@ -61,15 +60,22 @@ def seconds(one: Trainer) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    _native.use(True, cores=usable_cores())
+    compiled_flow.use(True, cores=usable_cores())
     for task, (shape, kind, batch_size) in TASKS.items():
-        trainers = {name: trainer(options, shape, kind, batch_size) for name, options in CONTENDERS.items()}
+        trainers = {
+            name: trainer(options, shape, kind, batch_size) for name, options in CONTENDERS.items()
+        }
         for one in trainers.values():
             seconds(one)
         turns = [{name: seconds(one) for name, one in trainers.items()} for _ in range(TURNS)]
         base = 1e3 * statistics.median(turn["single"] for turn in turns) / STEPS
-        ratios = {name: statistics.median(turn[name] / turn["single"] for turn in turns) for name in CONTENDERS}
-        told = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if name != "single")
+        ratios = {
+            name: statistics.median(turn[name] / turn["single"] for turn in turns)
+            for name in CONTENDERS
+        }
+        told = ", ".join(
+            f"{name} {ratio:.2f}" for name, ratio in ratios.items() if name != "single"
+        )
         print(f"{task}: one network {base:.2f} ms a step; times as long: {told}", flush=True)
 
 

@@ -32,8 +32,25 @@ from sbiwb.diagnostics import Judgment, judge, overall
 from sbiwb.diagnostics._calibration import CalibrationConfig
 from sbiwb.evidence import Draws, Value
 from tests.calibration.posteriors import STRATA, pairs, sampled
-from tests.calibration.ranks import CHECKS, PARTS, Entry, Ranks, entries_of_draws, entries_of_ranks, ranks_of
-from tests.calibration.rates import BY_STRATA, BY_STRATA_FAILS, FAILS, ONE_STRATUM, VERDICT, Cell, Rates, cells
+from tests.calibration.ranks import (
+    CHECKS,
+    PARTS,
+    Entry,
+    Ranks,
+    entries_of_draws,
+    entries_of_ranks,
+    ranks_of,
+)
+from tests.calibration.rates import (
+    BY_STRATA,
+    BY_STRATA_FAILS,
+    FAILS,
+    ONE_STRATUM,
+    VERDICT,
+    Cell,
+    Rates,
+    cells,
+)
 from tests.calibration.tables import tables, unmet
 
 CONFIG = CalibrationConfig()
@@ -52,7 +69,10 @@ def rejections(cell: Cell, repetition: int) -> list[str]:
     posteriors = pairs(cell.case, cell.n, cell.d, rng)
     evidence = sampled(posteriors, cell.s, rng) if cell.real else ranks_of(posteriors, cell.s, rng)
     entries = entries_of(evidence)
-    alone = {column: [entry for entry in entries if column in (entry.check, entry.part)] for column in (*CHECKS, *PARTS)}
+    alone = {
+        column: [entry for entry in entries if column in (entry.check, entry.part)]
+        for column in (*CHECKS, *PARTS)
+    }
     found = [column for column, some in alone.items() if verdict(some) != "pass"]
     found += names(verdict(entries), VERDICT, FAILS)
     if cell.by_strata:
@@ -64,7 +84,9 @@ def by_strata(entries: Sequence[Entry]) -> list[str]:
     """What the verdict over all strata counts as, and whether it accuses the first stratum and no other."""
     judged = judgments(entries)
     accused = {one.check.partition(IN_STRATUM)[2] for one in judged if one.verdict != "pass"} - {""}
-    return names(overall(judged).verdict, BY_STRATA, BY_STRATA_FAILS) + [ONE_STRATUM] * (accused == {label(0)})
+    return names(overall(judged).verdict, BY_STRATA, BY_STRATA_FAILS) + [ONE_STRATUM] * (
+        accused == {label(0)}
+    )
 
 
 def entries_of(evidence: Draws | Ranks) -> list[Entry]:
@@ -99,32 +121,58 @@ def names(found: str, rejects: str, fails: str) -> list[str]:
 def work(task: tuple[Cell, range]) -> Rates:
     """Some repetitions of a cell."""
     cell, repetitions = task
-    return Rates(cell, len(repetitions), Counter(itertools.chain.from_iterable(rejections(cell, one) for one in repetitions)))
+    return Rates(
+        cell,
+        len(repetitions),
+        Counter(itertools.chain.from_iterable(rejections(cell, one) for one in repetitions)),
+    )
 
 
-def run(wanted: dict[Cell, int], *, processes: int, chunk: int = 25, say: Callable[[str], None] = lambda text: None) -> list[Rates]:
+def run(
+    wanted: dict[Cell, int],
+    *,
+    processes: int,
+    chunk: int = 25,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Rates]:
     """So many repetitions of each cell, in chunks, by several processes; tells after each cell how far it is."""
-    tasks = [(cell, range(at, min(at + chunk, total))) for cell, total in wanted.items() for at in range(0, total, chunk)]
+    tasks = [
+        (cell, range(at, min(at + chunk, total)))
+        for cell, total in wanted.items()
+        for at in range(0, total, chunk)
+    ]
     found: dict[Cell, Rates] = {}
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for done, rates in enumerate(pool.imap_unordered(work, tasks), 1):
             cell = rates.cell
             found[cell] = found[cell] + rates if cell in found else rates
             if found[cell].repetitions == wanted[cell]:
-                say(f"{done} of {len(tasks)} tasks; {cell}: {100 * found[cell].rate(cell.target):.1f} %")
+                say(
+                    f"{done} of {len(tasks)} tasks; {cell}: {100 * found[cell].rate(cell.target):.1f} %"
+                )
     return [found[cell] for cell in wanted]
 
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Few repetitions: does it work?")] = False,
-    control: Annotated[int, typer.Option(min=1, help="Repetitions of a cell that go through real draws.")] = 200,
+    control: Annotated[
+        int, typer.Option(min=1, help="Repetitions of a cell that go through real draws.")
+    ] = 200,
     out: Annotated[Path | None, typer.Option(help="Where the tables are kept as Markdown.")] = None,
-    processes: Annotated[int, typer.Option(help="Processes, one thread each.")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(help="Processes, one thread each.")] = os.cpu_count()
+    or 1,
 ) -> None:
     """Runs the campaign and prints its tables."""
     start = time.perf_counter()
-    rates = run(cells(40, 4) if quick else cells(2000, control), processes=processes, say=lambda text: typer.echo(text, err=True))
-    lines = [*tables(rates), f"Made in {(time.perf_counter() - start) / 60:.0f} minutes by {processes} processes."]
+    rates = run(
+        cells(40, 4) if quick else cells(2000, control),
+        processes=processes,
+        say=lambda text: typer.echo(text, err=True),
+    )
+    lines = [
+        *tables(rates),
+        f"Made in {(time.perf_counter() - start) / 60:.0f} minutes by {processes} processes.",
+    ]
     text = "\n".join(lines) + "\n"
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

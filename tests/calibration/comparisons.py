@@ -10,13 +10,26 @@ from typing import Any
 import numpy as np
 from scipy.stats import kstest, norm
 
-from sbiwb.diagnostics import _ecdf, calibration_error, coverage, lc2st, nlpd, nrmse, recovery, sbc, tarp, zscore_contraction
+from sbiwb.diagnostics import (
+    _ecdf,
+    calibration_error,
+    coverage,
+    lc2st,
+    nlpd,
+    nrmse,
+    recovery,
+    sbc,
+    tarp,
+    zscore_contraction,
+)
 from sbiwb.evidence import Draws, Local
 from tests.calibration.posteriors import EXACT, Case, Posteriors, pairs, sampled
 
 ROOT_SEED = 20260705  # fixed before the first run
 N, S, D = 500, 499, 3
-SLIGHTLY = Case("slightly wrong", scale=0.9, shift=0.1)  # far enough from exact, near enough that 1 - cdf still has digits
+SLIGHTLY = Case(
+    "slightly wrong", scale=0.9, shift=0.1
+)  # far enough from exact, near enough that 1 - cdf still has digits
 ALARM_SETS, ALARM_PAIRS, ALARM_DRAWS = 400, 1000, (100, 250, 999)
 REFERENCE = np.array([0.5, -1.0, 0.2])  # of TARP, for every test pair
 WIDTHS = np.arange(25, S, 50) / (S + 1)  # of central intervals, each between two order statistics
@@ -49,7 +62,9 @@ class Row:
     def gap(self) -> float:
         """Largest difference by one definition; infinite where the shapes differ."""
         ours = self.ours if self.converted is None else self.converted
-        return float(np.abs(ours - self.theirs).max()) if ours.shape == self.theirs.shape else np.inf
+        return (
+            float(np.abs(ours - self.theirs).max()) if ours.shape == self.theirs.shape else np.inf
+        )
 
     @property
     def equal(self) -> bool:
@@ -64,7 +79,11 @@ class Row:
 
 def _shown(numbers: np.ndarray) -> str:
     """Up to three numbers, else how many."""
-    return ", ".join(f"{number:.4g}" for number in numbers) if numbers.size <= 3 and numbers.ndim == 1 else f"{numbers.size:,} numbers"
+    return (
+        ", ".join(f"{number:.4g}" for number in numbers)
+        if numbers.size <= 3 and numbers.ndim == 1
+        else f"{numbers.size:,} numbers"
+    )
 
 
 @dataclass(frozen=True)
@@ -85,9 +104,14 @@ class Shared:
         posteriors = pairs(SLIGHTLY, N, D, rng)
         drawn = sampled(posteriors, S, rng)
         cloud = np.asarray(drawn.draws[:], float)
-        log_q = norm.logpdf(cloud, posteriors.mean[:, None], posteriors.sd[:, None, None]).sum(axis=2)
+        log_q = norm.logpdf(cloud, posteriors.mean[:, None], posteriors.sd[:, None, None]).sum(
+            axis=2
+        )
         unknown = np.full(D, np.nan)
-        return cls(posteriors, replace(drawn, draws=cloud, log_prob_draws=log_q, prior_var=unknown, prior_draws=None))
+        return cls(
+            posteriors,
+            replace(drawn, draws=cloud, log_prob_draws=log_q, prior_var=unknown, prior_draws=None),
+        )
 
     @cached_property
     def ranks(self) -> np.ndarray:
@@ -104,9 +128,23 @@ class Shared:
         """For the peers' scripts."""
         posteriors, draws = self.posteriors, self.draws
         rng = np.random.default_rng(np.random.SeedSequence(ROOT_SEED, spawn_key=(1,)))
-        exact = {f"exact_{s}": rng.integers(0, s + 1, (ALARM_SETS, ALARM_PAIRS)) for s in ALARM_DRAWS}
-        one = {"theta": posteriors.theta, "x": posteriors.x, "mean": posteriors.mean, "sd": posteriors.sd, "draws": draws.draws[:]}
-        return {**one, "references": np.tile(REFERENCE, (N, 1)), "widths": WIDTHS, **exact, **local_arrays()}
+        exact = {
+            f"exact_{s}": rng.integers(0, s + 1, (ALARM_SETS, ALARM_PAIRS)) for s in ALARM_DRAWS
+        }
+        one = {
+            "theta": posteriors.theta,
+            "x": posteriors.x,
+            "mean": posteriors.mean,
+            "sd": posteriors.sd,
+            "draws": draws.draws[:],
+        }
+        return {
+            **one,
+            "references": np.tile(REFERENCE, (N, 1)),
+            "widths": WIDTHS,
+            **exact,
+            **local_arrays(),
+        }
 
 
 @cache
@@ -116,8 +154,14 @@ def local_arrays() -> dict[str, np.ndarray]:
     for name, case in LOCAL.items():
         rng = np.random.default_rng(np.random.SeedSequence(ROOT_SEED, spawn_key=(2,)))
         posteriors = pairs(case, LOCAL_PAIRS + 1, D, rng)
-        clouds = posteriors.mean[:, None] + posteriors.sd[:, None, None] * rng.standard_normal((LOCAL_PAIRS + 1, LOCAL_DRAWS, D))
-        found |= {"local_theta": posteriors.theta[1:], "local_x": posteriors.x[1:], "observed_x": posteriors.x[0]}
+        clouds = posteriors.mean[:, None] + posteriors.sd[:, None, None] * rng.standard_normal(
+            (LOCAL_PAIRS + 1, LOCAL_DRAWS, D)
+        )
+        found |= {
+            "local_theta": posteriors.theta[1:],
+            "local_x": posteriors.x[1:],
+            "observed_x": posteriors.x[0],
+        }
         found |= {f"local_{name}": clouds[1:, 0], f"observed_{name}": clouds[0]}
     return found
 
@@ -126,8 +170,18 @@ def local_p(name: str) -> float:
     """Our L-C2ST at the same observation."""
     data = local_arrays()
     names = tuple(f"theta_{j}" for j in range(D))
-    observed = {"observed_x": data["observed_x"][None], "observed_draws": data[f"observed_{name}"][None]}
-    evidence = Local(names, data["local_theta"], data[f"local_{name}"], data["local_x"], ("observed",), **observed)
+    observed = {
+        "observed_x": data["observed_x"][None],
+        "observed_draws": data[f"observed_{name}"][None],
+    }
+    evidence = Local(
+        names,
+        data["local_theta"],
+        data[f"local_{name}"],
+        data["local_x"],
+        ("observed",),
+        **observed,
+    )
     return lc2st.compute(evidence, lc2st.Config()).values[0].p or 0.0
 
 
@@ -140,11 +194,25 @@ def with_sbi(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
     draws, ranks = shared.draws, shared.ranks
     judged = sbc.compute(draws, sbc.Config())
     yield same("rank statistics", ranks, theirs["ranks"], EXACTLY)
-    yield same("ranks of log q (expected coverage)", judged.ranks[:, D], theirs["log_q_ranks"], EXACTLY)
+    yield same(
+        "ranks of log q (expected coverage)", judged.ranks[:, D], theirs["log_q_ranks"], EXACTLY
+    )
     ks = np.array([kstest(column, "uniform", args=(0, S)).pvalue for column in ranks.T])
     p = np.array([value.p for value in judged.values[:D]])
-    yield Row("p-value of SBC", p, theirs["ks_p"], ROUNDING, "KS test of discrete ranks against a continuous uniform on [0, S]", ks)
-    yield same("NLPD (mean of get_nltp)", values(nlpd.compute(draws, nlpd.Config()), nlpd.NAME), theirs["nlpd"], ROUNDING)
+    yield Row(
+        "p-value of SBC",
+        p,
+        theirs["ks_p"],
+        ROUNDING,
+        "KS test of discrete ranks against a continuous uniform on [0, S]",
+        ks,
+    )
+    yield same(
+        "NLPD (mean of get_nltp)",
+        values(nlpd.compute(draws, nlpd.Config()), nlpd.NAME),
+        theirs["nlpd"],
+        ROUNDING,
+    )
     yield from of_tarp(shared, theirs)
     curve, grid = (theirs[name] for name in ("tarp_ecp", "tarp_alpha"))
     p = np.array([shared.tarp.values[0].p])
@@ -158,8 +226,17 @@ def of_lc2st(theirs: dict[str, np.ndarray]) -> Iterator[Row]:
     """Other classifiers: p-values differ, but both find what is wrong, and neither what is not."""
     p = np.array([local_p(name) for name in LOCAL])
     ours, others = ((one <= LOCAL_ALPHA).astype(float) for one in (p, theirs["lc2st_p"]))
-    told = " and ".join(f"p = {a:.2g} here, {b:.2g} there ({name})" for name, a, b in zip(LOCAL, p, theirs["lc2st_p"], strict=True))
-    yield Row("L-C2ST rejects at 1 %: exact, half the sd", ours, others, EXACTLY, f"other classifiers; {told}")
+    told = " and ".join(
+        f"p = {a:.2g} here, {b:.2g} there ({name})"
+        for name, a, b in zip(LOCAL, p, theirs["lc2st_p"], strict=True)
+    )
+    yield Row(
+        "L-C2ST rejects at 1 %: exact, half the sd",
+        ours,
+        others,
+        EXACTLY,
+        f"other classifiers; {told}",
+    )
 
 
 def of_tarp(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
@@ -183,11 +260,23 @@ def with_bayesflow(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Ro
     learned = zscore_contraction.compute(draws, zscore_contraction.Config())
     yield same("rank statistics", ranks, theirs["ranks"], EXACTLY)
     contraction = values(learned, "contraction_variance_median")
-    yield Row("contraction", contraction, theirs["contraction"], ROUNDING, "clipped to [0, 1] there, which matters below 0")
+    yield Row(
+        "contraction",
+        contraction,
+        theirs["contraction"],
+        ROUNDING,
+        "clipped to [0, 1] there, which matters below 0",
+    )
     yield same("posterior z-scores", learned.z, theirs["z"], ROUNDING)
     errors = nrmse.compute(draws, nrmse.Config())
     ours = values(errors, nrmse.DRAWS)
-    yield Row("NRMSE of the draws", ours, theirs["nrmse"], 0.01, "the prior's error is bootstrapped there, exact here")
+    yield Row(
+        "NRMSE of the draws",
+        ours,
+        theirs["nrmse"],
+        0.01,
+        "the prior's error is bootstrapped there, exact here",
+    )
     yield from of_coverage(shared, theirs)
     yield from of_log_gamma(shared, theirs)
 
@@ -198,15 +287,36 @@ def of_coverage(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
     tails = (1 - levels) / 2
     low, high = np.quantile(draws.draws[:], [tails, 1 - tails], axis=1)
     gap = ((low <= draws.theta) & (draws.theta <= high)).mean(axis=1) - levels[:, None]
-    ours = values(calibration_error.compute(draws, calibration_error.Config()), calibration_error.NAME)
+    ours = values(
+        calibration_error.compute(draws, calibration_error.Config()), calibration_error.NAME
+    )
     reason = "interpolated quantiles there; intervals between order statistics, at the levels that S draws form, here"
-    yield Row("calibration error", ours, theirs["calibration_error"], ROUNDING, reason, np.median(np.abs(gap), axis=0))
+    yield Row(
+        "calibration error",
+        ours,
+        theirs["calibration_error"],
+        ROUNDING,
+        reason,
+        np.median(np.abs(gap), axis=0),
+    )
     curves = coverage.compute(draws, coverage.Config()).central
     at = np.abs(curves.levels - (theirs["coverage_width"] - 1 / (S + 1))[:, None]).argmin(axis=1)
-    yield same("coverage between the same order statistics", curves.coverage[:, at].T, theirs["coverage"], ROUNDING)
+    yield same(
+        "coverage between the same order statistics",
+        curves.coverage[:, at].T,
+        theirs["coverage"],
+        ROUNDING,
+    )
     reason = "n order statistics are said to hold n/(S + 1) there; between them lie n - 1 of the S + 1 gaps"
     named = curves.levels[at]
-    yield Row("the level of these intervals", named, theirs["coverage_width"], ROUNDING, reason, named + 1 / (S + 1))
+    yield Row(
+        "the level of these intervals",
+        named,
+        theirs["coverage_width"],
+        ROUNDING,
+        reason,
+        named + 1 / (S + 1),
+    )
 
 
 def of_log_gamma(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
@@ -216,22 +326,50 @@ def of_log_gamma(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]
     ours, null = values(judged, sbc.MAIN)[:D], np.exp(_ecdf.threshold(N, S))
     reason = "gamma's null has 1,000 simulations there, 20,000 or more here"
     yield Row("log gamma", ours, theirs["log_gamma"], 0.6, reason)
-    yield Row("5 % quantile of gamma's null", np.array([null]), theirs["null_quantile"], 0.001, reason)
+    yield Row(
+        "5 % quantile of gamma's null", np.array([null]), theirs["null_quantile"], 0.001, reason
+    )
 
 
 def with_arviz(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:
     pit = shared.ranks[:, 0] / S
     curves = coverage.compute(shared.draws, coverage.Config()).central
-    yield _ecdf_row("ECDF of PIT values", pit, theirs["pit_points"], theirs["pit_ecdf"], sbc.compute(shared.draws, sbc.Config()).ecdf[0])
+    yield _ecdf_row(
+        "ECDF of PIT values",
+        pit,
+        theirs["pit_points"],
+        theirs["pit_ecdf"],
+        sbc.compute(shared.draws, sbc.Config()).ecdf[0],
+    )
     folded = 2 * np.abs(pit - 0.5)
-    yield _ecdf_row("ECDF of abs(2 PIT - 1)", folded, theirs["coverage_points"], theirs["coverage_ecdf"], curves.coverage[0])
+    yield _ecdf_row(
+        "ECDF of abs(2 PIT - 1)",
+        folded,
+        theirs["coverage_points"],
+        theirs["coverage_ecdf"],
+        curves.coverage[0],
+    )
     found = recovery.compute(shared.draws, recovery.Config())
-    yield same("central 95 % intervals (eti)", np.stack([found.low, found.high], axis=-1), theirs["eti"], ROUNDING)
+    yield same(
+        "central 95 % intervals (eti)",
+        np.stack([found.low, found.high], axis=-1),
+        theirs["eti"],
+        ROUNDING,
+    )
 
 
-def _ecdf_row(quantity: str, pit: np.ndarray, points: np.ndarray, theirs: np.ndarray, ours: np.ndarray) -> Row:
+def _ecdf_row(
+    quantity: str, pit: np.ndarray, points: np.ndarray, theirs: np.ndarray, ours: np.ndarray
+) -> Row:
     reason = "PIT is r/S, at levels i/N, there; here ranks on the grid (k + 1)/(S + 1) of an exact posterior"
-    return Row(quantity, ours, theirs, ROUNDING, reason, np.searchsorted(np.sort(pit), points, side="right") / N)
+    return Row(
+        quantity,
+        ours,
+        theirs,
+        ROUNDING,
+        reason,
+        np.searchsorted(np.sort(pit), points, side="right") / N,
+    )
 
 
 def with_tarp(shared: Shared, theirs: dict[str, np.ndarray]) -> Iterator[Row]:

@@ -23,7 +23,14 @@ import typer
 
 from sbiwb.diagnostics import _ecdf
 from tests.bench.contenders import READY, ROOT, ensure, envs_are_ours, requirements
-from tests.calibration.comparisons import ALARM_DRAWS, ALARM_PAIRS, ALARM_SETS, COMPARISONS, Row, Shared
+from tests.calibration.comparisons import (
+    ALARM_DRAWS,
+    ALARM_PAIRS,
+    ALARM_SETS,
+    COMPARISONS,
+    Row,
+    Shared,
+)
 
 HERE = Path(__file__).parent
 SCRIPTS = {"sbi": ("sbi", "with_sbi.py"), "BayesFlow": ("bf", "with_bayesflow.py")}
@@ -42,7 +49,14 @@ def prepare(environment: str, envs: Path) -> None:
         ensure(environment, envs)
     elif envs_are_ours(envs) and not (folder / READY).exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [
+            str(folder / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, *wanted(environment)], check=True)
         (folder / READY).touch()
 
@@ -60,8 +74,20 @@ def ask(peer: str, data: Path, envs: Path) -> dict[str, Any]:
         RuntimeError: Its script failed.
     """
     environment, script = SCRIPTS[peer]
-    command = [str(envs / environment / "bin" / "python"), "-W", "ignore", str(HERE / script), str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [
+        str(envs / environment / "bin" / "python"),
+        "-W",
+        "ignore",
+        str(HERE / script),
+        str(data),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     if done.returncode:
         raise RuntimeError(f"{script} failed: {done.stderr.strip()[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -70,7 +96,10 @@ def ask(peer: str, data: Path, envs: Path) -> dict[str, Any]:
 
 def rows(shared: Shared, answers: Mapping[str, dict[str, Any]]) -> dict[str, list[Row]]:
     """All comparisons, by peer."""
-    numbers = {peer: {name: np.atleast_1d(value) for name, value in answer["numbers"].items()} for peer, answer in answers.items()}
+    numbers = {
+        peer: {name: np.atleast_1d(value) for name, value in answer["numbers"].items()}
+        for peer, answer in answers.items()
+    }
     return {peer: list(COMPARISONS[peer](shared, found)) for peer, found in numbers.items()}
 
 
@@ -84,8 +113,15 @@ def agreement(compared: Mapping[str, list[Row]]) -> Iterator[str]:
 
 def own_alarms(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Share of each collection of exact rank sets that our SBC rejects at 5 %, by S."""
-    sets = {name.removeprefix("exact_"): ranks for name, ranks in arrays.items() if name.startswith("exact_")}
-    return {s: {OURS: float((_ecdf.uniformity(ranks.T, int(s)).p <= 0.05).mean())} for s, ranks in sets.items()}
+    sets = {
+        name.removeprefix("exact_"): ranks
+        for name, ranks in arrays.items()
+        if name.startswith("exact_")
+    }
+    return {
+        s: {OURS: float((_ecdf.uniformity(ranks.T, int(s)).p <= 0.05).mean())}
+        for s, ranks in sets.items()
+    }
 
 
 def false_alarms(alarms: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
@@ -97,12 +133,18 @@ def false_alarms(alarms: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Ite
     for package, by_draws in alarms.items():
         for test in next(iter(by_draws.values()), {}):
             name = test if test == OURS else f"{package}: {test}"
-            yield f"| {name} | " + " | ".join(f"{100 * by_draws[str(s)][test]:.1f}" for s in ALARM_DRAWS) + " |"
+            yield (
+                f"| {name} | "
+                + " | ".join(f"{100 * by_draws[str(s)][test]:.1f}" for s in ALARM_DRAWS)
+                + " |"
+            )
     yield ""
 
 
 def main(
-    envs: Annotated[Path, typer.Option(envvar="SBIWB_BENCH_ENVS", help="Environments of the peers.")] = ROOT / ".bench" / "envs",
+    envs: Annotated[
+        Path, typer.Option(envvar="SBIWB_BENCH_ENVS", help="Environments of the peers.")
+    ] = ROOT / ".bench" / "envs",
     out: Annotated[Path | None, typer.Option(help="Where the tables are kept as Markdown.")] = None,
 ) -> None:
     """Compares and prints."""
@@ -115,7 +157,14 @@ def main(
             prepare(environment, envs)
         answers = {peer: ask(peer, data, envs) for peer in SCRIPTS}
     compared = rows(shared, answers)
-    alarms = {"": own_alarms(arrays), **{peer: answer["false_alarms"] for peer, answer in answers.items() if answer["false_alarms"]}}
+    alarms = {
+        "": own_alarms(arrays),
+        **{
+            peer: answer["false_alarms"]
+            for peer, answer in answers.items()
+            if answer["false_alarms"]
+        },
+    }
     text = "\n".join([*agreement(compared), *false_alarms(alarms)]) + "\n"
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,14 @@ EXACT = Case("exact")
 PRIOR = Case("prior as posterior", prior=True)
 CORRELATION = Case("correlation 0.8 shown as 0", rho=0.8)
 STRATUM = Case("sd × 0.5 in a quarter", bad=0.5)
-FAULTS = (Case("sd × 0.8", scale=0.8), Case("sd × 1.25", scale=1.25), Case("mean + 0.3 sd", shift=0.3), PRIOR, CORRELATION, STRATUM)
+FAULTS = (
+    Case("sd × 0.8", scale=0.8),
+    Case("sd × 1.25", scale=1.25),
+    Case("mean + 0.3 sd", shift=0.3),
+    PRIOR,
+    CORRELATION,
+    STRATUM,
+)
 CASES = (EXACT, *FAULTS)
 
 
@@ -108,7 +115,9 @@ def sampled(posteriors: Posteriors, s: int, rng: np.random.Generator) -> Draws:
     for start in range(0, n, step):
         rows = slice(start, start + step)
         noise = rng.standard_normal((len(posteriors.sd[rows]), s, d), dtype=np.float32)
-        log_q[rows] = _log_density(np.einsum("nsd,nsd->ns", noise, noise), posteriors.sd[rows, None], d)
+        log_q[rows] = _log_density(
+            np.einsum("nsd,nsd->ns", noise, noise), posteriors.sd[rows, None], d
+        )
         draws[rows] = noise * posteriors.sd[rows, None, None] + posteriors.mean[rows, None]
     distance = (((posteriors.theta - posteriors.mean) / posteriors.sd[:, None]) ** 2).sum(axis=1)
     return Draws(

@@ -26,7 +26,13 @@ from sbiwb.evidence import Draws, Value
 from tests.calibration.posteriors import VARIANCE, Posteriors
 
 CHECKS: dict[str, ModuleType] = {"sbc": sbc, "coverage": coverage, "tarp": tarp}
-PARTS = ("theta", "log q", "theta·x", tarp.PRIOR, tarp.DATA)  # of sbc and tarp; coverage has one kind of value only
+PARTS = (
+    "theta",
+    "log q",
+    "theta·x",
+    tarp.PRIOR,
+    tarp.DATA,
+)  # of sbc and tarp; coverage has one kind of value only
 LOG_Q, ALL = "log q", "all parameters"
 
 
@@ -66,7 +72,14 @@ class Ranks:
     references: np.ndarray
 
     def at(self, rows: np.ndarray) -> Ranks:
-        return Ranks(self.s, self.names, self.theta[rows], self.with_data[rows], self.log_q[rows], self.references[rows])
+        return Ranks(
+            self.s,
+            self.names,
+            self.theta[rows],
+            self.with_data[rows],
+            self.log_q[rows],
+            self.references[rows],
+        )
 
 
 def ranks_of(posteriors: Posteriors, s: int, rng: np.random.Generator) -> Ranks:
@@ -75,7 +88,10 @@ def ranks_of(posteriors: Posteriors, s: int, rng: np.random.Generator) -> Ranks:
     prior = rng.standard_normal(shape)
     data = posteriors.exact_mean + np.sqrt(VARIANCE) * rng.standard_normal(shape)
     nearer = np.stack([mass_nearer(posteriors, references) for references in (prior, data)], axis=1)
-    theta, log_q = rng.binomial(s, mass_below(posteriors)), rng.binomial(s, mass_less_dense(posteriors))
+    theta, log_q = (
+        rng.binomial(s, mass_below(posteriors)),
+        rng.binomial(s, mass_less_dense(posteriors)),
+    )
     with_data = np.where(posteriors.exact_mean > 0, theta, s - theta)
     return Ranks(s, posteriors.names, theta, with_data, log_q, rng.binomial(s, nearer))
 
@@ -87,12 +103,16 @@ def mass_below(posteriors: Posteriors) -> np.ndarray:
 
 def mass_less_dense(posteriors: Posteriors) -> np.ndarray:
     """Mass of each posterior where log q is lower than at the truth, (N,)."""
-    return chdtrc(posteriors.theta.shape[1], _squared(posteriors, posteriors.theta, posteriors.mean))
+    return chdtrc(
+        posteriors.theta.shape[1], _squared(posteriors, posteriors.theta, posteriors.mean)
+    )
 
 
 def mass_nearer(posteriors: Posteriors, references: np.ndarray) -> np.ndarray:
     """Mass of each posterior nearer than the truth to its reference (N, D), (N,)."""
-    truth, mean = (_squared(posteriors, end, references) for end in (posteriors.theta, posteriors.mean))
+    truth, mean = (
+        _squared(posteriors, end, references) for end in (posteriors.theta, posteriors.mean)
+    )
     return chndtr(truth, references.shape[1], mean)
 
 
@@ -105,11 +125,22 @@ def entries_of_ranks(ranks: Ranks) -> list[Entry]:
     """What the calibration checks give for these ranks."""
     d = len(ranks.names)
     columns = np.hstack([ranks.theta, ranks.log_q[:, None], ranks.with_data, ranks.references])
-    plain, folded = _ecdf.uniformity(columns, ranks.s), _ecdf.uniformity(_ecdf.fold_ranks(ranks.theta, ranks.s), ranks.s, fold=2)
+    plain, folded = (
+        _ecdf.uniformity(columns, ranks.s),
+        _ecdf.uniformity(_ecdf.fold_ranks(ranks.theta, ranks.s), ranks.s, fold=2),
+    )
     quantities = (*ranks.names, LOG_Q, *(name + sbc.WITH_DATA for name in ranks.names))
-    values = [_calibration.value(sbc.MAIN, name, plain, q, reason="") for q, name in enumerate(quantities)]
-    values += [_calibration.value(coverage.MAIN, name, folded, j, reason="") for j, name in enumerate(ranks.names)]
-    values += [_calibration.value(kind, ALL, plain, 2 * d + 1 + q, reason="") for q, kind in enumerate((tarp.PRIOR, tarp.DATA))]
+    values = [
+        _calibration.value(sbc.MAIN, name, plain, q, reason="") for q, name in enumerate(quantities)
+    ]
+    values += [
+        _calibration.value(coverage.MAIN, name, folded, j, reason="")
+        for j, name in enumerate(ranks.names)
+    ]
+    values += [
+        _calibration.value(kind, ALL, plain, 2 * d + 1 + q, reason="")
+        for q, kind in enumerate((tarp.PRIOR, tarp.DATA))
+    ]
     return [_entry(value) for value in values]
 
 
@@ -119,7 +150,11 @@ def entries_of_draws(draws: Draws) -> list[Entry]:
 
 
 def _judged(module: ModuleType, draws: Draws) -> Iterator[Value]:
-    return (value for value in module.compute(draws, module.Config()).values if value.p is not None or value.value is None)
+    return (
+        value
+        for value in module.compute(draws, module.Config()).values
+        if value.p is not None or value.value is None
+    )
 
 
 def _entry(value: Value) -> Entry:

@@ -13,7 +13,13 @@ ROOT_SEED = 20260704  # fixed before the first run
 DIMENSIONS = (1, 5, 20)
 SIZES = ((200, 99), (1000, 99), (1000, 999))
 LARGEST = SIZES[-1]
-VERDICT, FAILS, BY_STRATA, BY_STRATA_FAILS, ONE_STRATUM = "verdict", "fails", "by strata", "by strata, fails", "one stratum"
+VERDICT, FAILS, BY_STRATA, BY_STRATA_FAILS, ONE_STRATUM = (
+    "verdict",
+    "fails",
+    "by strata",
+    "by strata, fails",
+    "one stratum",
+)
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,18 @@ class Rates:
 
 def cells(repetitions: int, control: int) -> dict[Cell, int]:
     """Every cell with its repetitions; real draws for each case at the dearest, and for the exact posterior wherever S is 99."""
-    every = [Cell(case, d, *size) for case in CASES for size in SIZES for d in DIMENSIONS if case.defined(d)]
+    every = [
+        Cell(case, d, *size)
+        for case in CASES
+        for size in SIZES
+        for d in DIMENSIONS
+        if case.defined(d)
+    ]
     drawn = [cell for cell in every if cell.case == EXACT or cell.n == LARGEST[0]]
-    dear = [replace(cell, real=True) for cell in drawn if cell.d == DIMENSIONS[-1] and (cell.n, cell.s) == LARGEST]
+    dear = [
+        replace(cell, real=True)
+        for cell in drawn
+        if cell.d == DIMENSIONS[-1] and (cell.n, cell.s) == LARGEST
+    ]
     cheap = [replace(cell, real=True) for cell in drawn if cell.case == EXACT and cell.s == 99]
     return {**dict.fromkeys(drawn, repetitions), **dict.fromkeys([*cheap, *dear], control)}

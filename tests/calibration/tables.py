@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tests.calibration.posteriors import CORRELATION, EXACT, PRIOR, STRATUM
-from tests.calibration.rates import BY_STRATA, BY_STRATA_FAILS, FAILS, LARGEST, ONE_STRATUM, SIZES, VERDICT, Cell, Rates
+from tests.calibration.rates import (
+    BY_STRATA,
+    BY_STRATA_FAILS,
+    FAILS,
+    LARGEST,
+    ONE_STRATUM,
+    SIZES,
+    VERDICT,
+    Cell,
+    Rates,
+)
 
 COLUMNS = {
     "sbc": "sbc",
@@ -18,7 +28,10 @@ COLUMNS = {
     "tarp_prior": "tarp: prior",
     "tarp_data": "tarp: data",
 }
-BLIND = {PRIOR: ("theta", "log q", "coverage", "tarp_prior"), CORRELATION: ("theta", "theta·x", "coverage")}
+BLIND = {
+    PRIOR: ("theta", "log q", "coverage", "tarp_prior"),
+    CORRELATION: ("theta", "theta·x", "coverage"),
+}
 MOST_FALSE, LEAST_POWER, SURE = 0.06, 0.9, 4.0
 
 
@@ -39,7 +52,14 @@ def false_alarms(rates: Sequence[Rates]) -> Iterator[str]:
     yield from head("N", "S", "D", VERDICT, BY_STRATA, *COLUMNS.values())
     for one in rates:
         cell = one.cell
-        yield line(cell.n, cell.s, cell.d, spread(one, VERDICT), spread(one, BY_STRATA), *(percent(one, column) for column in COLUMNS))
+        yield line(
+            cell.n,
+            cell.s,
+            cell.d,
+            spread(one, VERDICT),
+            spread(one, BY_STRATA),
+            *(percent(one, column) for column in COLUMNS),
+        )
     yield ""
 
 
@@ -54,7 +74,11 @@ def power(rates: Sequence[Rates], found: dict[Cell, Rates]) -> Iterator[str]:
         if one.cell.s == s:
             yield from _power_rows(one, found[replace(one.cell, s=fewer)])
     yield ""
-    alone = ", ".join(f"{spread(one, ONE_STRATUM)} % (D = {one.cell.d})" for one in rates if one.cell.case == STRATUM and one.cell.s == s)
+    alone = ", ".join(
+        f"{spread(one, ONE_STRATUM)} % (D = {one.cell.d})"
+        for one in rates
+        if one.cell.case == STRATUM and one.cell.s == s
+    )
     yield f"By strata, the bad quarter and no other is accused in {alone}."
     yield ""
 
@@ -62,21 +86,55 @@ def power(rates: Sequence[Rates], found: dict[Cell, Rates]) -> Iterator[str]:
 def _power_rows(one: Rates, fewer: Rates) -> Iterator[str]:
     cell = one.cell
     shares = [blind(one, column) for column in COLUMNS]
-    yield line(cell.case.name, cell.d, spread(one, VERDICT), percent(one, FAILS), percent(fewer, VERDICT), *shares)
+    yield line(
+        cell.case.name,
+        cell.d,
+        spread(one, VERDICT),
+        percent(one, FAILS),
+        percent(fewer, VERDICT),
+        *shares,
+    )
     if cell.case == STRATUM:
         name = f"{cell.case.name}, {BY_STRATA}"
-        yield line(name, cell.d, spread(one, BY_STRATA), percent(one, BY_STRATA_FAILS), percent(fewer, BY_STRATA), *[""] * len(COLUMNS))
+        yield line(
+            name,
+            cell.d,
+            spread(one, BY_STRATA),
+            percent(one, BY_STRATA_FAILS),
+            percent(fewer, BY_STRATA),
+            *[""] * len(COLUMNS),
+        )
 
 
 def control(rates: Sequence[Rates], found: dict[Cell, Rates]) -> Iterator[str]:
     yield "Real draws through `compute` against ranks drawn by their law, verdicts other than pass in per cent:"
     yield ""
-    yield from head("posterior", "N", "S", "D", "repetitions", "draws", "ranks", "draws, by strata", "ranks, by strata", "farthest")
+    yield from head(
+        "posterior",
+        "N",
+        "S",
+        "D",
+        "repetitions",
+        "draws",
+        "ranks",
+        "draws, by strata",
+        "ranks, by strata",
+        "farthest",
+    )
     for one in rates:
         cell, other = one.cell, found[replace(one.cell, real=False)]
         strata = (spread(one, BY_STRATA), spread(other, BY_STRATA)) if cell.by_strata else ("", "")
         whole = (spread(one, VERDICT), spread(other, VERDICT))
-        yield line(cell.case.name, cell.n, cell.s, cell.d, one.repetitions, *whole, *strata, farthest(one, other))
+        yield line(
+            cell.case.name,
+            cell.n,
+            cell.s,
+            cell.d,
+            one.repetitions,
+            *whole,
+            *strata,
+            farthest(one, other),
+        )
     yield ""
     yield "Farthest: of the verdicts, checks and parts, the one whose two rates differ most, in standard errors of the difference."
     yield ""
@@ -115,9 +173,15 @@ def unmet(rates: Sequence[Rates]) -> Iterator[str]:
     for one in rates:
         cell = one.cell
         if cell.real:
-            yield from (f"{cell}: {said}" for said in disagreements(one, found[replace(cell, real=False)]))
+            yield from (
+                f"{cell}: {said}" for said in disagreements(one, found[replace(cell, real=False)])
+            )
         elif cell.case == EXACT:
-            yield from (f"{cell}: false alarms of {x}: {spread(one, x)} %" for x in (VERDICT, BY_STRATA) if one.rate(x) > MOST_FALSE)
+            yield from (
+                f"{cell}: false alarms of {x}: {spread(one, x)} %"
+                for x in (VERDICT, BY_STRATA)
+                if one.rate(x) > MOST_FALSE
+            )
         elif one.rate(cell.target) < LEAST_POWER:
             yield f"{cell}: found in {spread(one, cell.target)} %"
 

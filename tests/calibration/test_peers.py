@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from tests.bench.contenders import requirements
-from tests.calibration.comparisons import ALARM_DRAWS, COMPARISONS, EXACTLY, ROUNDING, N, Row, S, Shared, of_coverage, of_tarp, with_arviz
+from tests.calibration.comparisons import (
+    ALARM_DRAWS,
+    COMPARISONS,
+    EXACTLY,
+    ROUNDING,
+    N,
+    Row,
+    S,
+    Shared,
+    of_coverage,
+    of_tarp,
+    with_arviz,
+)
 from tests.calibration.peers import HERE, OURS, SCRIPTS, agreement, false_alarms, own_alarms, wanted
 
 
@@ -35,12 +47,21 @@ def test_coverage_by_the_formulas_of_bayesflow(shared, arrays):
     draws, theta = arrays["draws"], arrays["theta"]
     levels = np.linspace(0.005, 0.995, 20)
     low, high = np.quantile(draws, [(1 - levels) / 2, 1 - (1 - levels) / 2], axis=1)
-    error = np.median(np.abs(((low <= theta) & (high >= theta)).mean(axis=1) - levels[:, None]), axis=0)
+    error = np.median(
+        np.abs(((low <= theta) & (high >= theta)).mean(axis=1) - levels[:, None]), axis=0
+    )
     widths, ordered = arrays["widths"], np.sort(draws, axis=1)
     covered = np.rint((S + 1) * widths).astype(int)
     first = np.rint(S / 2 - covered / 2).astype(int)
-    inside = [((theta >= ordered[:, a]) & (theta <= ordered[:, a + n - 1])).mean(axis=0) for a, n in zip(first, covered, strict=True)]
-    answer = {"calibration_error": error, "coverage": np.array(inside), "coverage_width": covered / (S + 1)}
+    inside = [
+        ((theta >= ordered[:, a]) & (theta <= ordered[:, a + n - 1])).mean(axis=0)
+        for a, n in zip(first, covered, strict=True)
+    ]
+    answer = {
+        "calibration_error": error,
+        "coverage": np.array(inside),
+        "coverage_width": covered / (S + 1),
+    }
     rows = list(of_coverage(shared, answer))
     assert [row.equal for row in rows] == [True, True, True]
     np.testing.assert_allclose(rows[0].ours, error, atol=0.01)
@@ -49,7 +70,10 @@ def test_coverage_by_the_formulas_of_bayesflow(shared, arrays):
 def test_pit_by_the_formula_of_arviz(shared, arrays):
     draws, theta = arrays["draws"][..., 0], arrays["theta"][:, 0]
     points, answer = np.arange(1, N) / N, {}
-    for name, pit in (("pit", (draws <= theta[:, None]).mean(1)), ("coverage", 2 * np.abs((draws <= theta[:, None]).mean(1) - 0.5))):
+    for name, pit in (
+        ("pit", (draws <= theta[:, None]).mean(1)),
+        ("coverage", 2 * np.abs((draws <= theta[:, None]).mean(1) - 0.5)),
+    ):
         answer |= {f"{name}_points": points, f"{name}_ecdf": (pit <= points[:, None]).mean(axis=1)}
     answer["eti"] = np.moveaxis(np.quantile(arrays["draws"], [0.025, 0.975], axis=1), 0, -1)
     assert [row.equal for row in with_arviz(shared, answer)] == [True, True, True]
@@ -62,7 +86,10 @@ def test_a_difference_is_told():
     assert not Row("mean", ours, ours[:1], ROUNDING).equal
     assert not Row("mean", ours, np.array([1.0, np.nan]), ROUNDING).equal
     other = Row("mean", ours, ours * 2, EXACTLY, "twice, there", ours * 2)
-    assert other.equal and other.line("someone") == "| mean | someone | 1, 2 | 2, 4 | 0 | twice, there |"
+    assert (
+        other.equal
+        and other.line("someone") == "| mean | someone | 1, 2 | 2, 4 | 0 | twice, there |"
+    )
 
 
 def test_our_test_keeps_its_level_on_the_shared_ranks(arrays):

@@ -12,7 +12,10 @@ import numpy as np
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 from bayesflow.diagnostics import metrics
-from bayesflow.diagnostics.metrics.calibration_log_gamma import gamma_discrepancy, gamma_null_distribution
+from bayesflow.diagnostics.metrics.calibration_log_gamma import (
+    gamma_discrepancy,
+    gamma_null_distribution,
+)
 from bayesflow.utils.ecdf import fractional_ranks, simultaneous_ecdf_bands
 from bayesflow.utils.plot_utils import compute_empirical_coverage
 
@@ -29,7 +32,9 @@ def numbers(data: dict[str, np.ndarray]) -> dict[str, Any]:
         "ranks": ranks.tolist(),
         "contraction": np.asarray(metrics.posterior_contraction(**pair)["values"]).tolist(),
         "z": np.asarray(metrics.posterior_z_score(**pair, aggregation=None)["values"]).tolist(),
-        "rmse": np.asarray(metrics.root_mean_squared_error(**pair, normalize=None)["values"]).tolist(),
+        "rmse": np.asarray(
+            metrics.root_mean_squared_error(**pair, normalize=None)["values"]
+        ).tolist(),
         "nrmse": np.asarray(metrics.root_mean_squared_error(**pair)["values"]).tolist(),
         "calibration_error": np.asarray(metrics.calibration_error(**pair)["values"]).tolist(),
         "log_gamma": np.asarray(metrics.calibration_log_gamma(**pair)["values"]).tolist(),
@@ -46,7 +51,9 @@ def false_alarms(ranks: np.ndarray, s: int) -> dict[str, float]:
     The band's end points, 1e-5 from 0 and 1, are left out: no picture shows them.
     """
     _, z, lower, upper = simultaneous_ecdf_bands(ranks.shape[1])
-    curves = np.stack([np.searchsorted(np.sort(one / s), z, side="right") / len(one) for one in ranks])
+    curves = np.stack(
+        [np.searchsorted(np.sort(one / s), z, side="right") / len(one) for one in ranks]
+    )
     outside, middle = (curves < lower) | (curves > upper), (z >= 0.01) & (z <= 0.99)
     threshold = np.quantile(gamma_null_distribution(ranks.shape[1], s, 1000), 0.05)
     rejected = [gamma_discrepancy(one, num_post_draws=s) < threshold for one in ranks[:SETS]]
@@ -61,5 +68,9 @@ if __name__ == "__main__":
     np.random.seed(0)
     with np.load(sys.argv[1]) as file:
         arrays = {name: file[name] for name in file.files}
-    alarms = {name[6:]: false_alarms(ranks, int(name[6:])) for name, ranks in arrays.items() if name.startswith("exact_")}
+    alarms = {
+        name[6:]: false_alarms(ranks, int(name[6:]))
+        for name, ranks in arrays.items()
+        if name.startswith("exact_")
+    }
     print("\n" + json.dumps({"numbers": numbers(arrays), "false_alarms": alarms}))

@@ -40,7 +40,9 @@ def numbers(data: dict[str, np.ndarray]) -> dict[str, Any]:
     theta, x, posterior = torch.from_numpy(data["theta"]), torch.from_numpy(data["x"]), Given(data)
     s = len(posterior.draws)
     ranks, _ = run_sbc(theta, x, posterior, s, show_progress_bar=False)
-    density, _ = run_sbc(theta, x, posterior, s, reduce_fns=posterior.log_prob, show_progress_bar=False)
+    density, _ = run_sbc(
+        theta, x, posterior, s, reduce_fns=posterior.log_prob, show_progress_bar=False
+    )
     options = {"num_posterior_samples": s, "show_progress_bar": False, "z_score_theta": False}
     ecp, alpha = run_tarp(theta, x, posterior, torch.from_numpy(data["references"]), **options)
     return {
@@ -58,15 +60,26 @@ def numbers(data: dict[str, np.ndarray]) -> dict[str, Any]:
 def local_p(data: dict[str, np.ndarray], name: str) -> float:
     """L-C2ST at one observation, its defaults but for the number of nulls."""
     theta, x, one, observed, draws = (
-        torch.from_numpy(data[key]).float() for key in ("local_theta", "local_x", f"local_{name}", "observed_x", f"observed_{name}")
+        torch.from_numpy(data[key]).float()
+        for key in ("local_theta", "local_x", f"local_{name}", "observed_x", f"observed_{name}")
     )
-    test = LC2ST(theta, x, one, seed=1, num_trials_null=NULLS).train_on_observed_data(verbosity=0).train_under_null_hypothesis(verbosity=0)
+    test = (
+        LC2ST(theta, x, one, seed=1, num_trials_null=NULLS)
+        .train_on_observed_data(verbosity=0)
+        .train_under_null_hypothesis(verbosity=0)
+    )
     return test.p_value(theta_o=draws, x_o=observed)
 
 
 def false_alarms(ranks: np.ndarray, s: int) -> dict[str, float]:
     """Share of rank sets (R, N) that the KS test of `check_sbc` rejects at 5 %."""
-    return {"KS test of check_sbc": float((check_uniformity_frequentist(torch.from_numpy(ranks.T).float(), s) < 0.05).float().mean())}
+    return {
+        "KS test of check_sbc": float(
+            (check_uniformity_frequentist(torch.from_numpy(ranks.T).float(), s) < 0.05)
+            .float()
+            .mean()
+        )
+    }
 
 
 if __name__ == "__main__":
@@ -74,5 +87,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with np.load(sys.argv[1]) as file:
         arrays = {name: file[name] for name in file.files}
-    alarms = {name[6:]: false_alarms(ranks, int(name[6:])) for name, ranks in arrays.items() if name.startswith("exact_")}
+    alarms = {
+        name[6:]: false_alarms(ranks, int(name[6:]))
+        for name, ranks in arrays.items()
+        if name.startswith("exact_")
+    }
     print("\n" + json.dumps({"numbers": numbers(arrays), "false_alarms": alarms}))

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sbiwb import __version__, files
-from sbiwb.cli.app import app
+from sbiwb.cli.door import app
 from sbiwb.errors import GateFailed, Stopped, TrainingError
 from sbiwb.workflow.parts import families
 from sbiwb.workflow.simulate import simulate
@@ -53,7 +53,9 @@ def loaded_by(*arguments: str) -> tuple[int, set[str], str]:
         "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    code = end.code\n"
         f"print('HEAVY', code, *[name for name in {HEAVY!r} if name in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    told = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
     *said, last = told.stdout.splitlines()
     _, exit_code, *heavy = last.split()
     return int(exit_code or 0), set(heavy), "\n".join(said)
@@ -62,7 +64,19 @@ def loaded_by(*arguments: str) -> tuple[int, set[str], str]:
 def test_help_and_version_import_nothing_heavy():
     code, heavy, said = loaded_by("--help")
     assert (code, heavy) == (0, set())
-    for verb in ("init", "check", "simulate", "train", "diagnose", "sample", "run", "predict", "report", "compare", "status"):
+    for verb in (
+        "init",
+        "check",
+        "simulate",
+        "train",
+        "diagnose",
+        "sample",
+        "run",
+        "predict",
+        "report",
+        "compare",
+        "status",
+    ):
         assert re.search(rf"^ +{verb} +[A-Z]", said, re.M), f"no help on {verb}"
     code, heavy, said = loaded_by("--version")
     assert (code, heavy, said) == (0, set(), f"sbiwb {__version__}")
@@ -80,8 +94,18 @@ def test_no_verb_shows_the_help(sbiwb):
 
 MENDABLE = [
     (("check", "none.yaml"), "none.yaml", "no such file", "`sbiwb init NAME` makes a project"),
-    (("status", "nowhere"), "nowhere", "is no run folder: it holds no config.yaml", "Name a folder under runs/."),
-    (("parts", "priers"), "sbiwb parts", "no family 'priers'", "Did you mean priors? One of: priors,"),
+    (
+        ("status", "nowhere"),
+        "nowhere",
+        "is no run folder: it holds no config.yaml",
+        "Name a folder under runs/.",
+    ),
+    (
+        ("parts", "priers"),
+        "sbiwb parts",
+        "no family 'priers'",
+        "Did you mean priors? One of: priors,",
+    ),
     (("parts", "priors", "norml"), "sbiwb parts", "no part 'norml' in priors", "One of:"),
     (("init", "a-b"), "a-b", "is no name for files and functions", "Use letters"),
 ]
@@ -100,7 +124,10 @@ def test_all_problems_of_a_yaml_are_shown(sbiwb, tiny):
     project = tiny(train={"stebs": 3}, simulate={"train": -1})
     result = sbiwb("check", str(project.yaml))
     assert result.exit_code == 2 and result.stderr.count("error") == 2
-    assert re.search(rf"error  {re.escape(str(project.yaml))}:\d+:\d+  simulate.train  must be at least 1, not -1", result.stderr)
+    assert re.search(
+        rf"error  {re.escape(str(project.yaml))}:\d+:\d+  simulate.train  must be at least 1, not -1",
+        result.stderr,
+    )
     assert "did you mean 'steps'?" in result.stderr
 
 
@@ -112,7 +139,14 @@ def test_brackets_in_a_message_are_shown_as_they_are(sbiwb, tiny):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("simulat",), ("check",), ("check", "a", "b", "c"), ("check", "a", "--nope"), ("sample", "a", "--draws", "x")]
+    "arguments",
+    [
+        ("simulat",),
+        ("check",),
+        ("check", "a", "b", "c"),
+        ("check", "a", "--nope"),
+        ("sample", "a", "--draws", "x"),
+    ],
 )
 def test_a_mistyped_command_is_told_by_the_shell_parser(sbiwb, arguments):
     result = sbiwb(*arguments)
@@ -139,7 +173,11 @@ def test_exit_codes(sbiwb, monkeypatch, error, code, told):
 
 def test_debug_shows_where_an_error_came_from(sbiwb):
     result = sbiwb("--debug", "check", "none.yaml")
-    assert result.exit_code == 2 and "FileNotFoundError" in result.stderr and "Traceback" in result.stderr
+    assert (
+        result.exit_code == 2
+        and "FileNotFoundError" in result.stderr
+        and "Traceback" in result.stderr
+    )
     assert "error  none.yaml  no such file" in result.stderr
 
 
@@ -150,19 +188,35 @@ def test_a_bug_of_ours_ends_with_1_and_its_traceback_in_a_file(sbiwb, monkeypatc
     monkeypatch.setattr("sbiwb.workflow.status.status", fail)
     result = sbiwb("status", "x")
     (left,) = tmp_path.glob("sbiwb-traceback-*.txt")
-    assert result.exit_code == 1 and result.stderr.startswith("bug  ZeroDivisionError: of ours") and left.name in result.stderr
-    assert "Traceback (most recent call last)" in left.read_text() and "Traceback (" not in result.stderr
+    assert (
+        result.exit_code == 1
+        and result.stderr.startswith("bug  ZeroDivisionError: of ours")
+        and left.name in result.stderr
+    )
+    assert (
+        "Traceback (most recent call last)" in left.read_text()
+        and "Traceback (" not in result.stderr
+    )
 
 
 def test_a_mistake_in_the_simulator_names_its_line(sbiwb, tiny):
     project = tiny()
     project.simulator("def simulate(mu, n):\n    return {'y': mu\n")
     result = sbiwb("check", str(project.yaml))
-    assert result.exit_code == 2 and f"{project.folder / 'tiny.py'}:2" in result.stderr and "SyntaxError" in result.stderr
+    assert (
+        result.exit_code == 2
+        and f"{project.folder / 'tiny.py'}:2" in result.stderr
+        and "SyntaxError" in result.stderr
+    )
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(errno.ENOSPC, "The disk is full"), (errno.EROFS, "is read-only"), (errno.EACCES, "--runs DIR")]
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "The disk is full"),
+        (errno.EROFS, "is read-only"),
+        (errno.EACCES, "--runs DIR"),
+    ],
 )
 def test_a_disk_that_refuses_ends_with_2(tiny, monkeypatch, number, told):
     project = tiny()
@@ -180,7 +234,9 @@ def small_disk(tmp_path):
     folder.mkdir()
     if os.name != "posix" or os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("needs root to mount a small file system")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(folder)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(folder)], capture_output=True
+    ).returncode:
         pytest.skip("cannot mount here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
@@ -235,7 +291,9 @@ def test_closed_streams(simulated, closed):
 
 
 def test_a_bare_environment_in_the_c_locale(simulated):
-    told = shell(f"sbiwb status {simulated.run}", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    told = shell(
+        f"sbiwb status {simulated.run}", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"
+    )
     assert told.returncode == 0 and "train" in told.stdout and told.stderr == ""
     told = shell("sbiwb check é.yaml", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert told.returncode == 2 and "no such file" in told.stderr and "Traceback" not in told.stderr
@@ -244,12 +302,18 @@ def test_a_bare_environment_in_the_c_locale(simulated):
 def test_progress_without_a_terminal_is_plain_lines(tiny):
     child = tiny().fork("simulate")
     assert child.wait() == 0
-    assert "simulate  384 of 384 simulations" in child.told and "\x1b" not in child.told and "\r" not in child.told
+    assert (
+        "simulate  384 of 384 simulations" in child.told
+        and "\x1b" not in child.told
+        and "\r" not in child.told
+    )
 
 
 def test_the_real_command_takes_its_signals(tmp_path):
     tiny = Tiny.write(tmp_path, {"simulate": {"train": 4096}}, SLOW_SIMULATOR)
-    process = subprocess.Popen([SBIWB, *tiny.arguments("simulate")], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [SBIWB, *tiny.arguments("simulate")], stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
     while "simulations in" not in process.stderr.readline():
         pass
@@ -272,24 +336,38 @@ def test_schema_is_written_or_shown(sbiwb, tmp_path):
 
     shown = json.loads(sbiwb("schema").stdout)
     assert sbiwb("schema", "s.json").exit_code == 0
-    assert json.loads((tmp_path / "s.json").read_text()) == shown and "problem" in shown["properties"]
+    assert (
+        json.loads((tmp_path / "s.json").read_text()) == shown and "problem" in shown["properties"]
+    )
 
 
 def test_init_makes_a_project_that_passes_check_and_overwrites_nothing(sbiwb, tmp_path):
     told = sbiwb("init", "mine")
     assert told.exit_code == 0 and "sbiwb run mine.yaml" in told.stdout
     told = sbiwb("check", "mine.yaml", "--set", "machine.threads=1")
-    assert told.exit_code == 0 and "y: float64, 12" in told.stdout and "measured: 1 data set" in told.stdout
+    assert (
+        told.exit_code == 0
+        and "y: float64, 12" in told.stdout
+        and "measured: 1 data set" in told.stdout
+    )
     (tmp_path / "mine.py").write_text("# changed")
     told = sbiwb("init", "mine")
-    assert told.exit_code == 2 and "exists already" in told.stderr and (tmp_path / "mine.py").read_text() == "# changed"
+    assert (
+        told.exit_code == 2
+        and "exists already" in told.stderr
+        and (tmp_path / "mine.py").read_text() == "# changed"
+    )
 
 
 def test_run_does_everything_and_a_second_time_nothing(tiny):
     project = tiny(train={"steps": 20})
     child = project.fork("run")
     assert child.wait() == 0, child.told
-    kept = [path for pattern in ("data/*/*.h5", "train/*", "diagnose/draws/*", "config.yaml") for path in project.run.glob(pattern)]
+    kept = [
+        path
+        for pattern in ("data/*/*.h5", "train/*", "diagnose/draws/*", "config.yaml")
+        for path in project.run.glob(pattern)
+    ]
     before = {path: path.stat().st_mtime_ns for path in kept}
     child = project.fork("run")
     assert child.wait() == 0, child.told
@@ -310,7 +388,11 @@ def test_report_predict_and_compare_follow_a_run(tmp_path, tiny):
     code, heavy, said = loaded_by("report", str(project.run))
     assert code == 0 and "torch" not in heavy and "report.html" in said
     told = shell(f"sbiwb compare {project.run} {project.run} --output {tmp_path / 'compared'}")
-    assert told.returncode == 0 and "not told apart" in told.stdout and "NLPD of the same 64 test pairs" in told.stdout, told.stderr
+    assert (
+        told.returncode == 0
+        and "not told apart" in told.stdout
+        and "NLPD of the same 64 test pairs" in told.stdout
+    ), told.stderr
     told = shell(f"sbiwb compare {project.run}")
     assert told.returncode == 2 and "two runs or more" in told.stderr
 
@@ -318,11 +400,19 @@ def test_report_predict_and_compare_follow_a_run(tmp_path, tiny):
 def test_run_under_a_gate_writes_the_report_before_it_stops(tiny, monkeypatch):
     """Every posterior fails where the tolerance is 0 and any p-value rejects."""
     checks = [{"kind": "coverage", "alpha": 0.5, "tolerance": 0.0}]
-    project = tiny(train={"steps": 1}, diagnose={"checks": checks}, model={"theta": "standardize"}, simulate={"test": 1024})
+    project = tiny(
+        train={"steps": 1},
+        diagnose={"checks": checks},
+        model={"theta": "standardize"},
+        simulate={"test": 1024},
+    )
     told = project.command("run", "--gate")
     assert told.returncode == 3 and "numbers.json" in told.stderr, told.stdout
     assert "Do not use this posterior yet" in told.stdout
-    assert "coverage" in (project.run / "report.html").read_text() and not (project.run / "sample").exists()
+    assert (
+        "coverage" in (project.run / "report.html").read_text()
+        and not (project.run / "sample").exists()
+    )
 
 
 def test_a_run_folder_stands_for_its_yaml(tmp_path, tiny):
@@ -330,16 +420,33 @@ def test_a_run_folder_stands_for_its_yaml(tmp_path, tiny):
     assert project.fork("run").wait() == 0
     (project.folder / "elsewhere").mkdir()
     project.yaml.rename(project.folder / "elsewhere" / "old.yaml")
-    told = subprocess.run([SBIWB, "sample", str(project.run), "seen"], capture_output=True, text=True, cwd=project.folder / "elsewhere")
+    told = subprocess.run(
+        [SBIWB, "sample", str(project.run), "seen"],
+        capture_output=True,
+        text=True,
+        cwd=project.folder / "elsewhere",
+    )
     assert told.returncode == 0, told.stderr
     assert re.search(r"^mu +-?\d", told.stdout, re.M)
 
 
-@pytest.mark.parametrize("text", ["foo: 1\n", "simulate: [\n", "simulate: 3\n", "simulate: {train: x, validation: 1, test: 1}\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "foo: 1\n",
+        "simulate: [\n",
+        "simulate: 3\n",
+        "simulate: {train: x, validation: 1, test: 1}\n",
+    ],
+)
 def test_status_of_a_spoilt_config(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     told = shell(f"sbiwb status {tmp_path}")
-    assert told.returncode == 2 and "is not the config of a run" in told.stderr and "Traceback" not in told.stderr
+    assert (
+        told.returncode == 2
+        and "is not the config of a run" in told.stderr
+        and "Traceback" not in told.stderr
+    )
 
 
 def test_on_a_terminal_training_shows_a_bar_and_a_table_of_numbers(tiny):
@@ -355,7 +462,14 @@ def on_a_terminal(command: list[str], folder) -> tuple[str, int]:
     """What a command writes to a terminal of 120 columns, and its exit code."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, 120))
-    process = subprocess.Popen(command, cwd=folder, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm"},
+    )
     os.close(slave)
     shown = b""
     with contextlib.suppress(OSError):  # how a terminal ends

@@ -46,8 +46,16 @@ class Slurm:
 
     def start(self, daemon: str) -> None:
         node = ["-N", os.uname().nodename.partition(".")[0]] if daemon == "slurmd" else []
-        with open(self.folder / f"{daemon}.start.log", "w") as log:  # a pipe would stay open as long as the daemon
-            subprocess.run([daemon, "-f", str(self.folder / "slurm.conf"), *node], stdout=log, stderr=log, timeout=60, check=True)
+        with open(
+            self.folder / f"{daemon}.start.log", "w"
+        ) as log:  # a pipe would stay open as long as the daemon
+            subprocess.run(
+                [daemon, "-f", str(self.folder / "slurm.conf"), *node],
+                stdout=log,
+                stderr=log,
+                timeout=60,
+                check=True,
+            )
 
     def empty(self, seconds: float = 240) -> None:
         """Waits until the queue is empty."""
@@ -58,7 +66,9 @@ class Slurm:
 
 
 def told(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True
+    ).stdout.strip()
 
 
 def state(job: str) -> str:
@@ -71,16 +81,32 @@ def slurm() -> Iterator[Slurm]:
     """SLURM_CONF names it while the tests run."""
     missing = [name for name in (*DAEMONS, "sbatch") if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"SLURM is not installed ({', '.join(missing)}): apt-get install slurmctld slurmd slurm-client munge")
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # the path of a socket has 107 characters at most
+        pytest.skip(
+            f"SLURM is not installed ({', '.join(missing)}): apt-get install slurmctld slurmd slurm-client munge"
+        )
+    folder = Path(
+        tempfile.mkdtemp(prefix="slurm-")
+    )  # the path of a socket has 107 characters at most
     with open(folder / "up.log", "w") as log:
-        done = subprocess.run(["bash", HERE / "slurm-up.sh", folder, "4"], stdout=log, stderr=log, timeout=120, check=False)
+        done = subprocess.run(
+            ["bash", HERE / "slurm-up.sh", folder, "4"],
+            stdout=log,
+            stderr=log,
+            timeout=120,
+            check=False,
+        )
     assert done.returncode == 0, (folder / "up.log").read_text()
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     yield Slurm(folder)
     with open(folder / "down.log", "w") as log:
-        subprocess.run(["bash", HERE / "slurm-down.sh", folder], stdout=log, stderr=log, timeout=60, check=False)
+        subprocess.run(
+            ["bash", HERE / "slurm-down.sh", folder],
+            stdout=log,
+            stderr=log,
+            timeout=60,
+            check=False,
+        )
     if before is None:
         del os.environ["SLURM_CONF"]
     else:
@@ -100,7 +126,10 @@ def on_slurm(slurm, tmp_path, monkeypatch):
     """Writes a tiny project for this cluster; its jobs simulate a block in `sleep` seconds."""
 
     def make(sleep: float = 0, cluster: dict | None = None, **changes) -> Tiny:
-        machine = {"executor": {"kind": "slurm", "poll_s": 0.2}, "cluster": {**CLUSTER, **(cluster or {})}}
+        machine = {
+            "executor": {"kind": "slurm", "poll_s": 0.2},
+            "cluster": {**CLUSTER, **(cluster or {})},
+        }
         tiny = Tiny.write(tmp_path / "a run's folder", {"machine": machine, **changes}, SIMULATOR)
         monkeypatch.chdir(tiny.folder)
         monkeypatch.setenv("TINY_SLEEP", str(sleep))

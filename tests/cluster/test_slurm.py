@@ -15,8 +15,10 @@ import pytest
 from sbiwb.errors import RunError, SimulatorError
 from sbiwb.executors import slurm as slurm_executor
 from sbiwb.files import read_json
+from sbiwb.steps.pairs.plan import prepare
+from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.workflow import simulate as module
-from sbiwb.workflow.simulate import missing_tasks, prepare, simulate
+from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.submit import submit
 from tests.cluster.conftest import state, told
 from tests.tiny import Recorder, Tiny, until
@@ -110,7 +112,9 @@ def element_running(tiny: Tiny, share: str) -> int:
     found: list[int] = []
 
     def look() -> bool:
-        found.extend(pid for pid, words in processes() if words[4:7] == ["worker", str(tiny.run), share])
+        found.extend(
+            pid for pid, words in processes() if words[4:7] == ["worker", str(tiny.run), share]
+        )
         return bool(found)
 
     until(look)
@@ -121,7 +125,9 @@ def output(tiny: Tiny) -> str:
     return "".join(path.read_text() for path in sorted(tiny.run.glob("jobs/*.log")))
 
 
-def test_more_shards_than_the_array_may_have_elements_and_lost_ones_are_submitted_again(on_slurm, follow, serial):
+def test_more_shards_than_the_array_may_have_elements_and_lost_ones_are_submitted_again(
+    on_slurm, follow, serial
+):
     tiny = on_slurm(sleep=0.5, cluster={"array": 100})
     follower = follow(tiny)
     until(tiny.shards)
@@ -161,7 +167,9 @@ def test_the_signal_before_the_time_limit_requeues_until_all_is_there(on_slurm, 
     tiny = on_slurm(sleep=8, cluster={"time_min": 2, "signal_s": 30, "array": 1})
     job = send(tiny, "simulate")["simulate"]
     slurm.empty(200)
-    assert "stopped by SIGUSR2" in output(tiny) and "Restarts=" in told("scontrol", "show", "job", job)
+    assert "stopped by SIGUSR2" in output(tiny) and "Restarts=" in told(
+        "scontrol", "show", "job", job
+    )
     assert "Restarts=0" not in told("scontrol", "show", "job", job)
     assert tiny.shards() == serial
     assert not list(tiny.run.glob("jobs/element-*.json"))
@@ -171,7 +179,9 @@ def test_the_controller_is_killed_and_then_the_node_crashes(on_slurm, slurm, fol
     tiny = on_slurm(sleep=2)
     follower = follow(tiny)
     until(tiny.shards)
-    time.sleep(4)  # younger jobs are not on the controller's disk yet, and their numbers are given out again
+    time.sleep(
+        4
+    )  # younger jobs are not on the controller's disk yet, and their numbers are given out again
     slurm.kill("slurmctld")
     time.sleep(1)
     slurm.start("slurmctld")
@@ -205,7 +215,9 @@ def signal_each_once(jobs: dict[str, str]) -> None:
     for job in jobs.values():
         until(lambda job=job: state(job) not in ("PENDING", "CONFIGURING"), 120)
         time.sleep(2)
-        subprocess.run(["scancel", "--signal=USR2", job], timeout=60, check=False, capture_output=True)  # it may have ended
+        subprocess.run(
+            ["scancel", "--signal=USR2", job], timeout=60, check=False, capture_output=True
+        )  # it may have ended
 
 
 def test_all_steps_to_the_report_each_stopped_once_and_then_a_failing_gate(on_slurm, slurm, serial):
@@ -216,18 +228,32 @@ def test_all_steps_to_the_report_each_stopped_once_and_then_a_failing_gate(on_sl
         submit(tiny.open(), Recorder(), what="train")
     signal_each_once(jobs)
     slurm.empty()
-    assert {step: state(job) for step, job in jobs.items()} == dict.fromkeys(jobs, "COMPLETED"), output(tiny)
+    assert {step: state(job) for step, job in jobs.items()} == dict.fromkeys(jobs, "COMPLETED"), (
+        output(tiny)
+    )
     assert "Restarts=1 " in told("scontrol", "show", "job", jobs["train"])
     assert tiny.shards() == serial
-    assert (tiny.run / "report.html").is_file() and (tiny.run / "sample/seen/posterior.nc").is_file()
-    assert {step: job["id"] for step, job in read_json(tiny.run / "jobs/jobs.json")["jobs"].items()} == jobs
+    assert (tiny.run / "report.html").is_file() and (
+        tiny.run / "sample/seen/posterior.nc"
+    ).is_file()
+    assert {
+        step: job["id"] for step, job in read_json(tiny.run / "jobs/jobs.json")["jobs"].items()
+    } == jobs
 
-    tiny.change({**_machine(tiny), "diagnose": {"checks": [{"kind": "fails.py", "p": 1e-9}, "nlpd"]}})
+    tiny.change(
+        {**_machine(tiny), "diagnose": {"checks": [{"kind": "fails.py", "p": 1e-9}, "nlpd"]}}
+    )
     (tiny.run / "data/train/shard-000002.h5").unlink()
     again = send(tiny, "all")
     slurm.empty()
     assert list(again) == ["simulate", "train", "diagnose", "sample", "report"]
-    assert [state(job) for job in again.values()] == ["COMPLETED", "COMPLETED", "FAILED", "CANCELLED", "COMPLETED"], output(tiny)
+    assert [state(job) for job in again.values()] == [
+        "COMPLETED",
+        "COMPLETED",
+        "FAILED",
+        "CANCELLED",
+        "COMPLETED",
+    ], output(tiny)
     assert tiny.shards() == serial
     assert "Exited with exit code 3" in (tiny.run / "jobs/diagnose.log").read_text()
 

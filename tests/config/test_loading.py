@@ -40,7 +40,9 @@ diagnose:
 machine: {executor: serial}
 """
 FOLDER = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted({*FOLDER.glob("*.yaml"), *FOLDER.glob("sbibm/*.yaml")} - {FOLDER / "benchmark.yaml"})
+CONFIGS = sorted(
+    {*FOLDER.glob("*.yaml"), *FOLDER.glob("sbibm/*.yaml")} - {FOLDER / "benchmark.yaml"}
+)
 
 
 @pytest.fixture
@@ -54,7 +56,9 @@ def config(tmp_path):
         try:
             return load(path, sets)
         except ConfigErrors as error:
-            return [(one.where.removeprefix(f"{path}:"), one.what, one.todo) for one in error.problems]
+            return [
+                (one.where.removeprefix(f"{path}:"), one.what, one.todo) for one in error.problems
+            ]
         except ConfigError as error:
             return [(error.where.removeprefix(f"{path}:"), error.what, error.todo)]
 
@@ -85,7 +89,11 @@ UNKNOWN_KEYS = [
 @pytest.mark.parametrize(("old", "new", "key", "near"), UNKNOWN_KEYS)
 def test_an_unknown_key_names_its_place_and_the_nearest(config, old, new, key, near):
     found = {what.split("  ")[0]: (where, what, todo) for where, what, todo in config(old, new)}
-    assert found[key] == (place_of(key.split(".")[-1], VALID.replace(old, new, 1)), f"{key}  unknown key", f"did you mean {near}?")
+    assert found[key] == (
+        place_of(key.split(".")[-1], VALID.replace(old, new, 1)),
+        f"{key}  unknown key",
+        f"did you mean {near}?",
+    )
 
 
 def place_of(word: str, text: str) -> str:
@@ -101,12 +109,42 @@ def test_a_key_like_no_other_lists_the_known_ones(config):
 
 
 UNKNOWN_KINDS = [
-    ("kind: normal", "kind: norml", "problem.parameters.mu", "unknown prior 'norml', did you mean 'normal'?"),
-    ("[log1p,", "[log1q,", "model.inputs.y.transforms.0", "unknown transform 'log1q', did you mean 'log1p'?"),
-    ("kind: deepset", "kind: deepsets", "model.inputs.y.summary", "unknown summary network 'deepsets', did you mean 'deepset'?"),
-    ("kind: nsf", "kind: nfs", "model.inference", "unknown inference network 'nfs', did you mean 'nsf'?"),
-    (", recovery]", ", recoverry]", "diagnose.checks.1", "unknown diagnostic 'recoverry', did you mean 'recovery'?"),
-    ("executor: serial", "executor: seril", "machine.executor", "unknown executor 'seril', did you mean 'serial'?"),
+    (
+        "kind: normal",
+        "kind: norml",
+        "problem.parameters.mu",
+        "unknown prior 'norml', did you mean 'normal'?",
+    ),
+    (
+        "[log1p,",
+        "[log1q,",
+        "model.inputs.y.transforms.0",
+        "unknown transform 'log1q', did you mean 'log1p'?",
+    ),
+    (
+        "kind: deepset",
+        "kind: deepsets",
+        "model.inputs.y.summary",
+        "unknown summary network 'deepsets', did you mean 'deepset'?",
+    ),
+    (
+        "kind: nsf",
+        "kind: nfs",
+        "model.inference",
+        "unknown inference network 'nfs', did you mean 'nsf'?",
+    ),
+    (
+        ", recovery]",
+        ", recoverry]",
+        "diagnose.checks.1",
+        "unknown diagnostic 'recoverry', did you mean 'recovery'?",
+    ),
+    (
+        "executor: serial",
+        "executor: seril",
+        "machine.executor",
+        "unknown executor 'seril', did you mean 'serial'?",
+    ),
 ]
 
 
@@ -125,7 +163,10 @@ def test_a_missing_kind_lists_them(config):
 
 def test_a_kind_by_path_that_is_not_there(config, tmp_path):
     ((where, what, _),) = config("kind: normal", "kind: parts/new.py")
-    assert (where, what) == ("5:5", f"problem.parameters.mu  no such file: {tmp_path / 'parts/new.py'}")
+    assert (where, what) == (
+        "5:5",
+        f"problem.parameters.mu  no such file: {tmp_path / 'parts/new.py'}",
+    )
 
 
 def test_a_kind_by_path_that_does_not_run(config, tmp_path):
@@ -145,14 +186,26 @@ WRONG = [
     ("max_rate: 0.1", "max_rate: .nan", "simulate.failures.max_rate  must be finite, not nan"),
     ("max_rate: 0.1", "max_rate: '0.1'", "simulate.failures.max_rate  must be a number, not '0.1'"),
     ("scale: 1}", "scale: 0}", "problem.parameters.mu.scale  must be greater than 0, not 0"),
-    ("      as: set", "      as: bag", "model.inputs.y.as  must be 'vector', 'set', 'series' or 'grid', not 'bag'"),
+    (
+        "      as: set",
+        "      as: bag",
+        "model.inputs.y.as  must be 'vector', 'set', 'series' or 'grid', not 'bag'",
+    ),
     ("      as: set\n", "", "model.inputs.y.as  is required"),
     ("name: tiny", "name: ../up", "name  must be a name of letters, digits"),
     ("name: tiny", "title: tiny", "name  is required"),
     ("    mu:", "    2mu:", "problem.parameters.2mu  must be a name of letters"),
-    ("machine: {executor: serial}", "machine: 3", "machine  must be a mapping of keys to values, not 3"),
+    (
+        "machine: {executor: serial}",
+        "machine: 3",
+        "machine  must be a mapping of keys to values, not 3",
+    ),
     ("[{kind: sbc, alpha: 0.05}, recovery]", "sbc", "diagnose.checks  must be a list, not 'sbc'"),
-    ("{kind: sbc, alpha: 0.05}", "7", "diagnose.checks.0  expected the name of a diagnostic or a mapping with 'kind'"),
+    (
+        "{kind: sbc, alpha: 0.05}",
+        "7",
+        "diagnose.checks.0  expected the name of a diagnostic or a mapping with 'kind'",
+    ),
     ("drop: [n]", "drop: [1]", "model.drop.0  must be text, not 1"),
 ]
 
@@ -165,7 +218,11 @@ def test_a_wrong_value_is_told_with_what_is_right(config, old, new, told):
 
 
 def test_all_problems_come_at_once_in_order_of_lines(config):
-    text = VALID.replace("scale: 1", "scale: -1").replace("train: 100", "trian: 100").replace("alpha: 0.05", "alpha: 2")
+    text = (
+        VALID.replace("scale: 1", "scale: -1")
+        .replace("train: 100", "trian: 100")
+        .replace("alpha: 0.05", "alpha: 2")
+    )
     found = config(text=text.replace("executor: serial", "executor: dask2"))
     assert [what.split("  ")[0] for _, what, _ in found] == [
         "problem.parameters.mu.scale",
@@ -178,13 +235,24 @@ def test_all_problems_come_at_once_in_order_of_lines(config):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1e-3", 1e-3), ("1e0", 1.0), ("+.5", 0.5), ("2_0.5", 20.5), ("1.", 1.0), ("010", 10), ("3", 3)]
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1e0", 1.0),
+        ("+.5", 0.5),
+        ("2_0.5", 20.5),
+        ("1.", 1.0),
+        ("010", 10),
+        ("3", 3),
+    ],
 )
 def test_numbers_are_those_of_yaml_1_2(config, text, value):
     assert config("scale: 1}", f"scale: {text}}}").problem.parameters["mu"].scale == value
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e4", 10_000), ("2.0", 2), ("010", 10), ("20_000", 20_000)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e4", 10_000), ("2.0", 2), ("010", 10), ("20_000", 20_000)]
+)
 def test_counts_may_be_written_as_floats(config, text, value):
     train = config("train: 100", f"train: {text}").simulate.train
     assert train == value and isinstance(train, int)
@@ -197,14 +265,34 @@ def test_words_stay_words(config, word):
 
 
 BROKEN = [
-    ("train: {steps: 10}", "train: {steps: 10}\ntrain: {steps: 11}", "20:1", "train is given twice (first in line 19)"),
-    ("low: 2, high", "low: 2, low: 3, high", "7:40", "problem.context.n.low is given twice (first in line 7)"),
+    (
+        "train: {steps: 10}",
+        "train: {steps: 10}\ntrain: {steps: 11}",
+        "20:1",
+        "train is given twice (first in line 19)",
+    ),
+    (
+        "low: 2, high",
+        "low: 2, low: 3, high",
+        "7:40",
+        "problem.context.n.low is given twice (first in line 7)",
+    ),
     ("name: tiny", "name: [tiny", "2:8", "not YAML: expected ',' or ']'"),
-    ("  simulator", "\tsimulator", "3:1", "not YAML: found character '\\t' that cannot start any token"),
+    (
+        "  simulator",
+        "\tsimulator",
+        "3:1",
+        "not YAML: found character '\\t' that cannot start any token",
+    ),
     ("name: tiny", "name: *nothing", "1:7", "not YAML: found undefined alias 'nothing'"),
     ("name: tiny", "name: &a [*a]", "1:7", "an alias that contains itself"),
     ("name: tiny", "? [a]\n: tiny", "1:3", "a key must be a word"),
-    ("name: tiny", "name: !!python/name:os.system", "1:7", "not YAML: could not determine a constructor"),
+    (
+        "name: tiny",
+        "name: !!python/name:os.system",
+        "1:7",
+        "not YAML: could not determine a constructor",
+    ),
     ("name: tiny", "name: !!timestamp x", "", "not YAML: "),
     ("name: tiny", "name: !!bool x", "", "not YAML: "),
     ("name: tiny", "name: !!int x", "", "not YAML: invalid literal"),
@@ -230,7 +318,10 @@ def test_aliases_that_multiply_are_refused(config):
 
 
 def test_aliases_that_do_not_are_fine(config):
-    found = config("    mu: {kind: normal", "    tau: &p {kind: half_normal}\n    sigma: *p\n    mu: {kind: normal")
+    found = config(
+        "    mu: {kind: normal",
+        "    tau: &p {kind: half_normal}\n    sigma: *p\n    mu: {kind: normal",
+    )
     assert found.problem.parameters["sigma"].kind == "half_normal"
 
 
@@ -278,7 +369,11 @@ SETS = [
     ("problem.parameters.mu.loc=2", lambda c: c.problem.parameters["mu"].loc, 2.0),
     ("diagnose.checks.0.alpha=0.1", lambda c: c.diagnose.checks[0].alpha, 0.1),
     ("diagnose.checks=[coverage]", lambda c: [one.kind for one in c.diagnose.checks], ["coverage"]),
-    ("model.inputs.y.transforms.1=standardize", lambda c: c.model.inputs["y"].transforms[1].kind, "standardize"),
+    (
+        "model.inputs.y.transforms.1=standardize",
+        lambda c: c.model.inputs["y"].transforms[1].kind,
+        "standardize",
+    ),
     ("machine.executor={kind: pool, workers: 3}", lambda c: c.machine.executor.workers, 3),
     ("problem.constants.word=a=b", lambda c: c.problem.constants["word"], "a=b"),
 ]
@@ -338,7 +433,10 @@ WORDS = [
 
 
 def test_dump_loads_to_the_same_model(config, tmp_path):
-    first = config("  observations:", f"  constants: {{word: {WORDS!r}, real: 1e-5, whole: 3, truth: true}}\n  observations:")
+    first = config(
+        "  observations:",
+        f"  constants: {{word: {WORDS!r}, real: 1e-5, whole: 3, truth: true}}\n  observations:",
+    )
     path = tmp_path / "again.yaml"
     path.write_text(dump(first), encoding="utf-8")
     assert load(path) == first
@@ -362,14 +460,33 @@ def test_our_benchmark_loads_and_comes_back(tmp_path):
 
 def test_the_schema_knows_every_section_and_part():
     told = schema()
-    assert list(told["properties"]) == ["name", "problem", "simulate", "model", "train", "diagnose", "machine"]
+    assert list(told["properties"]) == [
+        "name",
+        "problem",
+        "simulate",
+        "model",
+        "train",
+        "diagnose",
+        "machine",
+    ]
     assert told["additionalProperties"] is False
     choices = list(unions(told))
     for name, family in families().items():
-        for kind in family.names() if name != "references" else ():  # which a command names, not the YAML
-            options = [one for union in choices for one in union if one.get("properties", {}).get("kind", {}).get("const") == kind]
-            expected = {field.alias or name for name, field in family.config(kind).model_fields.items()}
-            assert any(set(one["properties"]) == expected for one in options), f"{family.noun} {kind} is not in the schema"
+        for kind in (
+            family.names() if name != "references" else ()
+        ):  # which a command names, not the YAML
+            options = [
+                one
+                for union in choices
+                for one in union
+                if one.get("properties", {}).get("kind", {}).get("const") == kind
+            ]
+            expected = {
+                field.alias or name for name, field in family.config(kind).model_fields.items()
+            }
+            assert any(set(one["properties"]) == expected for one in options), (
+                f"{family.noun} {kind} is not in the schema"
+            )
 
 
 def unions(value):
@@ -391,27 +508,55 @@ def test_every_key_of_the_schema_is_described():
                 yield f"{place}.{name}"
 
     told = schema()
-    missing = [key for name, model in told["$defs"].items() if "properties" in model for key in undescribed(model, name)]
+    missing = [
+        key
+        for name, model in told["$defs"].items()
+        if "properties" in model
+        for key in undescribed(model, name)
+    ]
     assert missing == []
 
 
 def leaves(value, place=()):
     yield place
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield from leaves(item, (*place, key))
 
 
 PLACES = [place for place in leaves(yaml.safe_load(VALID)) if place]
 ODD = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["nsf", "sbc", "x.py", "auto", "rows"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.sampled_from(["kind", "low"]), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["nsf", "sbc", "x.py", "auto", "rows"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.sampled_from(["kind", "low"]), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
-@given(place=st.sampled_from(PLACES), value=ODD, key=st.none() | st.text(max_size=6) | st.integers() | st.booleans())
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(
+    place=st.sampled_from(PLACES),
+    value=ODD,
+    key=st.none() | st.text(max_size=6) | st.integers() | st.booleans(),
+)
 def test_whatever_stands_in_the_file_only_config_errors_come(tmp_path, place, value, key):
     data = yaml.safe_load(VALID)
     inside = data
@@ -422,12 +567,23 @@ def test_whatever_stands_in_the_file_only_config_errors_come(tmp_path, place, va
     else:
         inside[place[-1]] = value
     path = tmp_path / "fuzz.yaml"
-    path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
+    path.write_text(
+        yaml.safe_dump(data, allow_unicode=True), encoding="utf-8", errors="surrogatepass"
+    )
     refused_or_loaded(path)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
-@given(at=st.integers(0, len(VALID)), length=st.integers(0, 12), insert=st.text(alphabet="{}[]:,-&*!|>'\"%@`#? \n\tab1.é", max_size=6))
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(
+    at=st.integers(0, len(VALID)),
+    length=st.integers(0, 12),
+    insert=st.text(alphabet="{}[]:,-&*!|>'\"%@`#? \n\tab1.é", max_size=6),
+)
 def test_whatever_is_typed_only_config_errors_come(tmp_path, at, length, insert):
     path = tmp_path / "fuzz.yaml"
     path.write_text(VALID[:at] + insert + VALID[at + length :], encoding="utf-8")

@@ -22,7 +22,9 @@ def normal(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float =
     return Draws(names_of(d), theta, cloud, np.full(d, 1.25), seed=seed)
 
 
-def full(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0, prior: bool = False) -> Draws:
+def full(
+    n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0, prior: bool = False
+) -> Draws:
     """The same with everything else that draws may carry; with `prior` the posterior is the prior, whatever the data."""
     rng = np.random.default_rng(seed)
     centre = rng.standard_normal((n, d))
@@ -52,7 +54,9 @@ def standardise(theta: np.ndarray) -> np.ndarray:
     return theta / PRIOR_SD
 
 
-def normal_ranks(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0) -> Draws:
+def normal_ranks(
+    n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0
+) -> Draws:
     """Draws with the same ranks in distribution, a hundred times faster: the rank is Binomial(S, P(draw < theta*))."""
     rng = np.random.default_rng(seed)
     below = ndtr((rng.standard_normal((n, d)) - shift) / sd)

@@ -50,7 +50,13 @@ def budget(seed: int = 1) -> Budget:
     """Losses that fall with the number of pairs, on the same 60 validation pairs."""
     rng = np.random.default_rng(seed)
     pairs = np.array([500, 1000, 2000])
-    return Budget(pairs, 1 + 100 / pairs[:, None] + 0.5 * rng.standard_normal(60) + 0.05 * rng.standard_normal((3, 60)))
+    return Budget(
+        pairs,
+        1
+        + 100 / pairs[:, None]
+        + 0.5 * rng.standard_normal(60)
+        + 0.05 * rng.standard_normal((3, 60)),
+    )
 
 
 def weight_draws(seed: int = 1) -> WeightDraws:

@@ -14,9 +14,18 @@ CHECKS = (("sbc", sbc), ("coverage", coverage), ("zscore_contraction", zscore_co
 
 
 def advice(draws, *, strata=(), training=None):
-    results = [(name, check.Config(), check.compute(draws, check.Config())) for name, check in CHECKS]
+    results = [
+        (name, check.Config(), check.compute(draws, check.Config())) for name, check in CHECKS
+    ]
     for label, rows in strata:
-        results += [(f"{name}{STRATUM}{label}", check.Config(), check.compute(draws.at(rows), check.Config())) for name, check in CHECKS]
+        results += [
+            (
+                f"{name}{STRATUM}{label}",
+                check.Config(),
+                check.compute(draws.at(rows), check.Config()),
+            )
+            for name, check in CHECKS
+        ]
     return advise(judge(results), training)
 
 
@@ -26,7 +35,12 @@ def test_nothing_is_said_of_an_exact_posterior():
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"sd": 0.6}, "Overconfident"), ({"sd": 1.6}, "Underconfident"), ({"shift": 0.5}, "Biased high"), ({"shift": -0.5}, "Biased low")],
+    [
+        ({"sd": 0.6}, "Overconfident"),
+        ({"sd": 1.6}, "Underconfident"),
+        ({"shift": 0.5}, "Biased high"),
+        ({"shift": -0.5}, "Biased low"),
+    ],
 )
 def test_a_fault_is_named_with_its_parameters_and_something_to_do(wrong, words):
     first = advice(normal(800, 99, 2, seed=5, **wrong))[0]
@@ -37,10 +51,14 @@ def test_a_fault_is_named_with_its_parameters_and_something_to_do(wrong, words):
 
 def test_how_training_ended_says_what_to_do_first():
     draws = normal(800, 99, 1, seed=5, sd=0.6)
-    assert "Train longer" in advice(draws, training=Training(still_falling=True, gap=0.0))[0].todo[0]
+    assert (
+        "Train longer" in advice(draws, training=Training(still_falling=True, gap=0.0))[0].todo[0]
+    )
     more = advice(draws, training=Training(still_falling=False, gap=0.7))[0]
     assert "0.70 nats" in more.todo[0] and "by heart" in more.causes[0]
-    wide = advice(normal(800, 99, 1, seed=5, sd=1.6), training=Training(still_falling=True, gap=0.0))[0]
+    wide = advice(
+        normal(800, 99, 1, seed=5, sd=1.6), training=Training(still_falling=True, gap=0.0)
+    )[0]
     assert "too early" in wide.causes[0]
 
 
@@ -48,7 +66,9 @@ def test_what_is_wrong_in_one_stratum_is_told_as_that():
     exact, narrow = normal(800, 99, 1, seed=7), normal(800, 99, 1, seed=7, sd=0.4)
     rows = np.arange(800) < 100
     mixed = replace(exact, draws=np.where(rows[:, None, None], narrow.draws, exact.draws))
-    found = advice(mixed, strata=[("n 10 to 50", np.flatnonzero(rows)), ("n 51 to 200", np.flatnonzero(~rows))])
+    found = advice(
+        mixed, strata=[("n 10 to 50", np.flatnonzero(rows)), ("n 51 to 200", np.flatnonzero(~rows))]
+    )
     told = [one.finding for one in found if "n 10 to 50" in one.finding]
     assert len(told) == 1 and "more than on average" in told[0] and "overconfident" in told[0]
     assert not any("n 51 to 200" in one.finding for one in found)
@@ -56,7 +76,9 @@ def test_what_is_wrong_in_one_stratum_is_told_as_that():
 
 def test_a_gross_error_suggests_a_coding_error():
     first = advice(normal(800, 99, 1, seed=5, shift=3))[0]
-    assert first.finding.startswith("Grossly wrong") and any("coding error" in cause for cause in first.causes)
+    assert first.finding.startswith("Grossly wrong") and any(
+        "coding error" in cause for cause in first.causes
+    )
 
 
 def test_an_unidentified_parameter_is_a_finding_not_a_fault():

@@ -28,16 +28,27 @@ def taken(kind: str) -> str:
 
 
 def plots(module: ModuleType) -> list[Callable[[Any], Figure]]:
-    return [function for name, function in vars(module).items() if name == "plot" or name.startswith("plot_")]
+    return [
+        function
+        for name, function in vars(module).items()
+        if name == "plot" or name.startswith("plot_")
+    ]
 
 
 KINDS_OF_CHECKS = family.names()
 ON_DRAWS = [kind for kind in KINDS_OF_CHECKS if taken(kind) == "draws"]
-BY_PARAMETER = [kind for kind in ON_DRAWS if kind not in ("tarp", "nlpd")]  # a panel and numbers for each parameter
+BY_PARAMETER = [
+    kind for kind in ON_DRAWS if kind not in ("tarp", "nlpd")
+]  # a panel and numbers for each parameter
 
 
 def constant(draws: Draws) -> Draws:
-    return dataclasses.replace(draws, theta=np.ones_like(draws.theta), draws=np.ones_like(draws.draws), prior_var=np.zeros(2))
+    return dataclasses.replace(
+        draws,
+        theta=np.ones_like(draws.theta),
+        draws=np.ones_like(draws.draws),
+        prior_var=np.zeros(2),
+    )
 
 
 def spoiled(draws: Draws, bad: float) -> Draws:
@@ -65,19 +76,36 @@ CASES: dict[str, Callable[[Draws], Draws]] = {
     "two test pairs": lambda draws: draws.at(np.arange(2)),
     "nan": lambda draws: spoiled(draws, np.nan),
     "infinite": lambda draws: spoiled(draws, np.inf),
-    "truth not finite": lambda draws: dataclasses.replace(draws, theta=np.where(draws.theta > 1, np.inf, draws.theta)),
+    "truth not finite": lambda draws: dataclasses.replace(
+        draws, theta=np.where(draws.theta > 1, np.inf, draws.theta)
+    ),
     "leaked": lambda draws: dataclasses.replace(draws, leaked=np.array([0.3, 0.0])),
-    "unknown prior variance": lambda draws: dataclasses.replace(draws, prior_var=np.full(2, np.nan)),
-    "huge numbers": lambda draws: dataclasses.replace(draws, theta=draws.theta * 1e200, draws=draws.draws * 1e200),
-    "q excludes a truth": lambda draws: dataclasses.replace(draws, log_prob_theta=np.where(np.arange(60) == 3, -np.inf, 0.0)),
+    "unknown prior variance": lambda draws: dataclasses.replace(
+        draws, prior_var=np.full(2, np.nan)
+    ),
+    "huge numbers": lambda draws: dataclasses.replace(
+        draws, theta=draws.theta * 1e200, draws=draws.draws * 1e200
+    ),
+    "q excludes a truth": lambda draws: dataclasses.replace(
+        draws, log_prob_theta=np.where(np.arange(60) == 3, -np.inf, 0.0)
+    ),
     "q is not a number": lambda draws: dataclasses.replace(
         draws, log_prob_theta=np.full(60, np.nan), log_prob_draws=np.full((60, 99), np.nan)
     ),
     "nothing predicted": lambda draws: dataclasses.replace(draws, guess=np.full((60, 2), np.nan)),
     "the data say nothing": lambda draws: dataclasses.replace(draws, guess=np.zeros((60, 2))),
-    "truth outside the support": lambda draws: dataclasses.replace(draws, unconstrain=lambda theta: np.where(theta > 1, np.nan, theta)),
+    "truth outside the support": lambda draws: dataclasses.replace(
+        draws, unconstrain=lambda theta: np.where(theta > 1, np.nan, theta)
+    ),
 }
-UNJUDGED = ("constant parameter", "no test pair", "one test pair", "nan", "infinite", "truth not finite")
+UNJUDGED = (
+    "constant parameter",
+    "no test pair",
+    "one test pair",
+    "nan",
+    "infinite",
+    "truth not finite",
+)
 
 
 @pytest.fixture(params=KINDS_OF_CHECKS)
@@ -87,7 +115,9 @@ def kind(request):
 
 def computed(kind: str, evidence: Any = None) -> tuple[Any, Any]:
     config = family.parse({"kind": kind, **QUICK.get(kind, {})})
-    return config, family.module(kind).compute(MAKERS[taken(kind)]() if evidence is None else evidence, config)
+    return config, family.module(kind).compute(
+        MAKERS[taken(kind)]() if evidence is None else evidence, config
+    )
 
 
 def case_of(case: str) -> Draws:
@@ -169,7 +199,11 @@ def assert_plots(kind: str, result: Any) -> None:
 @pytest.mark.parametrize("kind", ON_DRAWS)
 def test_first_parameter_has_no_number(kind, case):
     _, result = computed(kind, case_of(case))
-    own = [value for value in result.values if value.parameter == "theta_0" and value.name != "leaked_share"]
+    own = [
+        value
+        for value in result.values
+        if value.parameter == "theta_0" and value.name != "leaked_share"
+    ]
     assert all(value.value is None and value.p is None for value in own)
     assert own or kind not in BY_PARAMETER
 
@@ -191,7 +225,9 @@ def test_draws_of_one_column_stay_as_they_are(kind):
 @pytest.mark.parametrize("kind", BY_PARAMETER)
 def test_plot_reads_the_result_alone(kind):
     _, result = computed(kind, normal(60, 99, 2, seed=1))
-    figure = family.module(kind).plot(dataclasses.replace(result, names=("renamed", "theta_1"), values=result.values))
+    figure = family.module(kind).plot(
+        dataclasses.replace(result, names=("renamed", "theta_1"), values=result.values)
+    )
     assert any(axes.get_title(loc="left").startswith("renamed") for axes in figure.axes)
 
 
@@ -213,9 +249,14 @@ def test_figures_can_be_rendered(kind):
 @pytest.mark.parametrize("kind", BY_PARAMETER)
 def test_long_names_keep_both_ends(kind):
     name = "a_rather_long_parameter_name_in_units_of_days[12]"
-    _, result = computed(kind, dataclasses.replace(normal(30, 99, 2, seed=2), names=("theta_0", name)))
+    _, result = computed(
+        kind, dataclasses.replace(normal(30, 99, 2, seed=2), names=("theta_0", name))
+    )
     titles = [axes.get_title(loc="left") for axes in family.module(kind).plot(result).axes]
-    assert any(title.startswith("a_rather") and title.endswith("[12]") and len(title) <= 32 for title in titles)
+    assert any(
+        title.startswith("a_rather") and title.endswith("[12]") and len(title) <= 32
+        for title in titles
+    )
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ from sbiwb.diagnostics import _ecdf, _inputs
 def brute_log_gamma(ranks: np.ndarray, s: int, fold: int) -> float:
     """The definition, one grid point after the other."""
     n, smallest = len(ranks), 1.0
-    cells = np.bincount(np.minimum(np.arange(s + 1), s - np.arange(s + 1)) if fold == 2 else np.arange(s + 1)) / (s + 1)
+    cells = np.bincount(
+        np.minimum(np.arange(s + 1), s - np.arange(s + 1)) if fold == 2 else np.arange(s + 1)
+    ) / (s + 1)
     for k in range(len(cells) - 1):
         z, count = cells[: k + 1].sum(), int((ranks <= k).sum())
         pmf = binom.pmf(np.arange(n + 1), n, z)
@@ -29,7 +31,9 @@ def test_gamma_agrees_with_brute_force(n, s, fold):
     ranks = _ecdf.fold_ranks(ranks, s) if fold == 2 else ranks
     z = _ecdf.grid(s, fold)
     found = _ecdf.tails(_ecdf.counts_below(ranks, s, fold), n, z).min(axis=1)
-    np.testing.assert_allclose(found, [brute_log_gamma(column, s, fold) for column in ranks.T], atol=1e-9)
+    np.testing.assert_allclose(
+        found, [brute_log_gamma(column, s, fold) for column in ranks.T], atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("s", [4, 5, 99, 100])
@@ -70,8 +74,14 @@ def test_beyond_the_simulated_null_p_is_bounded_by_the_union_and_by_counting():
     n, s = 200, 99
     floor, smallest = 1 / (_ecdf.repetitions(s) + 1), _ecdf.null(n, s)[0]
     rng = np.random.default_rng(8)
-    ranks = np.stack([np.r_[np.zeros(zeros, int), rng.integers(0, s + 1, n - zeros)] for zeros in range(5, 60)], axis=1)
-    p, observed = _ecdf.uniformity(ranks, s).p, _ecdf.tails(_ecdf.counts_below(ranks, s), n, _ecdf.grid(s)).min(axis=1)
+    ranks = np.stack(
+        [np.r_[np.zeros(zeros, int), rng.integers(0, s + 1, n - zeros)] for zeros in range(5, 60)],
+        axis=1,
+    )
+    p, observed = (
+        _ecdf.uniformity(ranks, s).p,
+        _ecdf.tails(_ecdf.counts_below(ranks, s), n, _ecdf.grid(s)).min(axis=1),
+    )
     beyond = observed + _ecdf.TIE < smallest
     assert 10 < beyond.sum() < len(p) and np.all(p[~beyond] > floor)
     np.testing.assert_allclose(p[beyond], np.minimum(floor, 99 * np.exp(observed[beyond])))
@@ -102,7 +112,9 @@ def test_interval_of_the_effect_covers_the_true_effect():
 def test_ties_are_broken_evenly_and_reproducibly():
     theta, draws = np.zeros((20_000, 1)), np.zeros((20_000, 4, 1))
     first = _inputs.rank_statistics(theta, draws, np.random.default_rng(0))
-    np.testing.assert_array_equal(first, _inputs.rank_statistics(theta, draws, np.random.default_rng(0)))
+    np.testing.assert_array_equal(
+        first, _inputs.rank_statistics(theta, draws, np.random.default_rng(0))
+    )
     np.testing.assert_allclose(np.bincount(first[:, 0]) / 20_000, 0.2, atol=0.015)
 
 
@@ -111,8 +123,12 @@ def test_ranks_do_not_depend_on_blocks(monkeypatch):
     theta, draws = rng.integers(0, 5, (50, 3)), rng.integers(0, 5, (50, 9, 3))
     whole = _inputs.rank_statistics(theta, draws, np.random.default_rng(0))
     monkeypatch.setattr(_inputs, "BLOCK", 100)
-    np.testing.assert_array_equal(whole, _inputs.rank_statistics(theta, draws, np.random.default_rng(0)))
-    assert np.all(whole >= (draws < theta[:, None]).sum(1)) and np.all(whole <= (draws <= theta[:, None]).sum(1))
+    np.testing.assert_array_equal(
+        whole, _inputs.rank_statistics(theta, draws, np.random.default_rng(0))
+    )
+    assert np.all(whole >= (draws < theta[:, None]).sum(1)) and np.all(
+        whole <= (draws <= theta[:, None]).sum(1)
+    )
 
 
 def test_ten_thousand_pairs_and_a_thousand_draws_stay_affordable():

@@ -36,8 +36,15 @@ class Lazy:
 
 
 def lazy(draws: Draws) -> Draws:
-    quantities = {name: Quantity(one.truth, Lazy(one.draws)) for name, one in draws.quantities.items()}
-    return dataclasses.replace(draws, draws=Lazy(draws.draws), log_prob_draws=Lazy(draws.log_prob_draws), quantities=quantities)
+    quantities = {
+        name: Quantity(one.truth, Lazy(one.draws)) for name, one in draws.quantities.items()
+    }
+    return dataclasses.replace(
+        draws,
+        draws=Lazy(draws.draws),
+        log_prob_draws=Lazy(draws.log_prob_draws),
+        quantities=quantities,
+    )
 
 
 def scaled(draws: Draws, factor: np.ndarray) -> Draws:
@@ -57,7 +64,10 @@ def scaled(draws: Draws, factor: np.ndarray) -> Draws:
 
 def numbers(kind: str, draws: Draws) -> dict[tuple[str, str], tuple]:
     result = family.module(kind).compute(draws, family.parse(kind))
-    return {(value.name, value.parameter): (value.value, value.p, value.effect) for value in result.values}
+    return {
+        (value.name, value.parameter): (value.value, value.p, value.effect)
+        for value in result.values
+    }
 
 
 @pytest.mark.parametrize("kind", ON_DRAWS)
@@ -66,13 +76,17 @@ def test_lazily_read_draws_are_the_same(kind):
     module, config = family.module(kind), family.parse(kind)
     assert_same(module.compute(draws, config), module.compute(lazy(draws), config))
     some = np.array([3, 40, 7, 9, 22])
-    assert_same(module.compute(draws.at(some), config), module.compute(lazy(draws).at(some), config))
+    assert_same(
+        module.compute(draws.at(some), config), module.compute(lazy(draws).at(some), config)
+    )
 
 
 @pytest.mark.parametrize("kind", ON_DRAWS)
 def test_pieces_do_not_matter(kind, monkeypatch):
     draws = full(60, 99, 3, seed=1)
-    draws = dataclasses.replace(draws, theta=np.round(draws.theta, 1), draws=np.round(draws.draws, 1))  # with ties
+    draws = dataclasses.replace(
+        draws, theta=np.round(draws.theta, 1), draws=np.round(draws.draws, 1)
+    )  # with ties
     whole = numbers(kind, draws)
     monkeypatch.setattr(_inputs, "BLOCK", 99 * 3 * 7)
     assert numbers(kind, draws) == whole
@@ -100,7 +114,14 @@ def test_units_do_not_matter(kind):
 def test_order_of_draws_does_not_matter(kind):
     draws = full(60, 99, 2, seed=1)
     order = np.random.default_rng(0).permutation(99)
-    quantities = {name: Quantity(one.truth, one.draws[:, order]) for name, one in draws.quantities.items()}
-    mixed = dataclasses.replace(draws, draws=draws.draws[:, order], log_prob_draws=draws.log_prob_draws[:, order], quantities=quantities)
+    quantities = {
+        name: Quantity(one.truth, one.draws[:, order]) for name, one in draws.quantities.items()
+    }
+    mixed = dataclasses.replace(
+        draws,
+        draws=draws.draws[:, order],
+        log_prob_draws=draws.log_prob_draws[:, order],
+        quantities=quantities,
+    )
     for key, found in numbers(kind, mixed).items():
         assert found == pytest.approx(numbers(kind, draws)[key])

@@ -19,7 +19,19 @@ class Result:
 
 
 def outcome(p: float, effect: float) -> Result:
-    return Result((Value("sbc_log_gamma", "beta", -1.0, p=p, effect=effect, effect_interval=(0.0, effect), reason="too narrow"),))
+    return Result(
+        (
+            Value(
+                "sbc_log_gamma",
+                "beta",
+                -1.0,
+                p=p,
+                effect=effect,
+                effect_interval=(0.0, effect),
+                reason="too narrow",
+            ),
+        )
+    )
 
 
 def test_holm_by_hand():
@@ -29,7 +41,8 @@ def test_holm_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("p", "effect", "verdict"), [(0.2, 0.5, "pass"), (0.001, 0.02, "warn"), (0.001, 0.03, "warn"), (0.001, 0.031, "fail")]
+    ("p", "effect", "verdict"),
+    [(0.2, 0.5, "pass"), (0.001, 0.02, "warn"), (0.001, 0.03, "warn"), (0.001, 0.031, "fail")],
 )
 def test_verdict_of_a_calibration_check(p, effect, verdict):
     (judgment,) = judge([("sbc", sbc.Config(), outcome(p, effect))])
@@ -46,26 +59,49 @@ def test_holm_runs_over_all_checks_and_each_keeps_its_alpha():
 
 
 def test_descriptive_numbers_never_fail():
-    result = Result((Value("x", "a", 1.0, warning="unidentified", reason="below 0.1"), Value("x", "b", 99.0), Value("x", "c", None)))
+    result = Result(
+        (
+            Value("x", "a", 1.0, warning="unidentified", reason="below 0.1"),
+            Value("x", "b", 99.0),
+            Value("x", "c", None),
+        )
+    )
     judgments = judge([("recovery", recovery.Config(), result)])
     assert [judgment.verdict for judgment in judgments] == ["warn", "info", "info"]
     assert judgments[0].reason == "unidentified: below 0.1"
 
 
 def test_a_calibration_number_that_is_missing_warns():
-    judgments = judge([("sbc", sbc.Config(), Result((Value("sbc_log_gamma", "beta", None, reason="not finite"),)))])
+    judgments = judge(
+        [
+            (
+                "sbc",
+                sbc.Config(),
+                Result((Value("sbc_log_gamma", "beta", None, reason="not finite"),)),
+            )
+        ]
+    )
     assert judgments[0].verdict == "warn" and overall(judgments).verdict == "warn"
 
 
 def test_summary_names_the_worst():
-    judgments = judge([("sbc", sbc.Config(), outcome(1e-4, 0.1)), ("coverage", sbc.Config(), outcome(1e-4, 0.3))])
+    judgments = judge(
+        [("sbc", sbc.Config(), outcome(1e-4, 0.1)), ("coverage", sbc.Config(), outcome(1e-4, 0.3))]
+    )
     assert overall(judgments).summary == "2 numbers fail, above all: coverage of beta, too narrow."
-    assert overall(judge([("sbc", sbc.Config(), outcome(0.5, 0.1))])).summary == "All 1 calibration tests pass."
+    assert (
+        overall(judge([("sbc", sbc.Config(), outcome(0.5, 0.1))])).summary
+        == "All 1 calibration tests pass."
+    )
     assert overall([]).verdict == "info"
 
 
 def test_json_has_no_nan():
-    result = Result((Value("x", "a", float("nan")), Value("x", "b", 1.0, p=float("nan"), effect=float("inf"))))
+    result = Result(
+        (Value("x", "a", float("nan")), Value("x", "b", 1.0, p=float("nan"), effect=float("inf")))
+    )
     told = to_json(judge([("sbc", sbc.Config(), result)]))
     assert told["format"] == 1 and json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["values"][0]["value"] is None and told["values"][0]["reason"] == "not a finite number"
+    assert (
+        told["values"][0]["value"] is None and told["values"][0]["reason"] == "not a finite number"
+    )

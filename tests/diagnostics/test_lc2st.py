@@ -15,7 +15,9 @@ from sbiwb.evidence import Local
 QUICK = Config(nulls=39, steps=60)
 
 
-def local(n: int, seed: int, *, d: int = 2, h: int = 3, m: int = 2, sd: float = 1.0, shift: float = 0.0) -> Local:
+def local(
+    n: int, seed: int, *, d: int = 2, h: int = 3, m: int = 2, sd: float = 1.0, shift: float = 0.0
+) -> Local:
     """theta given x is Normal(x_1..d, 1/4); the draws' sd and mean, in posterior sds, set right or wrong."""
     rng = np.random.default_rng(seed)
     x, real = rng.standard_normal((n, h)), np.linspace(-1, 1, m)[:, None] * np.ones(h)
@@ -25,7 +27,16 @@ def local(n: int, seed: int, *, d: int = 2, h: int = 3, m: int = 2, sd: float = 
 
     z = x[:, :d] + 0.5 * rng.standard_normal((n, d))
     names, labels = tuple(f"theta_{j}" for j in range(d)), tuple(f"mine {i}" for i in range(m))
-    return Local(names, z, draws(x[:, :d]), x, labels, real, draws(np.repeat(real[:, None, :d], 200, axis=1)), seed)
+    return Local(
+        names,
+        z,
+        draws(x[:, :d]),
+        x,
+        labels,
+        real,
+        draws(np.repeat(real[:, None, :d], 200, axis=1)),
+        seed,
+    )
 
 
 def test_exact_posterior_passes():
@@ -37,7 +48,10 @@ def test_exact_posterior_passes():
 def test_wrong_posterior_is_found(wrong):
     for value in compute(local(1000, 1, **wrong), Config(nulls=39, steps=150)).values:
         assert value.p <= 1 / 40 and value.effect > 0.05
-        assert value.effect_interval[0] <= value.effect <= value.effect_interval[1] and value.effect < value.value
+        assert (
+            value.effect_interval[0] <= value.effect <= value.effect_interval[1]
+            and value.effect < value.value
+        )
 
 
 def test_only_the_place_where_it_is_wrong_is_accused():
@@ -45,7 +59,9 @@ def test_only_the_place_where_it_is_wrong_is_accused():
     wrong = made.x[:, 0] > 0
     draws = np.where(wrong[:, None], made.draws + 0.75, made.draws)
     real = made.observed_draws + np.array([0.0, 0.75])[:, None, None]
-    values = compute(dataclasses.replace(made, draws=draws, observed_draws=real), Config(nulls=39, steps=150)).values
+    values = compute(
+        dataclasses.replace(made, draws=draws, observed_draws=real), Config(nulls=39, steps=150)
+    ).values
     assert values[1].p <= 1 / 40 and values[1].effect > 2 * values[0].effect
 
 
@@ -79,11 +95,21 @@ def test_numbers_follow_the_seed_and_leave_torch_alone():
 
 
 TROUBLES = {
-    "30 calibration pairs": lambda made: dataclasses.replace(made, z=made.z[:30], draws=made.draws[:30], x=made.x[:30]),
-    "not finite in 1 of 100": lambda made: dataclasses.replace(made, z=np.where(np.arange(100)[:, None] == 3, np.nan, made.z)),
-    "all the same": lambda made: dataclasses.replace(made, z=np.ones_like(made.z), draws=np.ones_like(made.draws)),
-    "features or posterior draws": lambda made: dataclasses.replace(made, observed_x=np.full_like(made.observed_x, np.inf)),
-    "no posterior draws": lambda made: dataclasses.replace(made, observed_draws=made.observed_draws[:, :0]),
+    "30 calibration pairs": lambda made: dataclasses.replace(
+        made, z=made.z[:30], draws=made.draws[:30], x=made.x[:30]
+    ),
+    "not finite in 1 of 100": lambda made: dataclasses.replace(
+        made, z=np.where(np.arange(100)[:, None] == 3, np.nan, made.z)
+    ),
+    "all the same": lambda made: dataclasses.replace(
+        made, z=np.ones_like(made.z), draws=np.ones_like(made.draws)
+    ),
+    "features or posterior draws": lambda made: dataclasses.replace(
+        made, observed_x=np.full_like(made.observed_x, np.inf)
+    ),
+    "no posterior draws": lambda made: dataclasses.replace(
+        made, observed_draws=made.observed_draws[:, :0]
+    ),
     "no real data set": lambda made: dataclasses.replace(
         made, labels=(), observed_x=made.observed_x[:0], observed_draws=made.observed_draws[:0]
     ),
@@ -93,7 +119,9 @@ TROUBLES = {
 @pytest.mark.parametrize("words", TROUBLES)
 def test_troubles_are_told(words):
     result = compute(TROUBLES[words](local(100, 7)), QUICK)
-    assert result.values and all(value.value is None and value.p is None and words in value.reason for value in result.values)
+    assert result.values and all(
+        value.value is None and value.p is None and words in value.reason for value in result.values
+    )
     assert plot(result).get_suptitle()
 
 
@@ -101,11 +129,18 @@ def test_troubles_are_told(words):
 def test_odd_inputs_still_give_numbers(spoil):
     made = local(100, 8)
     if spoil == "huge":
-        made = dataclasses.replace(made, z=1e150 * made.z, draws=1e150 * made.draws, observed_draws=1e150 * made.observed_draws)
+        made = dataclasses.replace(
+            made,
+            z=1e150 * made.z,
+            draws=1e150 * made.draws,
+            observed_draws=1e150 * made.observed_draws,
+        )
     else:
         keep = 0 if spoil == "no features" else 3
         made = dataclasses.replace(made, x=np.ones((100, keep)), observed_x=np.ones((2, keep)))
-    assert all(0 < value.p <= 1 and np.isfinite(value.value) for value in compute(made, QUICK).values)
+    assert all(
+        0 < value.p <= 1 and np.isfinite(value.value) for value in compute(made, QUICK).values
+    )
 
 
 def test_picture_of_many_data_sets():
@@ -116,6 +151,13 @@ def test_picture_of_many_data_sets():
 
 @pytest.mark.slow
 def test_exact_posterior_is_rejected_at_the_nominal_rate():
-    p = np.array([[value.p for value in compute(local(200, 10_000 + seed), QUICK).values] for seed in range(400)])
+    p = np.array(
+        [
+            [value.p for value in compute(local(200, 10_000 + seed), QUICK).values]
+            for seed in range(400)
+        ]
+    )
     for level in (0.025, 0.05, 0.1, 0.5):  # p takes the values 1/40, 2/40, ...
-        np.testing.assert_allclose((p <= level).mean(axis=0), level, atol=3.5 * np.sqrt(level * (1 - level) / 400))
+        np.testing.assert_allclose(
+            (p <= level).mean(axis=0), level, atol=3.5 * np.sqrt(level * (1 - level) / 400)
+        )

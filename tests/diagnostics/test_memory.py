@@ -63,9 +63,22 @@ def test_draws_larger_than_memory(capsys):
     from tests.diagnostics.test_contract import ON_DRAWS
 
     root = Path(__file__).parents[2]
-    told = subprocess.run([sys.executable, "-c", SCRIPT, *ON_DRAWS], capture_output=True, text=True, check=True, cwd=root)
+    told = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *ON_DRAWS],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+    )
     found = json.loads(told.stdout)
     with capsys.disabled():
-        print("", *(f"{kind:20s} {one['seconds']:7.1f} s   peak so far {one['gb']:.2f} GB" for kind, one in found.items()), sep="\n")
+        print(
+            "",
+            *(
+                f"{kind:20s} {one['seconds']:7.1f} s   peak so far {one['gb']:.2f} GB"
+                for kind, one in found.items()
+            ),
+            sep="\n",
+        )
     assert not [kind for kind, one in found.items() if one["missing"] or one["rejected"]]
     assert max(one["gb"] for one in found.values()) < 2

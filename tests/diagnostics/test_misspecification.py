@@ -24,7 +24,11 @@ TWO_WAVES = [
 def outbreaks(n: int, seed: int) -> np.ndarray:
     """Boys in bed over 14 days, of 763: SIR with over-dispersed counts (n, 14), under the prior of configs/influenza.yaml."""
     rng = np.random.default_rng(seed)
-    beta, gamma, phi = positive(rng, n, 2.0, 1.0), positive(rng, n, 0.4, 0.5), rng.exponential(0.2, n)
+    beta, gamma, phi = (
+        positive(rng, n, 2.0, 1.0),
+        positive(rng, n, 0.4, 0.5),
+        rng.exponential(0.2, n),
+    )
     susceptible, infected, days = np.full(n, 762.0), np.ones(n), []
     for step in range(14 * 20):
         new, gone = beta * susceptible * infected / 763 / 20, gamma * infected / 20
@@ -32,7 +36,9 @@ def outbreaks(n: int, seed: int) -> np.ndarray:
         if step % 20 == 19:
             days.append(infected)
     mean = np.maximum(np.stack(days, axis=1), 1e-6)
-    return rng.poisson(mean * phi[:, None] * rng.standard_gamma(1 / phi[:, None], mean.shape)).astype(float)
+    return rng.poisson(
+        mean * phi[:, None] * rng.standard_gamma(1 / phi[:, None], mean.shape)
+    ).astype(float)
 
 
 def positive(rng: np.random.Generator, n: int, loc: float, scale: float) -> np.ndarray:
@@ -49,9 +55,15 @@ def space(train: np.ndarray, test: np.ndarray, observed: np.ndarray) -> Space:
     return Space(tuple(f"c[{k}]" for k in range(train.shape[1])), train, test, observed)
 
 
-def summaries(observed: np.ndarray, *, made: Space | None = None, groups: tuple[str, ...] | None = None) -> Summaries:
+def summaries(
+    observed: np.ndarray, *, made: Space | None = None, groups: tuple[str, ...] | None = None
+) -> Summaries:
     labels = tuple(f"mine {m}" for m in range(len(observed)))
-    return Summaries(labels, groups or labels, {"statistics": dataclasses.replace(made or school(), observed=np.asarray(observed, float))})
+    return Summaries(
+        labels,
+        groups or labels,
+        {"statistics": dataclasses.replace(made or school(), observed=np.asarray(observed, float))},
+    )
 
 
 def warned(result: Result) -> list[bool]:
@@ -82,7 +94,10 @@ def test_p_values_of_heavy_tails_are_right_on_average(columns):
 
 
 def test_many_data_sets_share_one_level():
-    false = [any(warned(compute(summaries(outbreaks(20, 100 + seed)), Config(below=0.1)))) for seed in range(30)]
+    false = [
+        any(warned(compute(summaries(outbreaks(20, 100 + seed)), Config(below=0.1))))
+        for seed in range(30)
+    ]
     assert sum(false) <= 9
 
 
@@ -105,7 +120,9 @@ def test_hole_inside_the_cloud():
 def test_constant_column_that_wakes_up():
     rng = np.random.default_rng(6)
     rows = np.column_stack([rng.standard_normal(600), np.full(600, 0.3), np.zeros(600)])
-    observed = np.array([[0.0, 0.3, 0.0], [0.0, np.float32(0.3), 0.0], [0.0, 0.6, 0.0], [0.0, 0.3, 1.0]])
+    observed = np.array(
+        [[0.0, 0.3, 0.0], [0.0, np.float32(0.3), 0.0], [0.0, 0.6, 0.0], [0.0, 0.3, 1.0]]
+    )
     p = distances(space(rows[:300], rows[300:], observed)).p
     assert p[:2].min() > 0.2 and p[2:].max() <= 2 / 301
 
@@ -153,7 +170,13 @@ def test_the_number_of_far_data_sets_keeps_its_level():
     for _ in range(300):
         made = space(rng.standard_normal((200, 2)), rng.standard_normal((200, 2)), np.zeros((0, 2)))
         p.append(
-            named(compute(summaries(rng.standard_normal((200, 2)), made=made, groups=("a",) * 200), Config()), "statistics_far_p").value
+            named(
+                compute(
+                    summaries(rng.standard_normal((200, 2)), made=made, groups=("a",) * 200),
+                    Config(),
+                ),
+                "statistics_far_p",
+            ).value
         )
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 300)
 
@@ -168,13 +191,23 @@ def test_sets_of_simulations_are_seldom_accused():
     rng, p = np.random.default_rng(10), []
     for _ in range(60):
         made = space(rng.standard_normal((100, 2)), rng.standard_normal((200, 2)), np.zeros((0, 2)))
-        p.append(compute(summaries(rng.standard_normal((20, 2)), made=made, groups=("a",) * 20), Config()).values[-1].value)
+        p.append(
+            compute(
+                summaries(rng.standard_normal((20, 2)), made=made, groups=("a",) * 20), Config()
+            )
+            .values[-1]
+            .value
+        )
     assert np.mean(np.array(p) <= 0.1) <= 0.22 and np.mean(p) == pytest.approx(0.5, abs=0.13)
 
 
 def test_too_few_simulations_for_a_set_are_told():
-    made = space(*(np.random.default_rng(11).standard_normal((100, 2)) for _ in range(2)), np.zeros((0, 2)))
-    value = compute(summaries(np.zeros((30, 2)), made=made, groups=("a",) * 30), Config()).values[-1]
+    made = space(
+        *(np.random.default_rng(11).standard_normal((100, 2)) for _ in range(2)), np.zeros((0, 2))
+    )
+    value = compute(summaries(np.zeros((30, 2)), made=made, groups=("a",) * 30), Config()).values[
+        -1
+    ]
     assert value.value is None and "150 would do" in value.reason
 
 
@@ -183,15 +216,24 @@ def test_troubles_are_told():
     cases = {
         "no real data set": compute(summaries(np.zeros((0, 14))), Config()),
         "3 training and 1000 test": compute(
-            summaries(np.array([ONE_WAVE]), made=dataclasses.replace(fine, train=fine.train[:3])), Config()
+            summaries(np.array([ONE_WAVE]), made=dataclasses.replace(fine, train=fine.train[:3])),
+            Config(),
         ),
         "2 simulations are not finite": compute(
-            summaries(np.array([ONE_WAVE]), made=dataclasses.replace(fine, test=np.where(np.arange(1000)[:, None] < 2, np.nan, fine.test))),
+            summaries(
+                np.array([ONE_WAVE]),
+                made=dataclasses.replace(
+                    fine, test=np.where(np.arange(1000)[:, None] < 2, np.nan, fine.test)
+                ),
+            ),
             Config(),
         ),
         "numbers that are not finite": compute(summaries(np.full((1, 14), np.inf)), Config()),
         "no space": compute(Summaries((), (), {}), Config()),
-        "no columns": compute(summaries(np.zeros((1, 0)), made=space(*np.zeros((2, 50, 0)), np.zeros((0, 0)))), Config()),
+        "no columns": compute(
+            summaries(np.zeros((1, 0)), made=space(*np.zeros((2, 50, 0)), np.zeros((0, 0)))),
+            Config(),
+        ),
     }
     for words, result in cases.items():
         assert result.values[0].value is None and words in result.values[0].reason
@@ -207,7 +249,13 @@ def test_one_bad_data_set_stays_alone():
 
 @pytest.mark.parametrize("m", [1, 100])
 def test_picture(m):
-    result = compute(summaries(np.random.default_rng(12).standard_normal((m, 2)), made=space(*plain(), np.zeros((0, 2)))), Config())
+    result = compute(
+        summaries(
+            np.random.default_rng(12).standard_normal((m, 2)),
+            made=space(*plain(), np.zeros((0, 2))),
+        ),
+        Config(),
+    )
     figure = plot(result)
     figure.canvas.draw()
     assert len(figure.axes[0].get_yticks()) == m and figure.get_size_inches()[1] < 24

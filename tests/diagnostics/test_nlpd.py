@@ -14,19 +14,27 @@ from tests.diagnostics.conjugate import full, normal
 
 def loss(log_prob: np.ndarray | None, **options: int) -> nlpd.Result:
     n = 60 if log_prob is None else len(log_prob)
-    return nlpd.compute(dataclasses.replace(normal(n, 9, 2, seed=0), log_prob_theta=log_prob), nlpd.Config(**options))
+    return nlpd.compute(
+        dataclasses.replace(normal(n, 9, 2, seed=0), log_prob_theta=log_prob),
+        nlpd.Config(**options),
+    )
 
 
 def test_entropy_of_an_exact_normal_posterior():
     (value,) = nlpd.compute(full(20_000, 5, 3, seed=1), nlpd.Config()).values
     assert value.value == pytest.approx(3 * 0.5 * np.log(2 * np.pi * np.e * 0.25), abs=0.04)
     error = float(value.reason.split()[1])
-    assert error == pytest.approx(np.sqrt(3 / 2 / 20_000), rel=0.1)  # half a chi-square with 3 degrees of freedom
+    assert error == pytest.approx(
+        np.sqrt(3 / 2 / 20_000), rel=0.1
+    )  # half a chi-square with 3 degrees of freedom
 
 
 @pytest.mark.parametrize("wrong", [{"sd": 0.7}, {"sd": 1.4}, {"shift": 0.5}, {"prior": True}])
 def test_wrong_posteriors_score_worse(wrong):
-    exact, other = (nlpd.compute(full(3000, 5, 2, seed=1, **how), nlpd.Config()).values[0].value for how in ({}, wrong))
+    exact, other = (
+        nlpd.compute(full(3000, 5, 2, seed=1, **how), nlpd.Config()).values[0].value
+        for how in ({}, wrong)
+    )
     assert other > exact + 0.05
 
 

@@ -18,7 +18,11 @@ def numbers(draws: Draws, name: str) -> list[float]:
 
 def test_by_hand():
     draws = Draws(
-        ("a",), np.array([[0.0], [2.0]]), np.array([[[1.0], [3.0]], [[2.0], [4.0]]]), np.array([4.0]), prior_draws=np.array([[0.0], [2.0]])
+        ("a",),
+        np.array([[0.0], [2.0]]),
+        np.array([[[1.0], [3.0]], [[2.0], [4.0]]]),
+        np.array([4.0]),
+        prior_draws=np.array([[0.0], [2.0]]),
     )
     # errors sqrt((1 + 9)/2), sqrt((0 + 4)/2); of the prior sqrt(2) both; means 2 and 1 off, prior sd 2
     assert numbers(draws, "nrmse_draws") == pytest.approx([np.median(np.sqrt([5, 2])) / np.sqrt(2)])
@@ -29,7 +33,9 @@ def test_prior_as_posterior_has_learned_nothing():
     result = nrmse.compute(full(1000, 499, 2, seed=1, prior=True), nrmse.Config())
     for value in by_name(result.values, "nrmse_draws"):
         assert value.value == pytest.approx(1, abs=0.05) and value.warning == "learned little"
-    assert numbers(full(1000, 499, 2, seed=1, prior=True), "nrmse_mean") == pytest.approx([1, 1], abs=0.06)
+    assert numbers(full(1000, 499, 2, seed=1, prior=True), "nrmse_mean") == pytest.approx(
+        [1, 1], abs=0.06
+    )
 
 
 def test_exact_posterior_of_a_normal_problem():

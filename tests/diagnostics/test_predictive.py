@@ -11,7 +11,9 @@ from sbiwb.diagnostics import predictive
 from sbiwb.evidence import Replicas
 
 
-def replicas(n: int = 300, r: int = 99, k: int = 3, *, seed: int = 0, shift: float = 0.0) -> Replicas:
+def replicas(
+    n: int = 300, r: int = 99, k: int = 3, *, seed: int = 0, shift: float = 0.0
+) -> Replicas:
     rng = np.random.default_rng(seed)
     cloud = rng.standard_normal((n, r + 1, k))
     return Replicas(tuple(f"s[{j}]" for j in range(k)), cloud[:, 0] + shift, cloud[:, 1:])
@@ -24,19 +26,31 @@ def test_exchangeable_data_lie_outside_in_four_of_a_hundred():
 
 
 def test_ties_do_not_accuse():
-    made = Replicas(("zeros",), np.zeros((50, 1)), np.random.default_rng(0).poisson(0.5, (50, 60, 1)).astype(float))
+    made = Replicas(
+        ("zeros",),
+        np.zeros((50, 1)),
+        np.random.default_rng(0).poisson(0.5, (50, 60, 1)).astype(float),
+    )
     assert predictive.compute(made, predictive.Config()).values[0].value == 0.0
 
 
 @pytest.mark.parametrize(("shift", "side"), [(3.0, "above"), (-3.0, "below")])
 def test_shifted_data_are_not_reproduced(shift, side):
     result = predictive.compute(replicas(r=999, shift=shift), predictive.Config())
-    assert all(value.warning == "not reproduced" and side in value.reason for value in result.values)
+    assert all(
+        value.warning == "not reproduced" and side in value.reason for value in result.values
+    )
     np.testing.assert_allclose(getattr(result, side), 0.85, atol=0.06)  # P(Normal(3, 1) > 1.96)
 
 
 def test_warnings_are_seldom_where_all_is_well():
-    warned = [any(v.warning for v in predictive.compute(replicas(100, 99, 10, seed=s), predictive.Config()).values) for s in range(60)]
+    warned = [
+        any(
+            v.warning
+            for v in predictive.compute(replicas(100, 99, 10, seed=s), predictive.Config()).values
+        )
+        for s in range(60)
+    ]
     assert sum(warned) <= 1
 
 
@@ -52,8 +66,13 @@ def test_failed_simulations_are_left_out():
     cloud[:100, :30] = np.nan  # too few remain
     cloud[100:, :5] = np.nan
     result = predictive.compute(dataclasses.replace(made, replicated=cloud), predictive.Config())
-    assert result.judged.tolist() == [100, 100, 100] and "of 100 test data sets" in result.values[0].reason
-    few = predictive.compute(dataclasses.replace(made, replicated=cloud[:, :38]), predictive.Config()).values[0]
+    assert (
+        result.judged.tolist() == [100, 100, 100]
+        and "of 100 test data sets" in result.values[0].reason
+    )
+    few = predictive.compute(
+        dataclasses.replace(made, replicated=cloud[:, :38]), predictive.Config()
+    ).values[0]
     assert few.value is None and "39 valid simulations" in few.reason
 
 
@@ -61,7 +80,9 @@ def test_one_bad_statistic_stays_alone():
     made = replicas()
     observed = made.observed.copy()
     observed[4, 0] = np.inf
-    first, second, _ = predictive.compute(dataclasses.replace(made, observed=observed), predictive.Config()).values
+    first, second, _ = predictive.compute(
+        dataclasses.replace(made, observed=observed), predictive.Config()
+    ).values
     assert first.value is None and "1 of 300" in first.reason and second.value is not None
 
 

@@ -15,7 +15,14 @@ def by_hand(data: np.ndarray) -> list[float]:
     """The eight statistics of one data set of one channel (M,)."""
     centred = data - data.mean()
     correlation = (centred[1:] @ centred[:-1]) / (centred @ centred)
-    return [data.mean(), data.std(), *np.quantile(data, [0.05, 0.5, 0.95]), data.min(), data.max(), correlation]
+    return [
+        data.mean(),
+        data.std(),
+        *np.quantile(data, [0.05, 0.5, 0.95]),
+        data.min(),
+        data.max(),
+        correlation,
+    ]
 
 
 def ragged(seed: int, lengths: tuple[int, ...], *item: int) -> Ragged:
@@ -25,10 +32,19 @@ def ragged(seed: int, lengths: tuple[int, ...], *item: int) -> Ragged:
 
 def test_few_numbers_are_statistics_themselves():
     rng = np.random.default_rng(0)
-    x = {"hits": rng.integers(0, 9, 5), "in_bed": rng.integers(0, 9, (5, 3)), "grid": rng.standard_normal((5, 2, 2))}
+    x = {
+        "hits": rng.integers(0, 9, 5),
+        "in_bed": rng.integers(0, 9, (5, 3)),
+        "grid": rng.standard_normal((5, 2, 2)),
+    }
     names, values = statistics(x)
-    assert names[:5] == ("hits", "in_bed[0]", "in_bed[1]", "in_bed[2]", "grid[0,0]") and names[-1] == "grid[1,1]"
-    np.testing.assert_array_equal(values, np.column_stack([x["hits"], x["in_bed"], x["grid"].reshape(5, 4)]))
+    assert (
+        names[:5] == ("hits", "in_bed[0]", "in_bed[1]", "in_bed[2]", "grid[0,0]")
+        and names[-1] == "grid[1,1]"
+    )
+    np.testing.assert_array_equal(
+        values, np.column_stack([x["hits"], x["in_bed"], x["grid"].reshape(5, 4)])
+    )
     assert values.dtype == float
 
 
@@ -38,7 +54,9 @@ def test_ragged_sets_agree_with_numpy(monkeypatch, block):
     data = ragged(1, (5, 2, 30), 2)
     names, values = statistics({"rt": data})
     assert names[0] == "mean rt[0]" and names[8] == "mean rt[1]" and names[-1] == "number of rt"
-    expected = [[*by_hand(data[row][:, 0]), *by_hand(data[row][:, 1]), len(data[row])] for row in range(3)]
+    expected = [
+        [*by_hand(data[row][:, 0]), *by_hand(data[row][:, 1]), len(data[row])] for row in range(3)
+    ]
     np.testing.assert_allclose(values, expected)
 
 
@@ -53,12 +71,20 @@ def test_pictures_are_described_as_a_whole():
     pictures = np.random.default_rng(3).standard_normal((3, 16, 16))
     names, values = statistics({"picture": pictures})
     assert len(names) == 8
-    np.testing.assert_allclose(values[:, :2], [[picture.mean(), picture.std()] for picture in pictures])
+    np.testing.assert_allclose(
+        values[:, :2], [[picture.mean(), picture.std()] for picture in pictures]
+    )
 
 
 @pytest.mark.parametrize(
     ("data", "mean", "sd"),
-    [([7.0] * 5, 7.0, 0.0), ([7.0], 7.0, 0.0), ([], 0.0, 0.0), ([0.1] * 3, 0.1, 0.0), ([1e200, 3e200], 2e200, 1e200)],
+    [
+        ([7.0] * 5, 7.0, 0.0),
+        ([7.0], 7.0, 0.0),
+        ([], 0.0, 0.0),
+        ([0.1] * 3, 0.1, 0.0),
+        ([1e200, 3e200], 2e200, 1e200),
+    ],
 )
 def test_valid_data_never_give_nan(data, mean, sd):
     values = statistics({"rt": Ragged.of([np.array(data), np.arange(3.0)])})[1][0]
@@ -92,7 +118,9 @@ def test_tail_is_a_p_value(draw, n):
 
 def test_tail_falls_like_the_power_law_it_is_and_never_to_zero():
     rng, far = np.random.default_rng(6), np.array([1e3, 1e4, 1e300])
-    found = np.stack([tail((1 + rng.pareto(2.0, 1000)) * rng.choice([-1, 1], 1000), far) for _ in range(100)])
+    found = np.stack(
+        [tail((1 + rng.pareto(2.0, 1000)) * rng.choice([-1, 1], 1000), far) for _ in range(100)]
+    )
     np.testing.assert_allclose(np.log10(found).mean(axis=0)[:2], np.log10([5e-7, 5e-9]), atol=0.4)
     assert found[:, 2].min() > 0 and found[:, 2].max() < 1e-30
     assert tail(np.ones(100), np.array([1.0, 2.0])).tolist() == [1.0, 1 / 101]
@@ -107,12 +135,19 @@ def test_missing_values_are_left_out_and_counted():
     data = ragged(8, (6, 9, 40), 2)
     gaps = Ragged(np.where(rng.random(data.values.shape) < 0.3, np.nan, data.values), data.offsets)
     names, values = statistics({"rt": gaps}, missing=["rt"])
-    assert names[-2:] == ("missing rt", "number of rt") and names[:8] == statistics({"rt": data})[0][:8]
+    assert (
+        names[-2:] == ("missing rt", "number of rt")
+        and names[:8] == statistics({"rt": data})[0][:8]
+    )
     for row in range(3):
         for channel in range(2):
             known = gaps[row][:, channel][~np.isnan(gaps[row][:, channel])]
-            np.testing.assert_allclose(values[row, 8 * channel : 8 * channel + 7], by_hand(known)[:7])
-        assert values[row, -2] == pytest.approx(np.isnan(gaps[row]).mean()) and values[row, -1] == len(gaps[row])
+            np.testing.assert_allclose(
+                values[row, 8 * channel : 8 * channel + 7], by_hand(known)[:7]
+            )
+        assert values[row, -2] == pytest.approx(np.isnan(gaps[row]).mean()) and values[
+            row, -1
+        ] == len(gaps[row])
 
 
 def test_neighbours_count_where_both_are_known():
@@ -127,12 +162,18 @@ def test_neighbours_count_where_both_are_known():
 def test_which_statistics_there_are_does_not_depend_on_the_gaps(shape):
     whole = np.random.default_rng(9).standard_normal(shape)
     gaps = whole.copy()
-    gaps[0], gaps[1, ...] = np.nan, np.where(np.random.default_rng(10).random(shape[1:]) < 0.5, np.nan, gaps[1])
+    gaps[0], gaps[1, ...] = (
+        np.nan,
+        np.where(np.random.default_rng(10).random(shape[1:]) < 0.5, np.nan, gaps[1]),
+    )
     names, values = statistics({"y": whole}, missing={"y"})
     gap_names, gap_values = statistics({"y": gaps}, missing={"y"})
     assert names == gap_names and names[-1] == "missing y" and np.isfinite(gap_values).all()
     np.testing.assert_allclose(gap_values[2:], values[2:])
-    assert gap_values[0].tolist() == [0.0] * (len(names) - 1) + [1.0] and values[:, -1].tolist() == [0.0] * 4
+    assert (
+        gap_values[0].tolist() == [0.0] * (len(names) - 1) + [1.0]
+        and values[:, -1].tolist() == [0.0] * 4
+    )
 
 
 def test_nothing_missing_among_nothing():

@@ -18,9 +18,16 @@ def computed(draws: Draws) -> tarp.Result:
 
 @pytest.mark.parametrize("d", [1, 4])
 def test_p_values_of_exact_posteriors_are_uniform(d):
-    p = np.array([[value.p for value in computed(full(60, 99, d, seed)).values] for seed in range(7000, 7300)])
+    p = np.array(
+        [
+            [value.p for value in computed(full(60, 99, d, seed)).values]
+            for seed in range(7000, 7300)
+        ]
+    )
     for level in (0.05, 0.2, 0.5):
-        np.testing.assert_allclose((p <= level).mean(axis=0), level, atol=3.5 * np.sqrt(level * (1 - level) / len(p)))
+        np.testing.assert_allclose(
+            (p <= level).mean(axis=0), level, atol=3.5 * np.sqrt(level * (1 - level) / len(p))
+        )
 
 
 def test_ranks_agree_with_brute_force():
@@ -33,7 +40,9 @@ def test_ranks_agree_with_brute_force():
             own = np.linalg.norm((truth[n] - one.points[n]) / one.scale)
             far = np.linalg.norm((draws.draws[n] / 1.25**0.5 - one.points[n]) / one.scale, axis=1)
             assert result.ranks[n, q] == (far < own).sum()
-    np.testing.assert_allclose(result.ecdf[0], [(result.ranks[:, 0] <= k).mean() for k in range(19)])
+    np.testing.assert_allclose(
+        result.ecdf[0], [(result.ranks[:, 0] <= k).mean() for k in range(19)]
+    )
 
 
 def test_prior_as_posterior_passes_references_from_the_prior_alone():
@@ -45,16 +54,23 @@ def test_prior_as_posterior_passes_references_from_the_prior_alone():
 def test_wrong_correlation_is_seen():
     rng, draws = np.random.default_rng(6), full(1000, 99, 2, seed=6)
     centre, common = draws.guess * 1.25**0.5, rng.standard_normal((1000, 1))
-    theta = centre + 0.5 * (0.95**0.5 * common + 0.05**0.5 * rng.standard_normal((1000, 2)))  # correlation 0.95; the draws show none
+    theta = centre + 0.5 * (
+        0.95**0.5 * common + 0.05**0.5 * rng.standard_normal((1000, 2))
+    )  # correlation 0.95; the draws show none
     assert min(value.p for value in computed(dataclasses.replace(draws, theta=theta)).values) < 1e-3
 
 
-@pytest.mark.parametrize(("column", "shift", "words"), [(0, 2.0, "biased high in theta_0"), (1, -2.0, "biased low in theta_1")])
+@pytest.mark.parametrize(
+    ("column", "shift", "words"),
+    [(0, 2.0, "biased high in theta_0"), (1, -2.0, "biased low in theta_1")],
+)
 def test_the_biased_column_is_named(column, shift, words):
     draws = full(1000, 99, 2, seed=7)
     cloud = draws.draws.copy()
     cloud[:, :, column] += 0.5 * shift
-    assert {value.reason for value in computed(dataclasses.replace(draws, draws=cloud)).values} == {words}
+    assert {value.reason for value in computed(dataclasses.replace(draws, draws=cloud)).values} == {
+        words
+    }
 
 
 def test_leaked_draws_are_infinitely_far():
@@ -72,16 +88,25 @@ def test_leaked_draws_are_infinitely_far():
 
 
 def test_truth_outside_the_support_cannot_be_judged():
-    draws = dataclasses.replace(full(60, 99, 2, seed=8), unconstrain=lambda theta: np.where(theta > 1.5, np.nan, theta))
+    draws = dataclasses.replace(
+        full(60, 99, 2, seed=8), unconstrain=lambda theta: np.where(theta > 1.5, np.nan, theta)
+    )
     count = (draws.theta > 1.5).any(axis=1).sum()
     value = computed(draws).values[0]
-    assert value.value is None and f"outside the prior's support, in {count} of 60 test pairs" in value.reason
+    assert (
+        value.value is None
+        and f"outside the prior's support, in {count} of 60 test pairs" in value.reason
+    )
 
 
 def test_ties_are_broken_evenly():
     draws = full(4000, 9, 1, seed=9)
     rng = np.random.default_rng(3)
-    coins = dataclasses.replace(draws, theta=rng.integers(0, 2, (4000, 1)) * 1.0, draws=rng.integers(0, 2, (4000, 9, 1)) * 1.0)
+    coins = dataclasses.replace(
+        draws,
+        theta=rng.integers(0, 2, (4000, 1)) * 1.0,
+        draws=rng.integers(0, 2, (4000, 9, 1)) * 1.0,
+    )
     assert min(value.p for value in computed(coins).values) > 0.01
 
 
@@ -93,7 +118,9 @@ def test_without_a_guess_references_come_from_the_prior_alone():
 def test_references_depend_on_no_truth():
     draws = full(60, 99, 3, seed=1)
     moved = dataclasses.replace(draws, theta=3 * draws.theta + 1)
-    for one, other in zip(*(tarp._references(some, tarp._prior(some)) for some in (draws, moved)), strict=True):
+    for one, other in zip(
+        *(tarp._references(some, tarp._prior(some)) for some in (draws, moved)), strict=True
+    ):
         np.testing.assert_array_equal(one.points, other.points)
         np.testing.assert_array_equal(one.scale, other.scale)
 
@@ -101,7 +128,12 @@ def test_references_depend_on_no_truth():
 @pytest.mark.slow
 def test_the_level_holds_for_few_pairs_of_many_parameters():
     """As in small strata: a reference scaled by the truths' own residuals rejects 7.5 % here."""
-    p = np.array([[value.p for value in computed(full(50, 99, 20, seed)).values] for seed in range(9000, 10500)])
+    p = np.array(
+        [
+            [value.p for value in computed(full(50, 99, 20, seed)).values]
+            for seed in range(9000, 10500)
+        ]
+    )
     assert (p <= 0.05).mean(axis=0).max() <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / len(p))
 
 
@@ -113,7 +145,9 @@ def test_without_references_there_is_a_reason():
 
 def test_prior_draws_outside_the_support_are_left_out():
     draws = full(60, 99, 2, seed=3)
-    outside = dataclasses.replace(draws, prior_draws=np.vstack([draws.prior_draws, np.full((50, 2), np.nan)]))
+    outside = dataclasses.replace(
+        draws, prior_draws=np.vstack([draws.prior_draws, np.full((50, 2), np.nan)])
+    )
     assert computed(outside).values[0].p is not None
     (value, _) = computed(dataclasses.replace(draws, prior_draws=np.full((50, 2), np.nan))).values
     assert value.value is None and "none of the draws from the prior" in value.reason
@@ -121,11 +155,17 @@ def test_prior_draws_outside_the_support_are_left_out():
 
 def test_few_prior_draws_are_used_again():
     draws = full(1000, 99, 2, seed=3)
-    assert computed(dataclasses.replace(draws, prior_draws=draws.prior_draws[:7])).values[0].p > 0.001
+    assert (
+        computed(dataclasses.replace(draws, prior_draws=draws.prior_draws[:7])).values[0].p > 0.001
+    )
 
 
 def test_affine_maps_change_nothing():
-    draws, factor, offset = full(60, 99, 3, seed=4), np.array([1e-6, 3.0, 1e5]), np.array([0.0, 1e3, -7.0])
+    draws, factor, offset = (
+        full(60, 99, 3, seed=4),
+        np.array([1e-6, 3.0, 1e5]),
+        np.array([0.0, 1e3, -7.0]),
+    )
     bare = dataclasses.replace(draws, unconstrain=None, guess=draws.guess * 1.25**0.5)
     moved = dataclasses.replace(
         bare,

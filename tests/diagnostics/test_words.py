@@ -9,13 +9,20 @@ from sbiwb.diagnostics._judge import Judgment, judge
 from tests.diagnostics.conjugate import full
 
 CHECKS = ("sbc", "coverage", "tarp")
-SHAPES = (_calibration.OVERCONFIDENT, _calibration.UNDERCONFIDENT, _calibration.BIASED_LOW, _calibration.BIASED_HIGH)
+SHAPES = (
+    _calibration.OVERCONFIDENT,
+    _calibration.UNDERCONFIDENT,
+    _calibration.BIASED_LOW,
+    _calibration.BIASED_HIGH,
+)
 
 
 def judged(check: str, **wrong: float) -> list[Judgment]:
     """The tests of one check, not those of log q: it tells no bias from too small a width."""
     config = family.parse(check)
-    found = judge([(check, config, family.module(check).compute(full(1000, 99, 2, seed=12, **wrong), config))])
+    found = judge(
+        [(check, config, family.module(check).compute(full(1000, 99, 2, seed=12, **wrong), config))]
+    )
     return [one for one in found if one.p is not None and one.parameter != "log q"]
 
 
@@ -30,7 +37,9 @@ def test_exact_posterior_passes_without_a_word(check):
         assert not [shape for shape in SHAPES if shape in one.reason]
 
 
-@pytest.mark.parametrize(("wrong", "words"), [({"sd": 0.6}, "overconfident"), ({"sd": 1.6}, "underconfident")])
+@pytest.mark.parametrize(
+    ("wrong", "words"), [({"sd": 0.6}, "overconfident"), ({"sd": 1.6}, "underconfident")]
+)
 @pytest.mark.parametrize("check", CHECKS)
 def test_wrong_width_fails_and_is_named(check, wrong, words):
     for one in judged(check, **wrong):
@@ -43,14 +52,20 @@ def test_wrong_width_fails_and_is_named(check, wrong, words):
 def test_bias_fails_and_is_named(check, shift, words):
     for one in judged(check, shift=shift):
         assert one.verdict == "fail"
-        expected = "overconfident" if check == "coverage" else words  # central intervals have no direction
+        expected = (
+            "overconfident" if check == "coverage" else words
+        )  # central intervals have no direction
         assert one.reason.startswith(expected)
         assert check == "coverage" or "confident" not in one.reason  # a shift is no wrong width
 
 
 def test_regions_of_highest_density_never_count_as_a_test():
     result = coverage.compute(full(1000, 99, 2, seed=12, sd=0.6), coverage.Config())
-    hpd = [one for one in judge([("coverage", coverage.Config(), result)]) if one.name.startswith("hpd")]
+    hpd = [
+        one
+        for one in judge([("coverage", coverage.Config(), result)])
+        if one.name.startswith("hpd")
+    ]
     assert hpd and all(one.verdict == "info" and one.p is None for one in hpd)
 
 

@@ -11,17 +11,21 @@ from scipy.stats import norm
 from sklearn.model_selection import KFold
 from sklearn.neural_network import MLPClassifier
 
-from sbiwb.distances import _c2st, _native, _perceptron, c2st, c2st_many
+from sbiwb.distances import _c2st, _compiled_perceptron, _perceptron, c2st, c2st_many
 from sbiwb.distances._batched import train_together
-from sbiwb.distances._perceptron import Labelled, train_one
+from sbiwb.distances._classifier import Labelled
+from sbiwb.distances._perceptron import train_one
 from tests import c2st as theirs
 
-TRAINERS = {"c": train_one, "torch": lambda data, seed, most_epochs: train_together([data], seed, most_epochs)[0]}
+TRAINERS = {
+    "c": train_one,
+    "torch": lambda data, seed, most_epochs: train_together([data], seed, most_epochs)[0],
+}
 
 
 @pytest.fixture(params=TRAINERS)
 def train(request):
-    if request.param == "c" and not _native.available():
+    if request.param == "c" and not _compiled_perceptron.available():
         pytest.skip("no C compiler")
     return TRAINERS[request.param]
 
@@ -29,15 +33,17 @@ def train(request):
 @pytest.fixture(params=["c", "torch"])
 def trained_by(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(_native, "available", lambda: False)
-    elif not _native.available():
+        monkeypatch.setattr(_compiled_perceptron, "available", lambda: False)
+    elif not _compiled_perceptron.available():
         pytest.skip("no C compiler")
 
 
 def normals(size, dimension, shift, seed=0):
     """Two samples whose best classifier is right Phi(shift / 2) of the time."""
     rng = np.random.default_rng([seed, dimension])
-    return rng.normal(size=(size, dimension)), rng.normal(shift / np.sqrt(dimension), 1, (size, dimension))
+    return rng.normal(size=(size, dimension)), rng.normal(
+        shift / np.sqrt(dimension), 1, (size, dimension)
+    )
 
 
 def labelled(size, dimension, shift, seed=0):
@@ -55,7 +61,9 @@ def fitted(data, seed, most_epochs=10_000):
 
 @pytest.mark.parametrize("dimension, epochs, seed", [(1, 5, 2), (2, 5, 1), (3, 5, 1), (5, 3, 7)])
 def test_every_weight_is_that_of_scikit_learn(train, dimension, epochs, seed):
-    data = labelled(333, dimension, 1.0)  # 666 rows: the last batch is smaller, and no multiple of a vector
+    data = labelled(
+        333, dimension, 1.0
+    )  # 666 rows: the last batch is smaller, and no multiple of a vector
     ours, other = train(data, seed, epochs), fitted(data, seed, epochs)
     assert ours.loss == pytest.approx(other.loss_, rel=1e-5)
     for layer, weight, bias in zip(ours.layers, other.coefs_, other.intercepts_, strict=True):
@@ -84,7 +92,9 @@ def test_folds_are_those_of_scikit_learn(size, folds):
     reference, draws = normals(size, 1, 0.0)
     z = (np.concatenate([reference, draws]) - reference.mean()) / reference.std(ddof=1)
     expected = KFold(folds, shuffle=True, random_state=3).split(z)
-    for (train, test), (of_train, of_test) in zip(_c2st._splits(reference, draws, 3, folds), expected, strict=True):
+    for (train, test), (of_train, of_test) in zip(
+        _c2st._splits(reference, draws, 3, folds), expected, strict=True
+    ):
         np.testing.assert_allclose(train.x, z[of_train], rtol=1e-6)
         np.testing.assert_array_equal(test.y, of_test >= size)
 
@@ -115,7 +125,9 @@ def test_nothing_in_common_is_one():
 def test_scale_and_units_of_columns_do_not_matter():
     reference, draws = normals(400, 2, 1.0)
     scale, offset = np.array([1e-3, 1e5]), np.array([7.0, -3e5])
-    assert c2st(reference * scale + offset, draws * scale + offset) == pytest.approx(c2st(reference, draws), abs=0.01)
+    assert c2st(reference * scale + offset, draws * scale + offset) == pytest.approx(
+        c2st(reference, draws), abs=0.01
+    )
 
 
 def test_swapping_and_turning_change_it_by_chance_alone():
@@ -135,7 +147,12 @@ class Told:
 
 
 def test_many_are_what_each_is_alone(trained_by):
-    pairs = [normals(60, 1, 4.0), normals(50, 2, 6.0), normals(60, 1, 3.0, seed=5), normals(33, 1, 4.0)]
+    pairs = [
+        normals(60, 1, 4.0),
+        normals(50, 2, 6.0),
+        normals(60, 1, 3.0, seed=5),
+        normals(33, 1, 4.0),
+    ]
     ticker = Told()
     found = c2st_many(pairs, seed=4, folds=2, ticker=ticker)
     assert found == pytest.approx([c2st(*pair, seed=4, folds=2) for pair in pairs], abs=0.02)
@@ -150,12 +167,12 @@ def test_without_a_compiler_it_is_torch(monkeypatch, tmp_path):
     monkeypatch.setenv("SBIWB_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", "no-such-compiler")
     monkeypatch.setattr(_perceptron, "train_one", lambda *_: pytest.fail("trained in C"))
-    _native._library.cache_clear()
+    _compiled_perceptron._library.cache_clear()
     try:
-        assert not _native.available()
+        assert not _compiled_perceptron.available()
         assert c2st(*normals(100, 1, 6.0)) > 0.98
     finally:
-        _native._library.cache_clear()
+        _compiled_perceptron._library.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -166,7 +183,11 @@ def test_without_a_compiler_it_is_torch(monkeypatch, tmp_path):
         (np.zeros(10), np.zeros(10), "in rows"),
         (np.zeros((1, 2)), np.zeros((1, 2)), "at least two draws"),
         (np.full((10, 2), np.nan), np.zeros((10, 2)), "10 draws are not finite"),
-        (np.zeros((10, 2)) + np.arange(10)[:, None] * [1, 0], np.zeros((10, 2)), r"columns \[1\] of the reference are constant"),
+        (
+            np.zeros((10, 2)) + np.arange(10)[:, None] * [1, 0],
+            np.zeros((10, 2)),
+            r"columns \[1\] of the reference are constant",
+        ),
     ],
 )
 def test_samples_that_cannot_be_compared_are_refused(reference, draws, message):
@@ -184,13 +205,19 @@ def assert_same(ours, other):
     """Of one size and equal within Monte-Carlo error: differences of both over pairs and seeds."""
     differences = np.array(ours) - np.array(other)
     error = differences.std(ddof=1) / np.sqrt(len(differences))
-    assert abs(differences.mean()) < max(3 * error, 1e-4) and abs(differences.mean()) < 0.005, differences
+    assert abs(differences.mean()) < max(3 * error, 1e-4) and abs(differences.mean()) < 0.005, (
+        differences
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dimension, size, seeds", [(2, 1_000, 5), (5, 400, 4), (10, 200, 4)])
 def test_campaign_against_scikit_learn(dimension, size, seeds):
-    cases = [(normals(size, dimension, shift, seed), seed) for shift in (0.0, 0.7, 1.5) for seed in range(1, seeds + 1)]
+    cases = [
+        (normals(size, dimension, shift, seed), seed)
+        for shift in (0.0, 0.7, 1.5)
+        for seed in range(1, seeds + 1)
+    ]
     ours = [c2st(*pair, seed=seed) for pair, seed in cases]
     assert_same(ours, [theirs.c2st(*pair, seed=seed) for pair, seed in cases])
 
@@ -198,11 +225,11 @@ def test_campaign_against_scikit_learn(dimension, size, seeds):
 @pytest.mark.slow
 @pytest.mark.parametrize("dimension", [2, 5])
 def test_campaign_of_torch_against_c(dimension, monkeypatch):
-    if not _native.available():
+    if not _compiled_perceptron.available():
         pytest.skip("no C compiler")
     pairs = [normals(400, dimension, shift, seed) for shift in (0.0, 0.7, 1.5) for seed in range(4)]
     ours = c2st_many(pairs)
-    monkeypatch.setattr(_native, "available", lambda: False)
+    monkeypatch.setattr(_compiled_perceptron, "available", lambda: False)
     assert_same(ours, c2st_many(pairs))
 
 
@@ -213,7 +240,13 @@ def test_benchmark_draws_against_scikit_learn():
     with h5py.File(Path(__file__).parents[1] / "data" / "two_moons_reference.h5") as file:
         for number in (1, 2, 3):
             reference = file[f"observation_{number}/reference_posterior"][:].astype(np.float64)
-            pairs.append((reference, reference[rng.permutation(len(reference))] + rng.normal(0, 0.02, reference.shape)))
+            pairs.append(
+                (
+                    reference,
+                    reference[rng.permutation(len(reference))]
+                    + rng.normal(0, 0.02, reference.shape),
+                )
+            )
     ours, other = c2st_many(pairs), [theirs.c2st(*pair) for pair in pairs]
     assert_same(ours, other)
     np.testing.assert_allclose(ours, other, atol=0.01)

@@ -13,7 +13,9 @@ def kernel_mean(variances, shift, dimension, width):
     return (width**2 / total) ** (dimension / 2) * np.exp(-0.5 * shift**2 / total)
 
 
-@pytest.mark.parametrize("dimension, shift, spread, width", [(1, 1.0, 1.0, 1.0), (2, 0.5, 2.0, 0.7), (5, 2.0, 0.5, 3.0)])
+@pytest.mark.parametrize(
+    "dimension, shift, spread, width", [(1, 1.0, 1.0, 1.0), (2, 0.5, 2.0, 0.7), (5, 2.0, 0.5, 3.0)]
+)
 def test_normals_have_a_closed_form(dimension, shift, spread, width):
     rng = np.random.default_rng(dimension)
     exact = (
@@ -22,7 +24,14 @@ def test_normals_have_a_closed_form(dimension, shift, spread, width):
         - 2 * kernel_mean(1 + spread**2, shift, dimension, width)
     )
     mean = np.full(dimension, shift / np.sqrt(dimension))
-    found = [mmd2(rng.normal(size=(300, dimension)), rng.normal(mean, spread, (200, dimension)), bandwidth=width) for _ in range(60)]
+    found = [
+        mmd2(
+            rng.normal(size=(300, dimension)),
+            rng.normal(mean, spread, (200, dimension)),
+            bandwidth=width,
+        )
+        for _ in range(60)
+    ]
     assert np.mean(found) == pytest.approx(exact, abs=4 * np.std(found) / np.sqrt(60))
     assert abs(np.mean(found) - exact) < 0.1 * exact
 
@@ -40,7 +49,9 @@ def test_the_bandwidth_is_the_median_distance_of_the_reference(monkeypatch):
     monkeypatch.setattr(_mmd, "BLOCK", 200)
     assert _mmd._median_distance(reference) == pytest.approx(exact, rel=1e-6)
     draws = reference[:30] + 1
-    assert mmd2(reference, draws) == pytest.approx(mmd2(reference, draws, bandwidth=exact), rel=1e-5)
+    assert mmd2(reference, draws) == pytest.approx(
+        mmd2(reference, draws, bandwidth=exact), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("block", [1, 100, 1_000, 1 << 22])

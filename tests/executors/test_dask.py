@@ -24,7 +24,9 @@ from tests.cluster.conftest import SIMULATOR
 from tests.executors import tasks
 from tests.tiny import Recorder, Tiny, until
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 
 def dask(**options):
@@ -36,7 +38,10 @@ def numbered(count: int, **more) -> list[dict]:
 
 
 def test_a_killed_worker_costs_one_retry(tmp_path):
-    found = {task["n"]: result for task, result in dask().run(tasks.die_once, numbered(4, folder=str(tmp_path)))}
+    found = {
+        task["n"]: result
+        for task, result in dask().run(tasks.die_once, numbered(4, folder=str(tmp_path)))
+    }
     assert found == {n: n for n in range(4)} and (tmp_path / "1").exists()
 
 
@@ -54,7 +59,10 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(part, "CONNECT_S", 1.0)
     with pytest.raises(RunError) as caught:
         list(dask(scheduler="tcp://127.0.0.1:9").run(tasks.double, numbered(1)))
-    assert caught.value.what == "no scheduler answers at tcp://127.0.0.1:9" and "dask scheduler" in caught.value.todo
+    assert (
+        caught.value.what == "no scheduler answers at tcp://127.0.0.1:9"
+        and "dask scheduler" in caught.value.todo
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +72,14 @@ def undisturbed(tmp_path_factory):
     return tiny
 
 
-def test_a_worker_killed_in_the_middle_leaves_the_same_bytes(tmp_path, monkeypatch, recorder, undisturbed):
+def test_a_worker_killed_in_the_middle_leaves_the_same_bytes(
+    tmp_path, monkeypatch, recorder, undisturbed
+):
     monkeypatch.setattr(module, "NOT_WORTH_A_POOL_S", 0)
     monkeypatch.setenv("TINY_SLEEP", "0.3")
-    tiny = Tiny.write(tmp_path, {"machine": {"executor": {"kind": "dask", "workers": 2}}}, SIMULATOR)
+    tiny = Tiny.write(
+        tmp_path, {"machine": {"executor": {"kind": "dask", "workers": 2}}}, SIMULATOR
+    )
     killed: list[int] = []
 
     def kill_one():
@@ -87,25 +99,54 @@ def workers_of_dask() -> list[int]:
     """Processes of Dask's workers below this one."""
     import psutil
 
-    return [child.pid for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    return [
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_lost_is_told_and_running_again_continues(tmp_path, monkeypatch, undisturbed):
+def test_a_scheduler_that_is_lost_is_told_and_running_again_continues(
+    tmp_path, monkeypatch, undisturbed
+):
     monkeypatch.setattr(module, "NOT_WORTH_A_POOL_S", 0)
     monkeypatch.setenv("TINY_SLEEP", "0.4")
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     scheduler = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"], **options
+        [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+        ],
+        **options,
     )
-    address = next(found[0] for line in scheduler.stderr if (found := re.search(r"tcp://127.0.0.1:\d+", line)))
+    address = next(
+        found[0] for line in scheduler.stderr if (found := re.search(r"tcp://127.0.0.1:\d+", line))
+    )
     threading.Thread(target=scheduler.stderr.read).start()
     worker = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"], **options
+        [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            address,
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+        ],
+        **options,
     )
     threading.Thread(target=worker.stderr.read).start()
     try:
-        tiny = Tiny.write(tmp_path, {"machine": {"executor": {"kind": "dask", "scheduler": address}}}, SIMULATOR)
+        tiny = Tiny.write(
+            tmp_path, {"machine": {"executor": {"kind": "dask", "scheduler": address}}}, SIMULATOR
+        )
         hand = threading.Thread(target=lambda: (until(tiny.shards), scheduler.kill()))
         hand.start()
         start = time.monotonic()
@@ -126,14 +167,34 @@ def test_its_options_can_be_written_out_and_read_again():
     part = family.parse({"kind": "dask"})
     assert family.parse(part.model_dump(mode="json")) == part
     assert (
-        part.build().workers >= 1 and family.parse({**part.model_dump(mode="json"), "cluster": "pbs"}).build(Cluster(array=7)).workers == 7
+        part.build().workers >= 1
+        and family.parse({**part.model_dump(mode="json"), "cluster": "pbs"})
+        .build(Cluster(array=7))
+        .workers
+        == 7
     )
 
 
 def test_jobs_ask_for_what_the_cluster_section_says():
-    cluster = Cluster(partition={"simulate": "cpu"}, account="me", time_min=90, cpus=2, memory_gb=3.0, environment=["module load x"])
+    cluster = Cluster(
+        partition={"simulate": "cpu"},
+        account="me",
+        time_min=90,
+        cpus=2,
+        memory_gb=3.0,
+        environment=["module load x"],
+    )
     slurm, pbs, lsf = (jobqueue_options(where, cluster) for where in ("slurm", "pbs", "lsf"))
-    assert (slurm["queue"], slurm["account"], slurm["walltime"], slurm["memory"], slurm["job_cpu"]) == ("cpu", "me", "01:30:00", "3GiB", 2)
-    assert slurm["job_script_prologue"] == ["module load x"] and slurm["worker_extra_args"] == ["--lifetime", "5220s"]
+    assert (
+        slurm["queue"],
+        slurm["account"],
+        slurm["walltime"],
+        slurm["memory"],
+        slurm["job_cpu"],
+    ) == ("cpu", "me", "01:30:00", "3GiB", 2)
+    assert slurm["job_script_prologue"] == ["module load x"] and slurm["worker_extra_args"] == [
+        "--lifetime",
+        "5220s",
+    ]
     assert pbs["resource_spec"] == "select=1:ncpus=2:mem=3072mb"
     assert (lsf["project"], lsf["walltime"], lsf["ncpus"]) == ("me", "01:30", 2)

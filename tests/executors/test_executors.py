@@ -19,7 +19,9 @@ from tests.executors import tasks
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=[name for name in family.names() if name != "slurm"])  # which runs simulations only: tests/cluster
+@pytest.fixture(
+    params=[name for name in family.names() if name != "slurm"]
+)  # which runs simulations only: tests/cluster
 def executor(request):
     options = {"workers": 2} if "workers" in family.config(request.param).model_fields else {}
     if request.param == "dask":
@@ -62,40 +64,73 @@ def test_it_can_be_left_early(executor):
 
 
 def test_a_killed_worker_costs_one_retry(tmp_path):
-    found = list(family.parse({"kind": "pool", "workers": 2}).build().run(tasks.die_once, numbered(3, folder=str(tmp_path))))
+    found = list(
+        family.parse({"kind": "pool", "workers": 2})
+        .build()
+        .run(tasks.die_once, numbered(3, folder=str(tmp_path)))
+    )
     assert sorted(result for _, result in found) == [0, 1, 2]
     assert (tmp_path / "1").exists(), "the worker was never killed"
 
 
 @pytest.mark.parametrize(
     ("work", "more", "cause"),
-    [(tasks.die_always, {}, "SIGKILL"), (tasks.die_always, {"signal": int(signal.SIGSEGV)}, "SIGSEGV"), (tasks.leave, {}, "exit code 3")],
+    [
+        (tasks.die_always, {}, "SIGKILL"),
+        (tasks.die_always, {"signal": int(signal.SIGSEGV)}, "SIGSEGV"),
+        (tasks.leave, {}, "exit code 3"),
+    ],
 )
 def test_a_worker_that_always_dies_is_named_and_the_others_go_on(work, more, cause):
-    found = {task["n"]: result for task, result in family.parse({"kind": "pool", "workers": 1}).build().run(work, numbered(2, **more))}
+    found = {
+        task["n"]: result
+        for task, result in family.parse({"kind": "pool", "workers": 1})
+        .build()
+        .run(work, numbered(2, **more))
+    }
     assert isinstance(found[1], SimulatorError)
-    assert f"died 2 times ({cause})" in found[1].what or "it ended at once" in found[1].what  # before pebble knew it had begun
+    assert (
+        f"died 2 times ({cause})" in found[1].what or "it ended at once" in found[1].what
+    )  # before pebble knew it had begun
     assert "n 1" in found[1].where
     assert "machine.executor=serial" in found[1].todo
     if work is tasks.die_always:
         assert found[0] == 0
 
 
-@pytest.mark.parametrize(("work", "cause"), [(tasks.leave_quietly, "exit code 0"), (tasks.hang_in_compiled_code, "exit code 1")])
+@pytest.mark.parametrize(
+    ("work", "cause"),
+    [(tasks.leave_quietly, "exit code 0"), (tasks.hang_in_compiled_code, "exit code 1")],
+)
 def test_a_worker_that_ends_without_a_word_or_hangs_is_noticed(work, cause):
-    found = {task["n"]: result for task, result in family.parse({"kind": "pool", "workers": 1}).build().run(work, numbered(3))}
+    found = {
+        task["n"]: result
+        for task, result in family.parse({"kind": "pool", "workers": 1})
+        .build()
+        .run(work, numbered(3))
+    }
     assert isinstance(found[1], WorkerDied) and f"died 2 times ({cause})" in found[1].what
     assert (found[0], found[2]) == (0, 2)
 
 
 def test_what_workers_print_and_leave_running_is_gone(capfd):
-    found = [pid for _, pid in family.parse({"kind": "pool", "workers": 1}).build().run(tasks.shout_and_litter, numbered(2))]
+    found = [
+        pid
+        for _, pid in family.parse({"kind": "pool", "workers": 1})
+        .build()
+        .run(tasks.shout_and_litter, numbered(2))
+    ]
     assert len(found) == 2 and capfd.readouterr() == ("", "")
     _until(lambda: not any(_lives(pid) for pid in found))
 
 
 def test_a_worker_counts_with_one_thread():
-    assert [result for _, result in family.parse({"kind": "pool", "workers": 1}).build().run(tasks.threads, numbered(1))] == ["1"]
+    assert [
+        result
+        for _, result in family.parse({"kind": "pool", "workers": 1})
+        .build()
+        .run(tasks.threads, numbered(1))
+    ] == ["1"]
 
 
 def test_no_worker_outlives_its_parent(tmp_path):
@@ -107,7 +142,9 @@ def test_no_worker_outlives_its_parent(tmp_path):
     )
     script = tmp_path / "main.py"
     script.write_text(code)
-    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     try:
         _until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     finally:

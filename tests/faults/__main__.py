@@ -12,8 +12,14 @@ def main() -> int:
     from tests.faults.table import FAULTS, HEAD, is_meant, line, summary, tried
 
     asked = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    asked.add_argument("words", nargs="*", help="Only rows of this number, or with this word in their name.")
-    asked.add_argument("--quick", action="store_true", help="A sample of each fault, and none that has tests elsewhere.")
+    asked.add_argument(
+        "words", nargs="*", help="Only rows of this number, or with this word in their name."
+    )
+    asked.add_argument(
+        "--quick",
+        action="store_true",
+        help="A sample of each fault, and none that has tests elsewhere.",
+    )
     given = asked.parse_args()
     print(HEAD, flush=True)
     rows = []

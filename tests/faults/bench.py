@@ -50,10 +50,20 @@ class Seen:
         """Exit code and the line that says most: of an error, of something mended, of a warning, or of how far it came."""
         code, _, rest = self.told.partition(" ")
         lines = [line for line in rest.splitlines() if line.strip()]
-        for sign in ("^(error|wrong|bug|Interrupted)", "written again", "^warning", "simulations", ""):
+        for sign in (
+            "^(error|wrong|bug|Interrupted)",
+            "written again",
+            "^warning",
+            "simulations",
+            "",
+        ):
             found = [line for line in lines if re.search(sign, line)]
             if found:
-                return re.sub(r"(?<!\w)/\S*/(?=[\w.-])", "", f"{code} {found[-1 if sign == 'simulations' else 0]}").replace("  ", " ")
+                return re.sub(
+                    r"(?<!\w)/\S*/(?=[\w.-])",
+                    "",
+                    f"{code} {found[-1 if sign == 'simulations' else 0]}",
+                ).replace("  ", " ")
         return code
 
 
@@ -101,16 +111,25 @@ class Bench:
     def times(self, few: int, many: int) -> int:
         return many if self.full else few
 
-    def tiny(self, changes: Mapping[str, Any] | None = None, simulator: str = SIMULATOR, name: str = "it") -> Tiny:
+    def tiny(
+        self, changes: Mapping[str, Any] | None = None, simulator: str = SIMULATOR, name: str = "it"
+    ) -> Tiny:
         return Tiny.write(self.folder / name, changes or {}, simulator)
 
-    def begin(self, tiny: Tiny, *more: str, first: Callable[[], object] = bool, at_once: bool = False) -> Child:
+    def begin(
+        self, tiny: Tiny, *more: str, first: Callable[[], object] = bool, at_once: bool = False
+    ) -> Child:
         """`simulate` in a fork, after `first` there; `at_once`: with its executor, however little there is to do."""
-        with mock.patch.object(module, "NOT_WORTH_A_POOL_S", 0.0 if at_once else module.NOT_WORTH_A_POOL_S):
+        with mock.patch.object(
+            module, "NOT_WORTH_A_POOL_S", 0.0 if at_once else module.NOT_WORTH_A_POOL_S
+        ):
             return self._fork(tiny.arguments("simulate", *more), first)
 
     def _fork(self, arguments: list[str], first: Callable[[], object] = bool) -> Child:
-        return Child.start(lambda: (os.chdir(self.folder), first(), _main(arguments))[2], self.folder / f"fork-{time.monotonic_ns()}.txt")
+        return Child.start(
+            lambda: (os.chdir(self.folder), first(), _main(arguments))[2],
+            self.folder / f"fork-{time.monotonic_ns()}.txt",
+        )
 
     def run(self, tiny: Tiny, *more: str, **options: Any) -> str:
         """Exit code and output of the command, run to its end."""
@@ -124,7 +143,14 @@ class Bench:
         """The same of `worker`."""
         return ended(self._fork(["worker", str(tiny.run), *more]))
 
-    def again(self, tiny: Tiny, told: str, *more: str, mend: Callable[[], object] = bool, executor: str = "serial") -> Seen:
+    def again(
+        self,
+        tiny: Tiny,
+        told: str,
+        *more: str,
+        mend: Callable[[], object] = bool,
+        executor: str = "serial",
+    ) -> Seen:
         """Mends, runs the same command again, and compares; `executor` makes the undisturbed run."""
         mend()
         kept = finished(tiny)
@@ -194,7 +220,9 @@ def lost(before: Mapping[str, object], tiny: Tiny, run: Path | None = None) -> i
 def beside(tiny: Tiny, executor: str) -> dict[str, str]:
     """The same in a run folder beside the disturbed one, with the same simulator file, whose path failures tell."""
     other = tiny.folder / "undisturbed"
-    told = ended(tiny.fork("simulate", "--runs", str(other), "--set", f"machine.executor={executor}"))
+    told = ended(
+        tiny.fork("simulate", "--runs", str(other), "--set", f"machine.executor={executor}")
+    )
     assert told.startswith("0 "), told
     return {f"data/{name}": one[0] for name, one in finished(tiny, other / "tiny").items()}
 
@@ -203,7 +231,9 @@ def undisturbed(tiny: Tiny, executor: str = "serial") -> dict[str, str]:
     """sha256 by name of the shards of the same problem, simulated in one go; `pool` keeps a deadly simulator in a process of its own."""
     document = yaml.safe_load(tiny.yaml.read_text())
     document["machine"] = {**document["machine"], "executor": executor}
-    return _undisturbed(yaml.safe_dump(document, sort_keys=False), (tiny.folder / "tiny.py").read_text())
+    return _undisturbed(
+        yaml.safe_dump(document, sort_keys=False), (tiny.folder / "tiny.py").read_text()
+    )
 
 
 @cache
@@ -226,7 +256,11 @@ def environment(**values: str) -> Iterator[None]:
 def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None] | None]:
     """A file system of that size at a folder, and a function that changes its options; None where nobody may mount."""
     folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None or os.system(f"mount -t tmpfs -o size={size} none '{folder}' 2>/dev/null"):
+    if (
+        os.geteuid() != 0
+        or shutil.which("mount") is None
+        or os.system(f"mount -t tmpfs -o size={size} none '{folder}' 2>/dev/null")
+    ):
         yield None
         return
     try:

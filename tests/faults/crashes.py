@@ -17,7 +17,20 @@ import pytest
 from sbiwb import files
 from sbiwb.errors import SbiwbError
 from sbiwb.workflow.simulate import simulate
-from tests.faults.bench import POOL, SMALL, Bench, Fault, KillAfter, Seen, ended, environment, finished, lost, undisturbed, use
+from tests.faults.bench import (
+    POOL,
+    SMALL,
+    Bench,
+    Fault,
+    KillAfter,
+    Seen,
+    ended,
+    environment,
+    finished,
+    lost,
+    undisturbed,
+    use,
+)
 from tests.store.faulty import Crash, CrashDisk
 from tests.store.test_crash import campaign
 from tests.tiny import Child, Recorder, Tiny
@@ -201,18 +214,80 @@ def stopped(bench: Bench, *, number: signal.Signals) -> Seen:
 
 
 FAULTS = [
-    Fault("1", "crash at every operation of the command", partial(crashed, undo=None), "0 shards lost, 0 runs refused"),
-    Fault("1", "killed between the shard's rename and its record", partial(between, name="shard-000002.h5"), "^-9"),
-    Fault("1", "killed between the plan and the first shard", partial(between, name="plan.json"), "^-9", slow=True),
-    Fault("2", "power cut, unsynced data torn", partial(crashed, undo=False), "0 shards lost, 0 runs refused", slow=True),
-    Fault("2", "power cut, unsynced renames undone too", partial(crashed, undo=True), "0 shards lost, 0 runs refused"),
-    Fault("2", "crash and power cut at every operation of the writer", crashed_writer, r"[7-9]\d crashes", slow=True),
-    Fault("M", "mutant: no fsync of the file", partial(mutant_writer, skip="file"), "^noticed", slow=True),
-    Fault("M", "mutant: no fsync of the folder", partial(mutant_writer, skip="folder"), "^noticed", slow=True),
-    Fault("M", "mutant: no fsync in the whole command", partial(mutant_command, disk=NoSync), "^noticed", slow=True),
-    Fault("M", "mutant: rename before the fsync", partial(mutant_command, disk=RenameFirst), "^noticed"),
+    Fault(
+        "1",
+        "crash at every operation of the command",
+        partial(crashed, undo=None),
+        "0 shards lost, 0 runs refused",
+    ),
+    Fault(
+        "1",
+        "killed between the shard's rename and its record",
+        partial(between, name="shard-000002.h5"),
+        "^-9",
+    ),
+    Fault(
+        "1",
+        "killed between the plan and the first shard",
+        partial(between, name="plan.json"),
+        "^-9",
+        slow=True,
+    ),
+    Fault(
+        "2",
+        "power cut, unsynced data torn",
+        partial(crashed, undo=False),
+        "0 shards lost, 0 runs refused",
+        slow=True,
+    ),
+    Fault(
+        "2",
+        "power cut, unsynced renames undone too",
+        partial(crashed, undo=True),
+        "0 shards lost, 0 runs refused",
+    ),
+    Fault(
+        "2",
+        "crash and power cut at every operation of the writer",
+        crashed_writer,
+        r"[7-9]\d crashes",
+        slow=True,
+    ),
+    Fault(
+        "M",
+        "mutant: no fsync of the file",
+        partial(mutant_writer, skip="file"),
+        "^noticed",
+        slow=True,
+    ),
+    Fault(
+        "M",
+        "mutant: no fsync of the folder",
+        partial(mutant_writer, skip="folder"),
+        "^noticed",
+        slow=True,
+    ),
+    Fault(
+        "M",
+        "mutant: no fsync in the whole command",
+        partial(mutant_command, disk=NoSync),
+        "^noticed",
+        slow=True,
+    ),
+    Fault(
+        "M",
+        "mutant: rename before the fsync",
+        partial(mutant_command, disk=RenameFirst),
+        "^noticed",
+    ),
     Fault("3", "kill -9 of the command at random times", killed, r"^-9 [1-9]\d* of"),
-    Fault("3", "kill -9 of a pool's children at random times", killed_children, r"^0 .*[1-9]\d* children killed", slow=True),
+    Fault(
+        "3",
+        "kill -9 of a pool's children at random times",
+        killed_children,
+        r"^0 .*[1-9]\d* children killed",
+        slow=True,
+    ),
     *(
         Fault(
             "14",
@@ -223,5 +298,10 @@ FAULTS = [
         )
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     ),
-    Fault("14", "Ctrl-C while simulating", partial(stopped, number=signal.SIGINT), "^130 .*Interrupted. What is finished is kept"),
+    Fault(
+        "14",
+        "Ctrl-C while simulating",
+        partial(stopped, number=signal.SIGINT),
+        "^130 .*Interrupted. What is finished is kept",
+    ),
 ]

@@ -11,7 +11,17 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tests.faults.bench import SMALL, Bench, Fault, Seen, finished, lost, small_disk, undisturbed, use
+from tests.faults.bench import (
+    SMALL,
+    Bench,
+    Fault,
+    Seen,
+    finished,
+    lost,
+    small_disk,
+    undisturbed,
+    use,
+)
 from tests.store.faulty import RefusingDisk
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +41,19 @@ def full(bench: Bench) -> Seen:
         assert kept and not list(run.rglob("*.tmp"))
         change("size=8m")
         last = bench.run(tiny, *where)
-        same = {f"data/{name}": one[0] for name, one in finished(tiny, run).items()} == undisturbed(tiny)
+        same = {f"data/{name}": one[0] for name, one in finished(tiny, run).items()} == undisturbed(
+            tiny
+        )
         return Seen(told, lost(kept, tiny, run), same and last.startswith("0 "))
 
 
 def limited(bench: Bench) -> Seen:
     """EFBIG of the kernel, in the middle of a shard."""
     tiny = bench.tiny()
-    told = bench.run(tiny, first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY)))
+    told = bench.run(
+        tiny,
+        first=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY)),
+    )
     assert not list(tiny.run.rglob("*.tmp"))
     return bench.again(tiny, told)
 
@@ -90,7 +105,12 @@ def injected(bench: Bench, *, point: str) -> Seen:
     tiny, warm, told, gone = bench.tiny(SMALL), bench.tiny(SMALL, name="warm"), [], 0
     for _ in range(bench.times(1, 4)):
         kept = finished(tiny)
-        words = [point, "0.15", "|".join(warm.arguments("simulate")), "|".join(tiny.arguments("simulate"))]
+        words = [
+            point,
+            "0.15",
+            "|".join(warm.arguments("simulate")),
+            "|".join(tiny.arguments("simulate")),
+        ]
         done = subprocess.run(
             ["fiu-run", "-x", sys.executable, "-c", INJECTED, *words],
             capture_output=True,
@@ -107,7 +127,12 @@ def injected(bench: Bench, *, point: str) -> Seen:
 FAULTS = [
     Fault("4", "disk full (a real one of 200 kB)", full, "^2 .*The disk is full: free some space"),
     Fault("4", "file larger than allowed (RLIMIT_FSIZE)", limited, "^2 .*File too large"),
-    Fault("4", "disk full at each write", partial(refused, operation="write", number=errno.ENOSPC), "^2 .*The disk is full"),
+    Fault(
+        "4",
+        "disk full at each write",
+        partial(refused, operation="write", number=errno.ENOSPC),
+        "^2 .*The disk is full",
+    ),
     Fault(
         "4",
         "quota used up at each write",
@@ -117,14 +142,35 @@ FAULTS = [
     ),
     *(
         Fault(
-            "5", f"input/output error in each {name}", partial(refused, operation=name, number=errno.EIO), "^2 .*Input/output error", slow
+            "5",
+            f"input/output error in each {name}",
+            partial(refused, operation=name, number=errno.EIO),
+            "^2 .*Input/output error",
+            slow,
         )
-        for name, slow in (("write", True), ("replace", False), ("sync_folder", True), ("make_folder", True))
+        for name, slow in (
+            ("write", True),
+            ("replace", False),
+            ("sync_folder", True),
+            ("make_folder", True),
+        )
     ),
     *(
-        Fault("5", f"{name} fails at random below Python", partial(injected, point=f"posix/io/{point}"), "^[02] ", slow=True)
+        Fault(
+            "5",
+            f"{name} fails at random below Python",
+            partial(injected, point=f"posix/io/{point}"),
+            "^[02] ",
+            slow=True,
+        )
         for name, point in (("fsync", "sync/fsync"), ("rename", "dir/rename"))
     ),
-    Fault("5", "open fails at random below Python", partial(injected, point="posix/io/oc/open"), "^[012] ", slow=True),
+    Fault(
+        "5",
+        "open fails at random below Python",
+        partial(injected, point="posix/io/oc/open"),
+        "^[012] ",
+        slow=True,
+    ),
     Fault("5", "the simulator file cannot be read", unread, "^2 .*Input/output error", slow=True),
 ]

@@ -10,7 +10,17 @@ from functools import partial
 from pathlib import Path
 
 from sbiwb import files
-from tests.faults.bench import SMALL, Bench, Fault, Seen, finished, lost, small_disk, undisturbed, use
+from tests.faults.bench import (
+    SMALL,
+    Bench,
+    Fault,
+    Seen,
+    finished,
+    lost,
+    small_disk,
+    undisturbed,
+    use,
+)
 from tests.tiny import SBIWB, Tiny
 
 TEN_YEARS_S = 3.2e8
@@ -63,7 +73,9 @@ class RemoveAfter(files.Disk):
 def removed_meanwhile(bench: Bench) -> Seen:
     """The run folder is removed by somebody while it is written."""
     tiny = bench.tiny()
-    return bench.again(tiny, bench.run(tiny, first=lambda: use(RemoveAfter("shard-000002.json", tiny.run))))
+    return bench.again(
+        tiny, bench.run(tiny, first=lambda: use(RemoveAfter("shard-000002.json", tiny.run)))
+    )
 
 
 def shell(bench: Bench, *, line: str, bare: bool = False, odd: str = "") -> Seen:
@@ -72,10 +84,18 @@ def shell(bench: Bench, *, line: str, bare: bool = False, odd: str = "") -> Seen
     words = {"SBIWB": SBIWB, "CONFIG": str(tiny.yaml), "RUNS": str(tiny.folder / "runs")}
     kept = {} if bare else dict(os.environ)
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line.replace("sbiwb simulate", '"$SBIWB" simulate "$CONFIG" --runs "$RUNS"')],
+        [
+            "bash",
+            "-o",
+            "pipefail",
+            "-c",
+            line.replace("sbiwb simulate", '"$SBIWB" simulate "$CONFIG" --runs "$RUNS"'),
+        ],
         capture_output=True,
         timeout=120,
-        env={**kept, **words, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if bare else {**kept, **words},
+        env={**kept, **words, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        if bare
+        else {**kept, **words},
     )
     told = f"{done.returncode} {done.stderr.decode(errors='replace')}"
     return bench.again(tiny, told)
@@ -113,11 +133,26 @@ def clock(bench: Bench, *, by_s: float) -> Seen:
 
 
 FAULTS = [
-    Fault("31", "the disk becomes read-only", read_only, "^2 .*The file system is read-only: choose another folder with --runs DIR"),
+    Fault(
+        "31",
+        "the disk becomes read-only",
+        read_only,
+        "^2 .*The file system is read-only: choose another folder with --runs DIR",
+    ),
     Fault("31", "the run folder is removed between two runs", removed, "^0 "),
     Fault("31", "the run folder is removed while it is written", removed_meanwhile, "^2 "),
-    Fault("31", "a file where the run folder should be", partial(blocked, where=""), "^2 .*A file stands where a folder should be"),
-    Fault("31", "a file where a split should be", partial(blocked, where="data/train"), "^2 .*A file stands where a folder should be"),
+    Fault(
+        "31",
+        "a file where the run folder should be",
+        partial(blocked, where=""),
+        "^2 .*A file stands where a folder should be",
+    ),
+    Fault(
+        "31",
+        "a file where a split should be",
+        partial(blocked, where="data/train"),
+        "^2 .*A file stands where a folder should be",
+    ),
     Fault(
         "31",
         "a folder where a shard should be",
@@ -130,16 +165,46 @@ FAULTS = [
         partial(blocked, where="data/train/shard-000002.json", folder=True),
         "^2 .*A folder stands where a file should be",
     ),
-    Fault("31", "no HOME, no environment, C locale", partial(shell, line="sbiwb simulate", bare=True), "^0 ", slow=True),
-    Fault("31", "output into `head -1`", partial(shell, line="sbiwb simulate | head -1"), "^(0|141) ", slow=True),
-    Fault("31", "errors into `head -1`", partial(shell, line="sbiwb simulate 2>&1 | head -1"), "^(0|141) ", slow=True),
-    Fault("31", "input and outputs closed", partial(shell, line="sbiwb simulate <&- >&- 2>&-"), "^0 ", slow=True),
     Fault(
-        "31", "a folder with blanks, quotes and other letters", partial(shell, line="sbiwb simulate", odd="é 'a\" $b%a"), "^0 ", slow=True
+        "31",
+        "no HOME, no environment, C locale",
+        partial(shell, line="sbiwb simulate", bare=True),
+        "^0 ",
+        slow=True,
+    ),
+    Fault(
+        "31",
+        "output into `head -1`",
+        partial(shell, line="sbiwb simulate | head -1"),
+        "^(0|141) ",
+        slow=True,
+    ),
+    Fault(
+        "31",
+        "errors into `head -1`",
+        partial(shell, line="sbiwb simulate 2>&1 | head -1"),
+        "^(0|141) ",
+        slow=True,
+    ),
+    Fault(
+        "31",
+        "input and outputs closed",
+        partial(shell, line="sbiwb simulate <&- >&- 2>&-"),
+        "^0 ",
+        slow=True,
+    ),
+    Fault(
+        "31",
+        "a folder with blanks, quotes and other letters",
+        partial(shell, line="sbiwb simulate", odd="é 'a\" $b%a"),
+        "^0 ",
+        slow=True,
     ),
     Fault("31", "input closed", closed_input, "^0 "),
     Fault("31", "no terminal", no_terminal, "^0 "),
     Fault("31", "YAML that is not UTF-8", not_utf8, "^2 .*UTF-8"),
     Fault("31", "the clock jumps ten years ahead", partial(clock, by_s=TEN_YEARS_S), "^0 "),
-    Fault("31", "the clock jumps ten years back", partial(clock, by_s=-TEN_YEARS_S), "^0 ", slow=True),
+    Fault(
+        "31", "the clock jumps ten years back", partial(clock, by_s=-TEN_YEARS_S), "^0 ", slow=True
+    ),
 ]

@@ -22,7 +22,9 @@ def rows(tiny: Tiny) -> dict[tuple[str, int], str]:
     for split in SPLITS:
         folder = tiny.run / "data" / split
         shards = manifest.shards(folder)
-        arrays = flatten(manifest.load(shards, sum(shard.record["rows"] for shard in shards), folder))
+        arrays = flatten(
+            manifest.load(shards, sum(shard.record["rows"] for shard in shards), folder)
+        )
         for block in range(len(next(iter(arrays.values()))) // size):
             there = slice(block * size, (block + 1) * size)
             found[split, block] = hashlib.sha256(
@@ -38,12 +40,19 @@ def exempt(tiny: Tiny) -> set[tuple[str, int]]:
         for shard in manifest.shards(tiny.run / "data" / split):
             ledger = read_failures(shard.path, shard.record)
             if ledger:
-                found |= {(split, int(block)) for block in ledger["block"][np.isin(ledger["kind"], BY_MACHINE)]}
+                found |= {
+                    (split, int(block))
+                    for block in ledger["block"][np.isin(ledger["kind"], BY_MACHINE)]
+                }
     return found
 
 
 def differing(
-    first: Mapping[tuple[str, int], str], second: Mapping[tuple[str, int], str], but: set[tuple[str, int]]
+    first: Mapping[tuple[str, int], str],
+    second: Mapping[tuple[str, int], str],
+    but: set[tuple[str, int]],
 ) -> list[tuple[str, int]]:
     """Blocks that are not byte for byte the same, or are in one of them only."""
-    return sorted(block for block in {*first, *second} - but if first.get(block) != second.get(block))
+    return sorted(
+        block for block in {*first, *second} - but if first.get(block) != second.get(block)
+    )

@@ -32,7 +32,10 @@ def guilty(bench: Bench, *, fault: str) -> Seen:
 
 def moved(bench: Bench, *, fault: str) -> Seen:
     """The same in another folder: the ledger is under the same checksum, so it too must not know where it was made."""
-    first, second = (bench.tiny({"simulate": FEW_TOLERANT, **POOL}, BODY.format(fault=fault), name=name) for name in ("here", "there"))
+    first, second = (
+        bench.tiny({"simulate": FEW_TOLERANT, **POOL}, BODY.format(fault=fault), name=name)
+        for name in ("here", "there")
+    )
     told = bench.run(first)
     assert bench.run(second).startswith("0 ")
     return Seen(told, equal=first.shards() == second.shards())
@@ -55,14 +58,20 @@ def late(bench: Bench) -> Seen:
 def deadly(bench: Bench, *, fault: str = "", **failures: Any) -> Seen:
     """The process of some rows ends: those rows are replaced, and two workers make the bytes that one makes."""
     simulate = {**FEW, "failures": {"max_rate": 0.9, **failures}}
-    tiny = bench.tiny({"simulate": simulate, **POOL}, BODY.format(fault=fault) if fault else DEADLY.replace("HANGS", "False"))
+    tiny = bench.tiny(
+        {"simulate": simulate, **POOL},
+        BODY.format(fault=fault) if fault else DEADLY.replace("HANGS", "False"),
+    )
     told = bench.run(tiny, at_once=True)
     return Seen(told, equal=tiny.shards() == beside(tiny, "pool"))
 
 
 def noisy(bench: Bench, *, fault: str) -> Seen:
     """What it prints or leaves running changes nothing: the rows are those of the quiet simulator."""
-    tiny, quiet = bench.tiny(POOL, BODY.format(fault=fault)), bench.tiny(POOL, BODY.format(fault=""), name="quiet")
+    tiny, quiet = (
+        bench.tiny(POOL, BODY.format(fault=fault)),
+        bench.tiny(POOL, BODY.format(fault=""), name="quiet"),
+    )
     told = bench.run(tiny, at_once=True)
     assert len(told) < 10_000 and bench.run(quiet).startswith("0 ")
     return Seen(told, equal=rows(tiny) == rows(quiet) and tiny.shards() == beside(tiny, "pool"))
@@ -73,24 +82,82 @@ CRASHES = "if (mu > 1.5).any(): ctypes.string_at(0)"
 REPLACED = "^0 .*were replaced by new pairs"
 FAULTS = [
     Fault("6", "simulator raises in a corner", partial(guilty, fault=RAISES), REPLACED),
-    Fault("6", "simulator raises in a corner, in another folder", partial(moved, fault=RAISES), REPLACED, slow=True),
-    Fault("6", "simulator returns NaN in a corner", partial(guilty, fault="y[mu > 1.5] = np.nan"), REPLACED + ".*is not finite", slow=True),
     Fault(
-        "6", "simulator returns infinity in a corner", partial(guilty, fault="y[mu > 1.5, 0] = np.inf"), REPLACED + ".*is not finite", True
+        "6",
+        "simulator raises in a corner, in another folder",
+        partial(moved, fault=RAISES),
+        REPLACED,
+        slow=True,
     ),
-    Fault("6", "simulator calls sys.exit in a corner", partial(guilty, fault="if (mu > 1.5).any(): sys.exit(1)"), REPLACED, slow=True),
     Fault(
-        "6", "simulator always raises", partial(wrong, fault="raise ValueError('always')"), "^2 .*simulations failed .*ValueError: always"
+        "6",
+        "simulator returns NaN in a corner",
+        partial(guilty, fault="y[mu > 1.5] = np.nan"),
+        REPLACED + ".*is not finite",
+        slow=True,
     ),
-    Fault("6", "simulator returns the wrong number of rows", partial(wrong, fault="y = y[:-1]"), "^2 .*its first axis must be"),
-    Fault("6", "simulator returns text", partial(wrong, fault="y = y.astype(str)"), "^2 .*not numbers"),
-    Fault("6", "simulator returns nothing", partial(wrong, fault="return None"), "^2 .*returned nothing"),
-    Fault("6", "simulator returns another name each time", partial(wrong, fault="return {str(rng.integers(99)): y}"), "^2 "),
-    Fault("6", "simulator draws from a generator of its own", partial(wrong, fault="y += np.random.rand()"), "^2 .*generator of its own"),
+    Fault(
+        "6",
+        "simulator returns infinity in a corner",
+        partial(guilty, fault="y[mu > 1.5, 0] = np.inf"),
+        REPLACED + ".*is not finite",
+        True,
+    ),
+    Fault(
+        "6",
+        "simulator calls sys.exit in a corner",
+        partial(guilty, fault="if (mu > 1.5).any(): sys.exit(1)"),
+        REPLACED,
+        slow=True,
+    ),
+    Fault(
+        "6",
+        "simulator always raises",
+        partial(wrong, fault="raise ValueError('always')"),
+        "^2 .*simulations failed .*ValueError: always",
+    ),
+    Fault(
+        "6",
+        "simulator returns the wrong number of rows",
+        partial(wrong, fault="y = y[:-1]"),
+        "^2 .*its first axis must be",
+    ),
+    Fault(
+        "6", "simulator returns text", partial(wrong, fault="y = y.astype(str)"), "^2 .*not numbers"
+    ),
+    Fault(
+        "6",
+        "simulator returns nothing",
+        partial(wrong, fault="return None"),
+        "^2 .*returned nothing",
+    ),
+    Fault(
+        "6",
+        "simulator returns another name each time",
+        partial(wrong, fault="return {str(rng.integers(99)): y}"),
+        "^2 ",
+    ),
+    Fault(
+        "6",
+        "simulator draws from a generator of its own",
+        partial(wrong, fault="y += np.random.rand()"),
+        "^2 .*generator of its own",
+    ),
     Fault("6", "another shape in a corner", late, "^[02] .*(shape|failed)"),
     Fault("7", "simulator crashes, os._exit(0), raises", deadly, REPLACED, slow=True),
-    Fault("7", "simulator crashes in a corner, in another folder", partial(moved, fault=CRASHES), REPLACED),
-    Fault("7", "simulator hangs in Python", partial(deadly, fault="while (mu > 2).any(): pass", timeout_s=0.5), REPLACED, slow=True),
+    Fault(
+        "7",
+        "simulator crashes in a corner, in another folder",
+        partial(moved, fault=CRASHES),
+        REPLACED,
+    ),
+    Fault(
+        "7",
+        "simulator hangs in Python",
+        partial(deadly, fault="while (mu > 2).any(): pass", timeout_s=0.5),
+        REPLACED,
+        slow=True,
+    ),
     Fault(
         "7",
         "simulator hangs in compiled code",
@@ -106,9 +173,19 @@ FAULTS = [
         slow=True,
     ),
     Fault(
-        "7", "simulator prints megabytes", partial(noisy, fault="print('x' * 3_000_000); os.write(2, b'y' * 3_000_000)"), "^0 ", slow=True
+        "7",
+        "simulator prints megabytes",
+        partial(noisy, fault="print('x' * 3_000_000); os.write(2, b'y' * 3_000_000)"),
+        "^0 ",
+        slow=True,
     ),
-    Fault("7", "simulator forks, and the child returns too", partial(noisy, fault="os.fork()"), "^0 ", slow=True),
+    Fault(
+        "7",
+        "simulator forks, and the child returns too",
+        partial(noisy, fault="os.fork()"),
+        "^0 ",
+        slow=True,
+    ),
     Fault(
         "7",
         "simulator leaves a process running",

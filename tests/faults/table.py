@@ -12,7 +12,9 @@ from pathlib import Path
 from tests.faults import crashes, disks, places, runs, simulators
 from tests.faults.bench import Bench, Fault, Seen
 
-FAULTS: list[Fault] = [fault for room in (crashes, disks, simulators, runs, places) for fault in room.FAULTS]
+FAULTS: list[Fault] = [
+    fault for room in (crashes, disks, simulators, runs, places) for fault in room.FAULTS
+]
 TOLD = 72  # letters of what happened
 
 
@@ -28,7 +30,9 @@ class Row:
 
 def is_meant(fault: Fault, words: Sequence[str]) -> bool:
     """Whether it has this number, or this word in its name; no words mean all."""
-    return not words or any(word == fault.number or (word in fault.name and not word.isdigit()) for word in words)
+    return not words or any(
+        word == fault.number or (word in fault.name and not word.isdigit()) for word in words
+    )
 
 
 def tried(fault: Fault, *, full: bool) -> Row:
@@ -38,7 +42,10 @@ def tried(fault: Fault, *, full: bool) -> Row:
         seen = fault.work(Bench(folder, full))
         verdict = fault.verdict(seen)
     except Exception as error:  # one row that fails must not hide the others
-        seen, verdict = Seen(f"{type(error).__name__}: {error}", None, False), f"{type(error).__name__}: {error}"
+        seen, verdict = (
+            Seen(f"{type(error).__name__}: {error}", None, False),
+            f"{type(error).__name__}: {error}",
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Row(fault, seen, verdict, time.perf_counter() - start)

@@ -27,7 +27,12 @@ def test_nothing_is_lost(tmp_path, fault):
 def test_every_row_of_the_matrix_is_here():
     numbers = [fault.number for fault in (*FAULTS, *cluster.FAULTS)]
     assert set(numbers) >= MATRIX
-    assert {fault.number for fault in FAULTS if not fault.slow} >= MATRIX - {"13", "15", "32", "33"}, "no fast case"
+    assert {fault.number for fault in FAULTS if not fault.slow} >= MATRIX - {
+        "13",
+        "15",
+        "32",
+        "33",
+    }, "no fast case"
 
 
 FAULT = Fault("4", "disk full", lambda bench: Seen(""), "^2 .*full")

@@ -36,7 +36,11 @@ TIMED = {**FAILURES, "timeout_s": 0.7}
 def project(folder, executor, size: int, failures: dict = FAILURES) -> Tiny:
     machine = {"executor": executor, "cluster": CLUSTER}
     simulator = CORNERS.replace("SLOW and", f"{'timeout_s' in failures} and")
-    return Tiny.write(folder, {"simulate": {"shard_size": size, "failures": failures}, "machine": machine}, simulator)
+    return Tiny.write(
+        folder,
+        {"simulate": {"shard_size": size, "failures": failures}, "machine": machine},
+        simulator,
+    )
 
 
 def made(folder, executor, size: int, failures: dict = FAILURES) -> Tiny:
@@ -73,7 +77,9 @@ def test_two_workers_and_three_shares_make_the_same_rows(tmp_path, serial):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("executor", [SERIAL, *POOLS, DASK, "shares"], ids=str)
 def test_the_same_rows_whoever_makes_them(tmp_path, serial, executor, size):
@@ -87,7 +93,10 @@ def test_the_same_rows_whoever_makes_them(tmp_path, serial, executor, size):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_the_same_rows_but_for_those_that_timed_out(tmp_path, size):
-    runs = [made(tmp_path / str(number), how, size, TIMED) for number, how in enumerate((SERIAL, *POOLS[1:]))]
+    runs = [
+        made(tmp_path / str(number), how, size, TIMED)
+        for number, how in enumerate((SERIAL, *POOLS[1:]))
+    ]
     but = set().union(*map(exempt, runs))
     print(f"exempt for a timeout: {sorted(but)}")
     assert 0 < len(but) < 12

@@ -15,5 +15,11 @@ DENSITIES = [  # (kind, options)
     ("cnf", {"hidden": [16, 16]}),
     ("ncsf", {"transforms": 2, "hidden": [16, 16]}),
 ]
-MIXTURES = [("gmm", {"components": 3, "hidden": [16]}), ("gmm", {"components": 2, "hidden": [16], "covariance": "diagonal"})]
-OWN_FILES = {"flow_matching": "test_flow_matching.py", "point": "test_point.py"}  # kind: its tests beside this file
+MIXTURES = [
+    ("gmm", {"components": 3, "hidden": [16]}),
+    ("gmm", {"components": 2, "hidden": [16], "covariance": "diagonal"}),
+]
+OWN_FILES = {
+    "flow_matching": "test_flow_matching.py",
+    "point": "test_point.py",
+}  # kind: its tests beside this file

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from sbiwb.networks.inference import _native
+from sbiwb.networks import compiled_flow
 
 
 @pytest.fixture(autouse=True)
 def _seed_and_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    _native.use(True)  # a training in this process may have chosen otherwise
+    compiled_flow.use(True)  # a training in this process may have chosen otherwise
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield

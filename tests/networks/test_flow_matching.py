@@ -38,7 +38,9 @@ def normal_log_prob(z):
     return -0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
 
 
-@pytest.mark.parametrize("options", [{}, {"solver": "rk4"}, {"affine": False, "hidden": [8, 9, 9], "activation": "tanh"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"solver": "rk4"}, {"affine": False, "hidden": [8, 9, 9], "activation": "tanh"}]
+)
 @pytest.mark.parametrize("d", [1, 3])
 def test_untrained_is_the_standard_normal(d, options):
     net, z, h = build(d, **options), torch.randn(40, d).mul(2), torch.randn(40, H)
@@ -46,14 +48,19 @@ def test_untrained_is_the_standard_normal(d, options):
     assert torch.allclose(net.transport(z[:, None], h)[:, 0], z, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"affine": False, "activation": "gelu"}, {"hidden": [12, 16, 16], "sigma_min": 0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"affine": False, "activation": "gelu"}, {"hidden": [12, 16, 16], "sigma_min": 0.1}],
+)
 @pytest.mark.parametrize("d", [1, 3])
 def test_density_is_that_of_the_draws(d, options):
     """log q(z) = log N(noise) - log |dz/dnoise| for z = transport(noise)."""
     net, noise, h = trained(d, **options), torch.randn(4, d).double(), torch.randn(4, H).double()
     z = net.transport(noise[:, None], h)[:, 0]
     assert (z - noise).abs().max() > 0.1
-    dz = jacobian(lambda u: net.transport(u[:, None], h).sum((0, 1)), noise).movedim(1, 0)  # rows are independent
+    dz = jacobian(lambda u: net.transport(u[:, None], h).sum((0, 1)), noise).movedim(
+        1, 0
+    )  # rows are independent
     expected = normal_log_prob(noise) - torch.linalg.slogdet(dz)[1]
     assert torch.allclose(net.log_prob(z, h), expected, atol=1e-4)
 
@@ -69,7 +76,9 @@ def test_density_integrates_to_one(options):
     assert abs(density.sum().item() * (grid[1] - grid[0]).item() ** 2 - 1) < 1e-3
 
 
-@pytest.mark.parametrize(("solver", "steps", "error"), [("rk4", 50, 1e-4), ("midpoint", 200, 1e-3), ("euler", 500, 3e-2)])
+@pytest.mark.parametrize(
+    ("solver", "steps", "error"), [("rk4", 50, 1e-4), ("midpoint", 200, 1e-3), ("euler", 500, 3e-2)]
+)
 def test_equal_steps_agree_with_adaptive_ones(solver, steps, error):
     net, noise, h = trained(2), torch.randn(4, 2, 2).double(), torch.randn(4, H).double()
     other = solved_otherwise(net, solver=solver, steps=steps)
@@ -81,17 +90,28 @@ def test_equal_steps_agree_with_adaptive_ones(solver, steps, error):
 
 def test_rows_do_not_influence_one_another():
     """A draw or a density is the same in any company, also beside one that needs much smaller steps."""
-    net, noise, h = trained(2, tolerance=1e-4), torch.randn(6, 30, 2).double(), torch.randn(6, H).double()
+    net, noise, h = (
+        trained(2, tolerance=1e-4),
+        torch.randn(6, 30, 2).double(),
+        torch.randn(6, H).double(),
+    )
     h[0] *= 5
     with torch.no_grad():
-        together, alone = net.transport(noise, h), [net.transport(noise[i : i + 1, :7], h[i : i + 1]) for i in range(6)]
+        together, alone = (
+            net.transport(noise, h),
+            [net.transport(noise[i : i + 1, :7], h[i : i + 1]) for i in range(6)],
+        )
         assert torch.allclose(together[:, :7], torch.cat(alone), atol=1e-8, rtol=1e-8)
         z = together[:, 0]
-        assert torch.allclose(net.log_prob(z, h)[3:4], net.log_prob(z[3:4], h[3:4]), atol=1e-8, rtol=1e-8)
+        assert torch.allclose(
+            net.log_prob(z, h)[3:4], net.log_prob(z[3:4], h[3:4]), atol=1e-8, rtol=1e-8
+        )
         half = copy.deepcopy(net).float()
         together = half.transport(noise.float(), h.float())
         alone = [half.transport(noise[:, s : s + 10].float(), h.float()) for s in (0, 10, 20)]
-        assert torch.allclose(together, torch.cat(alone, 1), atol=2e-3)  # of the tolerance of 1e-4 and single precision
+        assert torch.allclose(
+            together, torch.cat(alone, 1), atol=2e-3
+        )  # of the tolerance of 1e-4 and single precision
 
 
 def test_far_values_are_finite_and_no_number_stays_none():
@@ -101,21 +121,32 @@ def test_far_values_are_finite_and_no_number_stays_none():
     with torch.no_grad():
         density = net.log_prob(z, h)
         draws = net.transport(torch.full((6, 1, 2), 37.0), h)
-    assert density.isnan().tolist() == [False] * 4 + [True, False] and density[[0, 1, 2, 3, 5]].isfinite().all()
+    assert (
+        density.isnan().tolist() == [False] * 4 + [True, False]
+        and density[[0, 1, 2, 3, 5]].isfinite().all()
+    )
     assert draws.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 2), (4, 0, 2)])
 def test_no_draws(shape):
     net = trained(2)
-    assert net.transport(torch.zeros(shape).double(), torch.zeros(shape[0], H).double()).shape == shape
+    assert (
+        net.transport(torch.zeros(shape).double(), torch.zeros(shape[0], H).double()).shape == shape
+    )
     assert net.log_prob(torch.zeros(0, 2).double(), torch.zeros(0, H).double()).shape == (0,)
 
 
 def test_gradients_are_those_of_finite_differences():
-    net, z, h = trained(2, solver="rk4", steps=3, hidden=[8, 8]), torch.randn(2, 2).double(), torch.randn(2, H).double().requires_grad_()
+    net, z, h = (
+        trained(2, solver="rk4", steps=3, hidden=[8, 8]),
+        torch.randn(2, 2).double(),
+        torch.randn(2, H).double().requires_grad_(),
+    )
     assert torch.autograd.gradcheck(net.log_prob, (z.requires_grad_(), h))
-    assert torch.autograd.gradcheck(net.transport, (torch.randn(2, 1, 2).double().requires_grad_(), h))
+    assert torch.autograd.gradcheck(
+        net.transport, (torch.randn(2, 1, 2).double().requires_grad_(), h)
+    )
 
 
 @pytest.mark.parametrize("name", ["log_prob", "transport"])
@@ -123,21 +154,32 @@ def test_gradients_do_not_depend_on_the_solver(name):
     net, z, h = trained(2), torch.randn(3, 2).double(), torch.randn(3, H).double().requires_grad_()
     argument = z if name == "log_prob" else z[:, None]
     wanted = [h, *net.parameters()]
-    every = [torch.autograd.grad(getattr(one, name)(argument, h).sum(), wanted) for one in (net, solved_otherwise(net, solver="rk4"))]
+    every = [
+        torch.autograd.grad(getattr(one, name)(argument, h).sum(), wanted)
+        for one in (net, solved_otherwise(net, solver="rk4"))
+    ]
     for adaptive, fixed in zip(*every, strict=True):
         assert torch.allclose(adaptive, fixed, atol=1e-3, rtol=1e-3)
 
 
 def test_loss_is_the_published_one():
     """|v - u|^2 on the straight path, v written out from w, with numbers drawn as in training."""
-    net, z, h = trained(2, affine=False, sigma_min=0.05, time_power=1.0).train(), torch.randn(50, 2).double(), torch.randn(50, H).double()
+    net, z, h = (
+        trained(2, affine=False, sigma_min=0.05, time_power=1.0).train(),
+        torch.randn(50, 2).double(),
+        torch.randn(50, H).double(),
+    )
     torch.manual_seed(3)
     found = net.loss(z, h)
     torch.manual_seed(3)
     t, noise = torch.rand_like(z[:, :1]).sqrt(), torch.randn_like(z)
     a = 1 - 0.95 * t
     path, speed, radius = a * noise + t * z, z - 0.95 * noise, (a**2 + t**2).sqrt()
-    w = net.field(torch.atan2(t, a), path / radius, net.field.given(h, torch.zeros_like(z), torch.zeros_like(z)))
+    w = net.field(
+        torch.atan2(t, a),
+        path / radius,
+        net.field.given(h, torch.zeros_like(z), torch.zeros_like(z)),
+    )
     v = (t - 0.95 * a) / radius * path / radius + w / radius  # ds/dt y + w / s
     assert torch.allclose(found, (v - speed).square().sum(-1))
 
@@ -160,7 +202,9 @@ def test_validation_loss_is_always_the_same_and_precise():
     net.train()
     random = torch.stack([net.loss(z, h).mean() for _ in range(200)])
     assert not torch.equal(net.loss(z, h), net.loss(z, h))
-    assert abs(found.mean() - random.mean()) < 0.3 * random.std()  # one draw a pair errs by a whole standard deviation
+    assert (
+        abs(found.mean() - random.mean()) < 0.3 * random.std()
+    )  # one draw a pair errs by a whole standard deviation
 
 
 def test_draws_and_densities_take_no_random_numbers():
@@ -171,7 +215,12 @@ def test_draws_and_densities_take_no_random_numbers():
 
 
 def test_the_weights_are_saved_and_loaded():
-    net, other, z, h = trained(3), build(3, **SMALL).double(), torch.randn(5, 3).double(), torch.randn(5, H).double()
+    net, other, z, h = (
+        trained(3),
+        build(3, **SMALL).double(),
+        torch.randn(5, 3).double(),
+        torch.randn(5, H).double(),
+    )
     other.load_state_dict(net.state_dict())
     assert torch.equal(net.log_prob(z, h), other.log_prob(z, h))
 
@@ -189,20 +238,33 @@ A = torch.tensor([[1.0, 0.5], [-0.3, 0.8]])
 @pytest.mark.parametrize("noise", [0.5, 0.02])
 def test_learns_a_conjugate_gaussian(noise):
     """theta ~ N(0, I), x = A theta + noise: C2ST against exact draws, for a wide posterior and one fifty times narrower than the prior."""
-    net = fitted(family.parse("flow_matching").build(2, 2), lambda z: z @ A.t() + noise * torch.randn_like(z), steps=1500)
+    net = fitted(
+        family.parse("flow_matching").build(2, 2),
+        lambda z: z @ A.t() + noise * torch.randn_like(z),
+        steps=1500,
+    )
     precision, x = torch.eye(2) + A.t() @ A / noise**2, torch.tensor([1.0, 0.5])
-    exact = torch.distributions.MultivariateNormal(torch.linalg.solve(precision, A.t() @ x / noise**2), precision_matrix=precision)
+    exact = torch.distributions.MultivariateNormal(
+        torch.linalg.solve(precision, A.t() @ x / noise**2), precision_matrix=precision
+    )
     reference = exact.sample((2000,))
     with torch.no_grad():
-        draws, log_q = net.transport(torch.randn(1, 2000, 2), x[None])[0], net.log_prob(reference, x.expand(2000, -1))
+        draws, log_q = (
+            net.transport(torch.randn(1, 2000, 2), x[None])[0],
+            net.log_prob(reference, x.expand(2000, -1)),
+        )
     assert c2st(reference.double().numpy(), draws.double().numpy()) <= 0.58
-    assert abs((exact.log_prob(reference) - log_q).mean()) < 0.05  # the divergence of q from the posterior, nats
+    assert (
+        abs((exact.log_prob(reference) - log_q).mean()) < 0.05
+    )  # the divergence of q from the posterior, nats
 
 
 def test_learns_two_modes():
     """x = |z| + noise: q has half its mass on either side, and little between."""
     net = fitted(
-        family.parse({"kind": "flow_matching", "hidden": [32, 32]}).build(1, 1), lambda z: z.abs() + 0.2 * torch.randn_like(z), 500
+        family.parse({"kind": "flow_matching", "hidden": [32, 32]}).build(1, 1),
+        lambda z: z.abs() + 0.2 * torch.randn_like(z),
+        500,
     )
     with torch.no_grad():
         draws = net.transport(torch.randn(1, 4000, 1), torch.full((1, 1), 1.5))[0, :, 0]
@@ -230,7 +292,15 @@ def test_refused():
 
 
 @pytest.mark.parametrize(
-    "options", [{"hidden": []}, {"solver": "heun"}, {"steps": 0}, {"tolerance": 0}, {"sigma_min": 0.5}, {"time_power": -1}]
+    "options",
+    [
+        {"hidden": []},
+        {"solver": "heun"},
+        {"steps": 0},
+        {"tolerance": 0},
+        {"sigma_min": 0.5},
+        {"time_power": -1},
+    ],
 )
 def test_options_are_bounded_and_described(options):
     assert all(field.description for field in family.config("flow_matching").model_fields.values())
@@ -243,7 +313,11 @@ def test_orders_of_the_fixed_steps(method, order):
     """dy/dt = y cos t, y = exp(sin t): half the step, 2^order times less error."""
     one = torch.ones(1, 1).double()
     errors = [
-        abs(_ode.fixed(lambda t, y, _: y * t.cos(), one, 0.0, 2.0, method=method, steps=n).item() - math.exp(math.sin(2))) for n in (40, 80)
+        abs(
+            _ode.fixed(lambda t, y, _: y * t.cos(), one, 0.0, 2.0, method=method, steps=n).item()
+            - math.exp(math.sin(2))
+        )
+        for n in (40, 80)
     ]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.2)
 

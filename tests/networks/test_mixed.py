@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sbiwb.errors import ConfigError
-from sbiwb.networks.inference import _mixed, family
+from sbiwb.networks import mixed
+from sbiwb.networks.inference import family
 
 H = 3
 SHARES = {0: (0.2, 0.3, 0.5), 2: (0.6, 0.4)}
@@ -14,7 +15,7 @@ NSF = {"kind": "nsf", "transforms": 2, "hidden": [16, 16]}
 
 
 def build(size=4, context=H, discrete=SHARES, part=NSF, circular=()):
-    return _mixed.build(family.parse(part), size, context, discrete=discrete, circular=circular)
+    return mixed.build(family.parse(part), size, context, discrete=discrete, circular=circular)
 
 
 def far(net):
@@ -26,7 +27,11 @@ def far(net):
 
 def every(discrete):
     """All combinations of levels, (C, J)."""
-    return torch.cartesian_prod(*(torch.arange(len(shares)) for shares in discrete.values())).double().reshape(-1, len(discrete))
+    return (
+        torch.cartesian_prod(*(torch.arange(len(shares)) for shares in discrete.values()))
+        .double()
+        .reshape(-1, len(discrete))
+    )
 
 
 def normal_log_prob(z):
@@ -41,12 +46,19 @@ def test_untrained_is_the_prior():
         prior = math.log(SHARES[0][int(k[0])] * SHARES[2][int(k[1])])
         assert torch.allclose(net.log_prob(z, h), prior + normal_log_prob(z[:, [1, 3]]), atol=1e-6)
     draws = net.transport(torch.randn(1, 20_000, 4).double(), h[:1])[0]
-    assert torch.allclose(draws[:, 0].long().bincount() / 20_000, torch.tensor(SHARES[0]), atol=0.015)
-    assert torch.allclose(draws[:, 2].long().bincount() / 20_000, torch.tensor(SHARES[2]), atol=0.015)
+    assert torch.allclose(
+        draws[:, 0].long().bincount() / 20_000, torch.tensor(SHARES[0]), atol=0.015
+    )
+    assert torch.allclose(
+        draws[:, 2].long().bincount() / 20_000, torch.tensor(SHARES[2]), atol=0.015
+    )
 
 
 def test_masses_and_densities_together_are_one():
-    net, grid = far(build(2, discrete={1: (0.2, 0.5, 0.3)}, part={**NSF, "affine": False})), torch.linspace(-8, 8, 2001).double()
+    net, grid = (
+        far(build(2, discrete={1: (0.2, 0.5, 0.3)}, part={**NSF, "affine": False})),
+        torch.linspace(-8, 8, 2001).double(),
+    )
     z = torch.cartesian_prod(grid, torch.arange(3).double())
     total = net.log_prob(z, torch.ones(len(z), H).double()).exp().sum() * (grid[1] - grid[0])
     assert abs(total.item() - 1) < 1e-3
@@ -62,32 +74,47 @@ def test_later_levels_and_columns_depend_on_the_levels_before():
     assert (net.flow.log_prob(z[:, [1, 3]], known).diff()).abs() > 1e-3
 
 
-@pytest.mark.parametrize("discrete", [SHARES, {3: (0.5, 0.5)}, {0: (0.2, 0.3, 0.5), 1: (0.6, 0.4), 2: (1.0,), 3: (0.1, 0.9)}])
+@pytest.mark.parametrize(
+    "discrete",
+    [SHARES, {3: (0.5, 0.5)}, {0: (0.2, 0.3, 0.5), 1: (0.6, 0.4), 2: (1.0,), 3: (0.1, 0.9)}],
+)
 def test_draws_have_the_density(discrete):
     """Levels come as often as their mass says, and log q of the rest is that of the noise less the log-slope of the way to z."""
-    net, h, noise = far(build(discrete=discrete)), torch.randn(2, H).double(), torch.randn(2, 20_000, 4).double()
+    net, h, noise = (
+        far(build(discrete=discrete)),
+        torch.randn(2, H).double(),
+        torch.randn(2, 20_000, 4).double(),
+    )
     draws = net.transport(noise, h)
     for row in range(2):
         found = {}
         for k in every(discrete):
-            found[tuple(k.tolist())] = (draws[row][:, list(discrete)] == k).all(-1).double().mean().item()
+            found[tuple(k.tolist())] = (
+                (draws[row][:, list(discrete)] == k).all(-1).double().mean().item()
+            )
         assert sum(found.values()) == pytest.approx(1)
         for k, share in found.items():
             z = torch.zeros(1, 4).double()
             z[0, list(discrete)] = torch.tensor(k).double()
-            assert share == pytest.approx(net._log_mass(z, h[row : row + 1])[0].exp().item(), abs=0.015)
+            assert share == pytest.approx(
+                net._log_mass(z, h[row : row + 1])[0].exp().item(), abs=0.015
+            )
     if net.flow is not None:
         log_mass, known = net._log_mass(draws[:, 0], h)
         back = net.flow.transport(noise[:, :1, net.rest], known)[:, 0]
         assert torch.allclose(draws[:, 0, net.rest], back)
-        assert torch.allclose(net.log_prob(draws[:, 0], h), log_mass + net.flow.log_prob(back, known))
+        assert torch.allclose(
+            net.log_prob(draws[:, 0], h), log_mass + net.flow.log_prob(back, known)
+        )
 
 
 def test_draws_do_not_depend_on_who_is_drawn_beside():
     net, h, noise = far(build()), torch.randn(5, H).double(), torch.randn(5, 40, 4).double()
     together = net.transport(noise, h)
     assert torch.allclose(together[2:3, 7:9], net.transport(noise[2:3, 7:9], h[2:3]))
-    extreme = net.transport(torch.tensor([-40.0, 40.0]).double().reshape(1, 2, 1).expand(1, 2, 4), h[:1])
+    extreme = net.transport(
+        torch.tensor([-40.0, 40.0]).double().reshape(1, 2, 1).expand(1, 2, 4), h[:1]
+    )
     assert extreme[0, 0, 0] == 0 and extreme[0, 1, 0] == 2
 
 
@@ -119,7 +146,9 @@ def test_learns_a_mixture_by_enumeration():
     x = torch.tensor([[-2.5], [-1.0], [0.5], [2.0]])
     exact = torch.softmax(MASS.log() - 0.5 * (x - OFFSET) ** 2 / (1 + NOISE**2), -1)
     with torch.no_grad():
-        mass = torch.stack([net._log_mass(torch.full((4, 2), float(k)), x)[0].exp() for k in range(3)], -1)
+        mass = torch.stack(
+            [net._log_mass(torch.full((4, 2), float(k)), x)[0].exp() for k in range(3)], -1
+        )
         assert (mass - exact).abs().max() < 0.03
         draws = net.transport(torch.randn(4, 20_000, 2), x)
         sd = math.sqrt(NOISE**2 / (1 + NOISE**2))
@@ -128,13 +157,21 @@ def test_learns_a_mixture_by_enumeration():
                 mine = draws[row, draws[row, :, 0] == k, 1]
                 assert len(mine) / 20_000 == pytest.approx(exact[row, k].item(), abs=0.035)
                 if len(mine) > 2_000:
-                    assert mine.mean().item() == pytest.approx(((x[row, 0] - OFFSET[k]) / (1 + NOISE**2)).item(), abs=0.08)
+                    assert mine.mean().item() == pytest.approx(
+                        ((x[row, 0] - OFFSET[k]) / (1 + NOISE**2)).item(), abs=0.08
+                    )
                     assert mine.std().item() == pytest.approx(sd, abs=0.06)
         z, seen = mixture(4_000)
         k, mean = z[:, 0].long(), (seen - OFFSET) / (1 + NOISE**2)
-        log_mass = torch.log_softmax(MASS.log() - 0.5 * (seen - OFFSET) ** 2 / (1 + NOISE**2), -1).gather(1, k[:, None])[:, 0]
-        truth = log_mass + torch.distributions.Normal(mean.gather(1, k[:, None])[:, 0], sd).log_prob(z[:, 1])
-        assert -0.005 < (truth - net.log_prob(z, seen)).mean() < 0.02  # the Kullback-Leibler divergence, but for Monte-Carlo noise
+        log_mass = torch.log_softmax(
+            MASS.log() - 0.5 * (seen - OFFSET) ** 2 / (1 + NOISE**2), -1
+        ).gather(1, k[:, None])[:, 0]
+        truth = log_mass + torch.distributions.Normal(
+            mean.gather(1, k[:, None])[:, 0], sd
+        ).log_prob(z[:, 1])
+        assert (
+            -0.005 < (truth - net.log_prob(z, seen)).mean() < 0.02
+        )  # the Kullback-Leibler divergence, but for Monte-Carlo noise
 
 
 def test_all_columns_discrete_and_dependent():
@@ -146,7 +183,9 @@ def test_all_columns_discrete_and_dependent():
 
     net = learn(build(2, 1, {0: (0.5, 0.5), 1: (0.5, 0.5)}), coins, steps=200)
     with torch.no_grad():
-        masses = net.log_prob(torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.ones(4, 1)).exp()
+        masses = net.log_prob(
+            torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.ones(4, 1)
+        ).exp()
     assert net.flow is None and torch.allclose(masses, torch.tensor([0, 0.5, 0.5, 0]), atol=0.03)
 
 
@@ -174,10 +213,12 @@ def test_a_network_trained_by_a_loss_keeps_it():
             return z.square().sum(-1)
 
     shares, h = {0: (0.25, 0.75)}, torch.randn(5, H)
-    heads = _mixed._heads([8], H, shares)
+    heads = mixed._heads([8], H, shares)
     z = torch.tensor([1.0, 2.0]).expand(5, 2)
-    assert torch.allclose(_mixed.MixedByLoss(2, heads, ByLoss()).loss(z, h), torch.full((5,), 4 - math.log(0.75)))
-    assert not hasattr(_mixed.Mixed(2, heads, Flow()), "loss")
+    assert torch.allclose(
+        mixed.MixedByLoss(2, heads, ByLoss()).loss(z, h), torch.full((5,), 4 - math.log(0.75))
+    )
+    assert not hasattr(mixed.Mixed(2, heads, Flow()), "loss")
 
 
 def test_without_discrete_columns_it_is_the_network_itself():
@@ -187,7 +228,9 @@ def test_without_discrete_columns_it_is_the_network_itself():
 def test_the_weights_are_saved_and_loaded():
     net, other, z = far(build()), build().double().eval(), torch.zeros(5, 4).double()
     other.load_state_dict(net.state_dict())
-    assert torch.equal(net.log_prob(z, torch.ones(5, H).double()), other.log_prob(z, torch.ones(5, H).double()))
+    assert torch.equal(
+        net.log_prob(z, torch.ones(5, H).double()), other.log_prob(z, torch.ones(5, H).double())
+    )
 
 
 class Angles:
@@ -203,18 +246,33 @@ class Angles:
 
 def test_angles_are_told_by_their_place_among_the_columns_that_are_left():
     part = Angles()
-    _mixed.build(part, 5, H, discrete={0: (0.5, 0.5), 2: (0.5, 0.5)}, circular=(1, 4))
+    mixed.build(part, 5, H, discrete={0: (0.5, 0.5), 2: (0.5, 0.5)}, circular=(1, 4))
     assert part.built == (3, H + 4, (0, 2))
-    with pytest.raises(ConfigError, match=r"model\.inference  nsf knows no circular parameters  Use inference: ncsf\."):
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.inference  nsf knows no circular parameters  Use inference: ncsf\.",
+    ):
         build(2, discrete={}, circular=(1,))
 
 
 def test_angles_and_levels_together():
     """The density over both goes round and is one, whatever the levels are that it depends on."""
-    net = far(build(2, discrete={0: (0.3, 0.7)}, circular=(1,), part={"kind": "ncsf", "transforms": 2, "hidden": [16]}))
+    net = far(
+        build(
+            2,
+            discrete={0: (0.3, 0.7)},
+            circular=(1,),
+            part={"kind": "ncsf", "transforms": 2, "hidden": [16]},
+        )
+    )
     grid = torch.linspace(-math.pi, math.pi, 2001).double()
     density = torch.stack(
-        [net.log_prob(torch.stack([torch.full_like(grid, k), grid], 1), torch.ones(2001, H).double()).exp() for k in (0, 1)]
+        [
+            net.log_prob(
+                torch.stack([torch.full_like(grid, k), grid], 1), torch.ones(2001, H).double()
+            ).exp()
+            for k in (0, 1)
+        ]
     )
     assert abs(density[:, :-1].sum().item() * 2 * math.pi / 2000 - 1) < 1e-3
     assert torch.allclose(density[:, 0], density[:, -1]) and not torch.allclose(
@@ -231,5 +289,8 @@ def test_a_network_without_density_is_refused():
             net.gives = "estimate"
             return net
 
-    with pytest.raises(ConfigError, match=r"model\.inference  point gives no probabilities of levels, which a discrete parameter needs"):
-        _mixed.build(Point(), 2, H, discrete={0: (0.5, 0.5)}, circular=())
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.inference  point gives no probabilities of levels, which a discrete parameter needs",
+    ):
+        mixed.build(Point(), 2, H, discrete={0: (0.5, 0.5)}, circular=())

@@ -14,7 +14,9 @@ CASES = [(1, (0,)), (2, (0, 1)), (3, (1,)), (3, (0, 2))]  # columns, those of th
 
 
 def build(d, circular, **options):
-    return family.parse({"kind": "ncsf", "transforms": 2, "hidden": [16, 16], **options}).build(d, H, circular=circular)
+    return family.parse({"kind": "ncsf", "transforms": 2, "hidden": [16, 16], **options}).build(
+        d, H, circular=circular
+    )
 
 
 def trained(d, circular, std=0.25):
@@ -55,8 +57,12 @@ def test_density_is_that_of_the_draws(d, circular):
     z = net.transport(noise[:, None], h)[:, 0]
     assert ((z >= -math.pi) & (z < math.pi))[:, list(circular)].all()
     for row in range(4):
-        dz = jacobian(lambda u, row=row: net.transport(u[None, None], h[row : row + 1])[0, 0], noise[row])
-        expected = -0.5 * (noise[row] ** 2 + math.log(2 * math.pi)).sum() - torch.linalg.slogdet(dz)[1]
+        dz = jacobian(
+            lambda u, row=row: net.transport(u[None, None], h[row : row + 1])[0, 0], noise[row]
+        )
+        expected = (
+            -0.5 * (noise[row] ** 2 + math.log(2 * math.pi)).sum() - torch.linalg.slogdet(dz)[1]
+        )
         assert torch.allclose(net.log_prob(z, h)[row], expected, atol=1e-8)
 
 
@@ -64,7 +70,10 @@ def test_density_is_that_of_the_draws(d, circular):
 def test_density_integrates_to_one(circular):
     """An angle over the circle, t = z / pi; another column over the line, z = 2 t / (1 - t^2)."""
     net, t = trained(2, circular, 0.15), (torch.arange(200).double() + 0.5) / 100 - 1
-    circle, line = (math.pi * t, torch.full_like(t, math.pi)), (2 * t / (1 - t**2), 2 * (1 + t**2) / (1 - t**2) ** 2)
+    circle, line = (
+        (math.pi * t, torch.full_like(t, math.pi)),
+        (2 * t / (1 - t**2), 2 * (1 + t**2) / (1 - t**2) ** 2),
+    )
     axes = [circle if column in circular else line for column in range(2)]
     z, stretch = (torch.cartesian_prod(*parts) for parts in zip(*axes, strict=True))
     with torch.no_grad():
@@ -75,7 +84,9 @@ def test_density_integrates_to_one(circular):
 
 def test_angles_are_in_range_in_single_precision_too():
     net = trained(2, (0, 1)).float()
-    draws = net.transport(torch.linspace(-9, 9, 5001)[None, :, None].expand(1, -1, 2), torch.zeros(1, H))
+    draws = net.transport(
+        torch.linspace(-9, 9, 5001)[None, :, None].expand(1, -1, 2), torch.zeros(1, H)
+    )
     assert draws.isfinite().all() and (draws >= -math.pi).all() and (draws < math.pi).all()
     assert net.log_prob(draws[0], torch.zeros(5001, H)).isfinite().all()
 
@@ -83,7 +94,9 @@ def test_angles_are_in_range_in_single_precision_too():
 @pytest.mark.parametrize("concentration", [4.0, 100.0])
 def test_learns_a_von_mises_centred_at_the_seam(concentration):
     """x = z + noise around the circle with z uniform: the posterior of z is von Mises around x; the features are cos x and sin x."""
-    net = family.parse({"kind": "ncsf", "transforms": 2, "hidden": [32, 32]}).build(1, 2, circular=(0,))
+    net = family.parse({"kind": "ncsf", "transforms": 2, "hidden": [32, 32]}).build(
+        1, 2, circular=(0,)
+    )
     noise = torch.distributions.VonMises(0.0, concentration)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)
@@ -96,13 +109,21 @@ def test_learns_a_von_mises_centred_at_the_seam(concentration):
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        z = (math.pi + noise.sample((2000, 1))).remainder(2 * math.pi) - 2 * math.pi * (torch.arange(2000)[:, None] % 2)
+        z = (math.pi + noise.sample((2000, 1))).remainder(2 * math.pi) - 2 * math.pi * (
+            torch.arange(2000)[:, None] % 2
+        )
         seam = torch.tensor([[-1.0, 0.0]])
-        divergence = (noise.log_prob(z[:, 0] - math.pi) - net.log_prob(z, seam.expand(2000, -1))).mean()
+        divergence = (
+            noise.log_prob(z[:, 0] - math.pi) - net.log_prob(z, seam.expand(2000, -1))
+        ).mean()
         draws = net.transport(torch.randn(1, 4000, 1), seam)[0, :, 0]
     assert abs(divergence.item()) < 0.08
     resultant = torch.complex(draws.cos(), draws.sin()).mean()
-    assert abs(resultant.abs().item() - (1 - noise.variance.item())) < 0.03 and resultant.real < 0 and abs(resultant.imag) < 0.05
+    assert (
+        abs(resultant.abs().item() - (1 - noise.variance.item())) < 0.03
+        and resultant.real < 0
+        and abs(resultant.imag) < 0.05
+    )
     assert 0.35 < (draws > 0).float().mean() < 0.65
 
 

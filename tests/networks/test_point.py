@@ -66,12 +66,18 @@ def test_quantiles_hold_their_levels_on_fresh_data():
     below = (z[..., None] < net.estimate(x))[:, 0].double()
     for part in (below, below[x[:, 0] < -0.5], below[x[:, 0] > 0.5]):
         error = (part.mean(0) - torch.tensor(levels)).abs()
-        assert (error < 0.02 + 5 * (torch.tensor(levels) * (1 - torch.tensor(levels)) / len(part)).sqrt()).all()
+        assert (
+            error
+            < 0.02 + 5 * (torch.tensor(levels) * (1 - torch.tensor(levels)) / len(part)).sqrt()
+        ).all()
 
 
 def test_quantiles_are_those_of_a_conjugate_gaussian():
     levels = [0.1, 0.5, 0.9]
-    net, x = fitted(build(2, 2, loss="quantile", levels=levels), conjugate), torch.tensor([[1.0, -0.5]])
+    net, x = (
+        fitted(build(2, 2, loss="quantile", levels=levels), conjugate),
+        torch.tensor([[1.0, -0.5]]),
+    )
     exact = 0.8 * x[0, :, None] + 0.2**0.5 * torch.tensor(stats.norm.ppf(levels)).float()
     assert torch.allclose(net.estimate(x)[0], exact, atol=0.1)
 
@@ -83,13 +89,22 @@ def test_shapes_and_the_loss_of_each_row(loss, outputs):
     assert torch.allclose(net.loss(z, h)[3:4], net.loss(z[3:4], h[3:4]))
     error = z - net.estimate(h)[..., 0]
     if loss != "quantile":
-        assert torch.allclose(net.loss(z, h), (error.square() if loss == "mse" else error.abs()).sum(-1))
+        assert torch.allclose(
+            net.loss(z, h), (error.square() if loss == "mse" else error.abs()).sum(-1)
+        )
 
 
 def test_pinball_loss_is_the_published_one():
-    net, z, h = scrambled(build(1, loss="quantile", levels=[0.1, 0.7])), torch.randn(50, 1), torch.randn(50, H)
+    net, z, h = (
+        scrambled(build(1, loss="quantile", levels=[0.1, 0.7])),
+        torch.randn(50, 1),
+        torch.randn(50, H),
+    )
     error = z - net.estimate(h)[:, 0]
-    by_level = [torch.where(one > 0, level * one, (level - 1) * one) for level, one in zip([0.1, 0.7], error.unbind(-1), strict=True)]
+    by_level = [
+        torch.where(one > 0, level * one, (level - 1) * one)
+        for level, one in zip([0.1, 0.7], error.unbind(-1), strict=True)
+    ]
     assert torch.allclose(net.loss(z, h), sum(by_level) / 2, atol=1e-6)
 
 
@@ -99,10 +114,18 @@ def test_quantiles_never_cross(std):
     assert quantiles.isfinite().all() and (quantiles.diff() >= 0).all()
 
 
-@pytest.mark.parametrize("levels", [[0.025, 0.25, 0.5, 0.75, 0.975], [0.2, 0.9], [0.001, 0.01, 0.3, 0.999]])
+@pytest.mark.parametrize(
+    "levels", [[0.025, 0.25, 0.5, 0.75, 0.975], [0.2, 0.9], [0.001, 0.01, 0.3, 0.999]]
+)
 def test_before_training_it_is_the_prior(levels):
-    net, noise, h = build(2, loss="quantile", levels=levels), torch.randn(50, 20, 2) * 2, torch.randn(50, H)
-    assert torch.allclose(net.estimate(h), torch.tensor(stats.norm.ppf(levels)).float().expand(50, 2, -1), atol=1e-5)
+    net, noise, h = (
+        build(2, loss="quantile", levels=levels),
+        torch.randn(50, 20, 2) * 2,
+        torch.randn(50, H),
+    )
+    assert torch.allclose(
+        net.estimate(h), torch.tensor(stats.norm.ppf(levels)).float().expand(50, 2, -1), atol=1e-5
+    )
     assert torch.allclose(net.transport(noise, h), noise, atol=1e-4)
     assert torch.equal(build(2, loss="mse").transport(noise, h), torch.zeros_like(noise))
 
@@ -117,12 +140,17 @@ def test_quantiles_of_draws_are_the_quantiles():
 
 
 def test_draws_are_straight_lines_in_the_normal_score_also_beyond_the_levels():
-    net, h = scrambled(build(1, loss="quantile", levels=[0.1, 0.5, 0.9])).double(), torch.randn(1, H).double()
+    net, h = (
+        scrambled(build(1, loss="quantile", levels=[0.1, 0.5, 0.9])).double(),
+        torch.randn(1, H).double(),
+    )
     low, middle, high = net.estimate(h)[0, 0]
     score = net.scores[2]
     noise = torch.tensor([-3.0, -0.5, 0.5, 3.0]).double()
     slopes = torch.stack([(middle - low) / score] * 2 + [(high - middle) / score] * 2)
-    assert torch.allclose(net.transport(noise[None, :, None], h)[0, :, 0], middle + slopes * noise, atol=1e-6)
+    assert torch.allclose(
+        net.transport(noise[None, :, None], h)[0, :, 0], middle + slopes * noise, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("loss", ["mse", "mae"])
@@ -138,7 +166,9 @@ def test_uncertain_weights(loss):
     bayesian = BayesianModel(scrambled(build(2, loss=loss)), init_logvar=-2)
     with bayesian.reparameterize(local_trick=True) as net:
         net.loss(torch.randn(6, 2), torch.randn(6, H)).sum().backward()
-    assert all((one.grad != 0).any() for one in [*bayesian.means.values(), *bayesian.logvars.values()])
+    assert all(
+        (one.grad != 0).any() for one in [*bayesian.means.values(), *bayesian.logvars.values()]
+    )
     noise, h = torch.zeros(1, 1, 2), torch.ones(1, H)
     draws = [bayesian.sample_model().transport(noise, h) for _ in range(5)]
     assert all((one != draws[0]).any() for one in draws[1:])
@@ -151,20 +181,35 @@ def test_there_is_no_density():
         "quantile": "marginals",
     }
     net = build(2)
-    with pytest.raises(ConfigError, match=r"model\.inference\.kind  a point network gives estimates and has no density  Use nsf"):
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.inference\.kind  a point network gives estimates and has no density  Use nsf",
+    ):
         net.log_prob(torch.zeros(1, 2), torch.zeros(1, H))
 
 
 def test_the_weights_are_saved_and_loaded():
-    net, other, h = scrambled(build(3, loss="quantile")), build(3, loss="quantile"), torch.randn(5, H)
+    net, other, h = (
+        scrambled(build(3, loss="quantile")),
+        build(3, loss="quantile"),
+        torch.randn(5, H),
+    )
     other.load_state_dict(net.state_dict())
     assert torch.equal(net.estimate(h), other.estimate(h))
 
 
 def test_no_draws():
     for loss in ("mse", "quantile"):
-        assert build(2, loss=loss).transport(torch.zeros(0, 5, 2), torch.zeros(0, H)).shape == (0, 5, 2)
-        assert build(2, loss=loss).transport(torch.zeros(4, 0, 2), torch.zeros(4, H)).shape == (4, 0, 2)
+        assert build(2, loss=loss).transport(torch.zeros(0, 5, 2), torch.zeros(0, H)).shape == (
+            0,
+            5,
+            2,
+        )
+        assert build(2, loss=loss).transport(torch.zeros(4, 0, 2), torch.zeros(4, H)).shape == (
+            4,
+            0,
+            2,
+        )
 
 
 def test_refused():
@@ -174,7 +219,16 @@ def test_refused():
         build(2, levels=[0.1, 0.5, 0.5])
 
 
-@pytest.mark.parametrize("options", [{"loss": "huber"}, {"levels": [0.5]}, {"levels": [0.0, 0.5]}, {"levels": [0.5, 1.0]}, {"hidden": []}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "huber"},
+        {"levels": [0.5]},
+        {"levels": [0.0, 0.5]},
+        {"levels": [0.5, 1.0]},
+        {"hidden": []},
+    ],
+)
 def test_options_are_bounded_and_described(options):
     assert all(field.description for field in family.config("point").model_fields.values())
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from zuko.transforms import ComposedTransform, MonotonicAffineTransform, MonotonicRQSTransform
 
-from sbiwb import compiled
-from sbiwb.networks.inference import _native, _spline
+from sbiwb.kernels import compiled
+from sbiwb.networks import compiled_flow
+from sbiwb.networks.inference import _spline
 
 
 @pytest.fixture(params=[(bins, affine) for bins in (2, 8, 13) for affine in (False, True)], ids=str)
@@ -20,7 +21,11 @@ def case(request):
 def reference(phi, bins, affine):
     parts = phi.movedim(1, -1).split([1] * (2 * affine) + [bins, bins, bins - 1], -1)
     spline = MonotonicRQSTransform(*parts[-3:])
-    return ComposedTransform(MonotonicAffineTransform(parts[0][..., 0], parts[1][..., 0]), spline) if affine else spline
+    return (
+        ComposedTransform(MonotonicAffineTransform(parts[0][..., 0], parts[1][..., 0]), spline)
+        if affine
+        else spline
+    )
 
 
 def values(phi, bins, affine, x):
@@ -43,7 +48,11 @@ def gradients(x, phi, y, log_det):
 
 def test_gradients_are_those_of_autograd(case):
     x, *phi = case
-    for ours, zukos in zip(gradients(x, phi[0], *_spline.forward(x, phi[0])), gradients(x, phi[0], *values(*phi, x)), strict=True):
+    for ours, zukos in zip(
+        gradients(x, phi[0], *_spline.forward(x, phi[0])),
+        gradients(x, phi[0], *values(*phi, x)),
+        strict=True,
+    ):
         assert torch.allclose(ours, zukos, atol=1e-9)
 
 
@@ -67,7 +76,7 @@ def test_kernels_give_the_same_numbers(case, batch):
     x, phi = (value.detach()[..., :batch] for value in case[:2])
     single = [value.float().contiguous().requires_grad_() for value in (x, phi)]
     double = [value.clone().requires_grad_() for value in (x, phi)]
-    assert _native.kernels(single[0], phi.shape[1]) is not None
+    assert compiled_flow.kernels(single[0], phi.shape[1]) is not None
     ours, exact = _spline.forward(*single), _spline.forward(*double)
     for mine, right in zip(ours, exact, strict=True):
         assert torch.allclose(mine.double(), right, atol=1e-4)
@@ -79,27 +88,32 @@ def test_kernels_give_the_same_numbers(case, batch):
     for mine, right in zip(*grads, strict=True):
         assert torch.allclose(mine.double(), right, atol=2e-3 * max(1.0, right.abs().max().item()))
     with torch.no_grad():
-        assert torch.allclose(_spline.inverse(*single).double(), _spline.inverse(*double), atol=1e-3)
+        assert torch.allclose(
+            _spline.inverse(*single).double(), _spline.inverse(*double), atol=1e-3
+        )
 
 
 def test_without_a_compiler_torch_does_it(monkeypatch, tmp_path):
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("SBIWB_CACHE", str(tmp_path / "cache"))
-    _native.compiled.cache_clear()
+    compiled_flow.compiled.cache_clear()
     try:
         x, phi = torch.randn(2, 32), torch.randn(2, 23, 32)
-        assert not _native.available() and _native.kernels(x, 23) is None
+        assert not compiled_flow.available() and compiled_flow.kernels(x, 23) is None
         torch_only = _spline.forward(x, phi)
     finally:
         monkeypatch.undo()
-        _native.compiled.cache_clear()
+        compiled_flow.compiled.cache_clear()
     for mine, theirs in zip(_spline.forward(x, phi), torch_only, strict=True):
         assert torch.allclose(mine, theirs, atol=1e-4)
 
 
 def test_kernels_are_kept_where_only_we_can_write(monkeypatch, tmp_path):
     monkeypatch.setenv("SBIWB_CACHE", str(tmp_path / "cache"))
-    assert compiled.cache_folder() == tmp_path / "cache" and (tmp_path / "cache").stat().st_mode & 0o077 == 0
+    assert (
+        compiled.cache_folder() == tmp_path / "cache"
+        and (tmp_path / "cache").stat().st_mode & 0o077 == 0
+    )
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     monkeypatch.setenv("SBIWB_CACHE", str(tmp_path / "open"))

@@ -14,7 +14,9 @@ from sbiwb.networks.summary._attention import MultiHead
 VECTOR = InputShape("vector", 3)
 SET, FIXED_SET = InputShape("set", 3, 7, True), InputShape("set", 3, 7, False)
 SERIES, FIXED_SERIES = InputShape("series", 3, 7, True), InputShape("series", 3, 7, False)
-LINE, PLANE, ROW, CELL = (InputShape("grid", 3, grid=grid) for grid in [(7,), (6, 5), (1, 9), (1, 1)])
+LINE, PLANE, ROW, CELL = (
+    InputShape("grid", 3, grid=grid) for grid in [(7,), (6, 5), (1, 9), (1, 1)]
+)
 B, H = 6, 5
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 ALL_POOLINGS = ["mean", "max", "attention"]
@@ -24,17 +26,29 @@ CASES = [  # (kind, options, shape)
     ("fusion", {"hidden": 16}, VECTOR),
     ("fusion", {"hidden": 16, "depth": 1, "activation": "silu"}, VECTOR),
     ("mlp", {"hidden": [16, 16]}, VECTOR),
-    ("mlp", {"hidden": [16, 16], "norm": True, "residual": True, "activation": "silu"}, FIXED_SERIES),
+    (
+        "mlp",
+        {"hidden": [16, 16], "norm": True, "residual": True, "activation": "silu"},
+        FIXED_SERIES,
+    ),
     ("mlp", {}, FIXED_SET),
     ("mlp", {}, PLANE),
     ("deepset", {"hidden": 16}, SET),
     ("deepset", {"hidden": 16, "equivariant": 2}, SET),
-    ("deepset", {"hidden": 16, "pooling": ALL_POOLINGS, "norm": True, "residual": True, "equivariant": 1}, SET),
+    (
+        "deepset",
+        {"hidden": 16, "pooling": ALL_POOLINGS, "norm": True, "residual": True, "equivariant": 1},
+        SET,
+    ),
     ("deepset", {"hidden": 16, "pooling": "attention", "head_depth": 0, "activation": "tanh"}, SET),
     ("deepset", {"hidden": 16}, FIXED_SET),
     ("set_transformer", {"hidden": 16, "inducing": 4}, SET),
     ("set_transformer", {"hidden": 16, "inducing": None, "seeds": 2, "activation": "relu"}, SET),
-    ("set_transformer", {"hidden": 12, "heads": 3, "inducing": 1, "blocks": 1, "head_depth": 0}, FIXED_SET),
+    (
+        "set_transformer",
+        {"hidden": 12, "heads": 3, "inducing": 1, "blocks": 1, "head_depth": 0},
+        FIXED_SET,
+    ),
     *[
         (kind, {"hidden": 8, "pooling": pooling, "bidirectional": both, "layers": 1 + both}, SERIES)
         for kind in ("lstm", "gru")
@@ -46,10 +60,17 @@ CASES = [  # (kind, options, shape)
     ("lstnet", {"hidden": 8}, SERIES),
     ("lstnet", {"hidden": 8, "kernel": 1, "period": 1, "activation": "tanh"}, SERIES),
     ("lstnet", {"hidden": 8, "kernel": 20, "period": 3}, FIXED_SERIES),
-    *[("transformer", {"hidden": 16, "pooling": pooling}, SERIES) for pooling in ("mean", [*ALL_POOLINGS, "last"])],
+    *[
+        ("transformer", {"hidden": 16, "pooling": pooling}, SERIES)
+        for pooling in ("mean", [*ALL_POOLINGS, "last"])
+    ],
     ("transformer", {"hidden": 15, "heads": 3, "blocks": 1, "pooling": "last"}, FIXED_SERIES),
     ("conv1d", {"hidden": 8}, SERIES),
-    ("conv1d", {"hidden": 8, "kernel": 5, "depth": 2, "pooling": ALL_POOLINGS, "activation": "gelu"}, SERIES),
+    (
+        "conv1d",
+        {"hidden": 8, "kernel": 5, "depth": 2, "pooling": ALL_POOLINGS, "activation": "gelu"},
+        SERIES,
+    ),
     ("conv1d", {"hidden": 8, "depth": 1, "pooling": "attention"}, LINE),
     ("conv2d", {"filters": [8, 8]}, PLANE),
     ("conv2d", {"filters": [8, 8, 16], "blocks": 2, "pooling": ALL_POOLINGS}, ROW),
@@ -88,7 +109,9 @@ def test_features_of_each_row_alone(kind, options, shape):
     out = net(values, mask)
     assert out.shape == (B, net.features) and out.isfinite().all()
     assert net.features == (shape.channels if kind == "identity" else H)
-    assert torch.allclose(net(values[2:3], None if mask is None else mask[2:3]), out[2:3], atol=1e-5)
+    assert torch.allclose(
+        net(values[2:3], None if mask is None else mask[2:3]), out[2:3], atol=1e-5
+    )
     values[[0, 1, 3, 4, 5]] = float("nan")
     assert torch.allclose(net(values, mask)[2], out[2], atol=1e-5)
 
@@ -99,12 +122,18 @@ def test_gradients_reach_every_parameter(kind, options, shape):
     net(values.requires_grad_(), mask).square().sum().backward()
     assert values.grad.any()
     for name, parameter in net.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+        assert (
+            parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any()
+        ), name
 
 
 @contract()
 def test_weights_saved_and_loaded(kind, options, shape, tmp_path):
-    net, other, (values, mask) = build(kind, options, shape), build(kind, options, shape), example(shape)
+    net, other, (values, mask) = (
+        build(kind, options, shape),
+        build(kind, options, shape),
+        example(shape),
+    )
     torch.save(net.state_dict(), tmp_path / "net.pt")
     other.load_state_dict(torch.load(tmp_path / "net.pt", map_location="cpu", weights_only=True))
     assert torch.equal(net(values, mask), other(values, mask))
@@ -150,8 +179,15 @@ def test_about_the_same_features_in_bfloat16(kind, options, shape):
 @contract(LEARNED)
 def test_weights_given_from_outside_take_effect(kind, options, shape):
     """As Bayesian weights and ensembles do; the network is whole afterwards, and can be copied."""
-    net, other, (values, mask) = build(kind, options, shape), build(kind, options, shape), example(shape)
-    before, drawn = net(values, mask), {name: weight * 1 for name, weight in other.named_parameters()}
+    net, other, (values, mask) = (
+        build(kind, options, shape),
+        build(kind, options, shape),
+        example(shape),
+    )
+    before, drawn = (
+        net(values, mask),
+        {name: weight * 1 for name, weight in other.named_parameters()},
+    )
     out = functional_call(net, drawn, (values, mask))
     assert torch.equal(out, other(values, mask)) and not torch.allclose(out, before, atol=1e-4)
     out.sum().backward()
@@ -179,13 +215,22 @@ def test_padding_changes_nothing(kind, options, shape, garbage):
     after = net(more, torch.cat([mask, torch.zeros(B, 4, dtype=torch.bool)], dim=1))
     assert torch.allclose(before, after, atol=1e-5)
     after.sum().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in net.parameters() if parameter.grad is not None)
+    assert all(
+        parameter.grad.isfinite().all()
+        for parameter in net.parameters()
+        if parameter.grad is not None
+    )
 
 
 @contract(MASKED)
 def test_a_full_mask_equals_none(kind, options, shape):
-    net, values = build(kind, options, shape), torch.randn(B, 40, shape.channels)  # 40: longer than in training
-    assert torch.allclose(net(values, torch.ones(B, 40, dtype=torch.bool)), net(values, None), atol=1e-5)
+    net, values = (
+        build(kind, options, shape),
+        torch.randn(B, 40, shape.channels),
+    )  # 40: longer than in training
+    assert torch.allclose(
+        net(values, torch.ones(B, 40, dtype=torch.bool)), net(values, None), atol=1e-5
+    )
 
 
 @contract(MASKED)
@@ -218,11 +263,18 @@ def test_series_and_grids_have_an_order(kind, options, shape):
 @pytest.mark.parametrize("options", [{"pooling": "mean"}, {"pooling": "mean", "equivariant": 1}])
 def test_a_repeated_set_is_told_from_one(options):
     net, values = build("deepset", options, SET), torch.randn(B, 7, 3)
-    assert not torch.allclose(net(torch.cat([values, values], dim=1), None), net(values, None), atol=1e-4)
+    assert not torch.allclose(
+        net(torch.cat([values, values], dim=1), None), net(values, None), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("deepset", {"equivariant": 1}), ("set_transformer", {}), ("set_transformer", {"inducing": None})]
+    ("kind", "options"),
+    [
+        ("deepset", {"equivariant": 1}),
+        ("set_transformer", {}),
+        ("set_transformer", {"inducing": None}),
+    ],
 )
 def test_members_see_one_another(kind, options):
     """Each member's own path, ahead of the pooling, depends on what else is in the set."""
@@ -236,15 +288,25 @@ def test_members_see_one_another(kind, options):
 
 @pytest.mark.parametrize(("kind", "theirs"), [("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU)])
 def test_bidirectional_recurrence_is_that_of_torch(kind, theirs):
-    net, values = build(kind, {"hidden": 8, "bidirectional": True, "layers": 2}, FIXED_SERIES), torch.randn(B, 7, 3)
+    net, values = (
+        build(kind, {"hidden": 8, "bidirectional": True, "layers": 2}, FIXED_SERIES),
+        torch.randn(B, 7, 3),
+    )
     whole = theirs(3, 8, num_layers=2, bidirectional=True, batch_first=True)
     state = {}
     for at, layer in enumerate(net.layers):
-        state |= {name.replace("l0", f"l{at}"): value for name, value in layer.ahead.state_dict().items()}
-        state |= {name.replace("l0", f"l{at}") + "_reverse": value for name, value in layer.back.state_dict().items()}
+        state |= {
+            name.replace("l0", f"l{at}"): value for name, value in layer.ahead.state_dict().items()
+        }
+        state |= {
+            name.replace("l0", f"l{at}") + "_reverse": value
+            for name, value in layer.back.state_dict().items()
+        }
     whole.load_state_dict(state)
     lengths = torch.tensor([1, 7, 3, 2, 6, 5])
-    packed = torch.nn.utils.rnn.pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        values, lengths, batch_first=True, enforce_sorted=False
+    )
     last = whole(packed)[1]
     last = (last[0] if kind == "lstm" else last)[-2:].transpose(0, 1).flatten(1)
     mask = torch.arange(7) < lengths[:, None]
@@ -260,7 +322,10 @@ def test_reversing_leaves_the_padding_and_undoes_itself():
 def test_last_members_of_each_series_come_last_one_first():
     values, lengths = torch.arange(1.0, 9).reshape(2, 4, 1), torch.tensor([2, 4])
     assert _layers.before(values, lengths, 3)[..., 0].tolist() == [[2, 1, 0], [8, 7, 6]]
-    assert _layers.before(values, lengths * 0, 5).shape == (2, 5, 1) and not _layers.before(values, lengths * 0, 5).any()
+    assert (
+        _layers.before(values, lengths * 0, 5).shape == (2, 5, 1)
+        and not _layers.before(values, lengths * 0, 5).any()
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 10])
@@ -285,15 +350,27 @@ def test_attention_block_is_that_of_torch():
     theirs.in_proj_weight.data = torch.cat([ours.query.weight, ours.key_value.weight]).detach()
     theirs.in_proj_bias.data = torch.cat([ours.query.bias, ours.key_value.bias]).detach()
     theirs.out_proj.load_state_dict(ours.out.state_dict())
-    readers, members, mask = torch.randn(B, 4, 8), torch.randn(B, 7, 8), torch.arange(7) < torch.tensor([1, 7, 3, 2, 6, 5])[:, None]
-    assert torch.allclose(ours(readers, members, mask), theirs(readers, members, members, key_padding_mask=~mask)[0], atol=1e-6)
-    assert torch.allclose(ours(readers, members, mask & False), ours.out.bias.expand(B, 4, 8), atol=1e-6)  # nothing to read
+    readers, members, mask = (
+        torch.randn(B, 4, 8),
+        torch.randn(B, 7, 8),
+        torch.arange(7) < torch.tensor([1, 7, 3, 2, 6, 5])[:, None],
+    )
+    assert torch.allclose(
+        ours(readers, members, mask),
+        theirs(readers, members, members, key_padding_mask=~mask)[0],
+        atol=1e-6,
+    )
+    assert torch.allclose(
+        ours(readers, members, mask & False), ours.out.bias.expand(B, 4, 8), atol=1e-6
+    )  # nothing to read
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 40), (33, 2), (3, 3)])
 def test_convolutions_take_grids_of_any_size(grid):
     net = build("conv2d", {}, InputShape("grid", 2, grid=grid))
-    assert net(torch.randn(B, *grid, 2), None).isfinite().all() and net(torch.randn(B, 5, 4, 2), None).shape == (B, H)
+    assert net(torch.randn(B, *grid, 2), None).isfinite().all() and net(
+        torch.randn(B, 5, 4, 2), None
+    ).shape == (B, H)
 
 
 def test_fusion_keeps_the_level_of_its_input():
@@ -306,19 +383,43 @@ def test_fusion_keeps_the_level_of_its_input():
 @pytest.mark.parametrize(
     ("kind", "shape", "message"),
     [
-        ("mlp", SET, "mlp takes one length, and this set has up to 7 members  Use deepset or set_transformer."),
+        (
+            "mlp",
+            SET,
+            "mlp takes one length, and this set has up to 7 members  Use deepset or set_transformer.",
+        ),
         ("mlp", SERIES, "Use lstm, gru, lstnet, transformer or conv1d."),
-        ("identity", SET, "identity takes a vector, and this input is a set  Use deepset or set_transformer."),
+        (
+            "identity",
+            SET,
+            "identity takes a vector, and this input is a set  Use deepset or set_transformer.",
+        ),
         ("identity", FIXED_SET, "Use deepset, set_transformer or mlp."),
         ("fusion", LINE, "fusion takes a vector, and this input is a grid  Use conv1d or mlp."),
-        ("deepset", VECTOR, "deepset takes a set, and this input is a vector  Use mlp or identity."),
-        ("set_transformer", PLANE, "set_transformer takes a set, and this input is a grid  Use conv2d or mlp."),
-        ("lstm", SET, "lstm takes a series, and this input is a set  Use deepset or set_transformer."),
+        (
+            "deepset",
+            VECTOR,
+            "deepset takes a set, and this input is a vector  Use mlp or identity.",
+        ),
+        (
+            "set_transformer",
+            PLANE,
+            "set_transformer takes a set, and this input is a grid  Use conv2d or mlp.",
+        ),
+        (
+            "lstm",
+            SET,
+            "lstm takes a series, and this input is a set  Use deepset or set_transformer.",
+        ),
         ("gru", VECTOR, "gru takes a series"),
         ("lstnet", VECTOR, "lstnet takes a series"),
         ("transformer", FIXED_SET, "transformer takes a series"),
         ("conv1d", SET, "conv1d takes a series or a grid, and this input is a set"),
-        ("conv1d", PLANE, "conv1d takes a grid of 1 axis, and this one is 6 x 5  Use conv2d or mlp."),
+        (
+            "conv1d",
+            PLANE,
+            "conv1d takes a grid of 1 axis, and this one is 6 x 5  Use conv2d or mlp.",
+        ),
         ("conv2d", LINE, "conv2d takes a grid of 2 axes, and this one is 7  Use conv1d or mlp."),
         ("conv2d", SERIES, "conv2d takes a grid, and this input is a series"),
     ],
@@ -345,8 +446,16 @@ def test_every_option_is_described(kind):
         ("deepset", {"equivariant": -1}, "equivariant"),
         ("lstm", {"layers": 0}, "layers"),
         ("conv1d", {"kernel": 4}, "4 is even: take 3 or 5"),
-        ("set_transformer", {"hidden": 10, "heads": 4}, "hidden = 10 is no multiple of heads = 4: take hidden 8 or 12"),
-        ("transformer", {"hidden": 3, "heads": 4}, "hidden = 3 is no multiple of heads = 4: take hidden 4"),
+        (
+            "set_transformer",
+            {"hidden": 10, "heads": 4},
+            "hidden = 10 is no multiple of heads = 4: take hidden 8 or 12",
+        ),
+        (
+            "transformer",
+            {"hidden": 3, "heads": 4},
+            "hidden = 3 is no multiple of heads = 4: take hidden 4",
+        ),
     ],
 )
 def test_options_are_bounded(kind, options, message):

@@ -29,7 +29,9 @@ def mask():
 def rises():
     """Series of 2 to 8 steps, and whether they rise or fall (1 or -1), which members without an order do not tell."""
     real, sign = mask(), torch.randint(2, (ROWS, 1)) * 2.0 - 1
-    rising = torch.randn(ROWS, LONGEST).masked_fill(~real, float("inf")).sort(1)[0].masked_fill(~real, 0)
+    rising = (
+        torch.randn(ROWS, LONGEST).masked_fill(~real, float("inf")).sort(1)[0].masked_fill(~real, 0)
+    )
     return torch.where(sign > 0, rising, -rising)[..., None], real, sign
 
 
@@ -37,7 +39,9 @@ def spread():
     """Sets of 2 to 8 members, and their largest distance from their mean, standardized."""
     real = mask()
     values = torch.randn(ROWS, LONGEST).masked_fill(~real, 0)
-    centred = (values - values.sum(1, keepdim=True) / real.sum(1, keepdim=True)).masked_fill(~real, 0)
+    centred = (values - values.sum(1, keepdim=True) / real.sum(1, keepdim=True)).masked_fill(
+        ~real, 0
+    )
     return values[..., None], real, (centred.abs().amax(1, keepdim=True) - 1.5) / 0.6
 
 
@@ -49,7 +53,9 @@ def stripes(grid):
         phase = torch.randint(2, (ROWS, 1, 1))
         along = ((torch.arange(rows)[:, None] + phase) % 2).expand(ROWS, rows, columns)
         across = ((torch.arange(columns) + phase) % 2).expand(ROWS, rows, columns)
-        values = torch.where(sign[..., None] > 0, along, across) + 0.2 * torch.randn(ROWS, rows, columns)
+        values = torch.where(sign[..., None] > 0, along, across) + 0.2 * torch.randn(
+            ROWS, rows, columns
+        )
         return values[..., None], None, sign
 
     return draw
@@ -65,7 +71,10 @@ def loss_left(net, draw):
         (net(values, real) - target).square().mean().backward()
         optimizer.step()
         schedule.step()
-    values, real, target = (None if parts[0] is None else torch.cat(parts) for parts in zip(*(draw() for _ in range(10)), strict=True))
+    values, real, target = (
+        None if parts[0] is None else torch.cat(parts)
+        for parts in zip(*(draw() for _ in range(10)), strict=True)
+    )
     with torch.no_grad():
         return ((net(values, real) - target).square().mean() / target.var()).item()
 
@@ -80,7 +89,10 @@ def test_series_networks_learn_an_order(kind, options):
 
 
 def test_no_set_network_learns_an_order():
-    assert loss_left(build("deepset", {"hidden": 16}, InputShape("set", 1, LONGEST, True)), rises) > 0.8
+    assert (
+        loss_left(build("deepset", {"hidden": 16}, InputShape("set", 1, LONGEST, True)), rises)
+        > 0.8
+    )
 
 
 @pytest.mark.parametrize(("kind", "options"), SETS)
@@ -91,7 +103,9 @@ def test_set_networks_learn_how_members_differ(kind, options):
 @pytest.mark.parametrize("kind", ["conv2d", "mlp"])
 def test_grid_networks_learn_a_direction(kind):
     options = {"filters": [8, 8]} if kind == "conv2d" else {"hidden": [32]}
-    assert loss_left(build(kind, options, InputShape("grid", 1, grid=(6, 4))), stripes((6, 4))) < 0.1
+    assert (
+        loss_left(build(kind, options, InputShape("grid", 1, grid=(6, 4))), stripes((6, 4))) < 0.1
+    )
 
 
 def test_a_grid_of_one_axis_is_learnt_by_conv1d():
@@ -99,7 +113,12 @@ def test_a_grid_of_one_axis_is_learnt_by_conv1d():
         values, _, target = stripes((6, 4))()
         return values[:, :, 0], None, target  # along the one axis there are stripes, or none
 
-    assert loss_left(build("conv1d", {"hidden": 16, "depth": 1}, InputShape("grid", 1, grid=(6,))), draw) < 0.1
+    assert (
+        loss_left(
+            build("conv1d", {"hidden": 16, "depth": 1}, InputShape("grid", 1, grid=(6,))), draw
+        )
+        < 0.1
+    )
 
 
 def test_fusion_learns_a_product():

@@ -37,7 +37,9 @@ def test_normal_summaries_have_none_on_average(features):
     assert abs(found.mean()) < 4 * found.std() / 20
 
 
-@pytest.mark.parametrize("change", [lambda x: x + 1, lambda x: 2 * x, lambda x: x / 2, lambda x: x.sign()])
+@pytest.mark.parametrize(
+    "change", [lambda x: x + 1, lambda x: 2 * x, lambda x: x / 2, lambda x: x.sign()]
+)
 def test_other_summaries_have_some(change):
     x = torch.randn(512, 4)
     assert mmd_to_normal(change(x)) > 20 * abs(mmd_to_normal(x))
@@ -48,7 +50,10 @@ def test_float32_is_enough(shift):
     x = torch.randn(64, 4).double().float() + shift
     assert torch.allclose(mmd_to_normal(x).double(), mmd_to_normal(x.double()), atol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(mmd_to_normal(x), mmd_to_normal(x)) and mmd_to_normal(x).dtype == torch.float32
+        assert (
+            torch.equal(mmd_to_normal(x), mmd_to_normal(x))
+            and mmd_to_normal(x).dtype == torch.float32
+        )
         assert torch.allclose(mmd_to_normal(x).double(), mmd_to_normal(x.double()), atol=1e-5)
 
 
@@ -67,7 +72,10 @@ def test_half_precision_is_taken():
 @pytest.mark.parametrize(("scale", "shift"), [(0.01, 0.0), (3.0, 1.0), (1.0, 10.0)])
 def test_summaries_are_drawn_to_the_normal(scale, shift):
     """From too close together, too wide, and ten standard deviations away."""
-    weight, bias = torch.nn.Parameter(scale * torch.eye(2)), torch.nn.Parameter(torch.full((2,), shift))
+    weight, bias = (
+        torch.nn.Parameter(scale * torch.eye(2)),
+        torch.nn.Parameter(torch.full((2,), shift)),
+    )
     optimizer = torch.optim.Adam([weight, bias], lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)
     for _ in range(300):

@@ -10,15 +10,19 @@ from zuko.bayesian import BayesianModel
 
 from sbiwb.contracts import InputShape
 from sbiwb.errors import ConfigError
-from sbiwb.networks import inference, summary
+from sbiwb.networks import compiled_flow, inference, summary
 from sbiwb.networks.estimator import Estimator
-from sbiwb.networks.inference import _native
 from sbiwb.networks.uncertainty import bayesian, family
 
 CASES = [
     {"kind": "none"},
     {"kind": "bayesian", "weight_samples": 3},
-    {"kind": "bayesian", "weight_samples": 3, "local_trick": True, "exclude_params": ["inference.transforms.1"]},
+    {
+        "kind": "bayesian",
+        "weight_samples": 3,
+        "local_trick": True,
+        "exclude_params": ["inference.transforms.1"],
+    },
     {"kind": "ensemble", "members": 3},
     {"kind": "ensemble", "members": 2, "weights": "stacking"},
 ]
@@ -27,7 +31,9 @@ N, B, D = 400, 32, 2
 
 def estimator(member: int = 0, *, flow: str = "nsf", mmd: float = 0.0) -> Estimator:
     torch.manual_seed(100 + member)
-    summaries = {"x": summary.family.parse({"kind": "mlp", "hidden": [16]}).build(InputShape("vector", 3), 4)}
+    summaries = {
+        "x": summary.family.parse({"kind": "mlp", "hidden": [16]}).build(InputShape("vector", 3), 4)
+    }
     options = {"transforms": 2, "hidden": [16]} if flow == "nsf" else {"hidden": [16]}
     density = inference.family.parse({"kind": flow, **options}).build(D, 4)
     return Estimator(summaries, density, mmd_weights={"x": mmd} if mmd else None)
@@ -42,7 +48,9 @@ def batch(module, n: int = B):
     torch.manual_seed(5)
     z, x = torch.randn(n, D), torch.randn(n, 3)
     m = module.members
-    return (z, {"x": (x, None)}), ((z, {"x": (x, None)}) if m == 1 else (z.expand(m, n, D), {"x": (x.expand(m, n, 3), None)}))
+    return (z, {"x": (x, None)}), (
+        (z, {"x": (x, None)}) if m == 1 else (z.expand(m, n, D), {"x": (x.expand(m, n, 3), None)})
+    )
 
 
 def test_every_uncertainty_has_a_case():
@@ -54,13 +62,17 @@ def test_contract(options):
     module = build(options)
     plain, side = batch(module)
     objective, penalties = module.train()(*side)
-    assert objective.shape == ((B,) if module.members == 1 else (module.members, B)) and penalties.shape == (len(module.terms),)
+    assert objective.shape == (
+        (B,) if module.members == 1 else (module.members, B)
+    ) and penalties.shape == (len(module.terms),)
     (penalties.sum() - objective.mean(-1).sum()).backward()
     held = [name for name, one in module.named_parameters() if one.grad is None]
     assert not held
     mixed, none = module.eval()(*plain)
     assert mixed.shape == (B,) and not none.any()
-    assert len(module.components()) == len(module.mixture()) and math.isclose(sum(module.mixture()), 1, abs_tol=1e-6)
+    assert len(module.components()) == len(module.mixture()) and math.isclose(
+        sum(module.mixture()), 1, abs_tol=1e-6
+    )
 
 
 @pytest.mark.parametrize("options", CASES)
@@ -75,7 +87,9 @@ def test_evaluation_is_the_same_each_time_and_leaves_random_numbers_alone(option
     assert torch.equal(numbers, torch.get_rng_state())
     drawn = [one.state_dict() for one in module.components()]
     assert all(
-        torch.equal(a[key], b[key]) for a, b in zip(drawn, [one.state_dict() for one in module.components()], strict=True) for key in a
+        torch.equal(a[key], b[key])
+        for a, b in zip(drawn, [one.state_dict() for one in module.components()], strict=True)
+        for key in a
     )
 
 
@@ -114,7 +128,9 @@ def test_divergence_is_that_of_zuko_and_its_gradient_autograds(prior_var):
     assert torch.allclose(penalty, expected, rtol=1e-5)
     ours = torch.autograd.grad(penalty, [module.log_variance, *module._means()])
     theirs = torch.autograd.grad(expected, [module.log_variance, *module._means()])
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+    assert all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def test_gradients_of_drawn_weights_are_autograds():
@@ -126,9 +142,13 @@ def test_gradients_of_drawn_weights_are_autograds():
     ours = torch.autograd.grad(loss, [module.log_variance, *module._means()])
     torch.manual_seed(noise_seed)
     mean = torch.cat([one.reshape(-1) for one in module._means()])
-    weights = mean + (0.5 * bayesian._softclip(module.log_variance)[0]).exp() * torch.randn_like(mean)
+    weights = mean + (0.5 * bayesian._softclip(module.log_variance)[0]).exp() * torch.randn_like(
+        mean
+    )
     theirs = torch.autograd.grad((weights**3).sum(), [module.log_variance, *module._means()])
-    assert len(names) == len(drawn) and all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(ours, theirs, strict=True))
+    assert len(names) == len(drawn) and all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def test_drawn_weights_have_the_learned_moments():
@@ -136,11 +156,21 @@ def test_drawn_weights_have_the_learned_moments():
     with torch.no_grad():
         drawn = torch.stack(
             [
-                torch.cat([one.reshape(-1) for one in bayesian._Drawn.apply(module.log_variance, 1.0, *module._means())[1:]])
+                torch.cat(
+                    [
+                        one.reshape(-1)
+                        for one in bayesian._Drawn.apply(
+                            module.log_variance, 1.0, *module._means()
+                        )[1:]
+                    ]
+                )
                 for _ in range(400)
             ]
         )
-    mean, variance = torch.cat([one.detach().reshape(-1) for one in module._means()]), bayesian._softclip(module.log_variance)[0].exp()
+    mean, variance = (
+        torch.cat([one.detach().reshape(-1) for one in module._means()]),
+        bayesian._softclip(module.log_variance)[0].exp(),
+    )
     z = (drawn.mean(0) - mean) / (variance / 400).sqrt()
     assert abs(z.square().mean() - 1) < 0.15
     assert abs((drawn.var(0) / variance).mean() - 1) < 0.02
@@ -152,7 +182,9 @@ def test_the_fast_step_and_zukos_local_trick_have_the_same_mean_objective():
     local.load_state_dict(fast.state_dict())
     side = batch(fast, 200)[1]
     with torch.no_grad():
-        values = torch.tensor([[module.train()(*side)[0].mean() for module in (fast, local)] for _ in range(150)])
+        values = torch.tensor(
+            [[module.train()(*side)[0].mean() for module in (fast, local)] for _ in range(150)]
+        )
     error = values.std(0) / math.sqrt(len(values))
     assert abs(values.mean(0).diff().item()) < 4 * error.norm().item()
 
@@ -168,12 +200,18 @@ def test_a_conjugate_posterior_of_weights_is_found():
             self.w = nn.Parameter(torch.zeros(1))
 
         def forward(self, z, inputs):
-            return -0.5 * (z[:, 0] - self.w * inputs["x"][0][:, 0]).square() - 0.5 * math.log(2 * math.pi), z.new_zeros(0)
+            return -0.5 * (z[:, 0] - self.w * inputs["x"][0][:, 0]).square() - 0.5 * math.log(
+                2 * math.pi
+            ), z.new_zeros(0)
 
     torch.manual_seed(0)
     x = torch.randn(20, 1)
     y = 0.7 * x + torch.randn(20, 1)
-    module = family.parse({"kind": "bayesian", "init_logvar": -4}).build(lambda member: Line(), 20).train()
+    module = (
+        family.parse({"kind": "bayesian", "init_logvar": -4})
+        .build(lambda member: Line(), 20)
+        .train()
+    )
     optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1500)
     for _ in range(1500):
@@ -188,17 +226,31 @@ def test_a_conjugate_posterior_of_weights_is_found():
 
 
 def test_patterns_choose_what_is_uncertain_and_say_so():
-    module = build({"kind": "bayesian", "include_params": ["summaries", "inference.transforms.0"], "exclude_params": ["**.bias"]})
+    module = build(
+        {
+            "kind": "bayesian",
+            "include_params": ["summaries", "inference.transforms.0"],
+            "exclude_params": ["**.bias"],
+        }
+    )
     assert module.uncertain == tuple(
         name
         for name, _ in module.base.named_parameters()
         if name.startswith(("summaries", "inference.transforms.0")) and not name.endswith("bias")
     )
-    assert any("'summaries': 4 parameters" in line for line in module.about) and any("Uncertain:" in line for line in module.about)
+    assert any("'summaries': 4 parameters" in line for line in module.about) and any(
+        "Uncertain:" in line for line in module.about
+    )
     torch.manual_seed(0)
     fixed = module.components()
-    assert torch.equal(fixed[0].get_parameter("summaries.0.net.0.bias"), fixed[1].get_parameter("summaries.0.net.0.bias"))
-    assert not torch.equal(fixed[0].get_parameter("summaries.0.net.0.weight"), fixed[1].get_parameter("summaries.0.net.0.weight"))
+    assert torch.equal(
+        fixed[0].get_parameter("summaries.0.net.0.bias"),
+        fixed[1].get_parameter("summaries.0.net.0.bias"),
+    )
+    assert not torch.equal(
+        fixed[0].get_parameter("summaries.0.net.0.weight"),
+        fixed[1].get_parameter("summaries.0.net.0.weight"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,10 +270,15 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_names_the_parameters(op
 def test_zukos_patterns_are_those_of_zuko():
     base = estimator()
     module = build({"kind": "bayesian", "include_params": ["*.0.*"]})
-    assert [name.replace(".", "-") for name in module.uncertain] == list(BayesianModel(base, include_params=["*.0.*"]).means)
+    assert [name.replace(".", "-") for name in module.uncertain] == list(
+        BayesianModel(base, include_params=["*.0.*"]).means
+    )
 
 
-@pytest.mark.parametrize("loss", [lambda objective: -objective.mean(-1).sum(), lambda objective: (objective**2).mean(-1).sum()])
+@pytest.mark.parametrize(
+    "loss",
+    [lambda objective: -objective.mean(-1).sum(), lambda objective: (objective**2).mean(-1).sum()],
+)
 def test_members_trained_together_have_the_gradients_they_have_alone(loss):
     """Also where their flows are computed side by side in C, on several cores, and under another loss than the usual one."""
     module = build({"kind": "ensemble", "members": 3})
@@ -231,7 +288,7 @@ def test_members_trained_together_have_the_gradients_they_have_alone(loss):
     torch.manual_seed(2)
     z, x = torch.randn(3, B, D), torch.randn(3, B, 3)
     for cores in (1, 2):
-        _native.use(True, cores=cores)
+        compiled_flow.use(True, cores=cores)
         module.zero_grad()
         objective, _ = module.train()(z, {"x": (x, None)})
         loss(objective).backward()
@@ -262,26 +319,43 @@ def test_stacking_finds_the_shares_of_a_known_mixture():
 
 
 def test_penalties_of_members_add_up():
-    module = build({"kind": "ensemble", "members": 2}, lambda member: estimator(member, mmd=0.5)).train()
+    module = build(
+        {"kind": "ensemble", "members": 2}, lambda member: estimator(member, mmd=0.5)
+    ).train()
     _, side = batch(module)
     _, penalties = module(*side)
-    alone = [one.train()(side[0][m], {"x": (side[1]["x"][0][m], None)})[1] for m, one in enumerate(module.components())]
+    alone = [
+        one.train()(side[0][m], {"x": (side[1]["x"][0][m], None)})[1]
+        for m, one in enumerate(module.components())
+    ]
     assert module.terms == ("mmd",) and torch.allclose(penalties, sum(alone))
 
 
 def test_stacking_needs_a_density_and_the_local_trick_a_linear_layer():
     with pytest.raises(ConfigError, match="stacking needs a density"):
-        build({"kind": "ensemble", "weights": "stacking"}, lambda member: estimator(member, flow="point"))
+        build(
+            {"kind": "ensemble", "weights": "stacking"},
+            lambda member: estimator(member, flow="point"),
+        )
     with pytest.raises(ConfigError, match="reaches none of the uncertain weights"):
         build({"kind": "bayesian", "local_trick": True, "include_params": ["inference"]})
-    assert any("local trick reaches" in line for line in build({"kind": "bayesian", "local_trick": True}).about)
-    assert any("no weight decay" in line for line in build({"kind": "bayesian", "include_params": ["inference"]}).about)
+    assert any(
+        "local trick reaches" in line
+        for line in build({"kind": "bayesian", "local_trick": True}).about
+    )
+    assert any(
+        "no weight decay" in line
+        for line in build({"kind": "bayesian", "include_params": ["inference"]}).about
+    )
 
 
 def test_drawn_networks_are_those_of_the_learned_distribution():
     module = trained({"weight_samples": 300})
     weights = torch.stack(
-        [torch.cat([one.get_parameter(name).detach().reshape(-1) for name in module.uncertain]) for one in module.components()]
+        [
+            torch.cat([one.get_parameter(name).detach().reshape(-1) for name in module.uncertain])
+            for one in module.components()
+        ]
     )
     mean = torch.cat([one.detach().reshape(-1) for one in module._means()])
     variance = torch.cat(list(module.log_variances().values())).exp()

@@ -24,11 +24,20 @@ def prior():
 
 def hierarchical(**parts):
     """mu drawn by the file, b by its own prior, sigma and items by the file."""
-    kinds = {"mu": "joint", "b": "normal", "sigma": {"kind": "joint", "low": 0}, "items": {"kind": "joint", "shape": [2]}}
+    kinds = {
+        "mu": "joint",
+        "b": "normal",
+        "sigma": {"kind": "joint", "low": 0},
+        "items": {"kind": "joint", "shape": [2]},
+    }
 
     def sampler(n, rng):
         mu = rng.normal(size=n)
-        drawn = {"mu": mu, "sigma": rng.exponential(size=n), "items": mu[:, None] + rng.normal(size=(n, 2))}
+        drawn = {
+            "mu": mu,
+            "sigma": rng.exponential(size=n),
+            "items": mu[:, None] + rng.normal(size=(n, 2)),
+        }
         return {name: value for name, value in {**drawn, **parts}.items() if value is not None}
 
     return Prior(distributions(**kinds), sampler=sampler)
@@ -36,7 +45,15 @@ def hierarchical(**parts):
 
 def test_columns_slices_and_size(prior):
     assert prior.names == ("beta", "weights", "one", "pair") and prior.size == 7
-    assert prior.columns == ("beta", "weights[0]", "weights[1]", "weights[2]", "one[0]", "pair[0]", "pair[1]")
+    assert prior.columns == (
+        "beta",
+        "weights[0]",
+        "weights[1]",
+        "weights[2]",
+        "one[0]",
+        "pair[0]",
+        "pair[1]",
+    )
     assert prior.slices["weights"] == slice(1, 4) and prior.slices["pair"] == slice(5, 7)
     assert prior.units == {"beta": "1/day"} and prior.joint == ()
 
@@ -73,9 +90,17 @@ def test_discrete_parameters_reach_the_simulator_as_integers():
     theta = prior.sample(np.random.default_rng(0), 10)
     stacked = prior.stack(theta)
     for found in (theta, prior.unstack(stacked)):
-        assert {name: values.dtype.kind for name, values in found.items()} == {"k": "i", "mu": "f", "n": "i"}
+        assert {name: values.dtype.kind for name, values in found.items()} == {
+            "k": "i",
+            "mu": "f",
+            "n": "i",
+        }
         assert all(np.array_equal(found[name], theta[name]) for name in theta)
-    assert stacked.dtype == np.float64 and prior.inside(stacked).all() and not prior.inside(stacked + 0.5)[:, [0, 2, 3]].any()
+    assert (
+        stacked.dtype == np.float64
+        and prior.inside(stacked).all()
+        and not prior.inside(stacked + 0.5)[:, [0, 2, 3]].any()
+    )
     masses = np.log(0.5) + 2 * np.log(0.1) - 0.5 * (theta["mu"] ** 2 + np.log(2 * np.pi))
     np.testing.assert_allclose(prior.log_prob(stacked), masses)
     assert np.isneginf(prior.log_prob(stacked + 0.5)).all()
@@ -83,7 +108,9 @@ def test_discrete_parameters_reach_the_simulator_as_integers():
 
 def test_stack_names_what_is_missing_or_misshapen(prior):
     theta = prior.sample(np.random.default_rng(0), 10)
-    with pytest.raises(DataError, match=r"no values of 'one'.*Give each of 'beta', 'weights', 'one', 'pair'"):
+    with pytest.raises(
+        DataError, match=r"no values of 'one'.*Give each of 'beta', 'weights', 'one', 'pair'"
+    ):
         prior.stack({name: values for name, values in theta.items() if name != "one"})
     with pytest.raises(DataError, match=r"parameter 'one'  shape \(10,\) instead of \(10, 1\)"):
         prior.stack({**theta, "one": theta["one"][:, 0]})
@@ -91,7 +118,10 @@ def test_stack_names_what_is_missing_or_misshapen(prior):
 
 def test_log_prob_is_the_sum_over_parameters(prior):
     theta = prior.sample(np.random.default_rng(0), 10)
-    expected = sum(part.log_prob(theta[name].reshape(10, part.size)) for name, part in prior.distributions.items())
+    expected = sum(
+        part.log_prob(theta[name].reshape(10, part.size))
+        for name, part in prior.distributions.items()
+    )
     stacked = prior.stack(theta)
     np.testing.assert_allclose(prior.log_prob(stacked), expected)
     stacked[0, 0] = 3
@@ -121,12 +151,17 @@ def test_joint_prior_knows_support_but_no_density():
     prior = hierarchical()
     np.testing.assert_array_equal(prior.variance(), [np.nan, 1, np.nan, np.nan, np.nan])
     assert prior.support()[0].tolist() == [-np.inf, -np.inf, 0, -np.inf, -np.inf]
-    with pytest.raises(ConfigError, match=r"density of 'mu', 'sigma', 'items' is not known.*instead of kind: joint"):
+    with pytest.raises(
+        ConfigError, match=r"density of 'mu', 'sigma', 'items' is not known.*instead of kind: joint"
+    ):
         prior.log_prob(np.zeros((1, 5)))
 
 
 def test_joint_without_a_sampler_is_refused():
-    with pytest.raises(ConfigError, match=r"'mu' of kind 'joint', but the simulator file has no function prior.*Write prior\(n, rng\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'mu' of kind 'joint', but the simulator file has no function prior.*Write prior\(n, rng\)",
+    ):
         Prior(distributions(mu="joint")).sample(np.random.default_rng(0), 3)
 
 
@@ -137,8 +172,14 @@ def test_joint_without_a_sampler_is_refused():
         ({"nu": np.zeros(4)}, "returned 'mu', 'sigma', 'items', 'nu' instead of"),
         ({"mu": np.zeros(3)}, r"\['mu'\] has shape \(3,\) instead of \(4,\)"),
         ({"items": np.zeros(4)}, r"\['items'\] has shape \(4,\) instead of \(4, 2\).*`shape`"),
-        ({"mu": np.array([0, 1, np.nan, 2])}, r"1 of 4 values outside \[-inf, inf\] or not finite, the first nan"),
-        ({"sigma": np.array([1, -2, -3, 1])}, r"2 of 4 values outside \[0, inf\] or not finite, the first -2"),
+        (
+            {"mu": np.array([0, 1, np.nan, 2])},
+            r"1 of 4 values outside \[-inf, inf\] or not finite, the first nan",
+        ),
+        (
+            {"sigma": np.array([1, -2, -3, 1])},
+            r"2 of 4 values outside \[0, inf\] or not finite, the first -2",
+        ),
         ({"mu": np.array(list("abcd"))}, r"\['mu'\] is not an array of numbers"),
     ],
 )

@@ -17,9 +17,15 @@ def build(kind, **options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "uniform", "low": 2, "high": 1}, r"low = 2\.0 is not below high = 1\.0: exchange them"),
+        (
+            {"kind": "uniform", "low": 2, "high": 1},
+            r"low = 2\.0 is not below high = 1\.0: exchange them",
+        ),
         ({"kind": "uniform", "low": -1e308, "high": 1e308}, "high - low overflows"),
-        ({"kind": "uniform_integer", "low": 3, "high": 3}, r"a fixed value under problem\.constants"),
+        (
+            {"kind": "uniform_integer", "low": 3, "high": 3},
+            r"a fixed value under problem\.constants",
+        ),
         ({"kind": "uniform_integer", "low": 0, "high": 2.5}, "valid integer"),
         ({"kind": "truncated_normal", "low": 1, "high": 1}, "is not below high"),
         ({"kind": "joint", "low": 1, "high": 0}, "is not below high"),
@@ -30,16 +36,28 @@ def build(kind, **options):
         ({"kind": "normal", "shape": [2, 2]}, "at most 1 item"),
         ({"kind": "normal", "shape": [0]}, "greater than or equal to 1"),
         ({"kind": "gamma", "concentration": 0.01}, r"greater than or equal to 0\.05"),
-        ({"kind": "categorical", "probabilities": [0.5, 0.4]}, r"sum to 0\.9, not to 1: divide each by 0\.9"),
+        (
+            {"kind": "categorical", "probabilities": [0.5, 0.4]},
+            r"sum to 0\.9, not to 1: divide each by 0\.9",
+        ),
         ({"kind": "categorical", "probabilities": [1.5, -0.5]}, "less than or equal to 1"),
         ({"kind": "multivariate_normal", "loc": [0.0]}, "give either 'covariance'"),
-        ({"kind": "multivariate_normal", "loc": [0.0], "scale": [1.0, 2.0]}, "scale has 2 numbers, loc has 1"),
-        ({"kind": "multivariate_normal", "loc": [0.0, 0.0], "covariance": [[1.0, 0.0]]}, "2 rows of 2 numbers"),
+        (
+            {"kind": "multivariate_normal", "loc": [0.0], "scale": [1.0, 2.0]},
+            "scale has 2 numbers, loc has 1",
+        ),
+        (
+            {"kind": "multivariate_normal", "loc": [0.0, 0.0], "covariance": [[1.0, 0.0]]},
+            "2 rows of 2 numbers",
+        ),
         (
             {"kind": "multivariate_normal", "loc": [0, 0], "covariance": [[1, 0.2], [0.1, 1]]},
             r"entry \[0\]\[1\] is 0\.2, entry \[1\]\[0\]",
         ),
-        ({"kind": "multivariate_normal", "loc": [0, 0], "covariance": [[1, 2], [2, 1]]}, "smallest eigenvalue is -1"),
+        (
+            {"kind": "multivariate_normal", "loc": [0, 0], "covariance": [[1, 2], [2, 1]]},
+            "smallest eigenvalue is -1",
+        ),
     ],
 )
 def test_wrong_options_are_explained(options, message):
@@ -62,9 +80,14 @@ def test_deep_truncation_is_nearly_exponential():
 
 
 def test_truncation_far_below_the_mode_mirrors_truncation_far_above():
-    above, below = build("truncated_normal", loc=-30, low=0, high=1), build("truncated_normal", loc=30, low=-1, high=0)
+    above, below = (
+        build("truncated_normal", loc=-30, low=0, high=1),
+        build("truncated_normal", loc=30, low=-1, high=0),
+    )
     u = np.random.default_rng(0).random((1000, 1))
-    np.testing.assert_allclose(above.quantile(u), -below.from_normal(-above.to_normal(above.quantile(u))), rtol=1e-12)
+    np.testing.assert_allclose(
+        above.quantile(u), -below.from_normal(-above.to_normal(above.quantile(u))), rtol=1e-12
+    )
     np.testing.assert_allclose(above.variance(), below.variance(), rtol=1e-12)
 
 
@@ -86,13 +109,17 @@ def test_uniform_draws_keep_off_the_bounds():
 
 def test_uniform_integer_uses_whole_numbers_from_the_generator():
     expected = np.random.default_rng(0).integers(1, 6, (10, 1), endpoint=True)
-    np.testing.assert_array_equal(build("uniform_integer", low=1, high=6).sample(np.random.default_rng(0), 10), expected)
+    np.testing.assert_array_equal(
+        build("uniform_integer", low=1, high=6).sample(np.random.default_rng(0), 10), expected
+    )
 
 
 def test_categorical_keeps_labels_and_never_draws_the_impossible():
     distribution = build("categorical", probabilities={"a": 0.0, "b": 0.999999, "c": 0.0})
     assert distribution.labels == ("a", "b", "c")
-    np.testing.assert_array_equal(distribution.quantile(np.array([[0.0], [1 - 2.0**-53]])), [[1.0], [1.0]])
+    np.testing.assert_array_equal(
+        distribution.quantile(np.array([[0.0], [1 - 2.0**-53]])), [[1.0], [1.0]]
+    )
 
 
 def test_multivariate_columns_are_correlated_as_asked():
@@ -173,6 +200,8 @@ def test_a_new_prior_is_one_new_file(tmp_path):
     distribution = build(str(tmp_path / "pareto.py"), exponent=4, shape=[2])
     theta = distribution.sample(np.random.default_rng(0), 50_000)
     assert theta.shape == (50_000, 2) and theta.min() >= 1
-    np.testing.assert_allclose(distribution.from_normal(distribution.to_normal(theta)), theta, rtol=1e-10)
+    np.testing.assert_allclose(
+        distribution.from_normal(distribution.to_normal(theta)), theta, rtol=1e-10
+    )
     np.testing.assert_allclose(theta.mean(), 4 / 3, rtol=0.01)
     assert distribution.log_prob(np.array([[0.5, 2.0]]))[0] == -np.inf

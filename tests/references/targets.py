@@ -11,7 +11,10 @@ from scipy.stats import multivariate_normal
 
 from sbiwb.contracts import Target
 
-SHIFT, SCALE = 1.0, 2.0  # theta = SHIFT + SCALE z, so that a method that forgets the way back is found out
+SHIFT, SCALE = (
+    1.0,
+    2.0,
+)  # theta = SHIFT + SCALE z, so that a method that forgets the way back is found out
 BANANA_LOG_Z = math.log(6 * math.pi)
 
 
@@ -28,7 +31,9 @@ class Gaussian:
         return np.atleast_1d(multivariate_normal(self.mean, self.covariance).logpdf(z))
 
 
-def normal(mean: Sequence[float] | np.ndarray, covariance: np.ndarray, log_evidence: float = 0.0) -> Target:
+def normal(
+    mean: Sequence[float] | np.ndarray, covariance: np.ndarray, log_evidence: float = 0.0
+) -> Target:
     """theta ~ N(mean, covariance), its density of z = (theta - 1) / 2 multiplied by exp(log_evidence); `exact` and `amortized` are exact.
 
     Args:
@@ -38,7 +43,9 @@ def normal(mean: Sequence[float] | np.ndarray, covariance: np.ndarray, log_evide
     """
     mean, covariance = np.asarray(mean, float), np.asarray(covariance, float)
     exact = Gaussian((mean - SHIFT) / SCALE, covariance / SCALE**2)
-    density = torch.distributions.MultivariateNormal(torch.tensor(exact.mean), torch.tensor(exact.covariance), validate_args=False)
+    density = torch.distributions.MultivariateNormal(
+        torch.tensor(exact.mean), torch.tensor(exact.covariance), validate_args=False
+    )
     return Target(
         columns=tuple(f"theta{i}" for i in range(len(mean))),
         log_density=lambda z: density.log_prob(z) + log_evidence,
@@ -58,7 +65,11 @@ def correlated(d: int, rho: float = 0.8) -> np.ndarray:
 
 def banana() -> Target:
     """exp(-x²/18 - (y - x²/10)²/2) with theta = z = (x, y): log Z = log 6π, E[x] = 0, E[y] = 0.9, Var[x] = 9, Var[y] = 2.62."""
-    return plain(lambda z: -(z[:, 0] ** 2) / 18 - (z[:, 1] - 0.1 * z[:, 0] ** 2) ** 2 / 2, ("x", "y"), exact=banana_draws)
+    return plain(
+        lambda z: -(z[:, 0] ** 2) / 18 - (z[:, 1] - 0.1 * z[:, 0] ** 2) ** 2 / 2,
+        ("x", "y"),
+        exact=banana_draws,
+    )
 
 
 def banana_draws(n: int, rng: np.random.Generator) -> np.ndarray:

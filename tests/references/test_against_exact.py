@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from sbiwb import references
+from sbiwb.contracts import Silent
 from sbiwb.distances import c2st
-from sbiwb.workflow.project import open_project
-from sbiwb.workflow.target import target_of
-from sbiwb.workflow.train import Silent
+from sbiwb.project.opening import open_project
+from sbiwb.project.target import target_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 LIMIT, NATS = 0.53, 0.05
@@ -33,14 +33,18 @@ def linear_regression():
     project = open_project(CONFIGS / "linear_regression.yaml")
     design = np.stack([np.ones_like(u), u], axis=1)
     evidence = multivariate_normal(cov=design @ design.T + np.eye(20)).logpdf(y)
-    return target_of(project, {"u": u[None], "y": y[None]}, {"n_pairs": np.array([20])}, 0, None), evidence
+    return target_of(
+        project, {"u": u[None], "y": y[None]}, {"n_pairs": np.array([20])}, 0, None
+    ), evidence
 
 
 def gaussian_linear():
     """The target of one data set, and its exact log evidence: x ~ N(0, 0.2 I)."""
     x = np.random.default_rng(6).normal(0, np.sqrt(0.2), 10)
     project = open_project(CONFIGS / "gaussian_linear.yaml")
-    return target_of(project, {"x": x[None]}, {}, 0, None), multivariate_normal(cov=0.2 * np.eye(10)).logpdf(x)
+    return target_of(project, {"x": x[None]}, {}, 0, None), multivariate_normal(
+        cov=0.2 * np.eye(10)
+    ).logpdf(x)
 
 
 def check(make, kind, draws):
@@ -53,7 +57,9 @@ def check(make, kind, draws):
     print(f"{make.__name__} {kind}: C2ST {score:.4f}")
     assert score <= LIMIT
     if "log_evidence" in found.facts:
-        print(f"{make.__name__} {kind}: log evidence {found.facts['log_evidence']:.4f}, exact {evidence:.4f}")
+        print(
+            f"{make.__name__} {kind}: log evidence {found.facts['log_evidence']:.4f}, exact {evidence:.4f}"
+        )
         assert found.facts["log_evidence"] == pytest.approx(evidence, abs=NATS)
 
 
@@ -61,7 +67,9 @@ def test_every_method_has_a_case():
     assert sorted(METHODS) == references.family.names()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in METHODS if kind not in ("hmc", "nuts")])  # those take half a minute each
+@pytest.mark.parametrize(
+    "kind", [kind for kind in METHODS if kind not in ("hmc", "nuts")]
+)  # those take half a minute each
 def test_linear_regression(kind):
     check(linear_regression, kind, 4_000)
 

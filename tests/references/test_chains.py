@@ -8,7 +8,15 @@ import torch
 
 from sbiwb.contracts import Reference
 from sbiwb.errors import DataError
-from sbiwb.references._chains import acceptance_warning, ess, joined, judge, rhat, split, warnings_of
+from sbiwb.references._chains import (
+    acceptance_warning,
+    ess,
+    joined,
+    judge,
+    rhat,
+    split,
+    warnings_of,
+)
 from sbiwb.references._pictures import MOST_COLUMNS, plot_curves, plot_trace
 from sbiwb.references._start import map_point, starts
 from tests.references import targets
@@ -49,7 +57,9 @@ def test_a_chain_elsewhere_is_named_with_its_number(rng):
     draws = rng.standard_normal((4, 500, 2))
     draws[0, :, 1] += 3
     judged = judge(Reference(joined(draws, 2000), chains=4), ("fine", "apart"))
-    assert judged.warnings[0].startswith("the chains have not converged: R-hat above 1.05 for apart (1.")
+    assert judged.warnings[0].startswith(
+        "the chains have not converged: R-hat above 1.05 for apart (1."
+    )
     assert not any("fine" in warning for warning in judged.warnings)
 
 
@@ -80,26 +90,37 @@ def test_chains_that_never_move_are_not_trusted():
 def test_sentences_say_which_columns_are_worst():
     columns = tuple("abcdefgh")
     said = warnings_of(columns, np.linspace(1.011, 1.018, 8), np.linspace(400, 393, 8))
-    assert said[0].startswith("the chains have hardly mixed: R-hat above 1.01 for h (1.018), g (1.017)")
+    assert said[0].startswith(
+        "the chains have hardly mixed: R-hat above 1.01 for h (1.018), g (1.017)"
+    )
     assert "c (1.013) and 2 more;" in said[0]
-    assert said[1].startswith("fewer than 400 effective draws for h (393), g (394)") and " a (" not in said[1]
+    assert (
+        said[1].startswith("fewer than 400 effective draws for h (393), g (394)")
+        and " a (" not in said[1]
+    )
     assert warnings_of(columns, np.full(8, 1.009), np.full(8, 400.0)) == []
 
 
 def test_acceptance_outside_its_bounds_is_said():
     assert acceptance_warning(0.3, 0.1, 0.8, "x") == ()
-    assert acceptance_warning(0.05, 0.1, 0.8, "do this") == ("acceptance of 0.050, outside of 0.1 to 0.8: do this",)
+    assert acceptance_warning(0.05, 0.1, 0.8, "do this") == (
+        "acceptance of 0.050, outside of 0.1 to 0.8: do this",
+    )
 
 
 @pytest.mark.parametrize("d", [1, 3])
 def test_the_mode_of_a_normal_is_its_mean(d, rng):
     target = targets.normal(np.arange(d) - 2.0, targets.correlated(d))
-    assert target.theta(map_point(target, rng)[None])[0] == pytest.approx(np.arange(d) - 2.0, abs=1e-4)
+    assert target.theta(map_point(target, rng)[None])[0] == pytest.approx(
+        np.arange(d) - 2.0, abs=1e-4
+    )
 
 
 def test_the_mode_without_a_gradient(rng):
     target = targets.normal([4.0, -3.0], targets.correlated(2))
-    blind = dataclasses.replace(target, amortized=None, log_density=lambda z: target.log_density(z.detach()))
+    blind = dataclasses.replace(
+        target, amortized=None, log_density=lambda z: target.log_density(z.detach())
+    )
     assert target.theta(map_point(blind, rng)[None])[0] == pytest.approx([4.0, -3.0], abs=1e-3)
 
 
@@ -112,7 +133,9 @@ def test_the_higher_of_two_modes(rng):
 
 def test_the_way_up_may_end_at_a_wall(rng):
     def rising(z):
-        return torch.where(z[:, 0] < 1, 3 * z[:, 0] - 0.5 * z[:, 1] ** 2, torch.tensor(-torch.inf, dtype=z.dtype))
+        return torch.where(
+            z[:, 0] < 1, 3 * z[:, 0] - 0.5 * z[:, 1] ** 2, torch.tensor(-torch.inf, dtype=z.dtype)
+        )
 
     target = targets.plain(rising, ("a", "b"))
     mode = map_point(target, rng)
@@ -130,7 +153,9 @@ def test_starts_around_the_mode_are_wider_than_the_posterior(rng):
 
 def test_starts_from_the_amortized_posterior_are_its_draws(rng):
     target = targets.normal([1.0, 2.0], targets.correlated(2))
-    assert np.array_equal(starts(target, "amortized", 70, rng), target.amortized.sample(70, np.random.default_rng(5)))
+    assert np.array_equal(
+        starts(target, "amortized", 70, rng), target.amortized.sample(70, np.random.default_rng(5))
+    )
 
 
 def test_impossible_starts_are_drawn_again(rng):
@@ -139,7 +164,9 @@ def test_impossible_starts_are_drawn_again(rng):
 
     assert (starts(targets.plain(rare, ("a",)), "prior", 30, rng) > 1.5).all()
     with pytest.raises(DataError, match="only 0 of 6,400 draws of the prior"):
-        starts(targets.plain(lambda z: torch.log(z[:, 0] - 50), ("a",)), "prior", 1, rng)  # NaN counts as impossible
+        starts(
+            targets.plain(lambda z: torch.log(z[:, 0] - 50), ("a",)), "prior", 1, rng
+        )  # NaN counts as impossible
 
 
 def test_the_trace_shows_every_chain_with_its_rhat(rng):
@@ -149,7 +176,9 @@ def test_the_trace_shows_every_chain_with_its_rhat(rng):
     first, second = figure.axes
     assert [len(axes.lines) for axes in (first, second)] == [3, 3]
     assert np.array_equal(first.lines[1].get_ydata(), draws[1, :, 0])
-    assert first.get_title(loc="left") == "alpha" and first.get_title(loc="right").startswith("R-hat 1.0")
+    assert first.get_title(loc="left") == "alpha" and first.get_title(loc="right").startswith(
+        "R-hat 1.0"
+    )
     assert "not converged" in second.get_title(loc="right")
 
 
@@ -166,7 +195,12 @@ def test_the_trace_of_independent_draws_has_one_path(rng):
 
 
 def test_every_curve_is_drawn(rng):
-    figure = plot_curves(Reference(np.zeros((1, 1)), curves={"elbo": rng.standard_normal(1000), "variance": np.array([1.0])}))
+    figure = plot_curves(
+        Reference(
+            np.zeros((1, 1)),
+            curves={"elbo": rng.standard_normal(1000), "variance": np.array([1.0])},
+        )
+    )
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["elbo", "variance"]
     assert [len(axes.lines) for axes in figure.axes] == [2, 1]
     with pytest.raises(ValueError, match="no curves"):

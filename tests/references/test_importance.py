@@ -8,8 +8,8 @@ import pytest
 from scipy.special import logsumexp
 
 from sbiwb.errors import DataError
+from sbiwb.pareto import distortion, importance_weights, inclusion, pareto_smooth, resample
 from sbiwb.references import family
-from sbiwb.references._pareto import distortion, importance_weights, inclusion, pareto_smooth, resample
 from sbiwb.references._proposals import Normal, independent, normal_of
 from tests.c2st import c2st
 from tests.references import targets
@@ -28,7 +28,10 @@ def run(target, draws=500, *, seed=0, reporter=None, **options):
 
 def scaled(target, factor):
     """A target whose amortized posterior is exact but for the standard deviations, `factor` times what they should be."""
-    return dataclasses.replace(target, amortized=targets.Gaussian(target.amortized.mean, factor**2 * target.amortized.covariance))
+    return dataclasses.replace(
+        target,
+        amortized=targets.Gaussian(target.amortized.mean, factor**2 * target.amortized.covariance),
+    )
 
 
 @pytest.mark.parametrize("heavy", [0.3, 0.8, 1.5])
@@ -49,7 +52,9 @@ def test_smoothing_is_that_of_arviz(heavy, s, rng):
 @pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
 def test_the_shape_of_a_pareto_tail_is_found(k, rng):
     weights = (rng.random(100_000) ** -k - 1) / k
-    assert pareto_smooth(np.log(weights))[1] == pytest.approx(k, abs=0.12)  # of about 950 weights in the tail
+    assert pareto_smooth(np.log(weights))[1] == pytest.approx(
+        k, abs=0.12
+    )  # of about 950 weights in the tail
 
 
 def test_equal_weights_have_no_tail_and_few_possible_draws_cannot_tell():
@@ -63,7 +68,9 @@ def test_equal_weights_have_no_tail_and_few_possible_draws_cannot_tell():
 def test_effective_draws_and_evidence_by_their_definitions(rng):
     w = rng.gamma(2.0, size=2_000)
     weights = importance_weights(np.log(w) + 5, np.full(2_000, 5.0))
-    assert weights.ess == pytest.approx(w.sum() ** 2 / (w**2).sum()) and weights.efficiency == pytest.approx(weights.ess / 2_000)
+    assert weights.ess == pytest.approx(
+        w.sum() ** 2 / (w**2).sum()
+    ) and weights.efficiency == pytest.approx(weights.ess / 2_000)
     assert weights.log_integral == pytest.approx(np.log(w.mean()))
     assert weights.log_integral_error == pytest.approx(w.std() / w.mean() / np.sqrt(2_000))
 
@@ -71,11 +78,15 @@ def test_effective_draws_and_evidence_by_their_definitions(rng):
 def test_the_error_of_the_evidence_is_the_spread_of_repetitions():
     target = scaled(targets.normal([0.0, 1.0], targets.correlated(2), -2.0), 1.3)
     found = [run(target, proposals=1_000, seed=seed).facts for seed in range(60)]
-    assert np.std([facts["log_evidence"] for facts in found]) == pytest.approx(found[0]["log_evidence_error"], rel=0.35)
+    assert np.std([facts["log_evidence"] for facts in found]) == pytest.approx(
+        found[0]["log_evidence_error"], rel=0.35
+    )
 
 
 def test_weights_that_are_no_numbers_are_refused():
-    with pytest.raises(DataError, match="1 of 3 importance weights are not finite numbers") as error:
+    with pytest.raises(
+        DataError, match="1 of 3 importance weights are not finite numbers"
+    ) as error:
         importance_weights(np.array([0.0, np.nan, 0.0]), np.zeros(3))
     assert error.value.where and error.value.todo
     with pytest.raises(DataError, match="none of 3 draws of the proposal is possible"):
@@ -88,7 +99,10 @@ def test_chances_are_in_proportion_cut_at_one_and_sum_to_the_draws(draws, rng):
     share = inclusion(log_weights, draws)
     assert share.sum() == pytest.approx(draws) and share.max() <= 1
     ratio = share / np.exp(log_weights)
-    assert ratio[share < 1] == pytest.approx(ratio[share < 1][0]) and (ratio[share == 1] <= ratio[share < 1][0] * (1 + 1e-9)).all()
+    assert (
+        ratio[share < 1] == pytest.approx(ratio[share < 1][0])
+        and (ratio[share == 1] <= ratio[share < 1][0] * (1 + 1e-9)).all()
+    )
 
 
 def test_no_draw_comes_twice_and_rows_come_as_often_as_their_chance(rng):
@@ -106,14 +120,18 @@ def test_no_draw_comes_twice_and_rows_come_as_often_as_their_chance(rng):
 
 def test_as_many_draws_as_rows_are_all_rows(rng):
     theta, log_weights = rng.normal(size=(50, 2)), rng.normal(size=50)
-    assert np.array_equal(np.sort(resample(theta, log_weights, 50, rng), axis=0), np.sort(theta, axis=0))
+    assert np.array_equal(
+        np.sort(resample(theta, log_weights, 50, rng), axis=0), np.sort(theta, axis=0)
+    )
     assert distortion(log_weights - logsumexp(log_weights), 50) == pytest.approx(
         0.5 * np.abs(np.exp(log_weights - logsumexp(log_weights)) - 1 / 50).sum()
     )
 
 
 def test_more_draws_than_possible_rows_are_refused(rng):
-    with pytest.raises(DataError, match="4 draws without replacement need as many possible ones, not 3 of 5"):
+    with pytest.raises(
+        DataError, match="4 draws without replacement need as many possible ones, not 3 of 5"
+    ):
         resample(np.zeros((5, 1)), np.array([0.0, 0.0, 0.0, -np.inf, -np.inf]), 4, rng)
 
 
@@ -129,14 +147,23 @@ def test_evidence_of_a_normal_in_ten_dimensions_by_a_proposal_slightly_too_wide(
 def test_a_narrow_proposal_is_not_trusted():
     reference = run(scaled(targets.normal(np.zeros(4), targets.correlated(4)), 0.5), draws=2_000)
     assert reference.facts["pareto_k"] > 0.7
-    assert reference.warnings[0].startswith("Pareto k is ") and "no number derived" in reference.warnings[0]
+    assert (
+        reference.warnings[0].startswith("Pareto k is ")
+        and "no number derived" in reference.warnings[0]
+    )
     assert "drawing 2,000 without replacement moves" in reference.warnings[1]
 
 
 def test_an_exact_proposal_is_worth_all_its_draws():
     reference = run(targets.normal([1.0, 2.0], targets.correlated(2), 3.0))
-    assert reference.facts["efficiency"] == pytest.approx(1) and reference.facts["log_evidence"] == pytest.approx(3.0)
-    assert reference.facts["distortion"] == pytest.approx(0, abs=1e-9) and reference.warnings == () and reference.chains == 0
+    assert reference.facts["efficiency"] == pytest.approx(1) and reference.facts[
+        "log_evidence"
+    ] == pytest.approx(3.0)
+    assert (
+        reference.facts["distortion"] == pytest.approx(0, abs=1e-9)
+        and reference.warnings == ()
+        and reference.chains == 0
+    )
 
 
 @pytest.mark.parametrize("proposal", ["amortized", "prior", "map", "normal"])
@@ -157,7 +184,10 @@ def test_draws_cannot_be_told_from_exact_ones(rng):
 
 
 def test_width_counts_and_another_density_has_no_evidence():
-    narrow, wide = (run(targets.banana(), proposal="map", width=width, proposals=5_000).facts for width in (0.3, 1.5))
+    narrow, wide = (
+        run(targets.banana(), proposal="map", width=width, proposals=5_000).facts
+        for width in (0.3, 1.5)
+    )
     assert narrow["efficiency"] < wide["efficiency"]
     assert "log_integral" in wide and "log_evidence" not in wide
 
@@ -168,10 +198,16 @@ def test_normal_proposals_are_those_of_the_starts(rng):
     assert found.mean == pytest.approx(target.amortized.mean, abs=0.08)
     assert found.scale @ found.scale.T == pytest.approx(target.amortized.covariance, abs=0.08)
     z = found.sample(7, rng)
-    assert found.log_prob(z) == pytest.approx(targets.Gaussian(found.mean, found.scale @ found.scale.T).log_prob(z))
+    assert found.log_prob(z) == pytest.approx(
+        targets.Gaussian(found.mean, found.scale @ found.scale.T).log_prob(z)
+    )
     assert found.place(found.noise(z)) == pytest.approx(z)
-    assert np.diag(independent(found).scale) ** 2 == pytest.approx(np.diag(found.scale @ found.scale.T))
-    assert isinstance(independent(found), Normal) and np.count_nonzero(independent(found).scale) == 3
+    assert np.diag(independent(found).scale) ** 2 == pytest.approx(
+        np.diag(found.scale @ found.scale.T)
+    )
+    assert (
+        isinstance(independent(found), Normal) and np.count_nonzero(independent(found).scale) == 3
+    )
 
 
 def test_the_amortized_posterior_is_needed_only_where_it_proposes():
@@ -189,7 +225,9 @@ def test_impossible_draws_weigh_nothing_and_progress_is_told():
         amortized=targets.Gaussian(np.zeros(1), np.eye(1)),
     )
     reference = run(target, reporter=recorder)
-    assert (reference.theta >= 0).all() and reference.facts["efficiency"] == pytest.approx(0.5, abs=0.02)
+    assert (reference.theta >= 0).all() and reference.facts["efficiency"] == pytest.approx(
+        0.5, abs=0.02
+    )
     assert reference.facts["log_integral"] == pytest.approx(0.5 * np.log(np.pi / 2), abs=0.02)
     assert recorder.advanced == {"importance": 20_000}
 

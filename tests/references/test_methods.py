@@ -24,11 +24,18 @@ MEAN = np.array([3.0, -1.0])
 
 
 def run(kind, target, draws, *, seed=0, reporter=None, **options):
-    return family.parse({"kind": kind, **options}).run(target, draws, np.random.default_rng(seed), reporter or Recorder())
+    return family.parse({"kind": kind, **options}).run(
+        target, draws, np.random.default_rng(seed), reporter or Recorder()
+    )
 
 
 def tiny_run(kind, target=None, *, draws=23, **changes):
-    return run(kind, target or targets.normal(MEAN, targets.correlated(2)), draws, **{**TINY[kind], **changes})
+    return run(
+        kind,
+        target or targets.normal(MEAN, targets.correlated(2)),
+        draws,
+        **{**TINY[kind], **changes},
+    )
 
 
 @pytest.fixture
@@ -63,7 +70,9 @@ def test_global_state_stays_as_it_was(kind, validate, validation):
     streams = torch.get_rng_state(), np.random.get_state()[1].copy()
     tiny_run(kind, draws=7)
     assert torch.distributions.Distribution._validate_args is validate
-    assert torch.equal(torch.get_rng_state(), streams[0]) and np.array_equal(np.random.get_state()[1], streams[1])
+    assert torch.equal(torch.get_rng_state(), streams[0]) and np.array_equal(
+        np.random.get_state()[1], streams[1]
+    )
     assert torch.get_default_dtype() == torch.float32
 
 
@@ -71,7 +80,11 @@ def test_global_state_stays_as_it_was(kind, validate, validation):
 def test_progress_tells_of_every_iteration(kind):
     recorder = Recorder()
     tiny_run(kind, reporter=recorder)
-    chains, longest = (2, None) if kind in HAMILTONIAN else (1, -(-23 // (TINY[kind].get("chains") or TINY[kind]["walkers"])))
+    chains, longest = (
+        (2, None)
+        if kind in HAMILTONIAN
+        else (1, -(-23 // (TINY[kind].get("chains") or TINY[kind]["walkers"])))
+    )
     assert recorder.advanced == {kind: chains * TINY[kind]["warmup"] + 2 * (longest or 23)}
 
 
@@ -85,12 +98,24 @@ ENOUGH = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "start"), [*((kind, "prior") for kind in ENOUGH), ("metropolis", "map"), ("ensemble", "amortized"), ("hmc", "map")]
+    ("kind", "start"),
+    [
+        *((kind, "prior") for kind in ENOUGH),
+        ("metropolis", "map"),
+        ("ensemble", "amortized"),
+        ("hmc", "map"),
+    ],
 )
 def test_mean_and_covariance_of_a_correlated_normal(kind, start):
     covariance = targets.correlated(2, rho=-0.9)
     draws, options = ENOUGH[kind]
-    reference = run(kind, targets.normal(MEAN, covariance), draws, **options, **({} if kind == "analytic" else {"start": start}))
+    reference = run(
+        kind,
+        targets.normal(MEAN, covariance),
+        draws,
+        **options,
+        **({} if kind == "analytic" else {"start": start}),
+    )
     assert_normal(reference, MEAN, covariance)
 
 
@@ -128,8 +153,20 @@ def test_metropolis_learns_scales_that_are_far_apart():
 
 
 def test_metropolis_on_the_banana_accepts_less_with_larger_steps():
-    small, middle, large = (run("metropolis", targets.banana(), 1600, step=step, warmup=300).facts for step in (0.1, 1.0, 10.0))
-    assert small["acceptance"] > 0.9 > 0.8 > middle["acceptance"] > 0.4 > 0.15 > large["acceptance"] > 0
+    small, middle, large = (
+        run("metropolis", targets.banana(), 1600, step=step, warmup=300).facts
+        for step in (0.1, 1.0, 10.0)
+    )
+    assert (
+        small["acceptance"]
+        > 0.9
+        > 0.8
+        > middle["acceptance"]
+        > 0.4
+        > 0.15
+        > large["acceptance"]
+        > 0
+    )
     assert [facts["step"] for facts in (small, middle, large)] == pytest.approx([0.1, 1.0, 10.0])
 
 
@@ -169,14 +206,18 @@ def test_metropolis_in_two_far_modes_is_found_out_by_rhat():
     def two(z):
         return torch.logaddexp(-2 * ((z - 5) ** 2).sum(1), -2 * ((z + 5) ** 2).sum(1))
 
-    reference = run("metropolis", targets.plain(two, ("a", "b")), 2000, step=0.5, warmup=300, chains=8)
+    reference = run(
+        "metropolis", targets.plain(two, ("a", "b")), 2000, step=0.5, warmup=300, chains=8
+    )
     judged = judge(reference, ("a", "b"))
     assert judged.rhat.min() > 1.5
     assert any("have not converged" in warning and "a (" in warning for warning in judged.warnings)
 
 
 def boxed(z):
-    return torch.where((z.abs() < 1).all(dim=1), -0.5 * (z**2).sum(1), torch.tensor(-torch.inf, dtype=z.dtype))
+    return torch.where(
+        (z.abs() < 1).all(dim=1), -0.5 * (z**2).sum(1), torch.tensor(-torch.inf, dtype=z.dtype)
+    )
 
 
 @pytest.mark.parametrize("kind", CHAINS)

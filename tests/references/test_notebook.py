@@ -31,28 +31,47 @@ def closed_form_elbo(mx, my, sx, sy):
 
 def quadrature(half_width=30.0, points=2_001):
     """Grid (G, 2), its log-density (G,) and the area of a cell; x to `half_width`, y where x reaches."""
-    x, y = np.linspace(-half_width, half_width, points), np.linspace(-8, 0.1 * half_width**2 + 8, points)
+    x, y = (
+        np.linspace(-half_width, half_width, points),
+        np.linspace(-8, 0.1 * half_width**2 + 8, points),
+    )
     grid = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
-    return grid, targets.banana().log_density(torch.from_numpy(grid)).numpy(), (x[1] - x[0]) * (y[1] - y[0])
+    return (
+        grid,
+        targets.banana().log_density(torch.from_numpy(grid)).numpy(),
+        (x[1] - x[0]) * (y[1] - y[0]),
+    )
 
 
 def fitted(gradient, seed=0):
     """Means and standard deviations of the mean-field approximation, (4,)."""
-    config = family.parse({"kind": "vi", "family": "mean_field", "gradient": gradient, "steps": 3_000})
+    config = family.parse(
+        {"kind": "vi", "family": "mean_field", "gradient": gradient, "steps": 3_000}
+    )
     found = config.fit(targets.banana(), np.random.default_rng(seed), Recorder())
     scale = np.diag(found.start.scale)
-    return np.concatenate([found.start.mean + scale * found.q.mean.numpy(), scale * found.q.log_scale.exp().numpy()])
+    return np.concatenate(
+        [found.start.mean + scale * found.q.mean.numpy(), scale * found.q.log_scale.exp().numpy()]
+    )
 
 
 def test_evidence_and_means_by_quadrature():
     grid, log_p, cell = quadrature()
     p = np.exp(log_p) * cell
-    assert math.log(p.sum()) == pytest.approx(math.log(6 * math.pi), abs=1e-6) and round(math.log(6 * math.pi), 4) == 2.9365
+    assert (
+        math.log(p.sum()) == pytest.approx(math.log(6 * math.pi), abs=1e-6)
+        and round(math.log(6 * math.pi), 4) == 2.9365
+    )
     assert p @ grid / p.sum() == pytest.approx([0.0, 0.9], abs=1e-6)
 
 
 def test_the_closed_form_has_the_notebooks_optimum():
-    found = minimize(lambda v: -closed_form_elbo(v[0], v[1], *np.exp(v[2:])), [0.5, 0.0, 0.0, 0.0], method="BFGS", options={"gtol": 1e-8})
+    found = minimize(
+        lambda v: -closed_form_elbo(v[0], v[1], *np.exp(v[2:])),
+        [0.5, 0.0, 0.0, 0.0],
+        method="BFGS",
+        options={"gtol": 1e-8},
+    )
     assert np.concatenate([found.x[:2], np.exp(found.x[2:])]) == pytest.approx(OPTIMUM, abs=1e-4)
 
 
@@ -62,10 +81,14 @@ def test_the_methods_closed_form_is_the_one_by_hand():
         q.mean += torch.tensor([0.7, -0.4], dtype=torch.float64)
         q.log_scale += torch.tensor([0.5, -0.2], dtype=torch.float64)
     by_hand = closed_form_elbo(0.7, -0.4, math.exp(0.5), math.exp(-0.2))
-    assert Bound(q, targets.banana().log_density, "closed_form", 1)()[1] == pytest.approx(by_hand, abs=1e-12)
+    assert Bound(q, targets.banana().log_density, "closed_form", 1)()[1] == pytest.approx(
+        by_hand, abs=1e-12
+    )
 
 
-@pytest.mark.parametrize(("gradient", "tolerance"), [("closed_form", 1e-3), ("reparameterised", 0.03), ("score", 0.07)])
+@pytest.mark.parametrize(
+    ("gradient", "tolerance"), [("closed_form", 1e-3), ("reparameterised", 0.03), ("score", 0.07)]
+)
 def test_mean_field_reaches_the_optimum(gradient, tolerance):
     assert fitted(gradient) == pytest.approx(OPTIMUM, abs=tolerance)
 
@@ -80,7 +103,9 @@ def gradient_variance(gradient, means, deviations, *, samples=32, estimates=500)
     bound = Bound(q, log_density, gradient, samples)
     with torch.no_grad():
         u = q.sample(100_000)
-        bound.baseline = float((log_density(u) - q(u)).mean())  # the best that a moving baseline can be
+        bound.baseline = float(
+            (log_density(u) - q(u)).mean()
+        )  # the best that a moving baseline can be
     for seed in range(estimates):
         torch.manual_seed(seed)
         q.zero_grad()
@@ -91,16 +116,24 @@ def gradient_variance(gradient, means, deviations, *, samples=32, estimates=500)
     return samples * float(torch.stack(found).var(0).sum())
 
 
-@pytest.mark.parametrize(("means", "deviations"), [([0.0, 0.0], [1.0, 1.0]), (OPTIMUM[:2], OPTIMUM[2:])], ids=["start", "optimum"])
+@pytest.mark.parametrize(
+    ("means", "deviations"),
+    [([0.0, 0.0], [1.0, 1.0]), (OPTIMUM[:2], OPTIMUM[2:])],
+    ids=["start", "optimum"],
+)
 def test_the_reparameterised_gradient_has_less_than_half_the_variance(means, deviations):
     with torch.random.fork_rng(devices=[]):
-        reparameterised, score = (gradient_variance(name, means, deviations) for name in ("reparameterised", "score"))
+        reparameterised, score = (
+            gradient_variance(name, means, deviations) for name in ("reparameterised", "score")
+        )
     assert 0 < reparameterised <= 0.5 * score
 
 
 def importance(width):
     options = {"kind": "importance", "proposal": "normal", "width": width, "proposals": 50_000}
-    return family.parse(options).run(targets.banana(), 500, np.random.default_rng(1), Recorder()).facts
+    return (
+        family.parse(options).run(targets.banana(), 500, np.random.default_rng(1), Recorder()).facts
+    )
 
 
 def test_effective_draws_have_their_largest_number_at_a_width_between():

@@ -42,7 +42,10 @@ def fit(target, *, seed=0, **options):
 
 def moments(fitted):
     """Mean (D,) and covariance (D, D) of a fitted normal, of z."""
-    scale = fitted.start.scale @ (fitted.q.place(torch.eye(len(fitted.start.mean)).double()) - fitted.q.mean).numpy().T
+    scale = (
+        fitted.start.scale
+        @ (fitted.q.place(torch.eye(len(fitted.start.mean)).double()) - fitted.q.mean).numpy().T
+    )
     return fitted.start.place(fitted.q.mean.numpy()), scale @ scale.T
 
 
@@ -50,7 +53,9 @@ def three_parts():
     """A mixture of three normals of z in the plane, far from each other."""
 
     def log_density(z):
-        each = -0.5 * ((z[:, None] - torch.tensor(MEANS)) / SD).square().sum(-1) - math.log(2 * math.pi * SD**2)
+        each = -0.5 * ((z[:, None] - torch.tensor(MEANS)) / SD).square().sum(-1) - math.log(
+            2 * math.pi * SD**2
+        )
         return (each + torch.tensor(WEIGHTS).log()).logsumexp(1)
 
     return targets.plain(log_density, ("a", "b"))
@@ -137,14 +142,25 @@ def gradients(q, gradient, *, log_density, samples=64, repeats=600):
     for _ in range(repeats):
         q.zero_grad()
         bound()[0].backward()
-        found.append(torch.cat([parameter.grad.flatten() for parameter in q.parameters() if parameter.grad is not None]))
+        found.append(
+            torch.cat(
+                [
+                    parameter.grad.flatten()
+                    for parameter in q.parameters()
+                    if parameter.grad is not None
+                ]
+            )
+        )
     return torch.stack(found)
 
 
 @pytest.mark.parametrize("name", ["mean_field", "full_rank", "gmm"])
 def test_all_gradients_have_the_same_expectation(name):
     log_density = targets.banana().log_density
-    found = [gradients(somewhere(name), gradient, log_density=log_density) for gradient in ("reparameterised", "score")]
+    found = [
+        gradients(somewhere(name), gradient, log_density=log_density)
+        for gradient in ("reparameterised", "score")
+    ]
     error = torch.sqrt(sum(each.var(0) / len(each) for each in found))
     assert ((found[0].mean(0) - found[1].mean(0)).abs() < 4.5 * error + 1e-9).all()
     if name != "gmm":
@@ -153,7 +169,19 @@ def test_all_gradients_have_the_same_expectation(name):
 
 
 def test_no_noise_is_left_where_the_family_is_right():
-    assert float(gradients(FullRank(2), "reparameterised", log_density=lambda u: -0.5 * u.square().sum(-1), repeats=5).abs().max()) < 1e-12
+    assert (
+        float(
+            gradients(
+                FullRank(2),
+                "reparameterised",
+                log_density=lambda u: -0.5 * u.square().sum(-1),
+                repeats=5,
+            )
+            .abs()
+            .max()
+        )
+        < 1e-12
+    )
 
 
 def test_the_baseline_follows_the_bound_and_saves_variance():
@@ -168,32 +196,51 @@ def test_full_rank_finds_a_normal_with_its_evidence():
     mean, covariance = np.array([2.0, -1.0, 0.5, 0.0]), targets.correlated(4)
     target = targets.normal(mean, covariance, -3.7)
     found, wide = moments(fit(target, family="full_rank", steps=800))
-    assert found == pytest.approx(target.amortized.mean, abs=5e-3) and wide == pytest.approx(target.amortized.covariance, abs=1e-2 / 4)
+    assert found == pytest.approx(target.amortized.mean, abs=5e-3) and wide == pytest.approx(
+        target.amortized.covariance, abs=1e-2 / 4
+    )
     reference = run(target, 20_000, family="full_rank", steps=300)
     assert np.cov(reference.theta.T) == pytest.approx(covariance, abs=0.15)
-    assert reference.facts["elbo"] == pytest.approx(-3.7, abs=1e-3) and reference.facts["log_evidence"] == pytest.approx(-3.7, abs=1e-3)
-    assert reference.warnings == () and reference.chains == 0 and reference.curves["elbo"].shape == (300,)
+    assert reference.facts["elbo"] == pytest.approx(-3.7, abs=1e-3) and reference.facts[
+        "log_evidence"
+    ] == pytest.approx(-3.7, abs=1e-3)
+    assert (
+        reference.warnings == ()
+        and reference.chains == 0
+        and reference.curves["elbo"].shape == (300,)
+    )
     assert reference.curves["elbo"][-1] == pytest.approx(-3.7, abs=1e-3)
 
 
-@pytest.mark.parametrize(("gradient", "tolerance"), [("reparameterised", 0.05), ("closed_form", 1e-3)])
+@pytest.mark.parametrize(
+    ("gradient", "tolerance"), [("reparameterised", 0.05), ("closed_form", 1e-3)]
+)
 def test_mean_field_shrinks_a_correlated_normal_as_known(gradient, tolerance):
     target = targets.normal(np.zeros(3), targets.correlated(3))
     mean, covariance = moments(fit(target, family="mean_field", gradient=gradient, steps=1_500))
     precision = np.linalg.inv(target.amortized.covariance)
     assert mean == pytest.approx(target.amortized.mean, abs=tolerance)
-    assert np.sqrt(np.diag(covariance)) == pytest.approx(1 / np.sqrt(np.diag(precision)), rel=tolerance)
+    assert np.sqrt(np.diag(covariance)) == pytest.approx(
+        1 / np.sqrt(np.diag(precision)), rel=tolerance
+    )
     assert np.count_nonzero(covariance - np.diag(np.diag(covariance))) == 0
 
 
 def test_a_family_that_is_too_narrow_says_so():
-    reference = run(targets.normal(np.zeros(6), targets.correlated(6, rho=0.97)), family="mean_field", steps=800)
+    reference = run(
+        targets.normal(np.zeros(6), targets.correlated(6, rho=0.97)), family="mean_field", steps=800
+    )
     assert reference.facts["pareto_k"] > 0.7
-    assert reference.warnings[0].startswith("Pareto k is ") and "mean_field is too narrow a family" in reference.warnings[0]
+    assert (
+        reference.warnings[0].startswith("Pareto k is ")
+        and "mean_field is too narrow a family" in reference.warnings[0]
+    )
 
 
 def test_a_mixture_finds_three_parts_with_their_weights():
-    fitted = fit(three_parts(), family="gmm", components=8, steps=1_200, start="prior", gradient="score")
+    fitted = fit(
+        three_parts(), family="gmm", components=8, steps=1_200, start="prior", gradient="score"
+    )
     z = fitted.sample(20_000, np.random.default_rng(1))
     part = np.linalg.norm(z[:, None] - MEANS, axis=2).argmin(1)
     assert np.bincount(part, minlength=3) / len(z) == pytest.approx(WEIGHTS, abs=0.03)
@@ -206,7 +253,9 @@ def test_the_fitted_density_is_that_of_its_draws():
     fitted = fit(targets.banana(), family="gmm", components=2, steps=50)
     first, again = (fitted.sample(50, np.random.default_rng(4)) for _ in range(2))
     assert np.array_equal(first, again)
-    z = np.stack(np.meshgrid(np.linspace(-25, 25, 601), np.linspace(-12, 25, 601)), -1).reshape(-1, 2)
+    z = np.stack(np.meshgrid(np.linspace(-25, 25, 601), np.linspace(-12, 25, 601)), -1).reshape(
+        -1, 2
+    )
     assert logsumexp(fitted.log_prob(z)) + np.log(50 / 600 * 37 / 600) == pytest.approx(0, abs=2e-3)
 
 
@@ -233,7 +282,9 @@ def test_a_density_without_a_gradient_needs_the_score_function():
 
 
 def test_an_impossible_region_is_left_out_and_told():
-    target = targets.plain(lambda z: (-0.5 * z.square().sum(-1)).masked_fill(z[:, 0] < -1, -np.inf), ("a", "b"))
+    target = targets.plain(
+        lambda z: (-0.5 * z.square().sum(-1)).masked_fill(z[:, 0] < -1, -np.inf), ("a", "b")
+    )
     reference = run(target, steps=100)
     assert 0 < reference.facts["impossible"] < 0.5 and np.isfinite(reference.facts["elbo"])
     assert any("impossible under the density" in warning for warning in reference.warnings)
@@ -255,13 +306,17 @@ def test_the_same_generator_gives_the_same_draws_and_global_state_stays(name):
     torch.manual_seed(5)
     assert np.array_equal(first.theta, run(targets.banana(), seed=1, family=name, **TINY).theta)
     assert not np.array_equal(first.theta, run(targets.banana(), seed=2, family=name, **TINY).theta)
-    assert recorder.advanced == {"vi": TINY["steps"]} and all(type(value) is float for value in first.facts.values())
+    assert recorder.advanced == {"vi": TINY["steps"]} and all(
+        type(value) is float for value in first.facts.values()
+    )
 
 
 @pytest.mark.parametrize("start", ["map", "prior", "amortized"])
 def test_every_start_leads_there(start):
     target = targets.normal([2.0, 0.0], targets.correlated(2))
-    assert run(target, 4_000, start=start, steps=400).theta.mean(0) == pytest.approx([2.0, 0.0], abs=0.1)
+    assert run(target, 4_000, start=start, steps=400).theta.mean(0) == pytest.approx(
+        [2.0, 0.0], abs=0.1
+    )
 
 
 @pytest.mark.slow

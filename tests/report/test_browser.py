@@ -50,13 +50,29 @@ onload = () => {{
 def visit(request, tmp_path_factory):
     """Width, what the page did, and what the console said."""
     folder = tmp_path_factory.mktemp("page")
-    (folder / "report.html").write_text(page(facts([f"a_long_name_of_weights[{at}]" for at in range(20)], bad="a_long_name_of_weights[3]")))
+    (folder / "report.html").write_text(
+        page(
+            facts(
+                [f"a_long_name_of_weights[{at}]" for at in range(20)],
+                bad="a_long_name_of_weights[3]",
+            )
+        )
+    )
     (folder / "frame.html").write_text(FRAME.format(width=request.param))
-    command = [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}/profile", f"file://{folder}/frame.html"]
+    command = [
+        CHROMIUM,
+        *OPTIONS,
+        f"--user-data-dir={folder}/profile",
+        f"file://{folder}/frame.html",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     found = re.search(r"told:(\{.*\})", done.stdout)
     assert found, done.stdout[:500] + done.stderr[-2000:]
-    return request.param, json.loads(found[1].replace("&amp;", "&")), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return (
+        request.param,
+        json.loads(found[1].replace("&amp;", "&")),
+        [line for line in done.stderr.splitlines() if "CONSOLE" in line],
+    )
 
 
 def test_the_page_runs_without_a_word_in_the_console(visit):

@@ -28,9 +28,17 @@ def written(folder, n: int, ragged: bool, **more):
     constants = {"trials": np.arange(n) + 7, "population": 763}
     prior = {"mu": RNG.normal(size=50), "beta": RNG.normal(size=(50, 2))}
     labels = [f"subject {i}" for i in range(n)]
-    told = {"labels": labels, "attributes": {"run": "tiny"}, "prior": prior, "units": {"mu": "m"}, **more}
+    told = {
+        "labels": labels,
+        "attributes": {"run": "tiny"},
+        "prior": prior,
+        "units": {"mu": "m"},
+        **more,
+    }
     path = folder / "posterior.nc"
-    path.write_bytes(netcdf(posterior, told.pop("predictive", predictive), observed, constants, **told))
+    path.write_bytes(
+        netcdf(posterior, told.pop("predictive", predictive), observed, constants, **told)
+    )
     return path, posterior, predictive, observed
 
 
@@ -49,12 +57,20 @@ def test_arviz_works_on_it(tmp_path, n, ragged):
 
         plt.switch_backend("agg")
         data = arviz.from_netcdf(str(path))
-        assert set(data.groups()) == {"posterior", "posterior_predictive", "prior", "observed_data", "constant_data"}
+        assert set(data.groups()) == {
+            "posterior",
+            "posterior_predictive",
+            "prior",
+            "observed_data",
+            "constant_data",
+        }
         table = arviz.summary(data, kind="stats", round_to="none")
         assert len(table) == 3 * n
         np.testing.assert_allclose(table["mean"].iloc[:n], posterior["mu"].mean(axis=1))
         plots = (arviz.plot_posterior, arviz.plot_pair, arviz.plot_forest, arviz.plot_trace)
-        drawn = [np.size(plot(data, var_names=["mu"] if n > 1 else ["mu", "beta"])) for plot in plots]
+        drawn = [
+            np.size(plot(data, var_names=["mu"] if n > 1 else ["mu", "beta"])) for plot in plots
+        ]
         assert all(drawn)
         panels = np.size(arviz.plot_ppc(data))
         assert panels == (2 if ragged else 1)
@@ -66,10 +82,21 @@ def test_arviz_works_on_it(tmp_path, n, ragged):
 @pytest.mark.parametrize(("n", "ragged"), CASES)
 def test_the_draws_are_in_it_to_the_last_digit(tmp_path, n, ragged):
     path, posterior, predictive, observed = written(tmp_path, n, ragged)
-    found, data, simulated = group(path, "posterior"), group(path, "observed_data"), group(path, "posterior_predictive")
+    found, data, simulated = (
+        group(path, "posterior"),
+        group(path, "observed_data"),
+        group(path, "posterior_predictive"),
+    )
     sets = () if n == 1 else ("data_set",)
-    assert found["beta"].dims == ("chain", "draw", *sets, "beta_dim_0") and simulated["y"].dims == ("chain", "draw", *sets, "y_dim_0")
-    np.testing.assert_array_equal(np.moveaxis(found["beta"].values[0].reshape(S, n, 2), 0, 1), posterior["beta"])
+    assert found["beta"].dims == ("chain", "draw", *sets, "beta_dim_0") and simulated["y"].dims == (
+        "chain",
+        "draw",
+        *sets,
+        "y_dim_0",
+    )
+    np.testing.assert_array_equal(
+        np.moveaxis(found["beta"].values[0].reshape(S, n, 2), 0, 1), posterior["beta"]
+    )
     for i in range(n):
         one = data["y"].values if n == 1 else data["y"].values[i]
         many = simulated["y"].values[0].reshape(R, n, -1)[:, i]
@@ -93,9 +120,19 @@ def test_provenance_and_units_are_attributes(tmp_path):
     path, _, _, _ = written(tmp_path, 1, False)
     for name in ("/", "posterior", "prior", "observed_data"):
         about = group(path, name).attrs
-        assert (about["run"], about["inference_library"], about["creation_library"]) == ("tiny", "sbiwb", "sbiwb")
-        assert about["creation_library_version"] == sbiwb.__version__ and about["created_at"].startswith("20")
-    assert group(path, "posterior")["mu"].attrs["units"] == "m" == group(path, "prior")["mu"].attrs["units"]
+        assert (about["run"], about["inference_library"], about["creation_library"]) == (
+            "tiny",
+            "sbiwb",
+            "sbiwb",
+        )
+        assert about["creation_library_version"] == sbiwb.__version__ and about[
+            "created_at"
+        ].startswith("20")
+    assert (
+        group(path, "posterior")["mu"].attrs["units"]
+        == "m"
+        == group(path, "prior")["mu"].attrs["units"]
+    )
     assert "units" not in group(path, "posterior")["beta"].attrs
 
 

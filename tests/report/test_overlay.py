@@ -13,22 +13,36 @@ from sbiwb.report.overlay import _level
 
 ROWS = [
     Distance("vi", "first", 1000, 0.5, -0.001, {"a": 0.1, "b[0]": 0.2}, {"a": 1.0, "b[0]": 0.5}),
-    Distance("amortized", "first", 1000, 0.75, 0.25, {"a": 1.5, "b[0]": 0.0}, {"a": 2.0, "b[0]": 1.0}),
+    Distance(
+        "amortized", "first", 1000, 0.75, 0.25, {"a": 1.5, "b[0]": 0.0}, {"a": 2.0, "b[0]": 1.0}
+    ),
 ]
 
 
 def test_the_table_has_a_line_a_method_and_data_set():
     first, second = csv.DictReader(io.StringIO(overlay_csv(ROWS)))
-    assert (first["method"], first["data_set"], first["draws"], first["c2st"], first["mmd2"]) == ("vi", "first", "1000", "0.5", "-0.001")
+    assert (first["method"], first["data_set"], first["draws"], first["c2st"], first["mmd2"]) == (
+        "vi",
+        "first",
+        "1000",
+        "0.5",
+        "-0.001",
+    )
     assert (first["mean_shift[b[0]]"], first["sd_ratio[b[0]]"]) == ("0.2", "0.5")
-    assert (second["method"], second["mean_shift[a]"], second["sd_ratio[a]"]) == ("amortized", "1.5", "2")
+    assert (second["method"], second["mean_shift[a]"], second["sd_ratio[a]"]) == (
+        "amortized",
+        "1.5",
+        "2",
+    )
 
 
 @pytest.mark.parametrize(("d", "draws"), [(1, 2000), (3, 2000), (2, 100)])
 def test_the_picture_has_a_step_a_method_and_names_them(d, draws):
     rng = np.random.default_rng(0)
     figure = overlay_picture(
-        {"nuts": rng.normal(size=(draws, d)), "vi": rng.normal(size=(draws, d))}, [f"t{i}" for i in range(d)], title=""
+        {"nuts": rng.normal(size=(draws, d)), "vi": rng.normal(size=(draws, d))},
+        [f"t{i}" for i in range(d)],
+        title="",
     )
     grid = np.array(figure.axes).reshape(d, d)
     for i in range(d):
@@ -47,7 +61,11 @@ def test_the_picture_has_a_step_a_method_and_names_them(d, draws):
 
 def test_discrete_columns_are_drawn_as_points():
     rng = np.random.default_rng(0)
-    figure = overlay_picture({"a": rng.integers(0, 2, (2000, 2)).astype(float), "b": np.zeros((2000, 2))}, ["k", "l"], title="")
+    figure = overlay_picture(
+        {"a": rng.integers(0, 2, (2000, 2)).astype(float), "b": np.zeros((2000, 2))},
+        ["k", "l"],
+        title="",
+    )
     assert to_png(figure)[:4] == b"\x89PNG"
 
 

@@ -23,7 +23,9 @@ from tests.report.reading import SVG, Read, facts, numbers, value
 
 NAMES = ["mu", "sigma[0]", "sigma[1]"]
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\ud800"
-BARE = Facts("trial", "runs/trial", {"problem": {"parameters": {"mu": {"kind": "normal"}}}}, "name: trial\n")
+BARE = Facts(
+    "trial", "runs/trial", {"problem": {"parameters": {"mu": {"kind": "normal"}}}}, "name: trial\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,9 @@ def test_every_tag_is_closed_and_every_id_is_its_own(read):
 def test_everything_that_is_pointed_to_is_there(read):
     ids = set(read.all("id"))
     pointed = [address[1:] for address in read.all("href") if address.startswith("#")]
-    pointed += [found for clip in read.all("clip-path") for found in re.findall(r"url\(#(.+)\)", clip)]
+    pointed += [
+        found for clip in read.all("clip-path") for found in re.findall(r"url\(#(.+)\)", clip)
+    ]
     assert set(pointed) <= ids
     assert len(pointed) > 8
 
@@ -55,18 +59,28 @@ def test_headings_go_down_one_step_at_a_time(read):
 def test_nothing_is_loaded_from_anywhere(read):
     addresses = [*read.all("src"), *read.all("href"), *read.all("xlink:href"), *read.all("srcset")]
     assert all(address.startswith(("#", "data:image/png;base64,")) for address in addresses)
-    assert not read.tags("link", "iframe", "object", "embed", "form", "base", "foreignobject", "animate", "set")
+    assert not read.tags(
+        "link", "iframe", "object", "embed", "form", "base", "foreignobject", "animate", "set"
+    )
     assert not re.search(r"@import|url\(|https?:", read.inside("style") + read.inside("script"))
 
 
 def test_the_policy_allows_this_script_and_this_style_alone(read):
-    policy = next(attributes["content"] for tag, attributes in read.elements if attributes.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        attributes["content"]
+        for tag, attributes in read.elements
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
     for kind in ("style", "script"):
         digest = base64.b64encode(hashlib.sha256(read.inside(kind).encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}';" in policy
         assert len(read.tags(kind)) == 1
     assert policy.startswith("default-src 'none'")
-    assert not [attributes for _, attributes in read.elements if any(name == "style" or name.startswith("on") for name in attributes)]
+    assert not [
+        attributes
+        for _, attributes in read.elements
+        if any(name == "style" or name.startswith("on") for name in attributes)
+    ]
 
 
 def test_it_has_a_language_a_title_and_words_for_every_picture(read):
@@ -74,9 +88,15 @@ def test_it_has_a_language_a_title_and_words_for_every_picture(read):
     assert read.inside("title") == "trial: fail"
     pictures = read.tags("svg")
     assert len(pictures) == 5  # one more is a PNG
-    assert all(attributes["role"] == "img" and attributes["aria-label"] for _, attributes in pictures)
+    assert all(
+        attributes["role"] == "img" and attributes["aria-label"] for _, attributes in pictures
+    )
     assert all(attributes["alt"] for _, attributes in read.tags("img"))
-    assert "overconfident" in next(attributes["aria-label"] for _, attributes in pictures if "Ranks" in attributes["aria-label"])
+    assert "overconfident" in next(
+        attributes["aria-label"]
+        for _, attributes in pictures
+        if "Ranks" in attributes["aria-label"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +104,10 @@ def test_it_has_a_language_a_title_and_words_for_every_picture(read):
     [
         (facts(NAMES, bad="mu"), "✕ Fail 1 number fails: sbc of mu."),
         (facts(NAMES), "✓ Pass All tests pass."),
-        (facts(NAMES, numbers=numbers(NAMES) | {"verdict": "warn", "summary": "Two warn."}), "! Warning Two warn."),
+        (
+            facts(NAMES, numbers=numbers(NAMES) | {"verdict": "warn", "summary": "Two warn."}),
+            "! Warning Two warn.",
+        ),
         (BARE, "· Not judged yet No check has looked at this posterior."),
     ],
     ids=["fail", "pass", "warn", "none"],
@@ -130,7 +153,11 @@ def test_failures_that_the_data_decide_do_not_bias():
 
 def test_findings_come_before_the_questions_with_their_keys_as_code(read):
     text = read.text
-    assert text.index("Too narrow") < text.index("Can I trust it?") < text.index("What did the data teach?")
+    assert (
+        text.index("Too narrow")
+        < text.index("Can I trust it?")
+        < text.index("What did the data teach?")
+    )
     assert text.index("What does it say about my data?") < text.index("How was it made?")
     assert "simulate.train" in read.inside("code")
 
@@ -142,16 +169,37 @@ def test_the_worst_verdict_heads_the_table(read):
 
 def test_what_is_judged_jointly_is_in_the_first_column_with_its_worst():
     made = numbers([f"p[{at}]" for at in range(50)])
-    made["values"].append(value("sbc", "sbc_log_gamma", "log q", -3.0, effect=0.2, p=0.0, p_adjusted=0.0, verdict="fail", reason="off"))
-    made["values"].append(value("tarp", "tarp", "all", 3.0, effect=0.01, p=0.5, p_adjusted=1.0, verdict="pass"))
+    made["values"].append(
+        value(
+            "sbc",
+            "sbc_log_gamma",
+            "log q",
+            -3.0,
+            effect=0.2,
+            p=0.0,
+            p_adjusted=0.0,
+            verdict="fail",
+            reason="off",
+        )
+    )
+    made["values"].append(
+        value("tarp", "tarp", "all", 3.0, effect=0.01, p=0.5, p_adjusted=1.0, verdict="pass")
+    )
     read = Read.of(page(facts(["p[0]"], numbers=made)))
-    assert next(attributes["title"] for _, attributes in read.tags("td") if "title" in attributes) == "log q: fail, off"
+    assert (
+        next(attributes["title"] for _, attributes in read.tags("td") if "title" in attributes)
+        == "log q: fail, off"
+    )
     assert read.text.partition("checkother")[2].startswith("p[0]p[1]")
 
 
 def test_strata_are_apart_and_unfolded_where_one_fails():
     def unfolded(made):
-        return [attributes for tag, attributes in Read.of(page(made)).tags("details") if "open" in attributes]
+        return [
+            attributes
+            for tag, attributes in Read.of(page(made)).tags("details")
+            if "open" in attributes
+        ]
 
     assert len(unfolded(facts(NAMES, bad="mu"))) == 1
     assert not unfolded(facts(NAMES))
@@ -169,8 +217,16 @@ def test_whatever_files_say_stays_text():
     made = facts(names, bad=EVIL)
     odd = numbers(names, EVIL)
     odd["values"] += [value(EVIL, EVIL, EVIL, 0.5, reason=EVIL, verdict=EVIL)]
-    odd |= {"summary": EVIL, "definitions": {EVIL: EVIL, "sbc_log_gamma": EVIL}, "prior_var_source": EVIL, "n": EVIL, "draws": EVIL}
-    odd["advice"] = [{"finding": EVIL, "where": [EVIL] * 9, "causes": [EVIL], "todo": [EVIL], "severity": EVIL}]
+    odd |= {
+        "summary": EVIL,
+        "definitions": {EVIL: EVIL, "sbc_log_gamma": EVIL},
+        "prior_var_source": EVIL,
+        "n": EVIL,
+        "draws": EVIL,
+    }
+    odd["advice"] = [
+        {"finding": EVIL, "where": [EVIL] * 9, "causes": [EVIL], "todo": [EVIL], "severity": EVIL}
+    ]
     odd["strata"] = [{"by": EVIL, "label": "n 10 to 50", "n": EVIL}]
     hostile = dataclasses.replace(
         made,
@@ -179,18 +235,31 @@ def test_whatever_files_say_stays_text():
         yaml=EVIL,
         numbers=odd,
         config=made.config
-        | {"problem": made.config["problem"] | {"constants": {EVIL: EVIL}, "context": {EVIL: {"kind": EVIL, EVIL: [EVIL]}}}},
+        | {
+            "problem": made.config["problem"]
+            | {"constants": {EVIL: EVIL}, "context": {EVIL: {"kind": EVIL, EVIL: [EVIL]}}}
+        },
         splits={EVIL: made.splits["train"]},
         failures={EVIL: 3},
         provenance={
-            "train": dict.fromkeys(["finished", "host", "seed", "command", "reason", "data_hash", "weights", EVIL], EVIL)
+            "train": dict.fromkeys(
+                ["finished", "host", "seed", "command", "reason", "data_hash", "weights", EVIL],
+                EVIL,
+            )
             | {"versions": {EVIL: EVIL}}
         },
-        pictures=(Picture(EVIL, ".svg", SVG), Picture("sbc", ".svg", EVIL.encode("utf-8", "replace"))),
+        pictures=(
+            Picture(EVIL, ".svg", SVG),
+            Picture("sbc", ".svg", EVIL.encode("utf-8", "replace")),
+        ),
         inferred=(
             Inferred(
                 EVIL,
-                {"warnings": [EVIL], EVIL: [{EVIL: EVIL}], "rows": [{"data_set": EVIL, "name": EVIL, EVIL: 1.0}]},
+                {
+                    "warnings": [EVIL],
+                    EVIL: [{EVIL: EVIL}],
+                    "rows": [{"data_set": EVIL, "name": EVIL, EVIL: 1.0}],
+                },
                 (Picture(EVIL, ".png", b"x"),),
             ),
         ),
@@ -218,7 +287,11 @@ def test_many_parameters_cost_little():
     assert len(page(facts(NAMES))) < len(text)
     read = Read.of(text)
     assert (read.unbalanced, read.open) == ([], [])
-    matrices = [attributes for tag, attributes in read.tags("table") if "many" in (attributes.get("class") or "")]
+    matrices = [
+        attributes
+        for tag, attributes in read.tags("table")
+        if "many" in (attributes.get("class") or "")
+    ]
     assert len(matrices) == 2
 
 
@@ -247,7 +320,15 @@ def test_pictures_keep_only_what_draws():
     found = drawn(Picture("evil", ".svg", HOSTILE_SVG), key="p1", alternative='"><script>')
     read = Read.of(found.html)
     assert (read.unbalanced, read.open) == ([], [])
-    assert [tag for tag, _ in read.elements] == ["svg", "image", "image", "image", "use", "rect", "text"]
+    assert [tag for tag, _ in read.elements] == [
+        "svg",
+        "image",
+        "image",
+        "image",
+        "use",
+        "rect",
+        "text",
+    ]
     assert read.elements[2][1] == {"href": "data:image/png;base64,AABB", "width": "3"}
     assert [read.elements[at][1] for at in (1, 3, 4)] == [{}, {}, {}]
     assert read.elements[5][1] == {"id": "p1-r", "stroke": "url(#p1-r)", "stroke-width": "2"}
@@ -258,7 +339,10 @@ def test_pictures_keep_only_what_draws():
 
 def test_a_picture_that_cannot_be_read_says_so():
     for data in (b"<svg", b"", b"\xff\xfe", b'<?xml version="1.0" encoding="nonsense"?><svg/>'):
-        assert "sbc.svg cannot be read" in drawn(Picture("sbc", ".svg", data), key="p", alternative="").html
+        assert (
+            "sbc.svg cannot be read"
+            in drawn(Picture("sbc", ".svg", data), key="p", alternative="").html
+        )
 
 
 # Words and numbers
@@ -283,13 +367,30 @@ def test_numbers_for_people(given, told):
 
 
 def test_fixed_decimals_keep_the_column_in_line():
-    assert [number(one, places(0.954)) for one in (0.954, -0.2, 0.0, -0.0001)] == ["0.954", "−0.200", "0.000", "0.000"]
-    assert [places(scale) for scale in (0, 123.4, 1.5, 0.05, 1e-9, float("inf"))] == [2, 0, 2, 4, 6, 2]
+    assert [number(one, places(0.954)) for one in (0.954, -0.2, 0.0, -0.0001)] == [
+        "0.954",
+        "−0.200",
+        "0.000",
+        "0.000",
+    ]
+    assert [places(scale) for scale in (0, 123.4, 1.5, 0.05, 1e-9, float("inf"))] == [
+        2,
+        0,
+        2,
+        4,
+        6,
+        2,
+    ]
 
 
 def test_text_is_escaped_and_markup_is_not():
-    assert tag("p", "a < b", tag("b", "&"), None, title='"', hidden=True, id=None) == '<p title="&quot;" hidden>a &lt; b<b>&amp;</b></p>'
-    assert prose("set `x < 1` or train.steps to 5 %") == "set <code>x &lt; 1</code> or <code>train.steps</code> to 5&nbsp;%".replace(
+    assert (
+        tag("p", "a < b", tag("b", "&"), None, title='"', hidden=True, id=None)
+        == '<p title="&quot;" hidden>a &lt; b<b>&amp;</b></p>'
+    )
+    assert prose(
+        "set `x < 1` or train.steps to 5 %"
+    ) == "set <code>x &lt; 1</code> or <code>train.steps</code> to 5&nbsp;%".replace(
         "&nbsp;", unicodedata.lookup("NO-BREAK SPACE")
     )
 
@@ -307,12 +408,22 @@ def test_fifty_parameters_with_all_their_pictures_stay_below_five_megabytes():
     rng = np.random.default_rng(0)
     theta, centre = rng.normal(size=(1000, 50)), rng.normal(size=(1000, 50))
     draws = Draws(
-        names, theta + centre, rng.normal(size=(1000, 999, 50)).astype(np.float32) + centre[:, None].astype(np.float32), np.full(50, 2.0)
+        names,
+        theta + centre,
+        rng.normal(size=(1000, 999, 50)).astype(np.float32) + centre[:, None].astype(np.float32),
+        np.full(50, 2.0),
     )
     pictures = []
     for check in ("sbc", "coverage", "zscore_contraction", "recovery", "nrmse"):
         module = family.module(check)
         result = module.compute(draws, module.Config(kind=check))
-        plots = {name: plot for name, plot in vars(module).items() if name == "plot" or name.startswith("plot_")}
-        pictures += [Picture(check + name.removeprefix("plot"), ".svg", to_svg(plot(result))) for name, plot in plots.items()]
+        plots = {
+            name: plot
+            for name, plot in vars(module).items()
+            if name == "plot" or name.startswith("plot_")
+        }
+        pictures += [
+            Picture(check + name.removeprefix("plot"), ".svg", to_svg(plot(result)))
+            for name, plot in plots.items()
+        ]
     assert 200_000 < len(page(facts(list(names), pictures=tuple(pictures)))) < 5_000_000

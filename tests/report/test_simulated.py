@@ -13,7 +13,10 @@ def test_bands_are_the_quantiles_at_each_step_of_those_that_reach_it():
     figure = simulated_picture({"y": [*long, np.array([50.0])]}, {"y": "series"}, title="prior")
     wide, narrow = (band.get_paths()[0].vertices for band in figure.axes[0].collections)
     at_two = wide[wide[:, 0] == 2][:, 1]
-    assert (at_two.min(), at_two.max()) == (25.0, 975.0)  # of 0, 10, ..., 1000: the short one does not count
+    assert (at_two.min(), at_two.max()) == (
+        25.0,
+        975.0,
+    )  # of 0, 10, ..., 1000: the short one does not count
     assert narrow[narrow[:, 0] == 2][:, 1].max() == 750.0
     assert len(figure.axes[0].lines) == 5 and to_png(figure)[:4] == b"\x89PNG"
 
@@ -37,5 +40,11 @@ def test_each_observable_is_drawn_as_what_it_is(many, kind, panels, ordered):
 
 def test_the_own_show_draws_each_simulation_once():
     seen = []
-    figure = shown_simulations(lambda x, axes: seen.append(x["y"]), [{"y": i} for i in range(4)], title="prior")
-    assert seen == [0, 1, 2, 3] and [axes.get_title() for axes in figure.axes] == [*(f"simulated {i}" for i in range(1, 5)), "", ""]
+    figure = shown_simulations(
+        lambda x, axes: seen.append(x["y"]), [{"y": i} for i in range(4)], title="prior"
+    )
+    assert seen == [0, 1, 2, 3] and [axes.get_title() for axes in figure.axes] == [
+        *(f"simulated {i}" for i in range(1, 5)),
+        "",
+        "",
+    ]

@@ -44,29 +44,56 @@ def test_the_columns_are_those_of_arviz(name):
 def test_the_shortest_interval_of_an_exponential_begins_at_zero(probability):
     u = (np.arange(20_000) + 0.5) / 20_000
     low, high = hdi(-np.log1p(-u), probability)
-    assert low == pytest.approx(0, abs=1e-3) and high == pytest.approx(-math.log(1 - probability), rel=1e-2)
+    assert low == pytest.approx(0, abs=1e-3) and high == pytest.approx(
+        -math.log(1 - probability), rel=1e-2
+    )
 
 
 def test_the_error_of_the_mean_is_that_of_independent_draws():
     rows = [summarise("one", {"a": RNG.normal(size=100)})[0] for _ in range(400)]
-    assert np.std([row.mean for row in rows]) == pytest.approx(np.mean([row.mcse_mean for row in rows]), rel=0.1)
+    assert np.std([row.mean for row in rows]) == pytest.approx(
+        np.mean([row.mcse_mean for row in rows]), rel=0.1
+    )
 
 
 def test_contraction_is_against_the_variance_of_the_prior():
-    prior = moments(["a", "joint", "flat"], RNG.normal(5, 2, (1000, 3)), np.array([4.0, np.nan, np.inf]))
-    assert set(prior) == {"a"} and prior["a"].sd == 2.0 and prior["a"].mean == pytest.approx(5, abs=0.3)
+    prior = moments(
+        ["a", "joint", "flat"], RNG.normal(5, 2, (1000, 3)), np.array([4.0, np.nan, np.inf])
+    )
+    assert (
+        set(prior) == {"a"}
+        and prior["a"].sd == 2.0
+        and prior["a"].mean == pytest.approx(5, abs=0.3)
+    )
     draws = np.array([4.0, 6.0, 4.0, 6.0])  # variance 4/3
     known, unknown = summarise("one", {"a": draws, "joint": draws}, prior)
-    assert known.contraction == pytest.approx(1 - (4 / 3) / 4) and known.prior == Moments(prior["a"].mean, 2.0)
-    assert unknown.contraction is None and unknown.prior is None and unknown.columns["prior_sd"] is None
-    assert summarise("one", {"a": 10 * draws}, prior)[0].contraction < 0  # wider than the prior: said, not clipped
+    assert known.contraction == pytest.approx(1 - (4 / 3) / 4) and known.prior == Moments(
+        prior["a"].mean, 2.0
+    )
+    assert (
+        unknown.contraction is None
+        and unknown.prior is None
+        and unknown.columns["prior_sd"] is None
+    )
+    assert (
+        summarise("one", {"a": 10 * draws}, prior)[0].contraction < 0
+    )  # wider than the prior: said, not clipped
 
 
 def test_levels_have_their_share_of_the_draws():
-    draws = {"k": np.array([0, 2, 2, 2]), "mu": np.array([0.0, 2.0, 1.0, 3.0]), "n": np.array([1, 1, 1, 2]), "many": np.arange(4)}
-    k, mu, n, many = summarise("one", draws, levels={"k": (0, 1, 2), "n": (1, 2, 10), "many": range(21)})
+    draws = {
+        "k": np.array([0, 2, 2, 2]),
+        "mu": np.array([0.0, 2.0, 1.0, 3.0]),
+        "n": np.array([1, 1, 1, 2]),
+        "many": np.arange(4),
+    }
+    k, mu, n, many = summarise(
+        "one", draws, levels={"k": (0, 1, 2), "n": (1, 2, 10), "many": range(21)}
+    )
     assert [k.columns[f"p({value})"] for value in (0, 1, 2, 10)] == [0.25, 0.0, 0.75, None]
     assert [n.columns[f"p({value})"] for value in (0, 1, 2, 10)] == [None, 0.75, 0.25, 0.0]
-    assert [row.columns[f"p({value})"] for row in (mu, many) for value in (0, 1, 2, 10)] == [None] * 8
+    assert [row.columns[f"p({value})"] for row in (mu, many) for value in (0, 1, 2, 10)] == [
+        None
+    ] * 8
     assert list(k.columns) == list(mu.columns) == list(n.columns) and k.mean == 1.5
     assert not any(name.startswith("p(") for name in summarise("one", draws)[0].columns)

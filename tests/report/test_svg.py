@@ -39,7 +39,11 @@ def test_text_stays_text():
     assert "σ & τ" in [element.text for element in elements(to_svg(figure()), "text")]
 
 
-@pytest.mark.parametrize(("dots", "panels", "images"), [(20, 1, 0), (301, 1, 1), (250, 9, 9)], ids=["few", "crowd", "many panels"])
+@pytest.mark.parametrize(
+    ("dots", "panels", "images"),
+    [(20, 1, 0), (301, 1, 1), (250, 9, 9)],
+    ids=["few", "crowd", "many panels"],
+)
 def test_crowds_of_marks_become_an_image_of_their_own(dots, panels, images):
     made = figure(dots, panels)
     data = to_svg(made)
@@ -54,7 +58,12 @@ def test_a_panel_costs_little():
 
 
 def corners(path: str) -> np.ndarray:
-    return np.array([[float(number) for number in pair.split()] for pair in re.findall(r"[ML] ?([-\d.]+ [-\d.]+)", path)])
+    return np.array(
+        [
+            [float(number) for number in pair.split()]
+            for pair in re.findall(r"[ML] ?([-\d.]+ [-\d.]+)", path)
+        ]
+    )
 
 
 def test_a_long_curve_keeps_its_course():
@@ -70,7 +79,11 @@ def test_a_long_curve_keeps_its_course():
 
 def distance(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Of a point from each piece of a line, (n,)."""
-    along = np.clip(((point - start) * (end - start)).sum(1) / np.maximum(((end - start) ** 2).sum(1), 1e-9), 0, 1)
+    along = np.clip(
+        ((point - start) * (end - start)).sum(1) / np.maximum(((end - start) ** 2).sum(1), 1e-9),
+        0,
+        1,
+    )
     return np.hypot(*(start + along[:, None] * (end - start) - point).T)
 
 

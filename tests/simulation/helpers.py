@@ -30,5 +30,9 @@ def problem(
     injected = check_arguments(source, list(parameters), list(context), list(constants))
     theta = {name: priors.parse(part).build() for name, part in parameters.items()}
     known = {name: priors.parse(part).build() for name, part in context.items()}
-    prior = Prior(theta, sampler=source.optional("prior") if "joint" in parameters.values() else None)
-    return Problem(prior, known, Simulator(source, batched, tuple(injected), constants, timeout_s), seed)
+    prior = Prior(
+        theta, sampler=source.optional("prior") if "joint" in parameters.values() else None
+    )
+    return Problem(
+        prior, known, Simulator(source, batched, tuple(injected), constants, timeout_s), seed
+    )

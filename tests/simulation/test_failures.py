@@ -37,21 +37,36 @@ FAIL_BY_X = {
 
 @pytest.mark.parametrize("way", FAIL_BY_X)
 def test_valid_pairs_follow_the_joint_distribution_given_validity(tmp_path, way):
-    found = problem(tmp_path, HEAD + "def simulate(mu, *, rng):\n    y = mu + rng.normal(size=len(mu))\n" + FAIL_BY_X[way])
+    found = problem(
+        tmp_path,
+        HEAD
+        + "def simulate(mu, *, rng):\n    y = mu + rng.normal(size=len(mu))\n"
+        + FAIL_BY_X[way],
+    )
     pairs, failures, tally = blocks(found, 30)
     mu, y = pairs.theta["mu"], np.asarray(getattr(pairs.x["y"], "values", pairs.x["y"]))
     assert (y >= 0).all() and tally.failed == len(failures)
     truth = np.random.default_rng(0).normal(size=(400_000, 2)) @ [[1, 1], [0, 1]]
     truth = truth[truth[:, 1] >= 0]
-    for ours, exact in ((mu, truth[:, 0]), (y, truth[:, 1]), (mu * y, truth.prod(1)), (mu**2, truth[:, 0] ** 2)):
+    for ours, exact in (
+        (mu, truth[:, 0]),
+        (y, truth[:, 1]),
+        (mu * y, truth.prod(1)),
+        (mu**2, truth[:, 0] ** 2),
+    ):
         assert abs(ours.mean() - exact.mean()) < 4.5 * exact.std() / np.sqrt(len(ours))
-    near = np.abs(y - 1.5) < 0.3  # the posterior at an x is still N(y / 2, 1 / 2): replacing x alone would shift it
+    near = (
+        np.abs(y - 1.5) < 0.3
+    )  # the posterior at an x is still N(y / 2, 1 / 2): replacing x alone would shift it
     assert abs((mu[near] - y[near] / 2).mean()) < 4.5 * np.sqrt(0.5 / near.sum())
     assert abs(1 - len(mu) / tally.simulated - 0.5) < 4.5 * 0.5 / np.sqrt(tally.simulated)
 
 
 def test_the_ledger_keeps_theta_context_kind_and_the_line(tmp_path):
-    code = HEAD + "def simulate(mu, n):\n    if (mu > 1).any():\n        raise ValueError('too large')\n    return {'y': mu}\n"
+    code = (
+        HEAD
+        + "def simulate(mu, n):\n    if (mu > 1).any():\n        raise ValueError('too large')\n    return {'y': mu}\n"
+    )
     found = problem(tmp_path, code, context={"n": "normal"})
     pairs, failures, _ = blocks(found, 4)
     assert failures and (pairs.theta["mu"] <= 1).all()
@@ -68,12 +83,16 @@ def test_rows_of_another_shape_fail(tmp_path):
     found = replace(found, layout=layout_of({"y": np.zeros((1, 3))}))
     pairs, failures, _ = blocks(found, 1)
     assert pairs.x["y"].shape == (64, 3) and (pairs.theta["mu"] < 1).all()
-    assert {(one.kind, one.message) for one in failures} == {("shape", "'y' has shape (2,), not (3,)")}
+    assert {(one.kind, one.message) for one in failures} == {
+        ("shape", "'y' has shape (2,), not (3,)")
+    }
 
 
 def test_a_fraction_after_whole_numbers_is_no_silent_cut(tmp_path):
     code = HEAD + "def simulate(mu):\n    return {'y': 1 if mu < 1.5 else 0.5}\n"
-    found = replace(problem(tmp_path, code, batched=False), layout=layout_of({"y": np.ones(4, int)}))
+    found = replace(
+        problem(tmp_path, code, batched=False), layout=layout_of({"y": np.ones(4, int)})
+    )
     pairs, failures, _ = blocks(found, 2)
     assert (pairs.x["y"] == 1).all() and failures
     assert failures[0].message == "'y' has type float64, not int64 as in the first simulations"
@@ -81,7 +100,8 @@ def test_a_fraction_after_whole_numbers_is_no_silent_cut(tmp_path):
 
 def test_whole_floats_fit_whole_numbers(tmp_path):
     found = replace(
-        problem(tmp_path, "def simulate(mu):\n    return {'y': 3.0}\n", batched=False), layout=layout_of({"y": np.ones(4, int)})
+        problem(tmp_path, "def simulate(mu):\n    return {'y': 3.0}\n", batched=False),
+        layout=layout_of({"y": np.ones(4, int)}),
     )
     pairs, failures, _ = blocks(found, 1, rows=4)
     assert not failures and pairs.x["y"].dtype == np.int64 and pairs.x["y"].tolist() == [3] * 4
@@ -101,7 +121,10 @@ def test_too_many_failures_name_the_rate_and_an_example(tmp_path):
     code = HEAD + "def simulate(mu):\n    return {'y': np.where(mu > 1, np.nan, mu)}\n"
     with pytest.raises(FailureRateError) as caught:
         blocks(problem(tmp_path, code), 50, max_rate=0.05)
-    assert "simulations failed (" in caught.value.what and "more than simulate.failures.max_rate = 0.05" in caught.value.what
+    assert (
+        "simulations failed (" in caught.value.what
+        and "more than simulate.failures.max_rate = 0.05" in caught.value.what
+    )
     assert "for example: 'y' is not finite (at mu=1." in caught.value.what
     assert "raise max_rate" in caught.value.todo
 
@@ -124,7 +147,9 @@ def test_largest_plausible_is_the_99_percent_quantile():
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_when_everything_fails_it_ends_quickly(tmp_path, batched):
-    text = "calls = []\n\ndef simulate(mu):\n    calls.append(mu)\n    raise OSError('no licence')\n"
+    text = (
+        "calls = []\n\ndef simulate(mu):\n    calls.append(mu)\n    raise OSError('no licence')\n"
+    )
     found = problem(tmp_path, text, batched=batched)
     with pytest.raises(FailureRateError) as caught:
         preflight(found, 256)
@@ -133,7 +158,10 @@ def test_when_everything_fails_it_ends_quickly(tmp_path, batched):
 
 
 def test_a_row_that_never_succeeds_ends(tmp_path):
-    code = HEAD + "calls = []\ndef simulate(mu):\n    calls.append(1)\n    y = mu.copy()\n    y[0] = np.nan\n    return {'y': y}\n"
+    code = (
+        HEAD
+        + "calls = []\ndef simulate(mu):\n    calls.append(1)\n    y = mu.copy()\n    y[0] = np.nan\n    return {'y': y}\n"
+    )
     with pytest.raises(FailureRateError, match="one row in each of its 100 attempts"):
         blocks(problem(tmp_path, code), 1, rows=300)
 
@@ -153,7 +181,9 @@ def test_a_signal_inside_the_simulator_is_no_failed_row(tmp_path):
 
 
 def test_predictions_leave_failed_rows_out_and_tell_which(tmp_path):
-    found = problem(tmp_path, HEAD + "def simulate(mu):\n    return {'y': np.where(mu > 1, np.nan, mu)}\n")
+    found = problem(
+        tmp_path, HEAD + "def simulate(mu):\n    return {'y': np.where(mu > 1, np.nan, mu)}\n"
+    )
     mu = np.array([0.0, 2.0, 0.5, 3.0])
     x, failed = simulate_at(found, {"mu": mu}, {}, np.random.default_rng(0))
     assert list(failed) == [1, 3] and x["y"].tolist() == [0.0, 0.5]

@@ -41,9 +41,9 @@ def test_nan_is_kept_where_it_may_be(tmp_path, batched):
     np.testing.assert_array_equal(np.isnan(y[:, 1]), mu > 0)
     assert not np.isnan(y[:, [0, 2]]).any() and not np.isnan(pairs.x["z"]).any()
     assert mu.min() >= -1 and mu.max() <= 1
-    assert {one.message for one in failures} == {"'y' is infinite", "'z' is not finite"} and {one.kind for one in failures} == {
-        "not finite"
-    }
+    assert {one.message for one in failures} == {"'y' is infinite", "'z' is not finite"} and {
+        one.kind for one in failures
+    } == {"not finite"}
 
 
 def test_whole_numbers_that_may_be_missing_are_floats():
@@ -53,11 +53,16 @@ def test_whole_numbers_that_may_be_missing_are_floats():
 
 
 def test_without_missing_values_the_plan_is_what_it_was():
-    assert to_json(layout_of({"y": np.ones((4, 2))})) == {"y": {"dtype": "float64", "shape": [2], "ragged": False}}
+    assert to_json(layout_of({"y": np.ones((4, 2))})) == {
+        "y": {"dtype": "float64", "shape": [2], "ragged": False}
+    }
 
 
 def test_an_observable_that_does_not_exist_is_refused(tmp_path):
     found = replace(problem(tmp_path, "def simulate(mu):\n    return {'y': mu}\n"), missing=("z",))
     with pytest.raises(SimulatorError) as caught:
         preflight(found, 16)
-    assert (caught.value.what, caught.value.todo) == ("does not return z, which problem.missing names", "It returns: y.")
+    assert (caught.value.what, caught.value.todo) == (
+        "does not return z, which problem.missing names",
+        "It returns: y.",
+    )

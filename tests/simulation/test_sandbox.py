@@ -24,7 +24,10 @@ HARM = {
     "exit 3": ("os._exit(3)", "exit code 3"),
     "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
     "hangs in compiled code": ("sum(itertools.repeat(0))", "timeout"),
-    "hangs in Python": ("[None for _ in itertools.repeat(0)] if not time.sleep(1000) else None", "timeout"),
+    "hangs in Python": (
+        "[None for _ in itertools.repeat(0)] if not time.sleep(1000) else None",
+        "timeout",
+    ),
     "memory": ("np.ones(2**40)", "memory"),
     "raises": ("raise ValueError('too large')", "exception"),
 }
@@ -65,7 +68,9 @@ def block(found: Problem, rows: int = 6):
 
 
 def test_the_same_rows_as_in_this_process(tmp_path, isolated):
-    found = problem(tmp_path, "def simulate(mu, *, rng):\n    return {'y': mu + rng.normal(size=len(mu))}\n")
+    found = problem(
+        tmp_path, "def simulate(mu, *, rng):\n    return {'y': mu + rng.normal(size=len(mu))}\n"
+    )
     here, there = block(found)[0], block(isolated(found))[0]
     np.testing.assert_array_equal(here.x["y"], there.x["y"])
     np.testing.assert_array_equal(here.theta["mu"], there.theta["mu"])
@@ -93,13 +98,20 @@ def test_the_outcome_is_that_of_an_exception_in_the_same_rows(tmp_path, isolated
 
 def test_the_ledger_tells_the_line_and_what_was_printed_last(tmp_path, isolated):
     _, failures = block(isolated(harmful(tmp_path, "segfault")))
-    assert failures[0].message == ("its process ended: killed by SIGSEGV (sim.py:9); it printed last: the end is near")
+    assert failures[0].message == (
+        "its process ended: killed by SIGSEGV (sim.py:9); it printed last: the end is near"
+    )
     _, failures = block(isolated(harmful(tmp_path, "raises")))
-    assert (failures[0].message, failures[0].reason) == ("ValueError: too large (sim.py:9)", "ValueError")
+    assert (failures[0].message, failures[0].reason) == (
+        "ValueError: too large (sim.py:9)",
+        "ValueError",
+    )
 
 
 def test_megabytes_of_print_come_to_nothing(tmp_path, isolated, capfd):
-    found = isolated(problem(tmp_path, "def simulate(mu):\n    print('x' * 5_000_000)\n    return {'y': mu}\n"))
+    found = isolated(
+        problem(tmp_path, "def simulate(mu):\n    print('x' * 5_000_000)\n    return {'y': mu}\n")
+    )
     assert not block(found)[1] and not block(found)[1]
     assert capfd.readouterr() == ("", "")
     assert os.fstat(found.simulator._cell._printed.fileno()).st_size < 6_000_000
@@ -151,7 +163,11 @@ def test_a_file_that_cannot_live_alone_is_told(tmp_path, isolated):
     )
     with pytest.raises(SimulatorError) as caught:
         block(isolated(found))
-    assert "exit code 4" in caught.value.what and "no licence" in caught.value.what and "executor=serial" in caught.value.todo
+    assert (
+        "exit code 4" in caught.value.what
+        and "no licence" in caught.value.what
+        and "executor=serial" in caught.value.todo
+    )
 
 
 def test_a_preflight_survives(tmp_path, isolated):

@@ -20,5 +20,8 @@ def compiled():
         program = BUILD / source.stem
         if compiler and (not program.exists() or program.stat().st_mtime < source.stat().st_mtime):
             BUILD.mkdir(exist_ok=True)
-            subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source, "-lm"], check=True)
+            subprocess.run(
+                [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source, "-lm"],
+                check=True,
+            )
     return BUILD

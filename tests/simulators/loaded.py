@@ -8,9 +8,10 @@ from types import ModuleType
 import numpy as np
 
 from sbiwb.posterior import Posterior
+from sbiwb.project.opening import open_project
+from sbiwb.project.project import Project
+from sbiwb.project.trained import load_posterior
 from sbiwb.simulation.source import load_source
-from sbiwb.workflow.posterior import load_posterior
-from sbiwb.workflow.project import Project, open_project
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from sbiwb.project.opening import open_project
 from sbiwb.workflow.check import check
-from sbiwb.workflow.project import open_project
 from tests.simulators.loaded import CONFIGS
 
 DATA_SETS = {
@@ -18,7 +18,11 @@ DATA_SETS = {
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_preflight(path, tmp_path):
-    project = open_project(path, settings=["train.batch_size=32", "machine.threads=1", "machine.device=cpu"], runs=tmp_path)
+    project = open_project(
+        path,
+        settings=["train.batch_size=32", "machine.threads=1", "machine.device=cpu"],
+        runs=tmp_path,
+    )
     checked = check(project)
     assert project.config.name == path.stem
     assert checked.failure_rate == 0

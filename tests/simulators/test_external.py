@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sbiwb.errors import ConfigErrors, FailureRateError, RunError, SimulatorError
+from sbiwb.project.splits import load_split
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.blocks import Tally, simulate_block
 from sbiwb.simulation.formats import BadOutput, decode, encode
@@ -19,7 +20,6 @@ from sbiwb.simulation.simulator import RowFailed
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_failures
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.trainer import load_split
 from tests.simulators.loaded import ROOT, project
 from tests.tiny import Tiny, until
 
@@ -45,11 +45,25 @@ write(out, "" if target == "-" else target, {"y": y if BATCHED else y[0]})
 """
 
 
-def external(folder: Path, code: str, command: list[str], changes: dict[str, Any] | None = None, **options: Any) -> Tiny:
+def external(
+    folder: Path,
+    code: str,
+    command: list[str],
+    changes: dict[str, Any] | None = None,
+    **options: Any,
+) -> Tiny:
     """A tiny project whose simulator is a Python program."""
-    problem = {"simulator": {"command": [sys.executable, "model.py", *command], **options}, "batched": False, "observations": {}}
+    problem = {
+        "simulator": {"command": [sys.executable, "model.py", *command], **options},
+        "batched": False,
+        "observations": {},
+    }
     tiny = Tiny.write(
-        folder, {"problem": {**problem, **(changes or {})}, "simulate": {"train": 4, "validation": 2, "test": 2, "block_size": 2}}
+        folder,
+        {
+            "problem": {**problem, **(changes or {})},
+            "simulate": {"train": 4, "validation": 2, "test": 2, "block_size": 2},
+        },
     )
     (folder / "model.py").write_text(code)
     return tiny
@@ -60,21 +74,36 @@ def rows(tiny: Tiny) -> tuple[np.ndarray, np.ndarray]:
     return pairs.theta["mu"], np.asarray(pairs.x["y"])
 
 
-WAYS = [("json", "json", "-", "-"), ("csv", "npz", "{theta}", "{out}"), ("npz", "hdf5", "{theta}", "{out}"), ("hdf5", "csv", "-", "-")]
+WAYS = [
+    ("json", "json", "-", "-"),
+    ("csv", "npz", "{theta}", "{out}"),
+    ("npz", "hdf5", "{theta}", "{out}"),
+    ("hdf5", "csv", "-", "-"),
+]
 
 
 @pytest.mark.parametrize(("given", "found", "source", "target"), WAYS)
 @pytest.mark.parametrize("batched", [True, False])
 def test_every_format_and_way(tmp_path, recorder, given, found, source, target, batched):
     code = MODEL + BODY.replace("BATCHED", str(batched))
-    tiny = external(tmp_path, code, [source, given, target, found], {"batched": batched}, input=given, output=found)
+    tiny = external(
+        tmp_path,
+        code,
+        [source, given, target, found],
+        {"batched": batched},
+        input=given,
+        output=found,
+    )
     simulate(tiny.open(), recorder)
     mu, y = rows(tiny)
     np.testing.assert_array_equal(y, mu[:, None] + np.arange(4))
 
 
 def test_values_come_back_to_the_last_digit():
-    values = {"a": np.random.default_rng(0).normal(size=7) * 1e-9, "b": np.arange(14.0).reshape(7, 2) / 3}
+    values = {
+        "a": np.random.default_rng(0).normal(size=7) * 1e-9,
+        "b": np.arange(14.0).reshape(7, 2) / 3,
+    }
     for kind in ("csv", "json", "npz", "hdf5"):
         again = decode(kind, encode(kind, values, batched=True))
         for name, value in values.items():
@@ -82,8 +111,13 @@ def test_values_come_back_to_the_last_digit():
 
 
 def test_one_row_with_a_vector_is_one_line():
-    assert encode("csv", {"a": np.array([1.0, 2.0]), "n": 3, "unit": "m"}, batched=False) == b"a[0],a[1],n,unit\n1.0,2.0,3,m\n"
-    assert encode("csv", {"a": np.array([1.0, 2.0]), "n": 3}, batched=True) == b"a,n\n1.0,3\n2.0,3\n"
+    assert (
+        encode("csv", {"a": np.array([1.0, 2.0]), "n": 3, "unit": "m"}, batched=False)
+        == b"a[0],a[1],n,unit\n1.0,2.0,3,m\n"
+    )
+    assert (
+        encode("csv", {"a": np.array([1.0, 2.0]), "n": 3}, batched=True) == b"a,n\n1.0,3\n2.0,3\n"
+    )
 
 
 def test_json_has_missing_values_and_sets_of_any_size():
@@ -114,7 +148,10 @@ SEEDED = "import json, random, sys\nmu, seed = float(sys.argv[1]), int(sys.argv[
 
 
 def test_single_parameters_and_the_seed_fill_places(tmp_path, recorder):
-    code = SEEDED + "assert 0 <= seed < 2**63 and sys.argv[3] == '--n=4'\nprint(json.dumps({'y': [mu, random.Random(seed).gauss(0, 1)]}))\n"
+    code = (
+        SEEDED
+        + "assert 0 <= seed < 2**63 and sys.argv[3] == '--n=4'\nprint(json.dumps({'y': [mu, random.Random(seed).gauss(0, 1)]}))\n"
+    )
     tiny = external(tmp_path, code, ["{mu}", "{seed}", "--n={n}"])
     simulate(tiny.open(), recorder)
     mu, y = rows(tiny)
@@ -139,7 +176,11 @@ WRONG = [
 
 
 def wrong(folder: Path, deed: str, **options: Any) -> Tiny:
-    code = "import os, time\n" + SEEDED + f"if mu > 0.8:\n    {deed}\nprint(json.dumps({{'y': [mu, mu]}}))\n"
+    code = (
+        "import os, time\n"
+        + SEEDED
+        + f"if mu > 0.8:\n    {deed}\nprint(json.dumps({{'y': [mu, mu]}}))\n"
+    )
     return external(folder, code, ["{mu}", "{seed}", "{scratch}"], **options)
 
 
@@ -156,13 +197,26 @@ def test_a_failed_call_is_a_failed_row(tmp_path, deed, reason, told):
 def test_the_ledger_of_the_shards_has_it(tmp_path, recorder):
     tiny = wrong(tmp_path, "sys.exit('no convergence')")
     simulate(tiny.open("simulate.failures.max_rate=0.9"), recorder)
-    shards = [one for split in SPLITS for one in manifest.shards(tiny.run / "data" / split) if one.record["failed"]]
+    shards = [
+        one
+        for split in SPLITS
+        for one in manifest.shards(tiny.run / "data" / split)
+        if one.record["failed"]
+    ]
     assert shards
     for one in shards:
         ledger = read_failures(one.path, one.record)
-        assert (ledger["theta/mu"] > 0.8).all() and {kind.decode() for kind in ledger["kind"]} == {"exit code 1"}
-        assert all(message.decode().endswith("exit code 1: no convergence") for message in ledger["message"])
-        assert one.record["reasons"] == {"exit code 1": one.record["failed"]} and len(one.record["failed_s"]) == one.record["failed"]
+        assert (ledger["theta/mu"] > 0.8).all() and {kind.decode() for kind in ledger["kind"]} == {
+            "exit code 1"
+        }
+        assert all(
+            message.decode().endswith("exit code 1: no convergence")
+            for message in ledger["message"]
+        )
+        assert (
+            one.record["reasons"] == {"exit code 1": one.record["failed"]}
+            and len(one.record["failed_s"]) == one.record["failed"]
+        )
 
 
 def test_when_no_call_succeeds_the_error_has_three_parts(tmp_path, recorder):
@@ -170,10 +224,22 @@ def test_when_no_call_succeeds_the_error_has_three_parts(tmp_path, recorder):
     script = tmp_path / "model.sh"
     script.write_text("#!/bin/sh\necho licence expired >&2\nexit 1\n")
     script.chmod(0o755)
-    tiny.change({"problem": {"simulator": {"command": ["./model.sh"]}, "batched": False, "observations": {}}})
+    tiny.change(
+        {
+            "problem": {
+                "simulator": {"command": ["./model.sh"]},
+                "batched": False,
+                "observations": {},
+            }
+        }
+    )
     with pytest.raises(FailureRateError) as caught:
         simulate(tiny.open(), recorder)
-    assert "exit code 1: licence expired (at mu=" in caught.value.what and caught.value.where == "simulate" and caught.value.todo
+    assert (
+        "exit code 1: licence expired (at mu=" in caught.value.what
+        and caught.value.where == "simulate"
+        and caught.value.todo
+    )
 
 
 def call(tiny: Tiny, *settings: str) -> dict[str, np.ndarray]:
@@ -186,7 +252,11 @@ def test_a_time_limit_ends_all_its_processes(tmp_path):
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep({mark})'])\n"
     with pytest.raises(RowFailed, match="took longer than 2 s"):
         call(external(tmp_path, code, []), "simulate.failures.timeout_s=2")
-    until(lambda: not [pid for pid in Path("/proc").glob("[0-9]*") if mark.encode() in _command_line(pid)])
+    until(
+        lambda: (
+            not [pid for pid in Path("/proc").glob("[0-9]*") if mark.encode() in _command_line(pid)]
+        )
+    )
 
 
 def _command_line(process: Path) -> bytes:
@@ -198,9 +268,16 @@ def _command_line(process: Path) -> bytes:
 
 def test_what_it_leaves_running_is_not_waited_for(tmp_path):
     mark = f"{os.getpid()}98766"
-    code = SEEDED + f"import subprocess\nsubprocess.Popen(['sleep', '{mark}'])\nprint(json.dumps({{'y': [mu, mu]}}))\n"
+    code = (
+        SEEDED
+        + f"import subprocess\nsubprocess.Popen(['sleep', '{mark}'])\nprint(json.dumps({{'y': [mu, mu]}}))\n"
+    )
     assert call(external(tmp_path, code, ["{mu}", "{seed}"]))["y"].tolist() == [0, 0]
-    until(lambda: not [pid for pid in Path("/proc").glob("[0-9]*") if mark.encode() in _command_line(pid)])
+    until(
+        lambda: (
+            not [pid for pid in Path("/proc").glob("[0-9]*") if mark.encode() in _command_line(pid)]
+        )
+    )
 
 
 def test_a_scratch_folder_is_kept_on_request(tmp_path, monkeypatch):
@@ -208,22 +285,33 @@ def test_a_scratch_folder_is_kept_on_request(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     for keep, left in ((False, []), (True, ["here"])):
         with pytest.raises(RowFailed, match=r"exit code 5; kept in" if keep else "exit code 5$"):
-            call(external(tmp_path, "import sys\nopen('trace', 'w').write('here')\nsys.exit(5)\n", [], keep=keep))
-        assert [path.read_text() for path in (tmp_path / "scratch").glob("sbiwb-call-*/trace")] == left
+            call(
+                external(
+                    tmp_path,
+                    "import sys\nopen('trace', 'w').write('here')\nsys.exit(5)\n",
+                    [],
+                    keep=keep,
+                )
+            )
+        assert [
+            path.read_text() for path in (tmp_path / "scratch").glob("sbiwb-call-*/trace")
+        ] == left
 
 
 def test_changed_programs_and_files_are_changed_code(tmp_path, recorder):
     code = SEEDED + "print(json.dumps({'y': [mu, mu]}))\n"
     tiny = external(tmp_path, code, ["{mu}", "{seed}"])
     simulate(tiny.open(), recorder)
-    assert tiny.open().data_hash == json.loads((tiny.run / "data/plan.json").read_text())["data_hash"]
+    assert (
+        tiny.open().data_hash == json.loads((tiny.run / "data/plan.json").read_text())["data_hash"]
+    )
     (tiny.folder / "model.py").write_text(code + "# otherwise\n")
     with pytest.raises(RunError, match=r"problem\.simulator code changed"):
         simulate(tiny.open(), recorder)
 
 
 def test_a_run_folder_knows_the_program(tmp_path, recorder):
-    from sbiwb.workflow.project import open_project
+    from sbiwb.project.opening import open_project
 
     tiny = external(tmp_path, SEEDED + "print(json.dumps({'y': [mu, mu]}))\n", ["{mu}", "{seed}"])
     simulate(tiny.open(), recorder)
@@ -262,11 +350,22 @@ def test_a_file_that_is_no_program_is_told(tmp_path, recorder):
 def test_unknown_options_of_a_command_name_their_place(tmp_path):
     tiny = external(tmp_path, "", [])
     tiny.change({"problem": {"simulator": {"command": ["./model"], "inputs": "csv"}}})
-    with pytest.raises(ConfigErrors, match=r"problem\.simulator\.inputs  unknown key  did you mean 'input'\?"):
+    with pytest.raises(
+        ConfigErrors, match=r"problem\.simulator\.inputs  unknown key  did you mean 'input'\?"
+    ):
         tiny.open()
 
 
-def ricker(rng: np.random.Generator, n: int, *, log_r: float, log_sigma: float, log_phi: float, steps: int, burn: int = 50) -> np.ndarray:
+def ricker(
+    rng: np.random.Generator,
+    n: int,
+    *,
+    log_r: float,
+    log_sigma: float,
+    log_phi: float,
+    steps: int,
+    burn: int = 50,
+) -> np.ndarray:
     """The map in numpy, (n, steps)."""
     size, found = np.ones(n), []
     for t in range(burn + steps):
@@ -284,7 +383,12 @@ def test_the_ricker_map_in_c_is_that_in_numpy(compiled, tmp_path):
     truth = ricker(np.random.default_rng(1), n, **values, steps=50)
     np.testing.assert_array_equal(ours, again)
     assert ours.shape == truth.shape and (ours == np.trunc(ours)).all()
-    for summary in (np.mean, lambda y, axis: (y == 0).mean(axis), lambda y, axis: np.log1p(y).std(axis), _lag):
+    for summary in (
+        np.mean,
+        lambda y, axis: (y == 0).mean(axis),
+        lambda y, axis: np.log1p(y).std(axis),
+        _lag,
+    ):
         one, other = summary(ours, axis=1), summary(truth, axis=1)
         assert abs(one.mean() - other.mean()) < 4.5 * np.hypot(one.std(), other.std()) / np.sqrt(n)
 

@@ -33,8 +33,16 @@ def test_c2st_of_the_config(tmp_path, recorder):
     """2,500 draws a side instead of 10,000, for a classifier in ten dimensions takes three minutes on those."""
     posterior, rng = trained("gaussian_linear", tmp_path, recorder), np.random.default_rng(7)
     x = gaussian_linear.simulate(rng.normal(0, np.sqrt(0.1), (5, 10)), rng=rng)["x"]
-    pairs = [(gaussian_linear.posterior({"x": one}, 2_500, rng), posterior.sample(alone(x=one), 2_500, rng)[0]) for one in x]
+    pairs = [
+        (
+            gaussian_linear.posterior({"x": one}, 2_500, rng),
+            posterior.sample(alone(x=one), 2_500, rng)[0],
+        )
+        for one in x
+    ]
     scores = [c2st(*pair) for pair in pairs]
     print("gaussian_linear: C2ST", np.round(scores, 3), "mean", np.mean(scores).round(3))
     assert np.mean(scores) < 0.55
-    assert all(np.abs(draws.mean(0) - exact.mean(0)).max() < 0.25 * np.sqrt(0.05) for exact, draws in pairs)
+    assert all(
+        np.abs(draws.mean(0) - exact.mean(0)).max() < 0.25 * np.sqrt(0.05) for exact, draws in pairs
+    )

@@ -7,7 +7,12 @@ from scipy.integrate import solve_ivp
 from tests.simulators.loaded import simulator
 
 lynx_hare = simulator("lynx_hare")
-STAN = {"alpha": 0.55, "beta": 0.028, "gamma": 0.80, "delta": 0.024}  # posterior means of the case study
+STAN = {
+    "alpha": 0.55,
+    "beta": 0.028,
+    "gamma": 0.80,
+    "delta": 0.024,
+}  # posterior means of the case study
 
 
 def rates(**values):
@@ -23,7 +28,10 @@ def test_orbits_are_closed(values):
 
 def test_solves_the_equations():
     def slopes(t, y):
-        return [(STAN["alpha"] - STAN["beta"] * y[1]) * y[0], (-STAN["gamma"] + STAN["delta"] * y[0]) * y[1]]
+        return [
+            (STAN["alpha"] - STAN["beta"] * y[1]) * y[0],
+            (-STAN["gamma"] + STAN["delta"] * y[0]) * y[1],
+        ]
 
     exact = solve_ivp(slopes, (0, 20), [34.0, 5.9], t_eval=np.arange(21), rtol=1e-10, atol=1e-12).y
     q, p = lynx_hare.populations(rates(), np.log([34.0]), np.log([5.9]), 21)
@@ -37,7 +45,9 @@ def test_pelts_scatter_about_the_populations():
     q, p = lynx_hare.populations(rates(), np.log([34.0]), np.log([5.9]), 3)
     for name, clean, sigma in (("hare", q, 0.25), ("lynx", p, 0.5)):
         log = np.log(x[name])
-        assert log.mean(0) == pytest.approx(clean[0], abs=0.015) and log.std(0) == pytest.approx(np.full(3, sigma), rel=0.03)
+        assert log.mean(0) == pytest.approx(clean[0], abs=0.015) and log.std(0) == pytest.approx(
+            np.full(3, sigma), rel=0.03
+        )
 
 
 def test_corners_of_the_prior_stay_finite_and_positive():

@@ -9,16 +9,19 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from sbiwb.project.target import target_of
 from sbiwb.references import family
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.sample import named_observations, sample
-from sbiwb.workflow.target import target_of
 from tests.c2st import c2st
 from tests.simulators.loaded import ROOT, alone, project, simulator, trained
 from tests.tiny import Recorder
 
 line = simulator("sine_line")
-MEAN, SD = [-0.07553835, 0.33272507], [0.0225762, 0.01242588]  # of intercept and slope, as the notebook prints them
+MEAN, SD = (
+    [-0.07553835, 0.33272507],
+    [0.0225762, 0.01242588],
+)  # of intercept and slope, as the notebook prints them
 ROADS = {
     "vi": {"kind": "vi", "family": "full_rank", "steps": 1_000, "samples": 16},
     "nuts": {"kind": "nuts", "start": "map", "chains": 2, "warmup": 100},
@@ -29,7 +32,9 @@ ROADS = {
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    return target_of(project("sine_line", tmp_path_factory.mktemp("runs")), {"y": line.sine()[None]}, {}, 0, None)
+    return target_of(
+        project("sine_line", tmp_path_factory.mktemp("runs")), {"y": line.sine()[None]}, {}, 0, None
+    )
 
 
 def test_the_closed_form_has_the_notebooks_numbers():
@@ -47,8 +52,13 @@ def test_the_files_are_the_notebooks_data(name):
 def test_simulations_and_likelihood_are_of_one_law():
     rng, n = np.random.default_rng(0), 20_000
     y = line.simulate(np.full(n, 0.5), np.full(n, -1.0), rng=rng)["y"]
-    assert y.mean(0) == pytest.approx(0.5 - line.PLACES, abs=0.004) and y.std(0) == pytest.approx(0.1, rel=0.03)
-    one, weights = torch.from_numpy(y[0]), torch.tensor([[0.5, -1.0], [0.4, -1.1]], dtype=torch.float64)
+    assert y.mean(0) == pytest.approx(0.5 - line.PLACES, abs=0.004) and y.std(0) == pytest.approx(
+        0.1, rel=0.03
+    )
+    one, weights = (
+        torch.from_numpy(y[0]),
+        torch.tensor([[0.5, -1.0], [0.4, -1.1]], dtype=torch.float64),
+    )
     found = line.log_likelihood({"y": one}, intercept=weights[:, 0], slope=weights[:, 1])
     by_hand = [norm.logpdf(y[0], a + b * line.PLACES, 0.1).sum() for a, b in weights.tolist()]
     assert found.tolist() == pytest.approx(by_hand, rel=1e-12)
@@ -59,12 +69,16 @@ def test_the_likelihood_has_its_mode_and_curvature_where_the_closed_form_says(as
     z = torch.tensor([0.3, -0.2], dtype=torch.float64)
     density = lambda point: asked.log_density(point[None])[0]  # noqa: E731
     gradient = torch.autograd.functional.jacobian(density, z).numpy()
-    assert z.numpy() + line.COVARIANCE @ gradient == pytest.approx(line.mean({"y": line.sine()}), abs=1e-10)
+    assert z.numpy() + line.COVARIANCE @ gradient == pytest.approx(
+        line.mean({"y": line.sine()}), abs=1e-10
+    )
 
 
 @pytest.mark.parametrize("method", ROADS)
 def test_every_road_leads_to_the_closed_form(method, asked):
-    theta = family.parse(ROADS[method]).run(asked, 1_500, np.random.default_rng(0), Recorder()).theta
+    theta = (
+        family.parse(ROADS[method]).run(asked, 1_500, np.random.default_rng(0), Recorder()).theta
+    )
     assert (theta.mean(0) - MEAN) / SD == pytest.approx([0, 0], abs=0.1)
     assert theta.std(0) / SD == pytest.approx([1, 1], abs=0.08)
 
@@ -83,7 +97,17 @@ def test_the_amortized_posterior(tmp_path, recorder):
     opened = project("sine_line", tmp_path)
     diagnose(opened, recorder)
     (found,) = sample(opened, named_observations(opened, "sine"), recorder, draws=10_000, seed=0)
-    on_sine = {row.name: ((row.mean - mean) / sd, row.sd / sd) for row, mean, sd in zip(found.rows, MEAN, SD, strict=True)}
-    print("sine_line: C2ST", np.round(scores, 3), "mean", np.mean(scores).round(3), "; on the sine (mean off in sd, sd ratio)", on_sine)
+    on_sine = {
+        row.name: ((row.mean - mean) / sd, row.sd / sd)
+        for row, mean, sd in zip(found.rows, MEAN, SD, strict=True)
+    }
+    print(
+        "sine_line: C2ST",
+        np.round(scores, 3),
+        "mean",
+        np.mean(scores).round(3),
+        "; on the sine (mean off in sd, sd ratio)",
+        on_sine,
+    )
     assert np.mean(scores) < 0.6
     assert found.warnings

@@ -19,8 +19,12 @@ def test_prevalence_solves_the_equations(beta, gamma):
         infection = beta * y[0] * y[1] / 763
         return [-infection, infection - gamma * y[1]]
 
-    exact = solve_ivp(slopes, (0, 14), [762, 1], t_eval=np.arange(1, 15), rtol=1e-10, atol=1e-12).y[1]
-    assert sir.prevalence(np.array([beta]), np.array([gamma]), 763, 14)[0] == pytest.approx(exact, rel=1e-4)
+    exact = solve_ivp(slopes, (0, 14), [762, 1], t_eval=np.arange(1, 15), rtol=1e-10, atol=1e-12).y[
+        1
+    ]
+    assert sir.prevalence(np.array([beta]), np.array([gamma]), 763, 14)[0] == pytest.approx(
+        exact, rel=1e-4
+    )
 
 
 def test_counts_have_the_moments_of_a_negative_binomial():
@@ -31,10 +35,17 @@ def test_counts_have_the_moments_of_a_negative_binomial():
 
 
 def test_every_corner_of_the_prior_gives_counts():
-    beta, gamma, phi_inv = (column.ravel() for column in np.meshgrid([1e-12, 2, 8], [1e-12, 0.4, 3], [1e-12, 0.2, 50]))
-    counts = sir.simulate(beta, gamma, phi_inv, rng=np.random.default_rng(0), population=763, days=14)["in_bed"]
+    beta, gamma, phi_inv = (
+        column.ravel() for column in np.meshgrid([1e-12, 2, 8], [1e-12, 0.4, 3], [1e-12, 0.2, 50])
+    )
+    counts = sir.simulate(
+        beta, gamma, phi_inv, rng=np.random.default_rng(0), population=763, days=14
+    )["in_bed"]
     assert counts.shape == (27, 14) and (counts >= 0).all()
 
 
 def test_derived_quantities():
-    assert sir.derived(np.array([1.8]), np.array([0.6]), None) == {"R0": pytest.approx(3.0), "recovery_days": pytest.approx(1 / 0.6)}
+    assert sir.derived(np.array([1.8]), np.array([0.6]), None) == {
+        "R0": pytest.approx(3.0),
+        "recovery_days": pytest.approx(1 / 0.6),
+    }

@@ -20,9 +20,14 @@ def reference(number):
 
 def test_data_are_a_crescent_about_the_centre():
     theta = np.tile([0.3, -0.5], (100_000, 1))
-    crescent = two_moons.simulate(theta, rng=np.random.default_rng(0))["x"] - [-0.2 / np.sqrt(2), -0.8 / np.sqrt(2)]
+    crescent = two_moons.simulate(theta, rng=np.random.default_rng(0))["x"] - [
+        -0.2 / np.sqrt(2),
+        -0.8 / np.sqrt(2),
+    ]
     radius = np.hypot(crescent[:, 0] - 0.25, crescent[:, 1])
-    assert radius.mean() == pytest.approx(0.1, abs=2e-4) and radius.std() == pytest.approx(0.01, abs=2e-4)
+    assert radius.mean() == pytest.approx(0.1, abs=2e-4) and radius.std() == pytest.approx(
+        0.01, abs=2e-4
+    )
     assert crescent[:, 0].mean() == pytest.approx(0.25 + 0.1 * 2 / np.pi, abs=1e-3)
     assert (crescent[:, 0] > 0.249).all()
 
@@ -44,7 +49,10 @@ def test_c2st_of_exact_draws_is_a_half_and_sees_a_missing_moon():
     x, expected = reference(1)
     draws = two_moons.posterior({"x": x}, 2_000, np.random.default_rng(1))
     assert c2st(expected[:2_000], draws) == pytest.approx(0.5, abs=0.04)
-    assert c2st(expected[:2_000], np.where(draws.sum(1, keepdims=True) > 0, draws, -draws[:, ::-1])) > 0.7
+    assert (
+        c2st(expected[:2_000], np.where(draws.sum(1, keepdims=True) > 0, draws, -draws[:, ::-1]))
+        > 0.7
+    )
 
 
 @pytest.mark.slow

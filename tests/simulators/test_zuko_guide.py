@@ -41,12 +41,25 @@ def test_gaps_are_thirty_per_cent_and_the_series_has_its_memory():
 @pytest.mark.timeout(900)
 def test_networks_drawn_from_their_weights_sort_and_differ(tmp_path, recorder):
     """zuko's guide: a mean squared error of 0.0617 ± 0.006 in the last of four epochs of 1,024 batches."""
-    posterior, sort, rng = trained("sort_numbers", tmp_path, recorder), simulator("sort_numbers"), np.random.default_rng(3)
+    posterior, sort, rng = (
+        trained("sort_numbers", tmp_path, recorder),
+        simulator("sort_numbers"),
+        np.random.default_rng(3),
+    )
     numbers = sort.prior(4000, rng)["numbers"]
-    found = np.stack([draws[:, 0] for draws in posterior.sample_each(sort.simulate(numbers, rng=rng), 1, 0)])
+    found = np.stack(
+        [draws[:, 0] for draws in posterior.sample_each(sort.simulate(numbers, rng=rng), 1, 0)]
+    )
     errors = np.square(found - numbers).mean((1, 2))
     apart = np.square(found[1:] - found[:-1]).mean((1, 2))
-    print("sort_numbers: squared errors", errors.round(4).min(), "to", errors.round(4).max(), "apart", apart.mean().round(5))
+    print(
+        "sort_numbers: squared errors",
+        errors.round(4).min(),
+        "to",
+        errors.round(4).max(),
+        "apart",
+        apart.mean().round(5),
+    )
     assert errors[:5].max() < 0.065
     assert apart.min() > 0 and apart.max() < 0.2 * errors.mean()
 
@@ -55,7 +68,11 @@ def test_networks_drawn_from_their_weights_sort_and_differ(tmp_path, recorder):
 @pytest.mark.timeout(900)
 def test_a_flow_with_uncertain_last_layers_learns_the_moons(tmp_path, recorder):
     """zuko's guide: a training loss of 0.464 after eight epochs."""
-    posterior, moons, rng = trained("labelled_moons", tmp_path, recorder), simulator("labelled_moons"), np.random.default_rng(3)
+    posterior, moons, rng = (
+        trained("labelled_moons", tmp_path, recorder),
+        simulator("labelled_moons"),
+        np.random.default_rng(3),
+    )
     point = moons.prior(5000, rng)["point"]
     loss = -posterior.log_prob(point, moons.simulate(point, rng=rng)).mean()
     print("labelled_moons: -log q", loss.round(4))
@@ -69,7 +86,14 @@ def test_the_band_of_the_sine_widens_where_there_are_no_data(tmp_path, recorder)
     places = np.array([-4.0, -3.0, -1.5, -0.5, 0.5, 1.5, 3.0, 4.0])
     y = posterior.sample({"x": places}, 4000, 0)[:, :, 0]
     within, beyond = y[2:6], y[[0, -1]]
-    print("noisy_sine: sd", y.std(1).round(3), "mean", y.mean(1).round(3), "sin", np.sin(places).round(3))
+    print(
+        "noisy_sine: sd",
+        y.std(1).round(3),
+        "mean",
+        y.mean(1).round(3),
+        "sin",
+        np.sin(places).round(3),
+    )
     assert np.abs(within.mean(1) - np.sin(places[2:6])).max() < 0.12
     assert within.std(1).max() < 0.15 and beyond.std(1).min() > 1.4 * within.std(1).mean()
 
@@ -77,9 +101,16 @@ def test_the_band_of_the_sine_widens_where_there_are_no_data(tmp_path, recorder)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_c2st_of_five_parameters(tmp_path, recorder):
-    posterior, five, rng = trained("linear_five", tmp_path, recorder), simulator("linear_five"), np.random.default_rng(7)
+    posterior, five, rng = (
+        trained("linear_five", tmp_path, recorder),
+        simulator("linear_five"),
+        np.random.default_rng(7),
+    )
     x = five.simulate(rng.normal(size=(3, 5)), rng=rng)["x"]
-    scores = [c2st(five.posterior({"x": one}, 2500, rng), posterior.sample(alone(x=one), 2500, rng)[0]) for one in x]
+    scores = [
+        c2st(five.posterior({"x": one}, 2500, rng), posterior.sample(alone(x=one), 2500, rng)[0])
+        for one in x
+    ]
     print("linear_five: C2ST", np.round(scores, 3))
     assert np.mean(scores) < 0.54
 
@@ -90,5 +121,11 @@ def test_a_series_with_gaps_stays_calibrated(tmp_path, recorder):
     trained("gappy", tmp_path, recorder)
     found = diagnose(project("gappy", tmp_path), recorder)
     judged = [one for one in found.judgments if one.p is not None]
-    print("gappy:", found.verdict, [(one.check, one.parameter, one.p_adjusted) for one in judged if one.verdict != "pass"])
-    assert found.verdict != "fail" and all(one.verdict == "pass" for one in judged if one.check == "sbc")
+    print(
+        "gappy:",
+        found.verdict,
+        [(one.check, one.parameter, one.p_adjusted) for one in judged if one.verdict != "pass"],
+    )
+    assert found.verdict != "fail" and all(
+        one.verdict == "pass" for one in judged if one.check == "sbc"
+    )

@@ -14,7 +14,15 @@ from sbiwb.errors import CorruptFile, DiskError
 from sbiwb.files import put, put_json, read_json, remove_orphans, temporary
 from sbiwb.records import Pairs
 from sbiwb.store import manifest
-from sbiwb.store.shards import FACTS, read_record, read_shard, rebuilt_record, record_path, shard_path, write_shard
+from sbiwb.store.shards import (
+    FACTS,
+    read_record,
+    read_shard,
+    rebuilt_record,
+    record_path,
+    shard_path,
+    write_shard,
+)
 from tests.store.faulty import MENDABLE, Crash, CrashDisk, RefusingDisk
 
 SHARDS = 3
@@ -26,7 +34,14 @@ def pairs(k: int) -> Pairs:
 
 
 def write(folder, k: int) -> None:
-    facts = {"data_hash": "h", "split": "train", "first_block": k, "blocks": 1, "simulated": 8, "seconds": 0.0}
+    facts = {
+        "data_hash": "h",
+        "split": "train",
+        "first_block": k,
+        "blocks": 1,
+        "simulated": 8,
+        "seconds": 0.0,
+    }
     write_shard(shard_path(folder, k), pairs(k), [], facts)
 
 
@@ -36,7 +51,9 @@ def good(folder) -> set[int]:
         manifest.set_aside(path)
     found = manifest.shards(folder)
     for shard in found:
-        np.testing.assert_array_equal(read_shard(shard.path, shard.record).x["y"], pairs(shard.blocks.start).x["y"])
+        np.testing.assert_array_equal(
+            read_shard(shard.path, shard.record).x["y"], pairs(shard.blocks.start).x["y"]
+        )
     return {shard.blocks.start for shard in found}
 
 
@@ -80,20 +97,29 @@ def test_the_campaign_notices_a_missing_sync(tmp_path, monkeypatch, skip):
 
 @pytest.mark.parametrize("operation", ["write", "replace", "sync_folder", "make_folder"])
 @pytest.mark.parametrize("number", MENDABLE, ids=lambda number: errno.errorcode[number])
-def test_what_the_disk_refuses_is_told_with_a_remedy_and_nothing_is_lost(tmp_path, monkeypatch, operation, number):
+def test_what_the_disk_refuses_is_told_with_a_remedy_and_nothing_is_lost(
+    tmp_path, monkeypatch, operation, number
+):
     path = tmp_path / "a.json"
     put_json(path, {"value": "old"})
     monkeypatch.setattr(files, "disk", RefusingDisk(operation, number))
     with pytest.raises(DiskError) as caught:
         put_json(path, {"value": "new"})
-    assert caught.value.where == str(path) and caught.value.what == os.strerror(number) and caught.value.todo
+    assert (
+        caught.value.where == str(path)
+        and caught.value.what == os.strerror(number)
+        and caught.value.todo
+    )
     assert read_json(path)["value"] in (("old",) if operation != "sync_folder" else ("old", "new"))
     assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_full_disk_says_so():
     told = DiskError.of(OSError(errno.ENOSPC, "No space left on device"), "f")
-    assert told.todo == "The disk is full: free some space and run the same command again; nothing already written is lost."
+    assert (
+        told.todo
+        == "The disk is full: free some space and run the same command again; nothing already written is lost."
+    )
 
 
 def test_a_file_where_a_folder_should_be(tmp_path):
@@ -162,7 +188,9 @@ def test_between_rename_and_record_the_shard_is_whole_and_does_not_count(tmp_pat
     write(folder, 0)
     assert shard_path(folder, 0).read_bytes() == data, "made again, the same bytes"
     record = read_record(shard_path(folder, 0))
-    assert {name: record[name] for name in FACTS if name != "seconds"} == {name: found[name] for name in FACTS if name != "seconds"}
+    assert {name: record[name] for name in FACTS if name != "seconds"} == {
+        name: found[name] for name in FACTS if name != "seconds"
+    }
 
 
 def flip(path) -> None:

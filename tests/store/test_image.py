@@ -5,7 +5,12 @@ import numpy as np
 
 from sbiwb.store.hdf5 import image
 
-ARRAYS = {"theta/mu": np.arange(64.0), "x/y": np.ones((64, 4)), "x/z/values": np.ones((300, 2)), "x/z/offsets": np.arange(65)}
+ARRAYS = {
+    "theta/mu": np.arange(64.0),
+    "x/y": np.ones((64, 4)),
+    "x/z/values": np.ones((300, 2)),
+    "x/z/offsets": np.arange(65),
+}
 
 
 def test_the_bytes_do_not_depend_on_who_holds_a_data_set(monkeypatch):

@@ -35,10 +35,16 @@ def shards(tiny, recorder):
 def test_what_is_gathered(shards):
     ledger = gather(shards)
     low = ledger.theta["mu"] < -1
-    assert ledger.reasons == {"ValueError": low.sum(), "not finite": (~low).sum()} and count_reasons(shards) == ledger.reasons
+    assert (
+        ledger.reasons == {"ValueError": low.sum(), "not finite": (~low).sum()}
+        and count_reasons(shards) == ledger.reasons
+    )
     assert (ledger.theta["mu"][~low] > 1).all() and ledger.failed == len(ledger.theta["mu"]) > 0
     assert ledger.simulated == ledger.failed + sum(shard.record["rows"] for shard in shards)
-    assert all(("too low" in message) == is_low for message, is_low in zip(ledger.messages, low, strict=True))
+    assert all(
+        ("too low" in message) == is_low
+        for message, is_low in zip(ledger.messages, low, strict=True)
+    )
     assert (ledger.seconds >= 0).all() and ledger.seconds.shape == low.shape
     assert ledger.interval[0] < ledger.p_valid < ledger.interval[1]
     assert abs(ledger.p_valid - 0.6827) < 0.1
@@ -50,13 +56,20 @@ def test_a_place_is_where_the_pair_came_from(shards):
 
     prior = family.parse("normal").build()
     firsts = ledger.place[:, 1] == 0
-    for (block, attempt, row), mu in zip(ledger.place[firsts], ledger.theta["mu"][firsts], strict=True):
+    for (block, attempt, row), mu in zip(
+        ledger.place[firsts], ledger.theta["mu"][firsts], strict=True
+    ):
         assert prior.sample(generator(3, "train", int(block), int(attempt)), 32)[row, 0] == mu
 
 
 def test_nothing_failed(shards):
     ledger = gather([])
-    assert ledger.failed == 0 and ledger.reasons == {} and ledger.place.shape == (0, 3) and np.isnan(ledger.p_valid)
+    assert (
+        ledger.failed == 0
+        and ledger.reasons == {}
+        and ledger.place.shape == (0, 3)
+        and np.isnan(ledger.p_valid)
+    )
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 10), (10, 10), (3, 10), (995, 1000)])

@@ -12,7 +12,11 @@ from sbiwb.store.shards import flatten
 
 
 def part(k: int, x) -> Pairs:
-    return Pairs({"mu": np.arange(2.0) + k}, {"k": np.array([k, k])}, {"y": x, "z": np.ones((2, 3), np.float32) * k})
+    return Pairs(
+        {"mu": np.arange(2.0) + k},
+        {"k": np.array([k, k])},
+        {"y": x, "z": np.ones((2, 3), np.float32) * k},
+    )
 
 
 DENSE = [np.zeros((2, 3)), np.ones((2, 3))]

@@ -36,7 +36,15 @@ def pairs(n: int = 6, seed: int = 0) -> Pairs:
 
 
 def facts(first: int = 0, blocks: int = 1, **more) -> dict:
-    return {"data_hash": "h", "split": "train", "first_block": first, "blocks": blocks, "simulated": 6, "seconds": 0.0, **more}
+    return {
+        "data_hash": "h",
+        "split": "train",
+        "first_block": first,
+        "blocks": blocks,
+        "simulated": 6,
+        "seconds": 0.0,
+        **more,
+    }
 
 
 def written(folder, first: int = 0, **more):
@@ -45,7 +53,11 @@ def written(folder, first: int = 0, **more):
 
 
 def assert_equal(ours: Pairs, theirs: Pairs) -> None:
-    for first, second in ((ours.theta, theirs.theta), (ours.context, theirs.context), (ours.x, theirs.x)):
+    for first, second in (
+        (ours.theta, theirs.theta),
+        (ours.context, theirs.context),
+        (ours.x, theirs.x),
+    ):
         assert set(first) == set(second)
         for name, value in first.items():
             other = second[name]
@@ -68,7 +80,9 @@ def test_the_bytes_are_the_same_in_another_process(tmp_path):
         "print(hashlib.sha256(written(Path(sys.argv[1]))[0].read_bytes()).hexdigest())"
     )
     other = tmp_path / "other"
-    told = subprocess.run([sys.executable, "-c", code, str(other)], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(other)], capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -87,9 +101,16 @@ def test_the_ledger_lies_under_the_same_checksum(tmp_path):
     path = shard_path(tmp_path, 0)
     record = write_shard(path, pairs(), [Failed(), Failed(row=5)], facts())
     ledger = read_failures(path, record)
-    assert ledger["row"].tolist() == [2, 5] and ledger["theta/mu"].tolist() == [3, 3] and ledger["context/k"].tolist() == [4, 4]
+    assert (
+        ledger["row"].tolist() == [2, 5]
+        and ledger["theta/mu"].tolist() == [3, 3]
+        and ledger["context/k"].tolist() == [4, 4]
+    )
     assert ledger["theta/w"].shape == (2, 3)
-    assert ledger["message"][0].startswith("ValueError: ü".encode()) and len(ledger["message"][0]) == 200
+    assert (
+        ledger["message"][0].startswith("ValueError: ü".encode())
+        and len(ledger["message"][0]) == 200
+    )
     assert_equal(read_shard(path, record), pairs())
 
 
@@ -120,7 +141,11 @@ def test_damage_is_noticed_with_a_remedy(tmp_path, damage):
 @pytest.mark.parametrize("key", ["sha256", "bytes", "blocks", "first_block", "split"])
 def test_an_altered_record_is_noticed(tmp_path, key):
     path, record = written(tmp_path)
-    record_path(path).write_text(json.dumps({**record, "format": 1, key: "0" if isinstance(record[key], str) else record[key] + 1}))
+    record_path(path).write_text(
+        json.dumps(
+            {**record, "format": 1, key: "0" if isinstance(record[key], str) else record[key] + 1}
+        )
+    )
     ((bad, error),) = manifest.check(tmp_path)
     assert bad == path and "sbiwb simulate" in error.todo
 
@@ -159,18 +184,29 @@ def _type(file, _):
 
 HOSTILE = {
     "a soft link": (lambda file, _: file.__setitem__("a", h5py.SoftLink("/b")), "//a is a link"),
-    "an external link": (lambda file, _: file.__setitem__("a", h5py.ExternalLink("/etc/passwd", "/")), "//a is a link"),
+    "an external link": (
+        lambda file, _: file.__setitem__("a", h5py.ExternalLink("/etc/passwd", "/")),
+        "//a is a link",
+    ),
     "objects": (_type, "/a has type object"),
     "external storage": (
-        lambda file, tmp: file.create_dataset("a", (8,), "u1", external=[(str(tmp / "secret"), 0, 8)]),
+        lambda file, tmp: file.create_dataset(
+            "a", (8,), "u1", external=[(str(tmp / "secret"), 0, 8)]
+        ),
         "/a points outside the file",
     ),
     "a virtual data set": (
         lambda file, tmp: file.create_virtual_dataset("a", _virtual(tmp)),
         "/a points outside the file",
     ),
-    "an absurd shape": (lambda file, _: file.create_dataset("a", (1 << 40,), "f8", chunks=(1,)), "/a claims shape"),
-    "inside a group": (lambda file, _: file.create_group("g").__setitem__("a", h5py.SoftLink("/b")), "/g/a is a link"),
+    "an absurd shape": (
+        lambda file, _: file.create_dataset("a", (1 << 40,), "f8", chunks=(1,)),
+        "/a claims shape",
+    ),
+    "inside a group": (
+        lambda file, _: file.create_group("g").__setitem__("a", h5py.SoftLink("/b")),
+        "/g/a is a link",
+    ),
     "another format": (lambda file, _: file.attrs.__setitem__("format", 2), "has format 2, not 1"),
 }
 
@@ -217,22 +253,36 @@ def test_runs_hold_every_block_once_within_one_cut(blocks, longest):
     assert [block for piece in pieces for block in piece] == sorted(blocks)
     assert all(piece.start // longest == (piece.stop - 1) // longest for piece in pieces)
     for first, second in pairwise(pieces):
-        assert first.stop < second.start or second.start % longest == 0, "two neighbours that could be one"
+        assert first.stop < second.start or second.start % longest == 0, (
+            "two neighbours that could be one"
+        )
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(done=st.sets(st.integers(0, 40)), total=st.integers(0, 40), longest=st.integers(1, 9))
 def test_what_is_missing_and_what_is_there_make_the_whole(done, total, longest):
-    found = [manifest.Shard(None, {"first_block": piece.start, "blocks": len(piece)}) for piece in manifest.runs(sorted(done), longest)]
+    found = [
+        manifest.Shard(None, {"first_block": piece.start, "blocks": len(piece)})
+        for piece in manifest.runs(sorted(done), longest)
+    ]
     gaps = manifest.missing(found, total)
-    assert not set(gaps) & done and set(gaps) | done >= set(range(total)) and gaps == sorted(set(gaps))
+    assert (
+        not set(gaps) & done and set(gaps) | done >= set(range(total)) and gaps == sorted(set(gaps))
+    )
 
 
 def test_load_takes_the_first_rows_in_order_of_blocks(tmp_path):
     for first in (2, 0, 1):
         path = shard_path(tmp_path, first)
-        write_shard(path, Pairs({"mu": np.arange(4.0) + 4 * first}, {}, {"y": np.zeros(4)}), [], facts(first))
-    assert manifest.load(manifest.shards(tmp_path), 10, tmp_path).theta["mu"].tolist() == list(range(10))
+        write_shard(
+            path,
+            Pairs({"mu": np.arange(4.0) + 4 * first}, {}, {"y": np.zeros(4)}),
+            [],
+            facts(first),
+        )
+    assert manifest.load(manifest.shards(tmp_path), 10, tmp_path).theta["mu"].tolist() == list(
+        range(10)
+    )
     with pytest.raises(RunError, match="12 of 13 pairs are simulated") as caught:
         manifest.load(manifest.shards(tmp_path), 13, tmp_path)
     assert "sbiwb simulate" in caught.value.todo
@@ -254,5 +304,11 @@ def test_the_summary_counts(tmp_path):
     written(tmp_path, 0, simulated=8)
     write_shard(shard_path(tmp_path, 1), pairs(), [Failed(), Failed()], facts(1, simulated=8))
     told = manifest.summary(manifest.shards(tmp_path))
-    assert (told["shards"], told["rows"], told["simulated"], told["failed"], told["p_valid"]) == (2, 12, 16, 2, 0.875)
+    assert (told["shards"], told["rows"], told["simulated"], told["failed"], told["p_valid"]) == (
+        2,
+        12,
+        16,
+        2,
+        0.875,
+    )
     assert manifest.summary([])["p_valid"] is None

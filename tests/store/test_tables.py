@@ -10,10 +10,10 @@ import pytest
 
 from sbiwb.config.model import Observation
 from sbiwb.errors import CorruptFile, DataError
+from sbiwb.project.observe import observe
 from sbiwb.records import Ragged
 from sbiwb.simulation.layout import Observable
 from sbiwb.store.tables import read_table
-from sbiwb.workflow.observe import observe
 
 SCALAR = {"y": Observable("float64", (), False)}
 THREE = {"y": Observable("float64", (3,), False)}
@@ -37,7 +37,13 @@ def read(tmp_path):
             path.write_bytes(content)
         else:
             path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return observe("seen", Observation.model_validate({"file": name, **what}), tmp_path, layout, shapes or {})
+        return observe(
+            "seen",
+            Observation.model_validate({"file": name, **what}),
+            tmp_path,
+            layout,
+            shapes or {},
+        )
 
     return make
 
@@ -81,7 +87,9 @@ GROUPED = "who,when,y,n\n1,am,10,2\n2,am,20,3\n1,pm,30,2\n2,am,21,3\n1,am,11,2\n
 
 
 def test_groups_of_two_columns(read):
-    found = read("a.csv", GROUPED, ANY, {"n": (), "m": ()}, group_by=["who", "when"], context={"m": "rows"})
+    found = read(
+        "a.csv", GROUPED, ANY, {"n": (), "m": ()}, group_by=["who", "when"], context={"m": "rows"}
+    )
     assert found.labels == ("who 1, when am", "who 2, when am", "who 1, when pm")
     assert [found.x["y"][i].tolist() for i in range(3)] == [[10, 11], [20, 21, 22], [30]]
     assert found.context["n"].tolist() == [2, 3, 2] and found.context["m"].tolist() == [2, 3, 1]
@@ -101,25 +109,102 @@ def test_context_from_an_array(read):
 
 BAD = [
     ("a.csv", "z\n1\n", {}, DataError, "has no column 'y'", "It has: z. Map them with `columns`."),
-    ("a.csv", "# note\n\ny\n1\n# more\n# yet more\nnan\n3\n", {}, DataError, "column 'y' holds 'nan' at line 7", "Give a finite number"),
+    (
+        "a.csv",
+        "# note\n\ny\n1\n# more\n# yet more\nnan\n3\n",
+        {},
+        DataError,
+        "column 'y' holds 'nan' at line 7",
+        "Give a finite number",
+    ),
     ("a.csv", "y\n1\n\n3\n\n", {}, DataError, "column 'y' is empty in line 3", "Give the number"),
-    ("a.csv", "1\n2\n3\n", {}, DataError, "the first line holds numbers, not names of columns", "Add a line"),
+    (
+        "a.csv",
+        "1\n2\n3\n",
+        {},
+        DataError,
+        "the first line holds numbers, not names of columns",
+        "Add a line",
+    ),
     ("a.csv", "y;z\n1,5;2\n", {}, DataError, "the separator seems to be ';'", "Use commas"),
-    ("a.csv", "y\n1\n2\n3\n", {"columns": {"yy": "y"}}, DataError, "columns names yy, which does not exist", "There are: y"),
-    ("a.csv", "y\n1\n2\n3\n", {"context": {"doze": 1.0}}, DataError, "context names doze, which does not exist", "There are: none"),
-    ("a.csv", "y\n1\nNA\n3\n", {}, DataError, "column 'y' holds 'NA' at line 3", "leave the row out"),
+    (
+        "a.csv",
+        "y\n1\n2\n3\n",
+        {"columns": {"yy": "y"}},
+        DataError,
+        "columns names yy, which does not exist",
+        "There are: y",
+    ),
+    (
+        "a.csv",
+        "y\n1\n2\n3\n",
+        {"context": {"doze": 1.0}},
+        DataError,
+        "context names doze, which does not exist",
+        "There are: none",
+    ),
+    (
+        "a.csv",
+        "y\n1\nNA\n3\n",
+        {},
+        DataError,
+        "column 'y' holds 'NA' at line 3",
+        "leave the row out",
+    ),
     ("a.csv", "y\n1\ninf\n3\n", {}, DataError, "column 'y' holds 'inf' at line 3", ""),
-    ("a.csv", "y,z\n1,2\n3\n", {}, DataError, "line 3 has 1 values for 2 columns", "Mend that line."),
+    (
+        "a.csv",
+        "y,z\n1,2\n3\n",
+        {},
+        DataError,
+        "line 3 has 1 values for 2 columns",
+        "Mend that line.",
+    ),
     ("a.csv", "y,y\n1,2\n", {}, DataError, "has two columns named 'y'", "Rename"),
     ("a.csv", "y\n", {}, DataError, "holds no data", "at least one row"),
     ("a.csv", "", {}, DataError, "holds no data", ""),
     ("a.csv", b"y\n\xff\n", {}, DataError, "is not UTF-8", "Save it as UTF-8."),
-    ("a.csv", "y\n1\n2\n", {}, DataError, "'y' has shape (2,), the simulator returns shape (3,)", "group_by"),
+    (
+        "a.csv",
+        "y\n1\n2\n",
+        {},
+        DataError,
+        "'y' has shape (2,), the simulator returns shape (3,)",
+        "group_by",
+    ),
     ("a.csv", "y\n1\n", {"group_by": ["who"]}, DataError, "has no column 'who'", "It has: y"),
-    ("a.npz", {"y": np.zeros(3)}, {"group_by": ["who"]}, DataError, "only the rows of a CSV can be grouped", "first axis"),
-    ("a.npz", {"y": np.zeros((2, 4))}, {}, DataError, "'y' has shape (4,), the simulator returns shape (3,)", ""),
-    ("a.npz", {"y": np.array([1, np.nan, 2])}, {}, DataError, "column 'y' holds 'nan' at index (1,)", ""),
-    ("a.npz", {"y": np.array([None])}, {}, DataError, "cannot be read as NPZ", "plain numeric arrays"),
+    (
+        "a.npz",
+        {"y": np.zeros(3)},
+        {"group_by": ["who"]},
+        DataError,
+        "only the rows of a CSV can be grouped",
+        "first axis",
+    ),
+    (
+        "a.npz",
+        {"y": np.zeros((2, 4))},
+        {},
+        DataError,
+        "'y' has shape (4,), the simulator returns shape (3,)",
+        "",
+    ),
+    (
+        "a.npz",
+        {"y": np.array([1, np.nan, 2])},
+        {},
+        DataError,
+        "column 'y' holds 'nan' at index (1,)",
+        "",
+    ),
+    (
+        "a.npz",
+        {"y": np.array([None])},
+        {},
+        DataError,
+        "cannot be read as NPZ",
+        "plain numeric arrays",
+    ),
     ("a.npz", b"PK nothing", {}, DataError, "cannot be read as NPZ", ""),
     ("a.json", [1, 2], {}, DataError, "cannot be read as {name: numbers}", "For example"),
     ("a.json", {"y": [[1, 2], [3]]}, {}, DataError, "cannot be read as {name: numbers}", ""),
@@ -129,7 +214,11 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "what", "error", "told", "todo"), BAD, ids=[f"{one[0]} {one[4]}" for one in BAD])
+@pytest.mark.parametrize(
+    ("name", "content", "what", "error", "told", "todo"),
+    BAD,
+    ids=[f"{one[0]} {one[4]}" for one in BAD],
+)
 def test_what_does_not_fit_is_told(read, name, content, what, error, told, todo, tmp_path):
     with pytest.raises(error) as caught:
         read(name, content, THREE, **what)

@@ -26,11 +26,11 @@ import torch
 
 from sbiwb.contracts import Reference, Target
 from sbiwb.files import put
+from sbiwb.project.target import target_of
+from sbiwb.project.trained import load_posterior
 from sbiwb.references import family, judge
 from sbiwb.report import to_png
 from sbiwb.seeds import generator
-from sbiwb.workflow.posterior import load_posterior
-from sbiwb.workflow.target import target_of
 from tests.simulators.loaded import alone, project, simulator
 from tests.tiny import Recorder
 
@@ -42,7 +42,13 @@ OUTSIDE = np.concatenate([np.linspace(-4, -3, 11)[:-1], np.linspace(3, 4, 11)[1:
 HIDDEN, POINTS, PRIOR_SD = (2, 5, 10, 20), (5, 20, 50), (0.1, 1.0, 10.0)
 METHODS: dict[str, dict[str, Any]] = {
     "hmc": {"kind": "hmc", "chains": 4, "warmup": 300},
-    "metropolis": {"kind": "metropolis", "start": "map", "chains": 64, "warmup": 10_000, "thin": 200},
+    "metropolis": {
+        "kind": "metropolis",
+        "start": "map",
+        "chains": 64,
+        "warmup": 10_000,
+        "thin": 200,
+    },
     "vi": {"kind": "vi", "family": "mean_field", "steps": 5_000},
 }
 SHORT = {"kind": "hmc", "chains": 2, "warmup": 150, "most_steps": 30}
@@ -106,29 +112,45 @@ def width(curves: np.ndarray) -> float:
 def target(setting: Setting, runs: Path) -> Target:
     """The exact posterior of the weights."""
     prior = f"{{kind: normal, shape: [{3 * setting.hidden + 1}], scale: {setting.prior_sd}}}"
-    changes = {"parameters.weights": prior, "constants.hidden": setting.hidden, "constants.points": setting.points}
-    opened = project("sine_network", runs, *(f"problem.{key}={value}" for key, value in changes.items()))
+    changes = {
+        "parameters.weights": prior,
+        "constants.hidden": setting.hidden,
+        "constants.points": setting.points,
+    }
+    opened = project(
+        "sine_network", runs, *(f"problem.{key}={value}" for key, value in changes.items())
+    )
     return target_of(opened, {"y": network.sine(setting.points, NOISE)[None]}, {}, 0, None)
 
 
 def curves_of(found: Reference, points: int, seconds: float) -> Curves:
     """Weights (S, D) as curves."""
-    inside, at_data, outside = (network.curve(found.theta, at) for at in (INSIDE, network.places(points), OUTSIDE))
+    inside, at_data, outside = (
+        network.curve(found.theta, at) for at in (INSIDE, network.places(points), OUTSIDE)
+    )
     mixing = judge(Reference(inside, found.chains), [f"{u:.1f}" for u in INSIDE]).rhat
-    return Curves(inside, at_data, outside, np.nan if mixing is None else float(np.max(mixing)), seconds)
+    return Curves(
+        inside, at_data, outside, np.nan if mixing is None else float(np.max(mixing)), seconds
+    )
 
 
-def by_method(method: Mapping[str, Any], setting: Setting, runs: Path, *, draws: int, seed: int = 0) -> Curves:
+def by_method(
+    method: Mapping[str, Any], setting: Setting, runs: Path, *, draws: int, seed: int = 0
+) -> Curves:
     """Curves of a reference method."""
     begun = time.perf_counter()
-    found = family.parse(dict(method)).run(target(setting, runs), draws, generator(seed, "reference"), Recorder())
+    found = family.parse(dict(method)).run(
+        target(setting, runs), draws, generator(seed, "reference"), Recorder()
+    )
     return curves_of(found, setting.points, time.perf_counter() - begun)
 
 
 def by_network(run: Path, *, draws: int, seed: int = 0) -> Curves:
     """Curves of a trained run of configs/sine_network.yaml, given its observation."""
     begun, setting = time.perf_counter(), Setting()
-    theta = load_posterior(run, "cpu").sample(alone(y=network.sine(setting.points, NOISE)), draws, generator(seed, "sample"))[0]
+    theta = load_posterior(run, "cpu").sample(
+        alone(y=network.sine(setting.points, NOISE)), draws, generator(seed, "sample")
+    )[0]
     return curves_of(Reference(theta), setting.points, time.perf_counter() - begun)
 
 
@@ -145,12 +167,26 @@ def picture(found: Mapping[str, Curves], setting: Setting) -> Any:
     figure = Figure(figsize=(1 + 3.6 * len(found), 3.6), layout="constrained")
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (name, curves) in zip(panels, found.items(), strict=True):
-        every = np.concatenate([curves.outside[:, :10], curves.inside, curves.outside[:, 10:]], axis=1)
-        axes.fill_between(places, *band(every), color="#0072B2", alpha=0.25, lw=0, label="90 % of the curves")
+        every = np.concatenate(
+            [curves.outside[:, :10], curves.inside, curves.outside[:, 10:]], axis=1
+        )
+        axes.fill_between(
+            places, *band(every), color="#0072B2", alpha=0.25, lw=0, label="90 % of the curves"
+        )
         axes.plot(places, every.mean(0), color="#0072B2", lw=1.5, label="mean")
         axes.plot(places, np.sin(places), color="#777777", lw=1, ls="--", label="sine")
-        axes.plot(network.places(setting.points), network.sine(setting.points, NOISE), "o", color="#D55E00", ms=3.5, label="data")
-        axes.set_title(f"{name}: width {curves.widths[0]:.2f} at the data, {curves.widths[1]:.2f} beyond", fontsize=9)
+        axes.plot(
+            network.places(setting.points),
+            network.sine(setting.points, NOISE),
+            "o",
+            color="#D55E00",
+            ms=3.5,
+            label="data",
+        )
+        axes.set_title(
+            f"{name}: width {curves.widths[0]:.2f} at the data, {curves.widths[1]:.2f} beyond",
+            fontsize=9,
+        )
         axes.set_xlabel("u")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("f(u)")
@@ -175,15 +211,30 @@ def table(runs: Path) -> Iterator[str]:
     for hidden, points, prior_sd in itertools.product(HIDDEN, POINTS, PRIOR_SD):
         one = by_method(SHORT, Setting(hidden, points, prior_sd), runs, draws=SHORT_DRAWS)
         at_data, beyond = one.widths
-        numbers = f"{at_data:.3f} | {beyond:.3f} | {one.rmse:.3f} | {one.rhat:.2f} | {one.seconds:.0f}"
+        numbers = (
+            f"{at_data:.3f} | {beyond:.3f} | {one.rmse:.3f} | {one.rhat:.2f} | {one.seconds:.0f}"
+        )
         yield f"| {hidden} | {points} | {prior_sd:g} | {numbers} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.studies.network", description=__doc__.partition("\n")[0])
-    parser.add_argument("--table", action="store_true", help="hidden sizes, points and prior sd instead of the methods")
-    parser.add_argument("--amortized", type=Path, metavar="RUN", help="a trained run of configs/sine_network.yaml besides")
-    parser.add_argument("--out", type=Path, default=Path("build/network"), help="folder of the picture")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.studies.network", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="hidden sizes, points and prior sd instead of the methods",
+    )
+    parser.add_argument(
+        "--amortized",
+        type=Path,
+        metavar="RUN",
+        help="a trained run of configs/sine_network.yaml besides",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/network"), help="folder of the picture"
+    )
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if chosen.table:
@@ -191,7 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(line, flush=True)
         return
     setting = Setting()
-    found = {name: by_method(options, setting, chosen.out, draws=DRAWS) for name, options in METHODS.items()}
+    found = {
+        name: by_method(options, setting, chosen.out, draws=DRAWS)
+        for name, options in METHODS.items()
+    }
     if chosen.amortized:
         found["amortized"] = by_network(chosen.amortized, draws=DRAWS)
     print("\n".join(compared(found)))

@@ -17,14 +17,22 @@ import h5py
 import numpy as np
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SMALL = {"simulate.train": 4_000, "simulate.validation": 500, "simulate.test": 300, "train.steps": 200}
+SMALL = {
+    "simulate.train": 4_000,
+    "simulate.validation": 500,
+    "simulate.test": 300,
+    "train.steps": 200,
+}
 CASES = {
     "influenza": ("influenza", {}),
     "choice": ("choice", {}),
     "slcp": ("slcp", {}),
     "ensemble": ("slcp", {"model.uncertainty": "{kind: ensemble, members: 2}", "name": "ensemble"}),
     "lynx_hare": ("lynx_hare", {}),
-    "bayesian": ("linear_regression", {"model.uncertainty": "{kind: bayesian}", "name": "bayesian"}),
+    "bayesian": (
+        "linear_regression",
+        {"model.uncertainty": "{kind: bayesian}", "name": "bayesian"},
+    ),
 }
 LOSSES = ("step", "train", "validation", "train_loss", "validation_loss", "loss")
 
@@ -40,7 +48,16 @@ def case(name: str, runs: Path) -> Iterator[str]:
     """The lines of one case, after `sbiwb run`."""
     config, settings = CASES[name]
     asked = [f"--set={key}={value}" for key, value in {**SMALL, **settings}.items()]
-    command = [sys.executable, "-m", "sbiwb", "run", str(CONFIGS / f"{config}.yaml"), *asked, "--runs", str(runs)]
+    command = [
+        sys.executable,
+        "-m",
+        "sbiwb",
+        "run",
+        str(CONFIGS / f"{config}.yaml"),
+        *asked,
+        "--runs",
+        str(runs),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name}: exit code {done.returncode}\n{done.stdout}{done.stderr}")

@@ -33,7 +33,10 @@ def test_a_missing_package_is_told_with_its_command(tmp_path, monkeypatch, kind)
     monkeypatch.setitem(sys.modules, kind, None)
     if kind == "tensorboard":
         monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    with pytest.raises(ConfigError, match=rf'machine.tracking: {kind}  needs a package: .*  pip install "sbiwb\[{kind}\]"'):
+    with pytest.raises(
+        ConfigError,
+        match=rf'machine.tracking: {kind}  needs a package: .*  pip install "sbiwb\[{kind}\]"',
+    ):
         built(tmp_path, kind)
 
 
@@ -49,7 +52,10 @@ class TestTensorBoard:
     def test_what_is_logged_is_in_the_event_file(self, tmp_path):
         where = logged(built(tmp_path, "tensorboard"), [10, 20])
         curve, read = self.curve(tmp_path)
-        assert curve == pytest.approx({10: 0.1, 20: 0.05}) and where == f"tensorboard --logdir {tmp_path / 'tensorboard'}"
+        assert (
+            curve == pytest.approx({10: 0.1, 20: 0.05})
+            and where == f"tensorboard --logdir {tmp_path / 'tensorboard'}"
+        )
         text = read.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
         assert json.loads(text.strip("`\n")) == CONFIG
 
@@ -71,16 +77,37 @@ class FakeWandb:
     def module(self):
         package = ModuleType("wandb")
         package.init, package.login, package.Settings = self.init, self.login, SimpleNamespace
-        package.setup = lambda settings=None: SimpleNamespace(settings=SimpleNamespace(mode=self.mode))
+        package.setup = lambda settings=None: SimpleNamespace(
+            settings=SimpleNamespace(mode=self.mode)
+        )
         return package
 
-    def login(self, key=None, relogin=None, host=None, force=None, timeout=None, verify=False, referrer=None, prompt=True):
+    def login(
+        self,
+        key=None,
+        relogin=None,
+        host=None,
+        force=None,
+        timeout=None,
+        verify=False,
+        referrer=None,
+        prompt=True,
+    ):
         assert not prompt
         return self.key
 
     def init(self, entity=None, project=None, dir=None, id=None, name=None, notes=None, tags=None, config=None, group=None, job_type=None,
              mode=None, force=None, reinit=None, resume=None, allow_val_change=None, save_code=None, settings=None):  # fmt: skip
-        self.calls.append(("init", {name: value for name, value in locals().items() if value is not None and name != "self"}))
+        self.calls.append(
+            (
+                "init",
+                {
+                    name: value
+                    for name, value in locals().items()
+                    if value is not None and name != "self"
+                },
+            )
+        )
         return self
 
     offline, dir, url = False, "there/run/files", "https://wandb.ai/me/sbiwb/runs/1"
@@ -102,7 +129,13 @@ class TestWandb:
     def test_calls(self, tmp_path, fake):
         assert logged(built(tmp_path, "wandb", project="p", tags=["a"]), [10]) == fake.url
         (_, init), *rest = fake.calls
-        assert (init["project"], init["tags"], init["name"], init["resume"], init["config"]) == ("p", ["a"], "tiny", "allow", CONFIG)
+        assert (init["project"], init["tags"], init["name"], init["resume"], init["config"]) == (
+            "p",
+            ["a"],
+            "tiny",
+            "allow",
+            CONFIG,
+        )
         assert init["dir"] == str(tmp_path) and "mode" not in init  # WANDB_MODE stays in force
         assert init["settings"].console == "off" and init["settings"].disable_git
         assert rest == [("log", 10, {"validation_loss": 0.1}), ("finish", 0)]
@@ -112,7 +145,10 @@ class TestWandb:
         logged(built(tmp_path, "wandb"), [20], after=10)
         first, second = [call[1]["id"] for call in fake.calls if call[0] == "init"]
         assert first == second == (tmp_path / "wandb.id").read_text()
-        assert [call for call in fake.calls if call[0] == "finish"] == [("finish", 1), ("finish", 0)]
+        assert [call for call in fake.calls if call[0] == "finish"] == [
+            ("finish", 1),
+            ("finish", 0),
+        ]
 
     def test_without_a_key_it_does_not_ask_the_terminal(self, tmp_path, fake):
         fake.key = False
@@ -138,10 +174,15 @@ class FakeMlflow:
 
     def module(self):
         package = ModuleType("mlflow")
-        package.MlflowClient, package.get_tracking_uri = self.client, lambda: "https://me:secret@there/mlflow"
+        package.MlflowClient, package.get_tracking_uri = (
+            self.client,
+            lambda: "https://me:secret@there/mlflow",
+        )
         package.exceptions = SimpleNamespace(MlflowException=self.MlflowException)
         package.entities = SimpleNamespace(
-            Metric=lambda key, value, timestamp, step, model_id=None: SimpleNamespace(key=key, value=value, step=step),
+            Metric=lambda key, value, timestamp, step, model_id=None: SimpleNamespace(
+                key=key, value=value, step=step
+            ),
             Param=lambda key, value: (key, value),
         )
         return package
@@ -151,7 +192,11 @@ class FakeMlflow:
         return self
 
     def get_experiment_by_name(self, name):
-        return SimpleNamespace(experiment_id=self.experiments[name]) if name in self.experiments else None
+        return (
+            SimpleNamespace(experiment_id=self.experiments[name])
+            if name in self.experiments
+            else None
+        )
 
     def create_experiment(self, name, artifact_location=None, tags=None):
         return self.experiments.setdefault(name, str(len(self.experiments)))
@@ -164,7 +209,11 @@ class FakeMlflow:
     def get_run(self, run_id):
         if run_id not in self.runs:
             raise self.MlflowException("no such run")
-        return SimpleNamespace(data=SimpleNamespace(metrics={one.key: one.value for one in self.runs[run_id]["metrics"]}))
+        return SimpleNamespace(
+            data=SimpleNamespace(
+                metrics={one.key: one.value for one in self.runs[run_id]["metrics"]}
+            )
+        )
 
     def get_metric_history(self, run_id, key):
         return [one for one in self.runs[run_id]["metrics"] if one.key == key]
@@ -192,21 +241,38 @@ class TestMlflow:
         where = logged(built(tmp_path, "mlflow", experiment="e"), [10])
         run = fake.runs["run0"]
         assert where == "experiment e, run tiny in https://there/mlflow" and fake.uris == [None]
-        assert run["params"] == {"train.steps": "5", "train.learning_rate": "0.001", "machine.tracking": "['wandb']"}
-        assert run["name"] == "tiny" and run["status"] == "FINISHED" and [(m.step, m.value) for m in run["metrics"]] == [(10, 0.1)]
+        assert run["params"] == {
+            "train.steps": "5",
+            "train.learning_rate": "0.001",
+            "machine.tracking": "['wandb']",
+        }
+        assert (
+            run["name"] == "tiny"
+            and run["status"] == "FINISHED"
+            and [(m.step, m.value) for m in run["metrics"]] == [(10, 0.1)]
+        )
 
     def test_a_resumed_training_goes_on_in_the_same_run_and_repeats_nothing(self, tmp_path, fake):
         logged(built(tmp_path, "mlflow"), [10, 20, 30], finished=False)
         assert fake.runs["run0"]["status"] == "KILLED"
         logged(built(tmp_path, "mlflow"), [30, 40], after=20)
-        assert [one.step for one in fake.runs["run0"]["metrics"]] == [10, 20, 30, 40] and len(fake.runs) == 1
+        assert [one.step for one in fake.runs["run0"]["metrics"]] == [10, 20, 30, 40] and len(
+            fake.runs
+        ) == 1
 
     def test_another_store_gets_a_run_of_its_own(self, tmp_path, fake):
         (tmp_path / "mlflow.id").write_text("elsewhere")
         logged(built(tmp_path, "mlflow"), [10])
         assert (tmp_path / "mlflow.id").read_text() == "run0"
 
-    @pytest.mark.parametrize("uri", ["https://me:secret@there/mlflow", "https://token@there", "postgresql://me:secret@there/db"])
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "https://me:secret@there/mlflow",
+            "https://token@there",
+            "postgresql://me:secret@there/db",
+        ],
+    )
     def test_a_secret_in_the_yaml_is_refused(self, uri):
         with pytest.raises(ValueError, match="holds a user or a password; set MLFLOW_TRACKING_URI"):
             family.parse({"kind": "mlflow", "uri": uri})

@@ -10,14 +10,14 @@ from torch import nn
 
 from sbiwb.errors import ConfigError, TrainingError
 from sbiwb.training import loop
-from sbiwb.training.data import MemoryPairs, TensorPairs
 from sbiwb.training.events import Finished, Validated, WentBack
 from sbiwb.training.flat import FlatWeights
 from sbiwb.training.loop import Trainer
-from sbiwb.training.options import TrainOptions
 from sbiwb.training.range_test import RangeTest, range_test
 from sbiwb.training.ranks import first_node, found
 from sbiwb.training.schedule import Anneal, Schedule
+from sbiwb.training.sources import MemoryPairs, TensorPairs
+from sbiwb.training.train_options import TrainOptions
 
 
 class Normal(nn.Module):
@@ -29,7 +29,9 @@ class Normal(nn.Module):
         self.poison, self.members, self.terms = 0, 1, ()
 
     def forward(self, z, inputs):
-        log_prob = -0.5 * (z - self.line(inputs["x"][0])).square().sum(-1) - 0.5 * math.log(2 * math.pi)
+        log_prob = -0.5 * (z - self.line(inputs["x"][0])).square().sum(-1) - 0.5 * math.log(
+            2 * math.pi
+        )
         if self.training and self.poison:
             self.poison -= 1
             log_prob = log_prob * float("nan")
@@ -44,8 +46,19 @@ def pairs(n: int, seed: int = 0) -> TensorPairs:
 
 def trainer(**options) -> Trainer:
     torch.manual_seed(0)
-    chosen = TrainOptions(**{"steps": 400, "batch_size": 50, "learning_rate": 0.05, "patience": None, "validate_every": 50, **options})
-    return Trainer(Normal(), MemoryPairs(pairs(500), chosen.batch_size, chosen.seed), pairs(200, 1), chosen)
+    chosen = TrainOptions(
+        **{
+            "steps": 400,
+            "batch_size": 50,
+            "learning_rate": 0.05,
+            "patience": None,
+            "validate_every": 50,
+            **options,
+        }
+    )
+    return Trainer(
+        Normal(), MemoryPairs(pairs(500), chosen.batch_size, chosen.seed), pairs(200, 1), chosen
+    )
 
 
 def finish(one: Trainer) -> list:
@@ -62,14 +75,26 @@ def test_it_finds_the_least_squares_line(schedule, swa):
     intercept, slope = torch.linalg.lstsq(x, data.z).solution[:, 0].tolist()
     assert one.averaged.line.weight.item() == pytest.approx(slope, abs=0.05)
     assert one.averaged.line.bias.item() == pytest.approx(intercept, abs=0.05)
-    assert isinstance(events[-1], Finished) and events[-1].step == 400 and events[-1].reason == "steps"
+    assert (
+        isinstance(events[-1], Finished) and events[-1].step == 400 and events[-1].reason == "steps"
+    )
 
 
 def test_schedules_begin_and_end_where_they_should():
-    cosine, cycle, constant = (Schedule(kind, 1.0, 1000, 0.1) for kind in ("cosine", "one_cycle", "constant"))
-    assert cosine.rate(0) == pytest.approx(0.01) and cosine.rate(100) == 1 and cosine.rate(1000) == pytest.approx(0, abs=1e-12)
+    cosine, cycle, constant = (
+        Schedule(kind, 1.0, 1000, 0.1) for kind in ("cosine", "one_cycle", "constant")
+    )
+    assert (
+        cosine.rate(0) == pytest.approx(0.01)
+        and cosine.rate(100) == 1
+        and cosine.rate(1000) == pytest.approx(0, abs=1e-12)
+    )
     assert cosine.rate(550) == pytest.approx(0.5)
-    assert 0 < cycle.rate(0) < 1e-3 and cycle.rate(300) == 1 and cycle.rate(1000) == pytest.approx(0, abs=1e-12)
+    assert (
+        0 < cycle.rate(0) < 1e-3
+        and cycle.rate(300) == 1
+        and cycle.rate(1000) == pytest.approx(0, abs=1e-12)
+    )
     assert constant.rate(50) == pytest.approx(0.51) and constant.rate(999) == 1
     assert constant.rate(5, Anneal(0, 10, 0.4)) == pytest.approx(0.2)
 
@@ -77,7 +102,11 @@ def test_schedules_begin_and_end_where_they_should():
 def test_plateau_halves_the_rate_while_nothing_improves():
     one = trainer(schedule="plateau", steps=3000, learning_rate=0.3, ema=None)
     rates = [event.learning_rate for event in finish(one) if isinstance(event, Validated)]
-    assert rates[0] == pytest.approx(0.3, rel=0.2) and rates[-1] < 0.1 and sorted(rates[2:], reverse=True) == rates[2:]
+    assert (
+        rates[0] == pytest.approx(0.3, rel=0.2)
+        and rates[-1] < 0.1
+        and sorted(rates[2:], reverse=True) == rates[2:]
+    )
 
 
 def test_swa_is_the_mean_of_the_last_weights():
@@ -97,7 +126,10 @@ def test_epochs_are_a_budget_too():
 
 def test_every_pair_once_an_epoch_and_another_order_each_time():
     source = MemoryPairs(pairs(120), 30, seed=0)
-    epochs = [torch.cat([source.batch(4 * epoch + step).z for step in range(4)])[:, 0] for epoch in range(2)]
+    epochs = [
+        torch.cat([source.batch(4 * epoch + step).z for step in range(4)])[:, 0]
+        for epoch in range(2)
+    ]
     assert all(torch.equal(epoch.sort()[0], source.data.z[:, 0].sort()[0]) for epoch in epochs)
     assert not torch.equal(*epochs)
 
@@ -134,13 +166,19 @@ def test_many_bad_steps_bring_back_good_weights_at_half_the_rate():
             assert torch.equal(one.weights.vector, good)
     back = [event for event in events if isinstance(event, WentBack)]
     assert back == [WentBack(step=120, to=100, rate_scale=0.5)]
-    rate = next(event.learning_rate for event in events if isinstance(event, Validated) and event.step == 150)
+    rate = next(
+        event.learning_rate
+        for event in events
+        if isinstance(event, Validated) and event.step == 150
+    )
     assert rate == pytest.approx(0.5 * one.schedule.rate(149)) and one.progress.finished == "steps"
 
 
 def test_time_ends_it_with_the_rate_at_zero(monkeypatch):
     clock = iter(np.arange(0, 1e6, 0.1).tolist())
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # other threads keep the real one
+    monkeypatch.setattr(
+        loop, "time", SimpleNamespace(monotonic=lambda: next(clock))
+    )  # other threads keep the real one
     one = trainer(steps=100_000, max_time_min=0.1)
     events = finish(one)
     assert events[-1].reason == "time" and 100 < events[-1].step < 5000
@@ -148,7 +186,11 @@ def test_time_ends_it_with_the_rate_at_zero(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
 )
 def test_too_little_memory_says_which_batch_size_to_try(monkeypatch, error):
     one = trainer()
@@ -160,7 +202,9 @@ def test_too_little_memory_says_which_batch_size_to_try(monkeypatch, error):
 
 def test_another_runtime_error_is_not_taken_for_lack_of_memory(monkeypatch):
     one = trainer()
-    monkeypatch.setattr(one, "density", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    monkeypatch.setattr(
+        one, "density", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ"))
+    )
     with pytest.raises(RuntimeError, match="shapes differ"):
         finish(one)
 
@@ -174,8 +218,12 @@ def test_resumed_equals_uninterrupted_from_any_step(at):
             break
     second.load(first.state())
     finish(second)
-    assert torch.equal(whole.weights.vector, second.weights.vector) and torch.equal(whole.averages, second.averages)
-    assert whole.progress.losses == second.progress.losses and whole.best.keys() == second.best.keys()
+    assert torch.equal(whole.weights.vector, second.weights.vector) and torch.equal(
+        whole.averages, second.averages
+    )
+    assert (
+        whole.progress.losses == second.progress.losses and whole.best.keys() == second.best.keys()
+    )
     assert all(torch.equal(whole.best[name], second.best[name]) for name in whole.best)
 
 
@@ -212,7 +260,15 @@ def test_the_range_test_suggests_a_rate_that_trains():
     ],
 )
 def test_ranks_are_found_in_the_environment(monkeypatch, environment, expected):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"):
+    for name in (
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "SLURM_STEP_NUM_TASKS",
+        "SLURM_NTASKS",
+        "SLURM_PROCID",
+        "SLURM_LOCALID",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -220,12 +276,17 @@ def test_ranks_are_found_in_the_environment(monkeypatch, environment, expected):
     assert (ranks.rank, ranks.world, ranks.local) == expected
 
 
-@pytest.mark.parametrize(("nodes", "first"), [("gpu[07-09,12],cpu1", "gpu07"), ("n1,n2", "n1"), ("alone", "alone"), ("a[1,3]", "a1")])
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("gpu[07-09,12],cpu1", "gpu07"), ("n1,n2", "n1"), ("alone", "alone"), ("a[1,3]", "a1")],
+)
 def test_the_first_node_of_a_list(nodes, first):
     assert first_node(nodes) == first
 
 
 def test_a_batch_that_ranks_cannot_share_equally_is_refused():
-    with pytest.raises(ConfigError, match="30 pairs cannot be shared equally by 4 processes") as caught:
+    with pytest.raises(
+        ConfigError, match="30 pairs cannot be shared equally by 4 processes"
+    ) as caught:
         MemoryPairs(pairs(120), 30, seed=0, rank=3, world=4)
     assert "Take 28" in caught.value.todo

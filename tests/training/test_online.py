@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sbiwb.errors import ConfigError, SimulatorError, Stopped
-from sbiwb.training.data import TensorPairs
 from sbiwb.training.online import FEW, REGION, Feed, Fresh, RollingPairs
+from sbiwb.training.sources import TensorPairs
 
 BLOCK = 8
 
@@ -23,15 +23,36 @@ def pairs_of(block: int, *, lengths: bool = False) -> TensorPairs:
         return TensorPairs(z, {"x": (2 * z, None)})
     members = 1 + block % 5
     return TensorPairs(
-        z, {"s": ((z[:, :, None] + 1).repeat(1, members, 1), torch.ones(BLOCK, members, dtype=torch.bool)), "x": (2 * z, None)}
+        z,
+        {
+            "s": (
+                (z[:, :, None] + 1).repeat(1, members, 1),
+                torch.ones(BLOCK, members, dtype=torch.bool),
+            ),
+            "x": (2 * z, None),
+        },
     )
 
 
 class Blocks:
     """A feed that is `ahead` blocks ahead at every call, or never."""
 
-    def __init__(self, first: int, *, ahead: bool = False, step: int = 1, lengths: bool = False, fails_at: int | None = None) -> None:
-        self.block, self.ahead, self.step, self.lengths, self.fails_at = first, ahead, step, lengths, fails_at
+    def __init__(
+        self,
+        first: int,
+        *,
+        ahead: bool = False,
+        step: int = 1,
+        lengths: bool = False,
+        fails_at: int | None = None,
+    ) -> None:
+        self.block, self.ahead, self.step, self.lengths, self.fails_at = (
+            first,
+            ahead,
+            step,
+            lengths,
+            fails_at,
+        )
         self.drawn: list[int] = []
         self.closed = 0
 
@@ -48,7 +69,9 @@ class Blocks:
         self.closed += 1
 
 
-def source_of(*, buffer: int = 64, batch_size: int = 8, uses: int = 3, **more: Any) -> tuple[RollingPairs, list[Blocks]]:
+def source_of(
+    *, buffer: int = 64, batch_size: int = 8, uses: int = 3, **more: Any
+) -> tuple[RollingPairs, list[Blocks]]:
     """A source, and the feeds it has opened."""
     place = {name: more.pop(name) for name in ("rank", "world") if name in more}
     check = {name: more.pop(name) for name in ("check",) if name in more}
@@ -58,7 +81,9 @@ def source_of(*, buffer: int = 64, batch_size: int = 8, uses: int = 3, **more: A
         feeds.append(Blocks(first, step=place.get("world", 1), **more))
         return feeds[-1]
 
-    return RollingPairs(opened, batch_size=batch_size, buffer=buffer, uses=uses, seed=5, **place, **check), feeds
+    return RollingPairs(
+        opened, batch_size=batch_size, buffer=buffer, uses=uses, seed=5, **place, **check
+    ), feeds
 
 
 def ids(batch: TensorPairs) -> list[int]:
@@ -66,7 +91,9 @@ def ids(batch: TensorPairs) -> list[int]:
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-@pytest.mark.parametrize(("buffer", "batch_size", "uses"), [(64, 8, 3), (8, 8, 2), (5, 8, 1), (100, 7, 8), (4, 2, 5)])
+@pytest.mark.parametrize(
+    ("buffer", "batch_size", "uses"), [(64, 8, 3), (8, 8, 2), (5, 8, 1), (100, 7, 8), (4, 2, 5)]
+)
 def test_no_pair_is_used_too_often_nor_twice_in_a_batch(ahead, buffer, batch_size, uses):
     source, _ = source_of(buffer=buffer, batch_size=batch_size, uses=uses, ahead=ahead)
     seen: Counter[int] = Counter()
@@ -82,7 +109,9 @@ def test_no_pair_is_used_too_often_nor_twice_in_a_batch(ahead, buffer, batch_siz
 def test_a_slow_simulator_is_used_up_and_training_waits():
     source, feeds = source_of(uses=3)
     seen = Counter(one for step in range(400) for one in ids(source.batch(step)))
-    assert [one for one in range(BLOCK * 100) if seen[one] != 3] == [], "a pair with uses left gave way"
+    assert [one for one in range(BLOCK * 100) if seen[one] != 3] == [], (
+        "a pair with uses left gave way"
+    )
     assert len(feeds[0].drawn) * BLOCK <= 400 * 8 / 3 + 64
 
 
@@ -253,7 +282,9 @@ def test_check_may_stop_a_wait():
 def test_facts_and_close():
     source, feeds = begun()
     facts = source.facts()
-    assert (facts["simulated"], facts["failed"]) == (FEW * BLOCK, FEW) and facts["waited_s"] == pytest.approx(0, abs=1)
+    assert (facts["simulated"], facts["failed"]) == (FEW * BLOCK, FEW) and facts[
+        "waited_s"
+    ] == pytest.approx(0, abs=1)
     source.close()
     source.close()
     assert feeds[0].closed == 1

@@ -29,4 +29,9 @@ def test_half_of_an_earlier_meeting_is_no_meeting():
 
 
 def test_the_first_node_of_slurms_lists():
-    assert [first_node(nodes) for nodes in ("gpu[07-09,12],cpu1", "n1,n2", "n[1,3]", "alone")] == ["gpu07", "n1", "n1", "alone"]
+    assert [first_node(nodes) for nodes in ("gpu[07-09,12],cpu1", "n1,n2", "n[1,3]", "alone")] == [
+        "gpu07",
+        "n1",
+        "n1",
+        "alone",
+    ]

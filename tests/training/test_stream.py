@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sbiwb.errors import ConfigError, CorruptFile, DataError, DiskError, Stopped
 from sbiwb.training import stream as module
-from sbiwb.training.data import Source, TensorPairs
+from sbiwb.training.sources import Source, TensorPairs
 from sbiwb.training.stream import StreamedPairs, WindowOrder
 
 WAIT_S = 30  # for another thread; reached only where a test fails
@@ -50,7 +50,11 @@ def stream():
     made = []
 
     def make(load=None, rows=ROWS, *, batch_size=4, seed=0, window=15, **ranks) -> StreamedPairs:
-        made.append(StreamedPairs(load or Shards(rows), rows, batch_size=batch_size, seed=seed, window=window, **ranks))
+        made.append(
+            StreamedPairs(
+                load or Shards(rows), rows, batch_size=batch_size, seed=seed, window=window, **ranks
+            )
+        )
         return made[-1]
 
     yield make
@@ -61,7 +65,11 @@ def stream():
 def epoch(source: StreamedPairs, number: int = 0) -> list[int]:
     """The pairs of an epoch in order."""
     first = number * source.steps_per_epoch
-    return [int(z) for step in range(first, first + source.steps_per_epoch) for z in source.batch(step).z[:, 0]]
+    return [
+        int(z)
+        for step in range(first, first + source.steps_per_epoch)
+        for z in source.batch(step).z[:, 0]
+    ]
 
 
 def everything(rows=ROWS) -> set[int]:
@@ -74,7 +82,12 @@ def live_threads() -> list[threading.Thread]:
 
 def test_is_a_source(stream):
     source: Source = stream()
-    assert (source.pairs, source.batch_size, source.steps_per_epoch, source.state()) == (38, 4, 9, {})
+    assert (source.pairs, source.batch_size, source.steps_per_epoch, source.state()) == (
+        38,
+        4,
+        9,
+        {},
+    )
     source.load({})
 
 
@@ -84,7 +97,12 @@ def test_every_pair_once_an_epoch(stream, window, batch_size):
     source = stream(window=window, batch_size=batch_size)
     for number in range(3):
         seen = epoch(source, number)
-        assert len(seen) == len(set(seen)) == source.steps_per_epoch * source.batch_size > len(everything()) - batch_size
+        assert (
+            len(seen)
+            == len(set(seen))
+            == source.steps_per_epoch * source.batch_size
+            > len(everything()) - batch_size
+        )
         assert set(seen) <= everything()
 
 
@@ -95,7 +113,9 @@ def test_what_fills_no_batch_is_another_rest_each_epoch(stream):
 
 
 def test_orders_differ_between_epochs_and_seeds(stream):
-    orders = [epoch(stream(batch_size=1, seed=seed), number) for seed in (0, 1) for number in (0, 1)]
+    orders = [
+        epoch(stream(batch_size=1, seed=seed), number) for seed in (0, 1) for number in (0, 1)
+    ]
     assert len({tuple(order) for order in orders}) == 4
     assert all(sorted(order) == sorted(everything()) for order in orders)
 
@@ -106,12 +126,17 @@ def test_inputs_follow_their_parameters(stream):
         batch = source.batch(step)
         values, mask = batch.inputs["set"]
         torch.testing.assert_close(batch.inputs["vector"][0], batch.z.repeat(1, 2))
-        torch.testing.assert_close(values, ((batch.z + 1)[:, :, None] * mask[:, :, None]).repeat(1, 1, 2))
+        torch.testing.assert_close(
+            values, ((batch.z + 1)[:, :, None] * mask[:, :, None]).repeat(1, 1, 2)
+        )
 
 
 def test_pairs_of_a_window_are_mixed_across_its_shards(stream):
     seen = epoch(stream(rows=(50, 50), window=100, batch_size=10))
-    assert all({number // 1000 for number in seen[start : start + 10]} == {0, 1} for start in range(0, 100, 10))
+    assert all(
+        {number // 1000 for number in seen[start : start + 10]} == {0, 1}
+        for start in range(0, 100, 10)
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -127,13 +152,17 @@ def test_a_resumed_run_gets_the_same_pairs(rows, window, batch, world, first, da
     rank = data.draw(st.integers(0, world - 1))
 
     def make(load):
-        return StreamedPairs(load, rows, batch_size=batch * world, seed=3, window=window, rank=rank, world=world)
+        return StreamedPairs(
+            load, rows, batch_size=batch * world, seed=3, window=window, rank=rank, world=world
+        )
 
     whole, resumed = make(Shards(tuple(rows))), make(Shards(tuple(rows)))
     expected = [whole.batch(step).z for step in range(first + 10)]
     for step in range(first, first + 10):
         torch.testing.assert_close(resumed.batch(step).z, expected[step], rtol=0, atol=0)
-    torch.testing.assert_close(resumed.batch(first // 2).z, expected[first // 2], rtol=0, atol=0)  # and from any other
+    torch.testing.assert_close(
+        resumed.batch(first // 2).z, expected[first // 2], rtol=0, atol=0
+    )  # and from any other
     whole.close()
     resumed.close()
 
@@ -151,9 +180,15 @@ def test_windows_follow_from_the_sizes_alone():
     for number in range(5):
         windows = order.windows(number)
         assert sorted(one for window in windows for one in window.shards) == list(range(6))
-        assert [window.start for window in windows] == np.cumsum([0, *(window.rows for window in windows[:-1])]).tolist()
-        assert all(window.rows == sum(ROWS[one] for one in window.shards) <= 15 for window in windows)
-        assert all(sorted(order.slots(window).tolist()) == list(range(window.rows)) for window in windows)
+        assert [window.start for window in windows] == np.cumsum(
+            [0, *(window.rows for window in windows[:-1])]
+        ).tolist()
+        assert all(
+            window.rows == sum(ROWS[one] for one in window.shards) <= 15 for window in windows
+        )
+        assert all(
+            sorted(order.slots(window).tolist()) == list(range(window.rows)) for window in windows
+        )
 
 
 def test_a_shard_larger_than_the_window_is_one_of_its_own():
@@ -163,26 +198,36 @@ def test_a_shard_larger_than_the_window_is_one_of_its_own():
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("rows", [ROWS, (5, 5, 5), (1, 2, 3, 4, 5, 6, 7)])
 def test_ranks_share_an_epoch_without_overlap(stream, world, rows):
-    sources = [stream(rows=rows, batch_size=2 * world, rank=rank, world=world) for rank in range(world)]
+    sources = [
+        stream(rows=rows, batch_size=2 * world, rank=rank, world=world) for rank in range(world)
+    ]
     assert len({source.steps_per_epoch for source in sources}) == 1
     for number in range(6):
         parts = [epoch(source, number) for source in sources]
         joined = [one for part in parts for one in part]
-        assert {len(part) for part in parts} == {sources[0].steps_per_epoch * sources[0].batch_size // world}
+        assert {len(part) for part in parts} == {
+            sources[0].steps_per_epoch * sources[0].batch_size // world
+        }
         assert len(joined) == len(set(joined)) and set(joined) <= everything(rows)
 
 
 def test_every_rank_has_the_least_whatever_it_gets():
     for world in (1, 2, 3):
         orders = [WindowOrder(ROWS, 15, 0, rank, world) for rank in range(world)]
-        had = [sum(window.rows for window in order.windows(number)) for order in orders for number in range(50)]
+        had = [
+            sum(window.rows for window in order.windows(number))
+            for order in orders
+            for number in range(50)
+        ]
         assert min(had) >= orders[0].least
     assert min(had) == orders[0].least == 10  # and no less would do
 
 
 def test_windows_that_no_step_uses_are_not_read(stream):
     rows, load = (10,) * 5, Shards((10,) * 5)
-    source = stream(load, rows, window=10, batch_size=2, rank=0, world=2)  # three shards for rank 0, two for rank 1
+    source = stream(
+        load, rows, window=10, batch_size=2, rank=0, world=2
+    )  # three shards for rank 0, two for rank 1
     epoch(source)
     source.close()
     first, second = (WindowOrder(rows, 10, 0, 0, 2).windows(number) for number in (0, 1))
@@ -198,19 +243,26 @@ def test_more_than_there_are_makes_one_batch_of_all(stream):
 
 
 def test_refuses_a_batch_that_ranks_cannot_share():
-    with pytest.raises(ConfigError, match=r"train.batch_size  4 cannot be shared equally by 3 processes  Take 3 or 6"):
+    with pytest.raises(
+        ConfigError,
+        match=r"train.batch_size  4 cannot be shared equally by 3 processes  Take 3 or 6",
+    ):
         StreamedPairs(Shards(), ROWS, batch_size=4, seed=0, window=15, world=3)
 
 
 def test_refuses_fewer_shards_than_ranks():
-    with pytest.raises(ConfigError, match=r"2 shards cannot be shared by 3 processes  Use 2 processes at most"):
+    with pytest.raises(
+        ConfigError, match=r"2 shards cannot be shared by 3 processes  Use 2 processes at most"
+    ):
         StreamedPairs(Shards(), [5, 5], batch_size=3, seed=0, window=15, world=3)
 
 
 def test_a_batch_straddles_windows(stream):
     order = WindowOrder(ROWS, 1, 0).windows(0)
     batch = stream(window=1, batch_size=20).batch(0)
-    assert {int(z) // 1000 for z in batch.z} == {window.shards[0] for window in order if window.start < 20}
+    assert {int(z) // 1000 for z in batch.z} == {
+        window.shards[0] for window in order if window.start < 20
+    }
 
 
 @pytest.mark.parametrize("window", [1, 15, 1000])
@@ -227,7 +279,11 @@ def test_ragged_inputs_are_padded_to_the_longest_of_the_batch(stream, window):
         assert (values[mask] > 0).all()
 
 
-@pytest.mark.parametrize("error", [CorruptFile("is missing", where="shard-000003.h5"), DiskError("gone"), MemoryError()], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [CorruptFile("is missing", where="shard-000003.h5"), DiskError("gone"), MemoryError()],
+    ids=repr,
+)
 def test_an_error_of_the_thread_rises_in_batch(stream, error):
     def load(number):
         if number == 3:

@@ -3,7 +3,7 @@
 import numpy as np
 import yaml
 
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.project.trained import load_posterior
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -22,7 +22,10 @@ def simulate(phase, *, rng):
 def test_an_angle_at_the_seam_is_summarised_as_one_piece(tmp_path):
     changes = {
         "simulate": {"train": 4096, "validation": 256},
-        "model": {"theta": {"phase": "circular"}, "inference": {"kind": "ncsf", "transforms": 1, "hidden": [32]}},
+        "model": {
+            "theta": {"phase": "circular"},
+            "inference": {"kind": "ncsf", "transforms": 1, "hidden": [32]},
+        },
         "train": {"steps": 600, "learning_rate": 5e-3},
     }
     tiny = Tiny.write(tmp_path / "p", changes, SIMULATOR)
@@ -34,7 +37,11 @@ def test_an_angle_at_the_seam_is_summarised_as_one_piece(tmp_path):
     project = tiny.open()
     simulate(project, Recorder())
     train(project, Recorder())
-    row = sample(project, named_observations(project, None), Recorder(), draws=2000, seed=0)[0].rows[0]
-    assert abs((row.mean + 180) % 360 - 180) < 3 and 3 < row.sd < 30  # 5.7 degrees of noise, and a network trained for seconds
+    row = sample(project, named_observations(project, None), Recorder(), draws=2000, seed=0)[
+        0
+    ].rows[0]
+    assert (
+        abs((row.mean + 180) % 360 - 180) < 3 and 3 < row.sd < 30
+    )  # 5.7 degrees of noise, and a network trained for seconds
     draws = load_posterior(tiny.run).sample({"y": np.array([[1.0, 0.0]])}, 2000, 0)
     assert draws.min() >= 0 and draws.max() <= 360 and (draws < 90).any() and (draws > 270).any()

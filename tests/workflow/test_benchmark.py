@@ -17,12 +17,27 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from sbiwb.cli.app import app
-from sbiwb.errors import ConfigError, ConfigErrors, CorruptFile, DataError, RunError, SimulatorError, Stopped
-from sbiwb.report.benchmark import PUBLISHED, Score, scoreboard, scoreboard_csv, scoreboard_markdown, scoreboard_picture
+from sbiwb.cli.door import app
+from sbiwb.errors import (
+    ConfigError,
+    ConfigErrors,
+    CorruptFile,
+    DataError,
+    RunError,
+    SimulatorError,
+    Stopped,
+)
+from sbiwb.report.scoreboard import (
+    PUBLISHED,
+    Score,
+    scoreboard,
+    scoreboard_csv,
+    scoreboard_markdown,
+    scoreboard_picture,
+)
+from sbiwb.steps.exact.reference_posteriors import reference_sets
 from sbiwb.workflow import benchmark as module
 from sbiwb.workflow.benchmark import Chosen, benchmark, open_benchmark, share, write_scoreboard
-from sbiwb.workflow.reference_sets import reference_sets
 from sbiwb.workflow.worker import worker
 from tests.tiny import Recorder
 
@@ -33,7 +48,10 @@ def simulate(theta, noise, *, rng):
     return {"x": theta + noise * rng.standard_normal(theta.shape)}
 '''
 TASK = {
-    "problem": {"simulator": "normal.py", "parameters": {"theta": {"kind": "normal", "shape": [2]}}},
+    "problem": {
+        "simulator": "normal.py",
+        "parameters": {"theta": {"kind": "normal", "shape": [2]}},
+    },
     "simulate": {"seed": 1},
     "model": {
         "inputs": {"x": {"as": "vector", "summary": {"kind": "mlp", "hidden": [8]}}},
@@ -66,7 +84,11 @@ class Small:
         folder.mkdir(exist_ok=True)
         (folder / "normal.py").write_text(NORMAL)
         for name, noise in NOISE.items():
-            task = {**TASK, "name": name, "problem": {**TASK["problem"], "constants": {"noise": noise}}}
+            task = {
+                **TASK,
+                "name": name,
+                "problem": {**TASK["problem"], "constants": {"noise": noise}},
+            }
             (folder / f"{name}.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
             exact(folder / "exact" / f"{name}.h5", noise)
         small = cls(folder)
@@ -74,7 +96,9 @@ class Small:
         return small
 
     def change(self, **changes) -> None:
-        (self.folder / "small.yaml").write_text(yaml.safe_dump({**GRID, **changes}, sort_keys=False))
+        (self.folder / "small.yaml").write_text(
+            yaml.safe_dump({**GRID, **changes}, sort_keys=False)
+        )
 
     @property
     def run(self) -> Path:
@@ -92,10 +116,15 @@ class Small:
         return {str(path.relative_to(self.run / "jobs")): path.stat().st_mtime_ns for path in files}
 
     def scores(self) -> dict[str, list[float]]:
-        return {path.parent.name: json.loads(path.read_text())["c2st"] for path in self.run.glob("jobs/*/score.json")}
+        return {
+            path.parent.name: json.loads(path.read_text())["c2st"]
+            for path in self.run.glob("jobs/*/score.json")
+        }
 
 
-def exact(path: Path, noise: float, *, size: int = 2, draws: int = 100, observations: int = 3) -> None:
+def exact(
+    path: Path, noise: float, *, size: int = 2, draws: int = 100, observations: int = 3
+) -> None:
     """Exact posteriors in the format of the field's: theta ~ N(0, 1), x ~ N(theta, noise²)."""
     path.parent.mkdir(exist_ok=True)
     rng, shrink = np.random.default_rng(0), 1 / (1 + noise**2)
@@ -104,7 +133,11 @@ def exact(path: Path, noise: float, *, size: int = 2, draws: int = 100, observat
             theta = rng.standard_normal(size)
             x = theta + noise * rng.standard_normal(size)
             found = shrink * x + noise * math.sqrt(shrink) * rng.standard_normal((draws, size))
-            for name, values in {"x": x[None], "theta_true": theta[None], "reference_posterior": found}.items():
+            for name, values in {
+                "x": x[None],
+                "theta_true": theta[None],
+                "reference_posterior": found,
+            }.items():
                 file[f"observation_{number}/{name}"] = values
 
 
@@ -126,20 +159,38 @@ def test_every_job_has_a_score(finished):
     jobs = {f"{task}-100-plain-{seed}" for task in NOISE for seed in (0, 1)}
     assert set(finished.scores()) == jobs
     told = json.loads((finished.run / "jobs" / "wide-100-plain-1" / "score.json").read_text())
-    assert told["observations"] == [1, 2] and all(0.3 < one <= 1 for one in told["c2st"]) and 1 < told["nlpd"] < 6
-    assert set(told["seconds"]) == {"train", "draws", "c2st", "simulate"} and min(told["seconds"].values()) > 0
-    assert {path.name for path in (finished.run / "simulations").iterdir()} == {"wide-100", "narrow-100"}
+    assert (
+        told["observations"] == [1, 2]
+        and all(0.3 < one <= 1 for one in told["c2st"])
+        and 1 < told["nlpd"] < 6
+    )
+    assert (
+        set(told["seconds"]) == {"train", "draws", "c2st", "simulate"}
+        and min(told["seconds"].values()) > 0
+    )
+    assert {path.name for path in (finished.run / "simulations").iterdir()} == {
+        "wide-100",
+        "narrow-100",
+    }
 
 
 def test_numbers_of_the_scoreboard_are_means_of_the_scores(finished):
     scores = finished.scores()
-    rows = {row["task"]: row for row in csv.DictReader((finished.run / "scoreboard.csv").read_text().splitlines())}
+    rows = {
+        row["task"]: row
+        for row in csv.DictReader((finished.run / "scoreboard.csv").read_text().splitlines())
+    }
     markdown = (finished.run / "scoreboard.md").read_text()
     for task in NOISE:
         means = [np.mean(scores[f"{task}-100-plain-{seed}"]) for seed in (0, 1)]
-        assert float(rows[task]["c2st"]) == pytest.approx(np.mean(means)) and int(rows[task]["seeds"]) == 2
+        assert (
+            float(rows[task]["c2st"]) == pytest.approx(np.mean(means))
+            and int(rows[task]["seeds"]) == 2
+        )
         assert float(rows[task]["sd"]) == pytest.approx(abs(means[0] - means[1]) / math.sqrt(2))
-        assert f"| {task} | plain | {np.mean(means):.3f} ± {float(rows[task]['sd']):.3f} |" in markdown
+        assert (
+            f"| {task} | plain | {np.mean(means):.3f} ± {float(rows[task]['sd']):.3f} |" in markdown
+        )
     assert (finished.run / "scoreboard.png").stat().st_size > 5000
     assert len(json.loads((finished.run / "scores.json").read_text())["scores"]) == 4
 
@@ -196,7 +247,13 @@ def test_other_references_or_more_observations_are_scored_anew_without_training(
 def test_more_test_pairs_are_simulated(copied):
     copied.change(budgets=[100], test=40)
     copied.compete(tasks=("wide",), seeds=(0,))
-    assert sum(one.stat().st_size > 0 for one in (copied.run / "simulations/wide-100/data/test").glob("*.h5")) >= 1
+    assert (
+        sum(
+            one.stat().st_size > 0
+            for one in (copied.run / "simulations/wide-100/data/test").glob("*.h5")
+        )
+        >= 1
+    )
     board = write_scoreboard(copied.open())
     assert board.done == 1  # of the others, -log q was the mean over fewer
 
@@ -213,7 +270,9 @@ def test_a_job_that_fails_is_told_and_the_others_are_done(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "train", failing)
     with pytest.raises(SimulatorError, match="broke"):
         small.compete(recorder)
-    assert set(small.scores()) == {"wide-100-plain-0"} and any("narrow-100-plain-0: here  broke" in one for one in recorder.warned)
+    assert set(small.scores()) == {"wide-100-plain-0"} and any(
+        "narrow-100-plain-0: here  broke" in one for one in recorder.warned
+    )
     before = small.stamps()
     monkeypatch.setattr(module, "train", real)
     assert small.compete().done == 2
@@ -225,7 +284,9 @@ def test_a_task_that_cannot_be_simulated_does_not_keep_the_others_from_their_sco
     bad = yaml.safe_load((tmp_path / "wide.yaml").read_text())
     bad["problem"]["simulator"] = "broken.py"
     (tmp_path / "wide.yaml").write_text(yaml.safe_dump(bad))
-    (tmp_path / "broken.py").write_text("def simulate(theta, noise, *, rng):\n    return {'x': theta + missing}\n")
+    (tmp_path / "broken.py").write_text(
+        "def simulate(theta, noise, *, rng):\n    return {'x': theta + missing}\n"
+    )
     with pytest.raises(SimulatorError, match="simulations failed"):
         small.compete()
     assert set(small.scores()) == {"narrow-100-plain-0"}
@@ -269,7 +330,10 @@ def test_workers_do_what_was_chosen_and_note_what_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "train", failing)
     with pytest.raises(RunError, match="no memory"):
         share(opened.folder, Recorder(), index=0, count=1)
-    assert json.loads((opened.folder / "jobs/element-0-of-1.json").read_text())["failure"]["what"] == "no memory"
+    assert (
+        json.loads((opened.folder / "jobs/element-0-of-1.json").read_text())["failure"]["what"]
+        == "no memory"
+    )
 
 
 @pytest.mark.slow
@@ -285,10 +349,14 @@ def test_a_pool_gives_the_same_scores(finished, tmp_path):
 def test_what_does_not_fit_is_told_before_anything_is_simulated(tmp_path):
     small = Small.write(tmp_path, budgets=[100])
     exact(tmp_path / "exact" / "narrow.h5", 0.5, size=3)
-    with pytest.raises(DataError, match=r"narrow\.yaml  has 2 parameters, its reference posteriors 3"):
+    with pytest.raises(
+        DataError, match=r"narrow\.yaml  has 2 parameters, its reference posteriors 3"
+    ):
         small.compete()
     (tmp_path / "exact" / "narrow.h5").unlink()
-    with pytest.raises(DataError, match=r"narrow\.h5  no reference posteriors of this task  The folder has: wide"):
+    with pytest.raises(
+        DataError, match=r"narrow\.h5  no reference posteriors of this task  The folder has: wide"
+    ):
         small.compete()
     with pytest.raises(RunError, match=r"small  no tasks wides  There are: wide, narrow"):
         small.compete(tasks=("wides",))
@@ -308,7 +376,9 @@ def test_an_observation_of_another_size_is_told_before_it_is_trained_on(tmp_path
     with h5py.File(tmp_path / "exact" / "wide.h5", "a") as file:
         del file["observation_2/x"]
         file["observation_2/x"] = np.zeros((1, 5))
-    with pytest.raises(DataError, match="takes 2 numbers for 2 parameters; references have 5 for 2"):
+    with pytest.raises(
+        DataError, match="takes 2 numbers for 2 parameters; references have 5 for 2"
+    ):
         small.compete(tasks=("wide",))
     assert not small.scores() and not list(small.run.glob("jobs/*/train"))
 
@@ -327,7 +397,11 @@ def test_a_wrong_reference_file_is_told(tmp_path):
     with pytest.raises(CorruptFile, match=r"text\.h5"):
         reference_sets("text", tmp_path, 10)
     with h5py.File(tmp_path / "nan.h5", "w") as file:
-        for name, values in {"x": [1.0], "theta_true": [1.0], "reference_posterior": [[np.nan], [1.0]]}.items():
+        for name, values in {
+            "x": [1.0],
+            "theta_true": [1.0],
+            "reference_posterior": [[np.nan], [1.0]],
+        }.items():
             file[f"observation_1/{name}"] = values
     with pytest.raises(DataError, match="or some not finite"):
         reference_sets("nan", tmp_path, 10)
@@ -337,19 +411,29 @@ def test_observations_come_in_the_order_of_their_numbers(tmp_path):
     exact(tmp_path / "wide.h5", 1.0, observations=11)
     found, first = reference_sets("wide", tmp_path, 11)
     assert [one.number for one in found] == list(range(1, 12)) and found[0].draws.shape == (100, 2)
-    assert reference_sets("wide", tmp_path, 2)[1] == first and len(reference_sets("wide", tmp_path, 2)[0]) == 2
+    assert (
+        reference_sets("wide", tmp_path, 2)[1] == first
+        and len(reference_sets("wide", tmp_path, 2)[0]) == 2
+    )
 
 
 def test_references_of_an_installed_package(tmp_path, monkeypatch):
     files = tmp_path / "sbibm" / "tasks" / "slcp" / "files"
-    tables = {"observation.csv": "data_1,data_2\n1.0,2.0\n", "observation_distractors.csv": "data_1,data_2,data_3\n1,2,3\n"}
+    tables = {
+        "observation.csv": "data_1,data_2\n1.0,2.0\n",
+        "observation_distractors.csv": "data_1,data_2,data_3\n1,2,3\n",
+    }
     for number in (1, 2):
         folder = files / f"num_observation_{number}"
         folder.mkdir(parents=True)
         for name, text in {**tables, "true_parameters.csv": f"parameter_1\n{number}\n"}.items():
             (folder / name).write_text(text)
-        (folder / "reference_posterior_samples.csv.bz2").write_bytes(bz2.compress(b"parameter_1\n0.5\n0.25\n0.75\n"))
-    (tmp_path / "sbibm" / "__init__.py").write_text("raise RuntimeError('it is not to be imported')\n")
+        (folder / "reference_posterior_samples.csv.bz2").write_bytes(
+            bz2.compress(b"parameter_1\n0.5\n0.25\n0.75\n")
+        )
+    (tmp_path / "sbibm" / "__init__.py").write_text(
+        "raise RuntimeError('it is not to be imported')\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     found, _ = reference_sets("slcp", None, 10)
     assert [one.number for one in found] == [1, 2] and found[1].theta_true.tolist() == [2.0]
@@ -358,9 +442,13 @@ def test_references_of_an_installed_package(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="the package sbibm has no task 'mine'"):
         reference_sets("mine", None, 10)
     (files / "num_observation_2" / "true_parameters.csv").unlink()
-    with pytest.raises(CorruptFile, match=r"num_observation_2/true_parameters\.csv  cannot be read"):
+    with pytest.raises(
+        CorruptFile, match=r"num_observation_2/true_parameters\.csv  cannot be read"
+    ):
         reference_sets("slcp", None, 3)
-    monkeypatch.setattr(module.reference_sets.__globals__["importlib"].util, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        module.reference_sets.__globals__["importlib"].util, "find_spec", lambda name: None
+    )
     with pytest.raises(DataError, match="sbibm, which ships them, is not installed"):
         reference_sets("slcp", None, 4)
     assert "sbibm" not in sys.modules
@@ -398,14 +486,33 @@ def test_published_numbers_stand_beside_ours():
     assert len(lines) == 60
     one = lines["slcp", 10_000, "default"]
     assert (one.npe, one.snpe, one.seeds, one.train_seconds) == (0.901, 0.845, 2, 9.0)
-    assert (lines["slcp", 1_000, "default"].npe, lines["slcp", 1_000, "default"].snpe) == (0.975, None)
-    other = scoreboard([Score("mine", 10_000, "a", 0, (0.6, 0.8), None, {}), Score("mine", 10_000, "a", 1, (0.8, 0.9), 2.0, {})])[0]
-    assert (other.npe, other.snpe, other.nlpd) == (None, None, None) and math.isnan(other.train_seconds)
-    assert other.c2st == pytest.approx(0.775) and other.worst == pytest.approx(0.85) and other.sd == pytest.approx(0.15 / math.sqrt(2))
+    assert (lines["slcp", 1_000, "default"].npe, lines["slcp", 1_000, "default"].snpe) == (
+        0.975,
+        None,
+    )
+    other = scoreboard(
+        [
+            Score("mine", 10_000, "a", 0, (0.6, 0.8), None, {}),
+            Score("mine", 10_000, "a", 1, (0.8, 0.9), 2.0, {}),
+        ]
+    )[0]
+    assert (other.npe, other.snpe, other.nlpd) == (None, None, None) and math.isnan(
+        other.train_seconds
+    )
+    assert (
+        other.c2st == pytest.approx(0.775)
+        and other.worst == pytest.approx(0.85)
+        and other.sd == pytest.approx(0.15 / math.sqrt(2))
+    )
     markdown = scoreboard_markdown(list(lines.values()))
-    assert markdown.splitlines()[0] == "| task | method | 1,000 | 10,000 | 100,000 |" and "(NPE 0.901, SNPE 0.845)" in markdown
+    assert (
+        markdown.splitlines()[0] == "| task | method | 1,000 | 10,000 | 100,000 |"
+        and "(NPE 0.901, SNPE 0.845)" in markdown
+    )
     rows = list(csv.DictReader(scoreboard_csv(list(lines.values())).splitlines()))
-    assert [float(row["c2st"]) for row in rows] == [line.c2st for line in lines.values()] and rows[0]["snpe"] == ""
+    assert [float(row["c2st"]) for row in rows] == [line.c2st for line in lines.values()] and rows[
+        0
+    ]["snpe"] == ""
 
 
 def test_the_picture_has_a_panel_a_task_and_the_published_lines():
@@ -414,7 +521,10 @@ def test_the_picture_has_a_panel_a_task_and_the_published_lines():
     assert [axes.get_title() for axes in panels] == [task.replace("_", " ") for task in PUBLISHED]
     for axes, (npe, snpe) in zip(panels, PUBLISHED.values(), strict=True):
         lines = {line.get_label(): line for line in axes.lines}
-        assert tuple(lines["NPE (published)"].get_ydata()) == npe and lines["sequential NPE (published)"].get_ydata()[0] == snpe
+        assert (
+            tuple(lines["NPE (published)"].get_ydata()) == npe
+            and lines["sequential NPE (published)"].get_ydata()[0] == snpe
+        )
         assert len(lines["default"].get_xdata()) == 3
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {
         "NPE (published)", "sequential NPE (published)", "default", "ensemble",
@@ -426,4 +536,6 @@ def test_the_command_line(finished, monkeypatch):
     done = CliRunner().invoke(app, ["benchmark", "small.yaml", "wide", "--seed", "0"])
     assert done.exit_code == 0, done.output
     assert "4 of 4 trainings scored" in done.stdout and "wide" in done.stdout
-    assert CliRunner().invoke(app, ["benchmark", "small.yaml", "wide", "--seed", "9"]).exit_code == 2
+    assert (
+        CliRunner().invoke(app, ["benchmark", "small.yaml", "wide", "--seed", "9"]).exit_code == 2
+    )

@@ -14,12 +14,13 @@ import pytest
 from sbiwb.diagnostics import STRATUM
 from sbiwb.errors import RunError
 from sbiwb.files import read_json
+from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.splits import load_split
+from sbiwb.project.trained import load_posterior
 from sbiwb.seeds import generator
-from sbiwb.workflow.compare import _ranked, compare, quantile
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.compare_runs import _ranked, compare, quantile
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.train import train, weights_hash
-from sbiwb.workflow.trainer import load_split
+from sbiwb.workflow.train import train
 from tests.tiny import SIMULATOR, Recorder, Tiny
 
 LEARN = {"steps": 200, "batch_size": 128, "learning_rate": 0.005, "ema": 0.9, "validate_every": 100}
@@ -72,19 +73,29 @@ def test_one_step_is_clearly_worse(base, young, tmp_path):
     pairs = load_split(base.open(), "test")
     theta = pairs.theta["mu"][:, None]
     losses = [-load_posterior(path).log_prob(theta, pairs.variables) for path in (base.run, young)]
-    assert best.nlpd == pytest.approx(losses[0].mean()) and worse.nlpd == pytest.approx(losses[1].mean())
+    assert best.nlpd == pytest.approx(losses[0].mean()) and worse.nlpd == pytest.approx(
+        losses[1].mean()
+    )
     paired = losses[1] - losses[0]
-    assert worse.difference == pytest.approx(paired.mean()) and worse.difference_se == pytest.approx(paired.std(ddof=1) / 8)
+    assert worse.difference == pytest.approx(
+        paired.mean()
+    ) and worse.difference_se == pytest.approx(paired.std(ddof=1) / 8)
 
 
 def test_it_is_written_for_programs_and_people(base, young, tmp_path):
     found = compare([base.run, young, base.folder / "runs/twin"], Recorder(), output=tmp_path)
     written = read_json(tmp_path / "compare.json")
-    assert written == {"format": 1, **found.to_json()} and written["pairs"] == 64 and written["test"] == "tiny"
+    assert (
+        written == {"format": 1, **found.to_json()}
+        and written["pairs"] == 64
+        and written["test"] == "tiny"
+    )
     assert [run["told"] for run in written["runs"]] == ["best", "not told apart", "clearly worse"]
     with open(tmp_path / "compare.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["run"] for row in rows] == ["tiny", "twin", "young"] and float(rows[0]["difference"]) == 0
+    assert [row["run"] for row in rows] == ["tiny", "twin", "young"] and float(
+        rows[0]["difference"]
+    ) == 0
     assert (tmp_path / "compare.png").read_bytes()[:4] == b"\x89PNG"
     assert set(read_json(tmp_path / "provenance.json")["weights"]) == {"tiny", "young", "twin"}
 
@@ -97,7 +108,9 @@ def diagnosed(run, weights: str) -> None:
         {"check": "recovery", "parameter": "mu", "effect": None, "verdict": "info"},
     ]
     (run / "diagnose").mkdir()
-    (run / "diagnose/numbers.json").write_text(json.dumps({"format": 1, "verdict": "fail", "values": values}))
+    (run / "diagnose/numbers.json").write_text(
+        json.dumps({"format": 1, "verdict": "fail", "values": values})
+    )
     (run / "diagnose/provenance.json").write_text(json.dumps({"format": 1, "weights": weights}))
 
 
@@ -107,11 +120,17 @@ def test_calibration_is_read_where_it_is_that_of_these_weights(base, tmp_path):
         shutil.copytree(base.run, run)
     for run in runs:
         text = (run / "config.yaml").read_text()
-        (run / "config.yaml").write_text(text.replace("../../tiny.py", str(base.folder / "tiny.py")))
+        (run / "config.yaml").write_text(
+            text.replace("../../tiny.py", str(base.folder / "tiny.py"))
+        )
     diagnosed(runs[0], weights_hash(base.open().run))
     diagnosed(runs[1], "of other weights")
     judged, stale = compare(runs, Recorder(), output=tmp_path / "out").rows
-    assert (judged.calibration, judged.worst_effect, judged.worst) == ("fail", 0.08, "coverage of mu")
+    assert (judged.calibration, judged.worst_effect, judged.worst) == (
+        "fail",
+        0.08,
+        "coverage of mu",
+    )
     assert (stale.calibration, stale.worst_effect, stale.worst) == (None, None, "")
 
 
@@ -122,7 +141,9 @@ def test_other_simulations_of_the_same_question_are_compared_and_told(base, rese
     told = "reseeded learned from other simulations than tiny, on whose test pairs it is judged: simulate.seed: 3 -> 4"
     assert found.notes == (told,) and recorder.warned == [told]
     other = compare([base.run, reseeded], Recorder(), test=reseeded, output=tmp_path / "second")
-    assert other.test == "reseeded" and other.notes[0].startswith("tiny learned from other simulations than reseeded")
+    assert other.test == "reseeded" and other.notes[0].startswith(
+        "tiny learned from other simulations than reseeded"
+    )
     assert {row.nlpd for row in other.rows}.isdisjoint({row.nlpd for row in found.rows})
 
 
@@ -132,7 +153,10 @@ LONGER = {"problem": {"constants": {"n": 5}, "observations": {}}}
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [(WIDER, r"parameters\.mu\.scale: 1\.0 -> 2\.0"), (LONGER, r"observables\.y\.shape: \[4\] -> \[5\]")],
+    [
+        (WIDER, r"parameters\.mu\.scale: 1\.0 -> 2\.0"),
+        (LONGER, r"observables\.y\.shape: \[4\] -> \[5\]"),
+    ],
 )
 def test_another_question_is_refused_with_the_keys(base, tmp_path, changes, named):
     other = ready(tmp_path, {"train": {"steps": 1}, **changes})
@@ -160,7 +184,9 @@ FACTS = {
 
 
 def ranked(*losses):
-    return _ranked([f"run {i}" for i in range(len(losses))], np.stack(losses), [FACTS] * len(losses))
+    return _ranked(
+        [f"run {i}" for i in range(len(losses))], np.stack(losses), [FACTS] * len(losses)
+    )
 
 
 def test_paired_differences_see_what_single_errors_do_not():
@@ -180,7 +206,9 @@ def test_equal_runs_are_told_apart_five_times_in_a_hundred_at_most(runs):
 
 
 def test_the_limit_widens_with_the_number_of_runs():
-    assert quantile(2) == pytest.approx(1.96, abs=0.001) and quantile(5) == pytest.approx(2.807, abs=0.001)
+    assert quantile(2) == pytest.approx(1.96, abs=0.001) and quantile(5) == pytest.approx(
+        2.807, abs=0.001
+    )
 
 
 def test_a_density_of_zero_is_clearly_worse_and_null_in_json(base, tmp_path):

@@ -17,10 +17,10 @@ from scipy.special import softmax
 
 from sbiwb.diagnostics import family
 from sbiwb.errors import ConfigError
+from sbiwb.project.trained import load_posterior
+from sbiwb.steps.judge.gather import Gathered
 from sbiwb.workflow.check import check
-from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.evidence import Gathered
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.diagnose import diagnose, train_on_part
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -61,8 +61,19 @@ MIXED = {
     "problem": {"parameters": {"k": {"kind": "categorical", "probabilities": MASS.tolist()}}},
     "simulate": {"train": 4096, "validation": 256, "test": 200},
     "model": {"inference": {"kind": "nsf", "transforms": 1, "hidden": [32, 32], "bins": 4}},
-    "train": {"steps": 800, "batch_size": 128, "learning_rate": 0.005, "ema": 0.98, "validate_every": 50},
-    "diagnose": {"draws": 99, "by": ["k"], "strata": 2, "checks": [*CHECKS, "recovery", "nrmse", "nlpd"]},
+    "train": {
+        "steps": 800,
+        "batch_size": 128,
+        "learning_rate": 0.005,
+        "ema": 0.98,
+        "validate_every": 50,
+    },
+    "diagnose": {
+        "draws": 99,
+        "by": ["k"],
+        "strata": 2,
+        "checks": [*CHECKS, "recovery", "nrmse", "nlpd"],
+    },
 }
 CLOCK = {
     "problem": {"parameters": {"mu": {"kind": "uniform", "high": 24}}},
@@ -81,9 +92,17 @@ def simulate(mu, *, rng, n):
     return {"y": mu.sum(1)[:, None] + rng.standard_normal((len(mu), n))}
 '''
 COUNTS = {
-    "problem": {"parameters": {"mu": {"kind": "uniform_integer", "low": 1, "high": 3, "shape": [2]}}},
+    "problem": {
+        "parameters": {"mu": {"kind": "uniform_integer", "low": 1, "high": 3, "shape": [2]}}
+    },
     "model": {"inference": {"kind": "nsf", "hidden": [32, 32]}},
-    "train": {"steps": 600, "batch_size": 128, "learning_rate": 0.005, "ema": 0.98, "validate_every": 50},
+    "train": {
+        "steps": 600,
+        "batch_size": 128,
+        "learning_rate": 0.005,
+        "ema": 0.98,
+        "validate_every": 50,
+    },
     "simulate": {"train": 4096, "validation": 256, "test": 200},
     "diagnose": {"draws": 99, "checks": CHECKS},
 }
@@ -118,7 +137,10 @@ def test_shards_hold_levels_as_integers(mixed):
 
 
 def test_the_posterior_is_the_one_by_enumeration(mixed):
-    posterior, y = load_posterior(mixed.run), np.repeat(np.array([[-2.5], [-1.0], [0.5], [2.0]]), 4, axis=1)
+    posterior, y = (
+        load_posterior(mixed.run),
+        np.repeat(np.array([[-2.5], [-1.0], [0.5], [2.0]]), 4, axis=1),
+    )
     draws, masses = posterior.sample({"y": y}, 10_000, 0), exact(y)
     for row, (drawn, mass) in enumerate(zip(draws, masses, strict=True)):
         for k in range(3):
@@ -132,21 +154,39 @@ def test_the_posterior_is_the_one_by_enumeration(mixed):
 def test_the_density_is_a_mass_times_a_density(mixed):
     posterior, y = load_posterior(mixed.run), np.full((1, 4), 0.5)
     grid = np.linspace(-6, 6, 1201)
-    density = [np.exp(posterior.log_prob(np.stack([grid, np.full_like(grid, k)], 1)[None], {"y": y})[0]).sum() * 0.01 for k in range(3)]
-    assert sum(density) == pytest.approx(1, abs=0.01) and density == pytest.approx(exact(y)[0], abs=0.06)
+    density = [
+        np.exp(
+            posterior.log_prob(np.stack([grid, np.full_like(grid, k)], 1)[None], {"y": y})[0]
+        ).sum()
+        * 0.01
+        for k in range(3)
+    ]
+    assert sum(density) == pytest.approx(1, abs=0.01) and density == pytest.approx(
+        exact(y)[0], abs=0.06
+    )
     assert np.isneginf(posterior.log_prob(np.array([[[0.0, 0.5], [0.0, 3.0]]]), {"y": y})).all()
 
 
 def test_all_checks_judge_a_discrete_parameter(mixed):
     told = diagnose(mixed.open(), Recorder())
-    assert {one.check for one in told.judgments if one.parameter == "k"} >= {"sbc", "coverage", "zscore_contraction", "recovery", "nrmse"}
+    assert {one.check for one in told.judgments if one.parameter == "k"} >= {
+        "sbc",
+        "coverage",
+        "zscore_contraction",
+        "recovery",
+        "nrmse",
+    }
     judged = [one for one in told.judgments if one.p is not None]
-    assert judged and all(one.verdict in ("pass", "warn") for one in judged), [(one.check, one.name, one.reason) for one in judged]
+    assert judged and all(one.verdict in ("pass", "warn") for one in judged), [
+        (one.check, one.name, one.reason) for one in judged
+    ]
     assert {one.value for one in told.judgments if one.name == "leaked_share"} == {0.0}
 
 
 def test_the_summary_has_the_share_of_each_level(mixed):
-    ((one),) = sample(mixed.open(), named_observations(mixed.open(), None), Recorder(), draws=2_000, seed=0)
+    ((one),) = sample(
+        mixed.open(), named_observations(mixed.open(), None), Recorder(), draws=2_000, seed=0
+    )
     rows = json.loads((one.folder / "summary.json").read_text())["rows"]
     mu, k, centre = rows
     assert [mu["name"], k["name"], centre["name"]] == ["mu", "k", "centre"]
@@ -164,35 +204,61 @@ def test_all_parameters_may_be_discrete(counts):
     """n and m from 1 to 3, y_i ~ N(n + m, 1): given a sum, all pairs that have it are as likely."""
     pairs = np.array([(n, m) for n in (1, 2, 3) for m in (1, 2, 3)])
     draws = load_posterior(counts.run).sample({"y": np.full((1, 4), 4.0)}, 5_000, 0)[0]
-    exactly, found = softmax(-2 * (pairs.sum(1) - 4.0) ** 2), np.array([(draws == pair).all(1).mean() for pair in pairs])
+    exactly, found = (
+        softmax(-2 * (pairs.sum(1) - 4.0) ** 2),
+        np.array([(draws == pair).all(1).mean() for pair in pairs]),
+    )
     assert np.abs(found - exactly).max() < 0.1
-    draws = Gathered(counts.open(), Recorder()).draws
-    values = [value for kind in CHECKS for value in family.module(kind).compute(draws, family.parse(kind)).values]
+    draws = Gathered(counts.open(), Recorder(), train_on_part).draws
+    values = [
+        value
+        for kind in CHECKS
+        for value in family.module(kind).compute(draws, family.parse(kind)).values
+    ]
     judged = {(value.name, value.parameter): value.p for value in values if value.p is not None}
-    assert {("sbc_log_gamma", "mu[0]"), ("sbc_log_gamma", "log q"), ("tarp_prior", "all parameters")} <= set(judged)
+    assert {
+        ("sbc_log_gamma", "mu[0]"),
+        ("sbc_log_gamma", "log q"),
+        ("tarp_prior", "all parameters"),
+    } <= set(judged)
     assert min(judged.values()) > 1e-3, judged
 
 
 def test_an_angle_goes_round(tmp_path):
     """mu is uniform on 24 hours; seen at midnight, its posterior lies on either side."""
-    posterior, midnight = load_posterior(run(tmp_path, CLOCK, CLOCK_SIMULATOR).run), {"y": np.array([[1.0, 0.0, 1.0, 0.0]])}
+    posterior, midnight = (
+        load_posterior(run(tmp_path, CLOCK, CLOCK_SIMULATOR).run),
+        {"y": np.array([[1.0, 0.0, 1.0, 0.0]])},
+    )
     hours = posterior.sample(midnight, 4_000, 0)[0, :, 0]
-    assert (hours >= 0).all() and (hours <= 24).all() and (np.minimum(hours, 24 - hours) < 3).mean() > 0.95
+    assert (
+        (hours >= 0).all()
+        and (hours <= 24).all()
+        and (np.minimum(hours, 24 - hours) < 3).mean() > 0.95
+    )
     assert (hours > 12).mean() == pytest.approx(0.5, abs=0.15)
     grid = np.linspace(0, 24, 2401)
     density = np.exp(posterior.log_prob(grid[None, :, None], midnight)[0])
-    assert density[:-1].sum() * 0.01 == pytest.approx(1, abs=1e-3) and density[0] == pytest.approx(density[-1])
+    assert density[:-1].sum() * 0.01 == pytest.approx(1, abs=1e-3) and density[0] == pytest.approx(
+        density[-1]
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"problem": {"parameters": {"mu": {"kind": "uniform"}}}, "model": {"theta": {"mu": "circular"}}},
+            {
+                "problem": {"parameters": {"mu": {"kind": "uniform"}}},
+                "model": {"theta": {"mu": "circular"}},
+            },
             r"model\.theta  mu: .* nsf knows no",
         ),
         (
-            {"problem": {"parameters": {"mu": {"kind": "uniform"}}}, "model": {"theta": "circular"}},
+            {
+                "problem": {"parameters": {"mu": {"kind": "uniform"}}},
+                "model": {"theta": "circular"},
+            },
             r"mu: .* no circular parameters  Use .*ncsf",
         ),
     ],
@@ -203,16 +269,27 @@ def test_a_circle_needs_a_network_that_knows_it(tiny, changes, message):
 
 
 def test_what_cannot_be_inferred_is_told_before_anything_is_simulated(tiny):
-    levels = {"problem": {"parameters": {"mu": {"kind": "uniform_integer", "low": 0, "high": 5_000}}}}
+    levels = {
+        "problem": {"parameters": {"mu": {"kind": "uniform_integer", "low": 0, "high": 5_000}}}
+    }
     with pytest.raises(ConfigError, match=r"mu  5001 levels are too many"):
         simulate(tiny(**levels).open(), Recorder())
-    mapped = {"problem": {"parameters": {"mu": {"kind": "uniform_integer", "low": 0, "high": 5}}}, "model": {"theta": {"mu": "log"}}}
+    mapped = {
+        "problem": {"parameters": {"mu": {"kind": "uniform_integer", "low": 0, "high": 5}}},
+        "model": {"theta": {"mu": "log"}},
+    }
     with pytest.raises(ConfigError, match=r"mu  a discrete parameter has no map 'log'"):
         simulate(tiny(**mapped).open(), Recorder())
 
 
 def test_a_network_without_density_has_no_levels(tiny, tmp_path):
     (tmp_path / "point.py").write_text(NO_DENSITY)
-    project = tiny(problem={"parameters": {"mu": {"kind": "uniform_integer", "high": 5}}}, model={"inference": {"kind": "point.py"}})
-    with pytest.raises(ConfigError, match=r"problem\.parameters  mu: inference network .*point\.py gives no probabilities of levels"):
+    project = tiny(
+        problem={"parameters": {"mu": {"kind": "uniform_integer", "high": 5}}},
+        model={"inference": {"kind": "point.py"}},
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"problem\.parameters  mu: inference network .*point\.py gives no probabilities of levels",
+    ):
         project.open()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from sbiwb.files import temporary
+from sbiwb.project.splits import load_split
+from sbiwb.project.trained import load_posterior, posterior_of
 from sbiwb.seeds import generator
-from sbiwb.workflow import drawn as module
-from sbiwb.workflow.drawn import BLOCK, drawn
-from sbiwb.workflow.posterior import load_posterior, posterior_of
+from sbiwb.steps.judge import draw_blocks as module
+from sbiwb.steps.judge.draw_blocks import BLOCK, drawn
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-from sbiwb.workflow.trainer import load_split
 from tests.tiny import Child, Recorder, Tiny, copy, digest
 
 PAIRS = 2 * BLOCK + 44
@@ -24,7 +24,10 @@ PAIRS = 2 * BLOCK + 44
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    tiny = Tiny.write(tmp_path_factory.mktemp("drawn") / "p", {"train": {"steps": 20}, "simulate": {"test": PAIRS}})
+    tiny = Tiny.write(
+        tmp_path_factory.mktemp("drawn") / "p",
+        {"train": {"steps": 20}, "simulate": {"test": PAIRS}},
+    )
     simulate(tiny.open(), Recorder())
     train(tiny.open(), Recorder())
     read(tiny)
@@ -33,7 +36,9 @@ def made(tmp_path_factory):
 
 def read(tiny: Tiny, *settings: str):
     project, recorder = tiny.open(*settings), Recorder()
-    return drawn(project, posterior_of(project, recorder), load_split(project, "test"), recorder), recorder
+    return drawn(
+        project, posterior_of(project, recorder), load_split(project, "test"), recorder
+    ), recorder
 
 
 def digests(tiny: Tiny) -> dict[str, str]:
@@ -47,7 +52,9 @@ def test_they_are_the_posterior_of_the_test_pairs(made):
         rows = slice(block * BLOCK, min((block + 1) * BLOCK, PAIRS))
         again = posterior.sample({"y": x["y"][rows]}, 19, generator(0, "draws", block))
         np.testing.assert_array_equal(found.draws[rows], again)
-        np.testing.assert_array_equal(found.log_prob_draws[rows], posterior.log_prob(again, {"y": x["y"][rows]}))
+        np.testing.assert_array_equal(
+            found.log_prob_draws[rows], posterior.log_prob(again, {"y": x["y"][rows]})
+        )
     assert found.draws.shape == (PAIRS, 19, 1) and found.leaked.tolist() == [0.0]
 
 
@@ -75,7 +82,11 @@ def test_only_what_is_missing_or_damaged_is_made_again(made, tmp_path):
     cut = folder / "block-000002.h5"
     cut.write_bytes(cut.read_bytes()[:-100])
     _, recorder = read(tiny)
-    assert recorder.advanced == {"draw": BLOCK + 44} and len(recorder.warned) == 1 and "drawn again" in recorder.warned[0]
+    assert (
+        recorder.advanced == {"draw": BLOCK + 44}
+        and len(recorder.warned) == 1
+        and "drawn again" in recorder.warned[0]
+    )
     assert digests(tiny) == before
 
 
@@ -111,10 +122,14 @@ def test_killed_while_it_writes_a_block_it_goes_on_there(made, tmp_path, after):
 
     child = Child.start(die_while_writing, tmp_path / "log.txt")
     assert child.wait() == -signal.SIGKILL
-    assert {path.name for path in folder.glob("block-*")} == {f"block-{block:06d}.h5" for block in range(after)}
+    assert {path.name for path in folder.glob("block-*")} == {
+        f"block-{block:06d}.h5" for block in range(after)
+    }
     _, recorder = read(tiny)
     assert recorder.advanced == {"draw": PAIRS - after * BLOCK}
-    assert {name: value for name, value in digests(tiny).items() if name.startswith("block")} == before
+    assert {
+        name: value for name, value in digests(tiny).items() if name.startswith("block")
+    } == before
 
 
 def test_from_disk_they_are_the_same_rows(made, monkeypatch):
@@ -122,7 +137,13 @@ def test_from_disk_they_are_the_same_rows(made, monkeypatch):
     monkeypatch.setattr(module, "HELD_BYTES", 0)
     on_disk, _ = read(made)
     assert not isinstance(on_disk.draws, np.ndarray) and on_disk.draws.shape == held.draws.shape
-    for rows in (slice(0, 5), slice(BLOCK - 3, BLOCK + 3), slice(None), np.array([290, 1, 130, 1]), np.array([], int)):
+    for rows in (
+        slice(0, 5),
+        slice(BLOCK - 3, BLOCK + 3),
+        slice(None),
+        np.array([290, 1, 130, 1]),
+        np.array([], int),
+    ):
         np.testing.assert_array_equal(on_disk.draws[rows], held.draws[rows])
 
 

@@ -11,13 +11,14 @@ import pytest
 
 from sbiwb.diagnostics import family
 from sbiwb.errors import ConfigError, SimulatorError
-from sbiwb.workflow import drawn, evidence
-from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.evidence import Gathered
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.project.splits import load_split
+from sbiwb.project.trained import load_posterior
+from sbiwb.steps.judge import draw_blocks as drawn
+from sbiwb.steps.judge import gather as evidence
+from sbiwb.steps.judge.gather import Gathered
+from sbiwb.workflow.diagnose import diagnose, train_on_part
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-from sbiwb.workflow.trainer import load_split
 from tests.tiny import SIMULATOR, Recorder, Tiny, copy
 
 SETS = '''"""Sets of n normal numbers."""
@@ -31,9 +32,15 @@ def test_quantities(theta, x):
     return {"mu times mean": theta["mu"] * x["y"].mean(), "far": abs(theta["mu"] - x["y"].mean())}
 '''
 CHANGES = {
-    "problem": {"context": {"n": {"kind": "uniform_integer", "low": 2, "high": 40}}, "observations": {"seen": {"context": {"n": "rows"}}}},
+    "problem": {
+        "context": {"n": {"kind": "uniform_integer", "low": 2, "high": 40}},
+        "observations": {"seen": {"context": {"n": "rows"}}},
+    },
     "simulate": {"train": 2048, "validation": 256, "test": 400},
-    "model": {"inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 16}}}, "drop": ["n"]},
+    "model": {
+        "inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 16}}},
+        "drop": ["n"],
+    },
     "train": {"steps": 400, "batch_size": 128, "learning_rate": 0.005, "validate_every": 100},
     "diagnose": {"draws": 99},
 }
@@ -42,7 +49,9 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     tiny = Tiny.write(tmp_path_factory.mktemp("sets") / "p", CHANGES, SETS)
-    tiny.yaml.write_text(tiny.yaml.read_text().replace("  constants:\n    n: 4\n", "  constants: {}\n"))
+    tiny.yaml.write_text(
+        tiny.yaml.read_text().replace("  constants:\n    n: 4\n", "  constants: {}\n")
+    )
     simulate(tiny.open(), Recorder())
     train(tiny.open(), Recorder())
     return tiny
@@ -50,7 +59,7 @@ def sets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gathered(sets):
-    return Gathered(sets.open(), Recorder())
+    return Gathered(sets.open(), Recorder(), train_on_part)
 
 
 def numbers(tiny: Tiny) -> dict:
@@ -59,10 +68,16 @@ def numbers(tiny: Tiny) -> dict:
 
 def test_draws_carry_what_the_checks_need(sets, gathered):
     draws, pairs = gathered.draws, load_split(sets.open(), "test")
-    assert draws.names == ("mu",) and draws.draws.shape == (400, 99, 1) and draws.prior_var.tolist() == [1.0]
+    assert (
+        draws.names == ("mu",)
+        and draws.draws.shape == (400, 99, 1)
+        and draws.prior_var.tolist() == [1.0]
+    )
     np.testing.assert_array_equal(draws.context["n"], pairs.context["n"])
     np.testing.assert_array_equal(draws.sizes["y"], pairs.x["y"].lengths)
-    np.testing.assert_allclose(draws.unconstrain(draws.theta), draws.theta)  # the prior is standard normal already
+    np.testing.assert_allclose(
+        draws.unconstrain(draws.theta), draws.theta
+    )  # the prior is standard normal already
     assert not np.isin(draws.prior_draws, draws.theta).any()
 
 
@@ -82,9 +97,13 @@ def test_quantities_of_the_simulator_file_are_called_at_truth_and_draws(gathered
 
 def test_a_quantity_that_fails_is_told_with_what_it_is_given(sets, tmp_path):
     tiny = copy(sets, tmp_path / "p")
-    (tiny.folder / "tiny.py").write_text(SETS.replace('theta["mu"] * x["y"]', 'theta["mu"] * x["z"]'))
-    with pytest.raises(SimulatorError, match=r"test_quantities\(\) failed: KeyError: 'z'") as caught:
-        _ = Gathered(tiny.open(), Recorder()).draws
+    (tiny.folder / "tiny.py").write_text(
+        SETS.replace('theta["mu"] * x["y"]', 'theta["mu"] * x["z"]')
+    )
+    with pytest.raises(
+        SimulatorError, match=r"test_quantities\(\) failed: KeyError: 'z'"
+    ) as caught:
+        _ = Gathered(tiny.open(), Recorder(), train_on_part).draws
     assert "x of one data set" in caught.value.todo
 
 
@@ -94,48 +113,66 @@ def test_summaries_are_features_and_statistics_of_simulated_and_real_data(sets, 
     network, known = found.spaces["network"], found.spaces["statistics"]
     np.testing.assert_allclose(network.test, posterior.features(gathered.test.variables))
     assert len(network.train) == 2048 and known.observed.shape == (1, len(known.columns))
-    assert known.observed[0, known.columns.index("number of y")] == 4 and known.observed[0, known.columns.index("mean y")] == 1.0
+    assert (
+        known.observed[0, known.columns.index("number of y")] == 4
+        and known.observed[0, known.columns.index("mean y")] == 1.0
+    )
 
 
 def test_replicas_are_simulated_at_the_draws(gathered, monkeypatch):
     monkeypatch.setattr(evidence, "REPLICATED", 30)
     monkeypatch.setattr(evidence, "REPLICAS", 40)
-    found = Gathered(gathered.project, Recorder()).replicas
+    found = Gathered(gathered.project, Recorder(), train_on_part).replicas
     at = found.names.index("mean y")
     assert found.replicated.shape == (30, 40, len(found.names))
     n = gathered.draws.context["n"][:30]
-    off = (found.replicated[..., at] - gathered.draws.draws[slice(0, 30)][:, :40, 0]) * np.sqrt(n)[:, None]
+    off = (found.replicated[..., at] - gathered.draws.draws[slice(0, 30)][:, :40, 0]) * np.sqrt(n)[
+        :, None
+    ]
     assert abs(off.std() - 1) < 0.1 and abs(off.mean()) < 0.1
-    np.testing.assert_array_equal(found.replicated[..., found.names.index("number of y")], np.repeat(n[:, None], 40, axis=1))
+    np.testing.assert_array_equal(
+        found.replicated[..., found.names.index("number of y")], np.repeat(n[:, None], 40, axis=1)
+    )
 
 
 def test_local_pairs_a_truth_and_a_draw_for_the_same_data(gathered):
     found, draws = gathered.local, gathered.draws
     np.testing.assert_allclose(found.draws[:, 0], draws.draws[slice(None)][:, 0, 0])
     np.testing.assert_allclose(found.z, draws.theta)
-    assert found.observed_draws.shape == (1, evidence.LOCAL_DRAWS, 1) and found.observed_x.shape == (1, found.x.shape[1])
+    assert found.observed_draws.shape == (
+        1,
+        evidence.LOCAL_DRAWS,
+        1,
+    ) and found.observed_x.shape == (1, found.x.shape[1])
 
 
 def test_local_looks_at_some_of_many_data_sets(gathered, monkeypatch):
     monkeypatch.setattr(evidence, "MOST_LOCAL", 3)
     recorder = Recorder()
-    many = Gathered(gathered.project, recorder)
+    many = Gathered(gathered.project, recorder, train_on_part)
     (one,) = many.observations
-    many.__dict__["observations"] = [replace(one, name=str(i), labels=(f"set {i}",)) for i in range(9)]
+    many.__dict__["observations"] = [
+        replace(one, name=str(i), labels=(f"set {i}",)) for i in range(9)
+    ]
     found = many.local
-    assert found.labels == ("set 0", "set 4", "set 8") and len(found.observed_draws) == len(found.observed_x) == 3
+    assert (
+        found.labels == ("set 0", "set 4", "set 8")
+        and len(found.observed_draws) == len(found.observed_x) == 3
+    )
     assert "3 of 9 data sets" in recorder.said[-1]
 
 
 def test_the_budget_trains_on_parts_of_the_same_shards_and_goes_on_where_it_was(sets, tmp_path):
     tiny = copy(sets, tmp_path / "p")
     shards = tiny.shards()
-    found = Gathered(tiny.open(), Recorder()).budget
+    found = Gathered(tiny.open(), Recorder(), train_on_part).budget
     assert found.pairs.tolist() == [512, 1024, 2048] and found.losses.shape == (3, 400)
     assert found.losses[0].mean() > found.losses[2].mean() - 0.02
     assert tiny.shards() == shards and not list((tiny.run / "diagnose/budget").rglob("shard-*"))
     again = Recorder()
-    np.testing.assert_array_equal(Gathered(tiny.open(), again).budget.losses, found.losses)
+    np.testing.assert_array_equal(
+        Gathered(tiny.open(), again, train_on_part).budget.losses, found.losses
+    )
     assert again.advanced == {}  # neither drawn nor trained again
 
 
@@ -146,12 +183,22 @@ def test_every_check_in_one_diagnosis(sets, tmp_path):
     told = numbers(tiny)
     kinds = {value["check"].partition(" | ")[0] for value in told["values"]}
     assert kinds == set(family.names()) - {"data_budget"}
-    assert [part["by"] for part in told["strata"]] == ["n"] * 4  # the size of y is the same variable
+    assert [part["by"] for part in told["strata"]] == [
+        "n"
+    ] * 4  # the size of y is the same variable
     assert sum(part["n"] for part in told["strata"]) == 400
-    assert {value["check"].partition(" | ")[2] for value in told["values"]} == {"", *(part["label"] for part in told["strata"])}
-    assert told["verdict"] == found.verdict and told["advice"] == json.loads(json.dumps([one.__dict__ for one in found.advice]))
+    assert {value["check"].partition(" | ")[2] for value in told["values"]} == {
+        "",
+        *(part["label"] for part in told["strata"]),
+    }
+    assert told["verdict"] == found.verdict and told["advice"] == json.loads(
+        json.dumps([one.__dict__ for one in found.advice])
+    )
     pictures = {path.stem for path in (tiny.run / "diagnose").glob("*.png")}
-    assert pictures == {path.stem for path in (tiny.run / "diagnose").glob("*.svg")} and {*kinds, "strata"} <= pictures
+    assert (
+        pictures == {path.stem for path in (tiny.run / "diagnose").glob("*.svg")}
+        and {*kinds, "strata"} <= pictures
+    )
 
 
 def test_draws_on_disk_give_the_same_numbers(sets, tmp_path, monkeypatch):
@@ -171,7 +218,11 @@ def test_a_budget_of_another_model_is_not_in_the_way(sets, tmp_path):
         shutil.rmtree(tiny.run / "train", ignore_errors=True)
         train(tiny.open(*changed), Recorder())
         diagnose(tiny.open(*changed), Recorder())
-    assert any(value["value"] is not None for value in numbers(tiny)["values"] if value["check"] == "data_budget")
+    assert any(
+        value["value"] is not None
+        for value in numbers(tiny)["values"]
+        if value["check"] == "data_budget"
+    )
 
 
 def test_where_no_check_has_a_p_value_strata_have_no_picture(sets, tmp_path):
@@ -192,7 +243,7 @@ def test_names_of_quantities_are_checked(sets, tmp_path, returned, told):
     head, _, _ = SETS.partition('    return {"mu times')
     (tiny.folder / "tiny.py").write_text(f"{head}    return {returned}\n")
     with pytest.raises(SimulatorError, match=told):
-        _ = Gathered(tiny.open(), Recorder()).draws
+        _ = Gathered(tiny.open(), Recorder(), train_on_part).draws
 
 
 def test_pictures_of_an_earlier_diagnosis_are_removed(sets, tmp_path):
@@ -204,9 +255,15 @@ def test_pictures_of_an_earlier_diagnosis_are_removed(sets, tmp_path):
     assert {path.name for path in (tiny.run / "diagnose").glob("*.png")} == {"nlpd.png"}
 
 
-def test_a_prior_without_a_variance_is_compared_with_the_test_set_and_that_is_said(tmp_path, recorder):
+def test_a_prior_without_a_variance_is_compared_with_the_test_set_and_that_is_said(
+    tmp_path, recorder
+):
     joint = SIMULATOR + "\n\ndef prior(n, rng):\n    return {'mu': rng.standard_normal(n)}\n"
-    tiny = Tiny.write(tmp_path / "p", {"problem": {"parameters": {"mu": {"kind": "joint"}}}, "train": {"steps": 20}}, joint)
+    tiny = Tiny.write(
+        tmp_path / "p",
+        {"problem": {"parameters": {"mu": {"kind": "joint"}}}, "train": {"steps": 20}},
+        joint,
+    )
     simulate(tiny.open(), recorder)
     train(tiny.open(), recorder)
     diagnose(tiny.open("diagnose.checks=[zscore_contraction]"), recorder)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from sbiwb.workflow.guess import fit_guess
+from sbiwb.steps.judge.ridge import fit_guess
 
 
 def problem(n: int, seed: int, noise: float = 0.5):
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((n, 2))
-    numbers = np.hstack([z @ rng.standard_normal((2, 6)) + noise * rng.standard_normal((n, 6)), rng.standard_normal((n, 20))])
+    numbers = np.hstack(
+        [
+            z @ rng.standard_normal((2, 6)) + noise * rng.standard_normal((n, 6)),
+            rng.standard_normal((n, 20)),
+        ]
+    )
     return numbers, z
 
 
@@ -35,18 +40,24 @@ def test_it_does_not_see_units_or_order():
 
 def test_numbers_that_say_nothing_predict_nothing():
     rng = np.random.default_rng(3)
-    guess = fit_guess(rng.standard_normal((500, 30)), rng.standard_normal((500, 1)))(rng.standard_normal((500, 30)))
+    guess = fit_guess(rng.standard_normal((500, 30)), rng.standard_normal((500, 1)))(
+        rng.standard_normal((500, 30))
+    )
     assert guess.std() < 0.25
 
 
 def test_constant_and_huge_numbers_do_no_harm():
     numbers, z = problem(400, seed=4)
-    numbers = np.hstack([numbers, np.full((400, 1), 7.0), np.random.default_rng(5).standard_cauchy((400, 1)) * 1e12])
+    numbers = np.hstack(
+        [numbers, np.full((400, 1), 7.0), np.random.default_rng(5).standard_cauchy((400, 1)) * 1e12]
+    )
     guess = fit_guess(numbers[:300], z[:300])(numbers[300:])
     assert np.isfinite(guess).all() and correlation(guess[:, 0], z[300:, 0]) > 0.7
 
 
 def test_fewer_pairs_than_numbers():
     rng = np.random.default_rng(6)
-    guess = fit_guess(rng.standard_normal((20, 60)), rng.standard_normal((20, 3)))(rng.standard_normal((5, 60)))
+    guess = fit_guess(rng.standard_normal((20, 60)), rng.standard_normal((20, 3)))(
+        rng.standard_normal((5, 60))
+    )
     assert guess.shape == (5, 3) and np.isfinite(guess).all()

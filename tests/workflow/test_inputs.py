@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from sbiwb.adapters._reading import Expected, read
 from sbiwb.config.model import Input, Model, Observation
 from sbiwb.errors import ConfigError, DataError
+from sbiwb.project.adapter import check_variables
+from sbiwb.project.observe import observe
+from sbiwb.project.trained import load_posterior
 from sbiwb.simulation.layout import Observable
 from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.estimator import check_variables
-from sbiwb.workflow.observe import observe
-from sbiwb.workflow.posterior import Expected, load_posterior, read
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -23,9 +24,18 @@ from tests.tiny import Recorder, Tiny
 # the YAML
 
 ODD = [
-    ({"as": "vector", "broadcast": ["n"]}, "'broadcast' repeats variables to members, steps or cells, and a vector has none"),
-    ({"as": "set", "transforms": ["standardize", "difference"]}, "difference goes along the steps of a series"),
-    ({"as": "set", "transforms": {"y": ["time_features"]}}, "time_features goes along the steps of a series"),
+    (
+        {"as": "vector", "broadcast": ["n"]},
+        "'broadcast' repeats variables to members, steps or cells, and a vector has none",
+    ),
+    (
+        {"as": "set", "transforms": ["standardize", "difference"]},
+        "difference goes along the steps of a series",
+    ),
+    (
+        {"as": "set", "transforms": {"y": ["time_features"]}},
+        "time_features goes along the steps of a series",
+    ),
     ({"as": "grid", "axes": 3}, "axes"),
 ]
 
@@ -53,7 +63,10 @@ def test_a_broadcast_variable_is_used_and_may_be_used_again():
     [
         ({"broadcast": ["k"]}, r"model\.inputs\.y  uses k, which the simulator does not return"),
         ({"broadcast": ["y"]}, r"model\.inputs\.y  uses y twice"),
-        ({"broadcast": ["n"], "transforms": {"m": ["log"]}}, r"model\.inputs\.y\.transforms  names m, which is not joined here"),
+        (
+            {"broadcast": ["n"], "transforms": {"m": ["log"]}},
+            r"model\.inputs\.y\.transforms  names m, which is not joined here",
+        ),
     ],
 )
 def test_broadcasts_that_name_nothing(one, message):
@@ -62,11 +75,26 @@ def test_broadcasts_that_name_nothing(one, message):
 
 
 def test_the_plan_has_all_that_the_yaml_says():
-    one = Input.model_validate({"as": "grid", "axes": 1, "from": ["a", "b"], "broadcast": ["n"], "transforms": {"n": ["log"]}})
+    one = Input.model_validate(
+        {
+            "as": "grid",
+            "axes": 1,
+            "from": ["a", "b"],
+            "broadcast": ["n"],
+            "transforms": {"n": ["log"]},
+        }
+    )
     plan = one.plan("pair")
     assert (plan.kind, plan.sources, plan.broadcast, plan.axes) == ("grid", ("a", "b"), ("n",), 1)
-    assert plan.tail == [] and [part.kind for part in plan.chains["n"]] == ["log"] and one.plan("n").variables == ("a", "b", "n")
-    assert [part.kind for part in Input.model_validate({"as": "set", "transforms": ["log1p"]}).plan("y").tail] == ["log1p"]
+    assert (
+        plan.tail == []
+        and [part.kind for part in plan.chains["n"]] == ["log"]
+        and one.plan("n").variables == ("a", "b", "n")
+    )
+    assert [
+        part.kind
+        for part in Input.model_validate({"as": "set", "transforms": ["log1p"]}).plan("y").tail
+    ] == ["log1p"]
 
 
 # files of real data
@@ -81,7 +109,9 @@ def seen(tmp_path):
             (tmp_path / name).write_text(content)
         else:
             np.savez(tmp_path / name, **content)
-        return observe("seen", Observation.model_validate({"file": name, **what}), tmp_path, layout, {})
+        return observe(
+            "seen", Observation.model_validate({"file": name, **what}), tmp_path, layout, {}
+        )
 
     return make
 
@@ -97,7 +127,9 @@ def test_empty_cells_are_missing_values(seen, gap):
 
 
 def test_gaps_in_groups_arrays_channels_and_single_numbers(seen):
-    ragged = seen("a.csv", "who,y\n1,5\n2,\n1,\n2,8\n1,6\n", observable(0, ragged=True), group_by=["who"]).x["y"]
+    ragged = seen(
+        "a.csv", "who,y\n1,5\n2,\n1,\n2,8\n1,6\n", observable(0, ragged=True), group_by=["who"]
+    ).x["y"]
     np.testing.assert_array_equal(ragged[0], [5, np.nan, 6])
     np.testing.assert_array_equal(ragged[1], [np.nan, 8])
     array = np.array([[1.0, np.nan, 3.0], [4.0, 5.0, 6.0]])
@@ -115,7 +147,10 @@ def test_what_is_no_gap_is_refused_where_it_stands(seen):
         seen("a.csv", "day,y\n1,\n2,inf\n3,7\n", observable(3))
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.csv", "day,y\n1,5\n2,\n3,7\n"), ("a.npz", {"y": np.array([5, np.nan, 7])})])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", "day,y\n1,5\n2,\n3,7\n"), ("a.npz", {"y": np.array([5, np.nan, 7])})],
+)
 def test_gaps_that_the_simulator_never_leaves_are_refused_with_a_way_out(seen, name, content):
     with pytest.raises(DataError, match="column 'y' holds") as caught:
         seen(name, content, observable(3, missing=False))
@@ -124,9 +159,15 @@ def test_gaps_that_the_simulator_never_leaves_are_refused_with_a_way_out(seen, n
 
 def test_a_grid_comes_as_an_array_or_as_columns(seen):
     picture = np.arange(6.0).reshape(2, 3)
-    np.testing.assert_array_equal(seen("a.npz", {"y": picture}, observable(2, 3)).x["y"], picture[None])
-    np.testing.assert_array_equal(seen("a.npz", {"y": np.stack([picture] * 4)}, observable(2, 3)).x["y"], [picture] * 4)
-    columns = seen("a.csv", "a,b,c\n0,1,2\n3,4,5\n", observable(2, 3), columns={"y": ["a", "b", "c"]})
+    np.testing.assert_array_equal(
+        seen("a.npz", {"y": picture}, observable(2, 3)).x["y"], picture[None]
+    )
+    np.testing.assert_array_equal(
+        seen("a.npz", {"y": np.stack([picture] * 4)}, observable(2, 3)).x["y"], [picture] * 4
+    )
+    columns = seen(
+        "a.csv", "a,b,c\n0,1,2\n3,4,5\n", observable(2, 3), columns={"y": ["a", "b", "c"]}
+    )
     np.testing.assert_array_equal(columns.x["y"], picture[None])
     for content in ("z\n1\n2\n", "y\n0\n1\n2\n3\n4\n5\n"):
         with pytest.raises(DataError) as caught:
@@ -174,7 +215,9 @@ def test_what_is_expected_in_words():
 def test_all_ways_to_say_that_a_value_is_missing(y):
     expected = Expected("series", 1, (3, 3), missing=True)
     np.testing.assert_array_equal(read({"y": expected}, {"y": y})["y"], [[1, np.nan, 3]])
-    np.testing.assert_array_equal(read({"y": expected}, {"y": [y, [4.0, 5.0, 6.0]]})["y"], [[1, np.nan, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(
+        read({"y": expected}, {"y": [y, [4.0, 5.0, 6.0]]})["y"], [[1, np.nan, 3], [4, 5, 6]]
+    )
 
 
 # whole runs
@@ -193,7 +236,10 @@ def simulate(mu, *, rng, n):
     y = mu[:, None] + rng.standard_normal((len(mu), n))
     return {"y": np.where(rng.random(y.shape) < 0.3, np.nan, y)}
 '''
-STEPS = {"train": {"steps": 20, "validate_every": 10}, "diagnose": {"checks": ["sbc", "prior_predictive", "misspecification"]}}
+STEPS = {
+    "train": {"steps": 20, "validate_every": 10},
+    "diagnose": {"checks": ["sbc", "prior_predictive", "misspecification"]},
+}
 
 
 def run(tiny: Tiny) -> list[str]:
@@ -210,7 +256,9 @@ def test_a_grid_from_simulations_to_draws(tmp_path):
         "problem": {
             "constants": {},
             "context": {"sd": {"kind": "uniform", "low": 0.5, "high": 2.0}},
-            "observations": {key: {"file": f"{key}.npz", "context": {"sd": 1.0}} for key in ("seen", "one")},
+            "observations": {
+                key: {"file": f"{key}.npz", "context": {"sd": 1.0}} for key in ("seen", "one")
+            },
         },
         "model": {
             "inputs": {
@@ -225,7 +273,11 @@ def test_a_grid_from_simulations_to_draws(tmp_path):
         **STEPS,
     }
     tiny = Tiny.write(tmp_path, changes, PICTURES)
-    tiny.yaml.write_text(tiny.yaml.read_text().replace("    n: 4\n", "").replace("  constants:\n", "  constants: {}\n"))
+    tiny.yaml.write_text(
+        tiny.yaml.read_text()
+        .replace("    n: 4\n", "")
+        .replace("  constants:\n", "  constants: {}\n")
+    )
     pictures = np.random.default_rng(0).standard_normal((2, 4, 3))
     np.savez(tmp_path / "seen.npz", y=pictures)
     np.savez(tmp_path / "one.npz", y=pictures[0])
@@ -234,7 +286,9 @@ def test_a_grid_from_simulations_to_draws(tmp_path):
     assert len(json.loads((tiny.run / "sample/seen/summary.json").read_text())["rows"]) == 2
     posterior = load_posterior(tiny.run)
     x = {"y": pictures, "sd": [1.0, 1.0]}
-    np.testing.assert_array_equal(posterior.sample({"y": pictures, "sd": 1.0}, 5, 0), posterior.sample(x, 5, 0))
+    np.testing.assert_array_equal(
+        posterior.sample({"y": pictures, "sd": 1.0}, 5, 0), posterior.sample(x, 5, 0)
+    )
     assert not np.allclose(posterior.features({**x, "sd": [2.0, 1.0]})[0], posterior.features(x)[0])
     with pytest.raises(DataError, match="y  has 3 x 4 cells, but all training data had 4 x 3"):
         posterior.sample({"y": pictures.swapaxes(1, 2), "sd": 1.0}, 5, 0)
@@ -244,7 +298,13 @@ def test_a_series_with_gaps_from_a_csv_to_draws(tmp_path):
     changes = {
         "problem": {"missing": ["y"]},
         "model": {
-            "inputs": {"y": {"as": "series", "transforms": ["standardize", "nan_to_mask", "time_features"], "summary": {"kind": "lstm"}}}
+            "inputs": {
+                "y": {
+                    "as": "series",
+                    "transforms": ["standardize", "nan_to_mask", "time_features"],
+                    "summary": {"kind": "lstm"},
+                }
+            }
         },
         **STEPS,
     }
@@ -253,16 +313,22 @@ def test_a_series_with_gaps_from_a_csv_to_draws(tmp_path):
     warned = run(tiny)
     assert not any("missing" in one for one in warned)
     told = {one.name: one for one in diagnose(tiny.open(), Recorder()).judgments}
-    assert told["statistics_p"].value is not None and told["prior_predictive_p"].value is not None  # gaps are no obstacle
+    assert (
+        told["statistics_p"].value is not None and told["prior_predictive_p"].value is not None
+    )  # gaps are no obstacle
     posterior = load_posterior(tiny.run)
     y = np.array([[1.0, np.nan, 1.5, np.nan]])
     assert np.isfinite(posterior.sample({"y": y}, 50, 0)).all()
-    assert not np.allclose(posterior.features({"y": np.nan_to_num(y)}), posterior.features({"y": y}))
+    assert not np.allclose(
+        posterior.features({"y": np.nan_to_num(y)}), posterior.features({"y": y})
+    )
 
 
 def test_a_simulator_that_leaves_gaps_needs_a_mask_before_anything_is_spent(tmp_path):
     tiny = Tiny.write(tmp_path, {"problem": {"missing": ["y"], "observations": {}}, **STEPS}, GAPS)
-    with pytest.raises(DataError, match=r"y, data set .* values are not finite, the first one nan.*nan_to_mask"):
+    with pytest.raises(
+        DataError, match=r"y, data set .* values are not finite, the first one nan.*nan_to_mask"
+    ):
         simulate(tiny.open(), Recorder())
     assert not list(tiny.run.glob("data/*/*.h5"))
 
@@ -274,9 +340,21 @@ def test_with_gaps_the_posterior_is_still_the_exact_one(tmp_path):
         "problem": {"missing": ["y"], "observations": {}},
         "simulate": {"train": 8192, "validation": 512, "block_size": 256, "shard_size": 1024},
         "model": {
-            "inputs": {"y": {"as": "series", "transforms": ["standardize", "nan_to_mask"], "summary": {"kind": "lstm", "hidden": 16}}}
+            "inputs": {
+                "y": {
+                    "as": "series",
+                    "transforms": ["standardize", "nan_to_mask"],
+                    "summary": {"kind": "lstm", "hidden": 16},
+                }
+            }
         },
-        "train": {"steps": 2000, "batch_size": 128, "learning_rate": 0.005, "ema": 0.98, "validate_every": 100},
+        "train": {
+            "steps": 2000,
+            "batch_size": 128,
+            "learning_rate": 0.005,
+            "ema": 0.98,
+            "validate_every": 100,
+        },
     }
     tiny = Tiny.write(tmp_path, changes, GAPS)
     simulate(tiny.open(), Recorder())
@@ -288,4 +366,8 @@ def test_with_gaps_the_posterior_is_still_the_exact_one(tmp_path):
     draws = load_posterior(tiny.run).sample({"y": y}, 2000, 1)[..., 0]
     error = draws.mean(1) - np.nansum(y, axis=1) / (k + 1)
     assert np.abs(error).mean() < 0.1
-    np.testing.assert_allclose([draws[k == one].std(1).mean() for one in range(1, 5)], 1 / np.sqrt(np.arange(2, 6)), rtol=0.1)
+    np.testing.assert_allclose(
+        [draws[k == one].std(1).mean() for one in range(1, 5)],
+        1 / np.sqrt(np.arange(2, 6)),
+        rtol=0.1,
+    )

@@ -12,11 +12,11 @@ import pytest
 import xarray as xr
 
 from sbiwb.errors import DataError, GateFailed, RunError, SimulatorError
+from sbiwb.project.trained import load_posterior
 from sbiwb.seeds import generator, place
+from sbiwb.steps.judge.gather import Gathered
 from sbiwb.workflow import diagnose as judging
-from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.evidence import Gathered
-from sbiwb.workflow.posterior import load_posterior
+from sbiwb.workflow.diagnose import diagnose, train_on_part
 from sbiwb.workflow.sample import from_file, named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -43,9 +43,14 @@ GROUPED = {
         "constants": {},
         "parameters": {"mu": {"kind": "normal", "unit": "m"}},
         "context": {"n": {"kind": "uniform_integer", "low": 2, "high": 4}},
-        "observations": {"people": {"file": "people.csv", "group_by": ["who"], "context": {"n": "rows"}}},
+        "observations": {
+            "people": {"file": "people.csv", "group_by": ["who"], "context": {"n": "rows"}}
+        },
     },
-    "model": {"inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 8}}}, "drop": ["n"]},
+    "model": {
+        "inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 8}}},
+        "drop": ["n"],
+    },
     "train": {"steps": 20},
 }
 
@@ -59,7 +64,11 @@ def plain(tmp_path_factory):
 def grouped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grouped")
     tiny = Tiny.write(folder, GROUPED, SETS)
-    problem = tiny.yaml.read_text().replace("    n: 4\n", "").replace("  constants:\n", "  constants: {}\n")
+    problem = (
+        tiny.yaml.read_text()
+        .replace("    n: 4\n", "")
+        .replace("  constants:\n", "  constants: {}\n")
+    )
     tiny.yaml.write_text(problem.replace("    seen:\n      file: seen.csv\n", ""))
     (folder / "people.csv").write_text("who,y\na,1.0\nb,0.5\na,0.0\nc,2\nb,1\nc,3\nb,1\n")
     simulate(tiny.open(), Recorder())
@@ -74,21 +83,39 @@ def copy(tiny: Tiny, folder) -> Tiny:
 
 def infer(tiny: Tiny, name=None, draws=40):
     project, recorder = tiny.open(), Recorder()
-    return sample(project, named_observations(project, name), recorder, draws=draws, seed=5), recorder
+    return sample(
+        project, named_observations(project, name), recorder, draws=draws, seed=5
+    ), recorder
 
 
 # diagnose
 
 
 def test_a_check_named_twice_has_two_names():
-    kinds = ["sbc", "zscore_contraction", "sbc", "zscore_contraction", "zscore_contraction", "parts/sbc.py"]
-    names = [name for name, _ in judging._named([type("Check", (), {"kind": kind}) for kind in kinds])]
-    assert names == ["sbc", "zscore_contraction", "sbc_2", "zscore_contraction_2", "zscore_contraction_3", "sbc_3"]
+    kinds = [
+        "sbc",
+        "zscore_contraction",
+        "sbc",
+        "zscore_contraction",
+        "zscore_contraction",
+        "parts/sbc.py",
+    ]
+    names = [
+        name for name, _ in judging._named([type("Check", (), {"kind": kind}) for kind in kinds])
+    ]
+    assert names == [
+        "sbc",
+        "zscore_contraction",
+        "sbc_2",
+        "zscore_contraction_2",
+        "zscore_contraction_3",
+        "sbc_3",
+    ]
 
 
 def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeypatch):
     tiny = copy(plain, tmp_path / "p")
-    draws = Gathered(tiny.open(), Recorder()).draws
+    draws = Gathered(tiny.open(), Recorder(), train_on_part).draws
     rng = np.random.default_rng(0)
     y = np.stack([generator(1, "test", i).normal(size=4) for i in range(400)])
     mean, sd = y.sum(1) / 5, np.sqrt(1 / 5)
@@ -96,12 +123,23 @@ def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeyp
 
     def made(width):
         cloud = mean[:, None, None] + width * sd * rng.normal(size=(400, 19, 1))
-        return replace(draws, theta=theta[:, None], draws=cloud, log_prob_theta=None, log_prob_draws=None, guess=None)
+        return replace(
+            draws,
+            theta=theta[:, None],
+            draws=cloud,
+            log_prob_theta=None,
+            log_prob_draws=None,
+            guess=None,
+        )
 
     monkeypatch.setattr(Gathered, "draws", property(lambda _: made(0.4)))
     with pytest.raises(GateFailed) as caught:
         diagnose(tiny.open(), Recorder(), gate=True)
-    assert caught.value.exit_code == 3 and "mu" in caught.value.what and caught.value.where.endswith("numbers.json")
+    assert (
+        caught.value.exit_code == 3
+        and "mu" in caught.value.what
+        and caught.value.where.endswith("numbers.json")
+    )
     assert json.loads((tiny.run / "diagnose/numbers.json").read_text())["verdict"] == "fail"
     monkeypatch.setattr(Gathered, "draws", property(lambda _: made(1.0)))
     assert diagnose(tiny.open(), Recorder(), gate=True).verdict != "fail"
@@ -126,12 +164,18 @@ def test_netcdf_of_one_data_set_holds_the_draws(tmp_path, plain):
     with xr.open_dataset(one.folder / "posterior.nc", group="posterior", engine="h5netcdf") as file:
         assert file["mu"].dims == ("chain", "draw")
         np.testing.assert_array_equal(file["mu"].values, draws[..., 0])
-    with xr.open_dataset(one.folder / "posterior.nc", group="observed_data", engine="h5netcdf") as file:
+    with xr.open_dataset(
+        one.folder / "posterior.nc", group="observed_data", engine="h5netcdf"
+    ) as file:
         np.testing.assert_array_equal(file["y"].values, y[0])
-    with xr.open_dataset(one.folder / "posterior.nc", group="posterior_predictive", engine="h5netcdf") as file:
+    with xr.open_dataset(
+        one.folder / "posterior.nc", group="posterior_predictive", engine="h5netcdf"
+    ) as file:
         assert file["y"].shape == (1, 40, 4) and np.isfinite(file["y"].values).all()
     (row,) = one.rows
-    assert row.mean == pytest.approx(draws.mean()) and row.quantiles["median"] == pytest.approx(np.median(draws))
+    assert row.mean == pytest.approx(draws.mean()) and row.quantiles["median"] == pytest.approx(
+        np.median(draws)
+    )
     assert recorder.warned == [] and not one.warnings
 
 
@@ -143,7 +187,13 @@ def test_arviz_opens_it(tmp_path, plain, grouped):
         for tiny, sets in ((plain, 1), (grouped, 3)):
             ((one,), _) = infer(copy(tiny, tmp_path / str(sets)))
             data = arviz.from_netcdf(str(one.folder / "posterior.nc"))
-            assert set(data.groups()) == {"posterior", "posterior_predictive", "observed_data", "constant_data", "prior"}
+            assert set(data.groups()) == {
+                "posterior",
+                "posterior_predictive",
+                "observed_data",
+                "constant_data",
+                "prior",
+            }
             table = arviz.summary(data, kind="stats")
             assert len(table) == (1 if sets == 1 else 6)
             np.testing.assert_allclose(table["mean"].iloc[0], one.rows[0].mean, atol=2e-3)
@@ -153,16 +203,28 @@ def test_netcdf_of_many_data_sets(tmp_path, grouped):
     tiny = copy(grouped, tmp_path / "p")
     ((one,), _) = infer(tiny)
     with xr.open_dataset(one.folder / "posterior.nc", group="posterior", engine="h5netcdf") as file:
-        assert file["mu"].dims == ("chain", "draw", "data_set") and file["data_set"].values.tolist() == ["who a", "who b", "who c"]
+        assert file["mu"].dims == ("chain", "draw", "data_set") and file[
+            "data_set"
+        ].values.tolist() == ["who a", "who b", "who c"]
         np.testing.assert_allclose(file["twice"].values, 2 * file["mu"].values)
         means = file["mu"].values[0].mean(0)
     np.testing.assert_allclose([row.mean for row in one.rows if row.name == "mu"], means)
-    with xr.open_dataset(one.folder / "posterior.nc", group="observed_data", engine="h5netcdf") as file:
-        np.testing.assert_array_equal(file["y"].values, [[1, 0, np.nan], [0.5, 1, 1], [2, 3, np.nan]])
-    with xr.open_dataset(one.folder / "posterior.nc", group="constant_data", engine="h5netcdf") as file:
+    with xr.open_dataset(
+        one.folder / "posterior.nc", group="observed_data", engine="h5netcdf"
+    ) as file:
+        np.testing.assert_array_equal(
+            file["y"].values, [[1, 0, np.nan], [0.5, 1, 1], [2, 3, np.nan]]
+        )
+    with xr.open_dataset(
+        one.folder / "posterior.nc", group="constant_data", engine="h5netcdf"
+    ) as file:
         assert file["n"].values.tolist() == [2, 3, 2]
     lines = (one.folder / "summary.csv").read_text().splitlines()
-    assert lines[0].startswith("data_set,who,quantity,mean,sd") and lines[1].startswith("who a,a,mu,") and len(lines) == 7
+    assert (
+        lines[0].startswith("data_set,who,quantity,mean,sd")
+        and lines[1].startswith("who a,a,mu,")
+        and len(lines) == 7
+    )
     assert (one.folder / "forest.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -188,14 +250,19 @@ def test_data_unlike_the_simulations_are_told_though_each_number_is_ordinary(tmp
     (told,) = [warning for warning in one.warnings if "unlike the simulations" in warning]
     assert "do not trust this posterior" in told
     kept = json.loads((one.folder / "summary.json").read_text())["misspecification"]
-    assert {entry["measure"] for entry in kept} == {"statistics_p", "network_p"} and min(entry["p"] for entry in kept) < 0.005
+    assert {entry["measure"] for entry in kept} == {"statistics_p", "network_p"} and min(
+        entry["p"] for entry in kept
+    ) < 0.005
 
 
 def test_two_observations_share_no_noise(tmp_path, plain):
     tiny = copy(plain, tmp_path / "p")
     for name in ("one", "two"):
         (tiny.folder / f"{name}.csv").write_text("y\n1.0\n0.5\n1.5\n1.0\n")
-    found = [from_file(tiny.folder / f"{name}.csv", group_by="", columns=[], context=[]) for name in ("one", "two")]
+    found = [
+        from_file(tiny.folder / f"{name}.csv", group_by="", columns=[], context=[])
+        for name in ("one", "two")
+    ]
     one, two = (xr.open_dataset(each.folder / "posterior.nc", group="posterior", engine="h5netcdf")["mu"].values[0]
                 for each in sample(tiny.open(), found, Recorder(), draws=2000, seed=5))  # fmt: skip
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.1
@@ -207,7 +274,10 @@ def test_where_the_simulations_are_gone_that_is_said(tmp_path, plain):
     shutil.rmtree(tiny.run / "data/train")
     ((one,), _) = infer(tiny)
     assert json.loads((one.folder / "summary.json").read_text())["warnings"] == list(one.warnings)
-    assert any("not compared with the simulations" in warning for warning in one.warnings) and (one.folder / "posterior.nc").is_file()
+    assert (
+        any("not compared with the simulations" in warning for warning in one.warnings)
+        and (one.folder / "posterior.nc").is_file()
+    )
 
 
 def test_context_outside_its_simulated_range_is_told(tmp_path, grouped):
@@ -251,7 +321,10 @@ def test_no_such_observation_lists_them(plain):
 def test_sampling_after_the_problem_has_changed_is_refused(tmp_path, recorder):
     project = trained(tmp_path, {})
     project.change({"problem": {"parameters": {"mu": {"kind": "normal", "scale": 2.0}}}})
-    with pytest.raises(RunError, match=r"is trained on another problem: problem\.parameters\.mu\.scale: 1\.0 -> 2\.0"):
+    with pytest.raises(
+        RunError,
+        match=r"is trained on another problem: problem\.parameters\.mu\.scale: 1\.0 -> 2\.0",
+    ):
         sample(project.open(), named_observations(project.open(), None), recorder, draws=20, seed=0)
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from sbiwb import config as yaml_config
 from sbiwb.errors import ConfigError, RunError
-from sbiwb.workflow.more import extended
+from sbiwb.project.splits import load_split
+from sbiwb.steps.pairs.more import extended
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
-from sbiwb.workflow.trainer import load_split
 from tests.tiny import Recorder, Tiny
 
 
@@ -65,12 +65,16 @@ def test_a_yaml_that_says_less_is_told_and_takes_the_first_rows(tiny, recorder):
     first = rows(project.open())
     simulate(extended(project.open(), "64", recorder), recorder)
     told = [one for one in recorder.said if "this YAML says 256" in one]
-    assert len(told) == 1 and f"sbiwb train {project.run}" in told[0] and "simulate.train: 320" in told[0]
+    assert (
+        len(told) == 1
+        and f"sbiwb train {project.run}" in told[0]
+        and "simulate.train: 320" in told[0]
+    )
     np.testing.assert_array_equal(rows(project.open()), first)
 
 
 def test_a_run_folder_needs_no_such_word(tiny, recorder):
-    from sbiwb.workflow.project import open_project
+    from sbiwb.project.opening import open_project
 
     project = tiny()
     simulate(project.open(), recorder)

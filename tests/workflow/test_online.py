@@ -16,13 +16,13 @@ from sbiwb.errors import ConfigError, FailureRateError, SimulatorError
 from sbiwb.executors.pool import PoolExecutor
 from sbiwb.executors.serial import SerialExecutor
 from sbiwb.files import put_json, read_json
+from sbiwb.project.adapter import Adapter, fit_adapter
+from sbiwb.project.project import Project
 from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.steps.fit import feed as module
+from sbiwb.steps.fit.feed import online_feed
 from sbiwb.store import manifest
 from sbiwb.training.online import Feed, Fresh, RollingPairs
-from sbiwb.workflow import online as module
-from sbiwb.workflow.estimator import Adapter, fit_adapter
-from sbiwb.workflow.online import online_feed
-from sbiwb.workflow.project import Project
 from sbiwb.workflow.simulate import simulate
 from tests.executors import tasks as works
 from tests.executors.test_executors import _lives, _until
@@ -74,7 +74,9 @@ def ready(folder: Path, code: str | None = None, **changes) -> tuple[Tiny, Proje
     simulate(tiny.open(), Recorder())
     project = tiny.open()
     folder = project.run.split("train")
-    pairs = manifest.load(manifest.shards(folder, project.data_hash), project.config.simulate.train, folder)
+    pairs = manifest.load(
+        manifest.shards(folder, project.data_hash), project.config.simulate.train, folder
+    )
     return tiny, project, fit_adapter(project.config.model, project.prior, pairs)
 
 
@@ -100,31 +102,46 @@ def test_blocks_are_those_of_the_stream_online(simulated):
     (piece,) = first(online_feed(project, adapter, SerialExecutor(), batch_size=32)(7), 1)
     pairs, _ = simulate_block(project.problem, "online", 7, 32, Tally(1.0))
     assert np.array_equal(piece.pairs.z[:32, 0].numpy(), pairs.theta["mu"].astype(np.float32))
-    assert torch.equal(piece.pairs.inputs["y"][0][:32], torch.from_numpy(adapter.arrays(pairs)["y"][0]))
+    assert torch.equal(
+        piece.pairs.inputs["y"][0][:32], torch.from_numpy(adapter.arrays(pairs)["y"][0])
+    )
     train, _ = simulate_block(project.problem, "train", 7, 32, Tally(1.0))
     assert not np.isin(pairs.theta["mu"], train.theta["mu"]).any()
 
 
 def test_processes_give_the_same_pieces_in_the_same_order(simulated):
     _, project, adapter = simulated
-    serial, pool = (first(online_feed(project, adapter, one, batch_size=64)(3), 6) for one in (SerialExecutor(), PoolExecutor(2)))
+    serial, pool = (
+        first(online_feed(project, adapter, one, batch_size=64)(3), 6)
+        for one in (SerialExecutor(), PoolExecutor(2))
+    )
     assert_same(serial, pool)
-    assert len(torch.cat([piece.pairs.z for piece in pool]).unique()) == sum(len(piece.pairs) for piece in pool)
+    assert len(torch.cat([piece.pairs.z for piece in pool]).unique()) == sum(
+        len(piece.pairs) for piece in pool
+    )
 
 
 def test_ranks_share_the_blocks(simulated):
     _, project, adapter = simulated
     plan = read_json(project.run.plan)
     put_json(project.run.plan, {**plan, "seconds_per_row": 1.0})  # one block a task
-    feeds = [online_feed(project, adapter, SerialExecutor(), batch_size=64, rank=rank, world=2)(rank) for rank in range(2)]
+    feeds = [
+        online_feed(project, adapter, SerialExecutor(), batch_size=64, rank=rank, world=2)(rank)
+        for rank in range(2)
+    ]
     pieces = [first(feed, 3) for feed in feeds]
     put_json(project.run.plan, plan)
-    assert [piece.next_block for piece in pieces[0]] == [2, 4, 6] and [piece.next_block for piece in pieces[1]] == [3, 5, 7]
+    assert [piece.next_block for piece in pieces[0]] == [2, 4, 6] and [
+        piece.next_block for piece in pieces[1]
+    ] == [3, 5, 7]
     together = torch.cat([piece.pairs.z for piece in pieces[0] + pieces[1]])
     assert len(together.unique()) == 6 * 32
 
 
-@pytest.mark.parametrize(("seconds_per_row", "batch_size", "blocks"), [(1.0, 64, 1), (0.0005, 1024, 4), (0.0, 1024, 128), (0.0, 1, 1)])
+@pytest.mark.parametrize(
+    ("seconds_per_row", "batch_size", "blocks"),
+    [(1.0, 64, 1), (0.0005, 1024, 4), (0.0, 1024, 128), (0.0, 1, 1)],
+)
 def test_a_task_is_worth_handing_over(simulated, seconds_per_row, batch_size, blocks):
     _, project, _ = simulated
     plan = read_json(project.run.plan)
@@ -158,7 +175,9 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     tiny, project, adapter = ready(tmp_path, DIES_ONCE)
     expected = first(online_feed(project, adapter, SerialExecutor(), batch_size=64)(0), 5)
     (tiny.folder / "armed").write_text("")
-    assert_same(first(online_feed(project, adapter, PoolExecutor(2), batch_size=64)(0), 5), expected)
+    assert_same(
+        first(online_feed(project, adapter, PoolExecutor(2), batch_size=64)(0), 5), expected
+    )
     assert (tiny.folder / "mark").exists(), "no worker was killed"
 
 
@@ -178,7 +197,9 @@ def pids(tiny: Tiny) -> list[int]:
 
 
 def test_a_simulator_that_always_kills_its_process_is_told(tmp_path):
-    tiny, project, adapter = ready(tmp_path, ARMED.replace("WHAT", "import time; time.sleep(0.3); os.kill(os.getpid(), 11)"))
+    tiny, project, adapter = ready(
+        tmp_path, ARMED.replace("WHAT", "import time; time.sleep(0.3); os.kill(os.getpid(), 11)")
+    )
     (tiny.folder / "armed").write_text("")
     source = source_of(project, adapter, PoolExecutor(1))
     try:
@@ -202,12 +223,17 @@ def test_an_error_rises_with_its_type(tmp_path, executor):
 
 
 def test_failures_are_counted_over_all_tasks(tmp_path):
-    code = ARMED.replace("WHAT", "return {'y': np.where(mu[:, None] > 1, np.nan, mu[:, None] + rng.standard_normal((len(mu), n)))}")
+    code = ARMED.replace(
+        "WHAT",
+        "return {'y': np.where(mu[:, None] > 1, np.nan, mu[:, None] + rng.standard_normal((len(mu), n)))}",
+    )
     failures = {"simulate": {"failures": {"max_rate": 0.1}}}
     tiny, project, adapter = ready(tmp_path, "import numpy as np\n" + code, **failures)
     (tiny.folder / "armed").write_text("")
     plan = read_json(project.run.plan)
-    put_json(project.run.plan, {**plan, "seconds_per_row": 1.0})  # one block of 32 a task: no task has enough to judge
+    put_json(
+        project.run.plan, {**plan, "seconds_per_row": 1.0}
+    )  # one block of 32 a task: no task has enough to judge
     source = source_of(project, adapter, SerialExecutor())
     with pytest.raises(FailureRateError, match=r"more than simulate\.failures\.max_rate = 0\.1"):
         for step in range(200):
@@ -252,7 +278,9 @@ def numbered(**more):
 def test_a_stream_keeps_the_order_and_retries(tmp_path):
     stream = PoolExecutor(2).stream(works.die_once, numbered(folder=str(tmp_path)), ahead=5)
     try:
-        found = list(islice((one for one in (stream.get(5.0) for _ in count()) if one is not None), 12))
+        found = list(
+            islice((one for one in (stream.get(5.0) for _ in count()) if one is not None), 12)
+        )
     finally:
         stream.close()
     assert [result for _, result in found] == list(range(12)) and (tmp_path / "1").exists()

@@ -13,10 +13,11 @@ import torch
 import xarray as xr
 
 from sbiwb import posterior as module
+from sbiwb.adapters._reading import Expected, read
 from sbiwb.errors import CorruptFile, DataError, RunError
+from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
 from sbiwb.training.checkpoint import checkpoints, put_checkpoint, read_checkpoint
-from sbiwb.workflow.posterior import Expected, load_posterior, read
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny
@@ -24,7 +25,13 @@ from tests.tiny import Recorder, Tiny
 LEARN = {
     "problem": {"observations": {}},
     "simulate": {"train": 2048, "validation": 256},
-    "train": {"steps": 500, "batch_size": 128, "learning_rate": 0.005, "ema": 0.98, "validate_every": 50},
+    "train": {
+        "steps": 500,
+        "batch_size": 128,
+        "learning_rate": 0.005,
+        "ema": 0.98,
+        "validate_every": 50,
+    },
 }
 
 
@@ -43,8 +50,15 @@ def learned(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory):
     """mu uniform on [0, 1]; hardly trained."""
-    prior = {"problem": {"parameters": {"mu": {"kind": "uniform", "low": 0.0, "high": 1.0}}, "observations": {}}}
-    return trained(tmp_path_factory.mktemp("bounded"), prior | {"train": {"steps": 10, "validate_every": 10}})
+    prior = {
+        "problem": {
+            "parameters": {"mu": {"kind": "uniform", "low": 0.0, "high": 1.0}},
+            "observations": {},
+        }
+    }
+    return trained(
+        tmp_path_factory.mktemp("bounded"), prior | {"train": {"steps": 10, "validate_every": 10}}
+    )
 
 
 Y = np.array([[0.0, 0.5, -0.5, 1.0], [2.0, 1.0, 1.5, 0.5], [-1.0, -1.5, 0.0, -0.5]])
@@ -59,7 +73,9 @@ def test_it_is_close_to_the_exact_posterior(learned):
 def test_its_density_is_close_to_the_exact_one(learned):
     theta = np.linspace(-1, 2, 7)
     ours = load_posterior(learned.run).log_prob(np.tile(theta[None, :, None], (3, 1, 1)), {"y": Y})
-    exact = -0.5 * (theta - Y.sum(1, keepdims=True) / 5) ** 2 * 5 + 0.5 * math.log(5 / (2 * math.pi))
+    exact = -0.5 * (theta - Y.sum(1, keepdims=True) / 5) ** 2 * 5 + 0.5 * math.log(
+        5 / (2 * math.pi)
+    )
     likely = exact > -4
     assert np.abs(ours - exact)[likely].mean() < 0.3
 
@@ -85,7 +101,10 @@ def test_outside_the_support_there_is_none(bounded):
 
 def test_draws_depend_on_the_seed_and_not_on_chunks(learned, monkeypatch):
     posterior = load_posterior(learned.run)
-    draws, density = posterior.sample({"y": Y}, 50, 7), posterior.log_prob(np.zeros((3, 1)), {"y": Y})
+    draws, density = (
+        posterior.sample({"y": Y}, 50, 7),
+        posterior.log_prob(np.zeros((3, 1)), {"y": Y}),
+    )
     np.testing.assert_array_equal(posterior.sample({"y": Y}, 50, 7), draws)
     assert not np.allclose(posterior.sample({"y": Y}, 50, 8), draws)
     monkeypatch.setattr(module, "CHUNK_DRAWS", 7)
@@ -100,7 +119,9 @@ def test_density_of_a_data_set_does_not_depend_on_its_neighbours(learned):
     together = posterior.log_prob(theta, {"y": Y})
     alone = [posterior.log_prob(theta[i : i + 1], {"y": Y[i : i + 1]})[0] for i in range(3)]
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    np.testing.assert_allclose(posterior.log_prob(theta[::-1], {"y": Y[::-1]})[::-1], together, atol=1e-5)
+    np.testing.assert_allclose(
+        posterior.log_prob(theta[::-1], {"y": Y[::-1]})[::-1], together, atol=1e-5
+    )
 
 
 def test_best_alone_is_enough_anywhere(tmp_path):
@@ -157,7 +178,11 @@ def test_theta_of_another_shape_is_told(learned, shape):
 
 def test_values_no_simulation_had_are_told(learned):
     told = load_posterior(learned.run).strange({"y": np.full((1, 4), 100.0)})
-    assert len(told) == 4 and told[0].startswith("y[0]: 1 of 1 values lie outside the simulated range [-") and "(largest 100)" in told[0]
+    assert (
+        len(told) == 4
+        and told[0].startswith("y[0]: 1 of 1 values lie outside the simulated range [-")
+        and "(largest 100)" in told[0]
+    )
     assert load_posterior(learned.run).strange({"y": Y}) == []
 
 
@@ -180,10 +205,14 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_all_forms_of_the_same_data_give_the_same_draws(learned, form):
     posterior = load_posterior(learned.run)
-    np.testing.assert_array_equal(posterior.sample(FORMS[form], 30, 3), posterior.sample({"y": Y}, 30, 3))
+    np.testing.assert_array_equal(
+        posterior.sample(FORMS[form], 30, 3), posterior.sample({"y": Y}, 30, 3)
+    )
 
 
-@pytest.mark.parametrize("y", [Y[1], Y[1].tolist(), torch.tensor(Y[1]), pd.Series(Y[1], index=list("abcd"))])
+@pytest.mark.parametrize(
+    "y", [Y[1], Y[1].tolist(), torch.tensor(Y[1]), pd.Series(Y[1], index=list("abcd"))]
+)
 def test_one_data_set_needs_no_axis_in_front(learned, y):
     posterior = load_posterior(learned.run)
     expected = posterior.sample({"y": Y[1:2]}, 30, 3)
@@ -215,7 +244,14 @@ def test_axes_alone_say_how_many_data_sets_there_are(expected, value, shape):
     assert read({"y": expected}, {"y": value})["y"].shape == shape
 
 
-@pytest.mark.parametrize("value", [[[1.0, 2.0], [3.0, 4.0, 5.0]], pd.Series([[1.0, 2.0], [3.0, 4.0, 5.0]]), [torch.ones(2), torch.ones(3)]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[1.0, 2.0], [3.0, 4.0, 5.0]],
+        pd.Series([[1.0, 2.0], [3.0, 4.0, 5.0]]),
+        [torch.ones(2), torch.ones(3)],
+    ],
+)
 def test_lists_of_different_length_are_data_sets(value):
     found = read({"y": SET}, {"y": value})["y"]
     assert isinstance(found, Ragged) and found.lengths.tolist() == [2, 3]
@@ -235,14 +271,39 @@ ODD = [
     ({"y": NUMBERS}, {"y": np.zeros((2, 2, 3))}, "has the shape (2, 2, 3)", "y: 3 numbers"),
     ({"y": NUMBERS}, {"y": 1.0}, "has the shape ()", "y: 3 numbers"),
     ({"y": SERIES}, {"y": np.zeros(4)}, "has the shape (4,)", "a series of 4 steps of 2 numbers"),
-    ({"y": SET}, {"y": np.zeros((4, 1))}, "4 data sets of one member, which training never had", "the shape (4,) or (1, 4, 1)"),
-    ({"y": SET, "n": NUMBER}, {"y": np.zeros((3, 2)), "n": [1, 2]}, "do not agree: y has 3, n has 2", "n: one number"),
-    ({"y": SET, "n": NUMBER}, {"x": 1}, "no variable y, n among x", "y: a set of 2 to 5 members of one number"),
-    ({"y": SET, "n": NUMBER}, np.zeros(3), "is of type ndarray, where variables are read by name", "y: a set"),
+    (
+        {"y": SET},
+        {"y": np.zeros((4, 1))},
+        "4 data sets of one member, which training never had",
+        "the shape (4,) or (1, 4, 1)",
+    ),
+    (
+        {"y": SET, "n": NUMBER},
+        {"y": np.zeros((3, 2)), "n": [1, 2]},
+        "do not agree: y has 3, n has 2",
+        "n: one number",
+    ),
+    (
+        {"y": SET, "n": NUMBER},
+        {"x": 1},
+        "no variable y, n among x",
+        "y: a set of 2 to 5 members of one number",
+    ),
+    (
+        {"y": SET, "n": NUMBER},
+        np.zeros(3),
+        "is of type ndarray, where variables are read by name",
+        "y: a set",
+    ),
     ({"y": SET}, {"y": []}, "is empty", "at least one"),
     ({"y": NUMBERS}, {"y": np.zeros((0, 3))}, "holds no data sets", "y: 3 numbers"),
     ({"y": SET}, {"y": ["a", "b"]}, "instead of numbers", "a number"),
-    ({"y": SET}, {"y": [np.zeros(2), np.zeros((3, 2))]}, "a list of arrays of shapes (2,), (3, 2)", "first axis"),
+    (
+        {"y": SET},
+        {"y": [np.zeros(2), np.zeros((3, 2))]},
+        "a list of arrays of shapes (2,), (3, 2)",
+        "first axis",
+    ),
     ({"y": SET}, {"y": [[1.0, [2.0, 3.0]]]}, "is no array", "a list of arrays"),
 ]
 
@@ -260,8 +321,14 @@ def test_data_of_no_such_form_name_what_is_expected(observables, x, what, todo):
 def test_all_three_hand_out_the_same_draws_and_densities(learned):
     posterior = load_posterior(learned.run)
     draws = posterior.sample({"y": Y}, 25, 4)
-    tensor, table = posterior.sample_torch({"y": Y}, 25, 4), posterior.sample_xarray({"y": Y}, 25, 4)
-    assert tensor.dtype == torch.float64 and posterior.sample_torch({"y": Y}, 2, 4, dtype=torch.float32).dtype == torch.float32
+    tensor, table = (
+        posterior.sample_torch({"y": Y}, 25, 4),
+        posterior.sample_xarray({"y": Y}, 25, 4),
+    )
+    assert (
+        tensor.dtype == torch.float64
+        and posterior.sample_torch({"y": Y}, 2, 4, dtype=torch.float32).dtype == torch.float32
+    )
     np.testing.assert_array_equal(tensor.numpy(), draws)
     assert table["mu"].dims == ("data_set", "draw") and table.sizes == {"data_set": 3, "draw": 25}
     np.testing.assert_array_equal(table["mu"].values, draws[..., 0])
@@ -278,10 +345,16 @@ def test_all_three_hand_out_the_same_draws_and_densities(learned):
 
 
 def test_vector_valued_parameters_are_one_variable_with_units(learned, monkeypatch):
-    posterior = replace(load_posterior(learned.run), columns=("a", "b[0]", "b[1]"), units={"a": "s"})
+    posterior = replace(
+        load_posterior(learned.run), columns=("a", "b[0]", "b[1]"), units={"a": "s"}
+    )
     theta = np.arange(2 * 5 * 3.0).reshape(2, 5, 3)
     monkeypatch.setattr(module.Posterior, "sample", lambda *_: theta)
     table = posterior.sample_xarray({"y": Y[:2]}, 5)
-    assert table["b"].dims == ("data_set", "draw", "b_dim_0") and table["a"].attrs == {"units": "s"} and table["b"].attrs == {}
+    assert (
+        table["b"].dims == ("data_set", "draw", "b_dim_0")
+        and table["a"].attrs == {"units": "s"}
+        and table["b"].attrs == {}
+    )
     np.testing.assert_array_equal(table["b"].values, theta[..., 1:])
     np.testing.assert_array_equal(posterior._stacked(table), theta)

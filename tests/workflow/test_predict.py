@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from sbiwb.errors import DataError, RunError, SimulatorError
+from sbiwb.project.simulations import simulations
+from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
 from sbiwb.seeds import generator, place
 from sbiwb.workflow import predict as module
-from sbiwb.workflow.posterior import load_posterior
-from sbiwb.workflow.predict import Predicted, predict, simulations
+from sbiwb.workflow.predict import Predicted, predict
 from sbiwb.workflow.sample import named_observations
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -36,10 +37,15 @@ GROUPED = {
         "constants": {},
         "parameters": {"mu": {"kind": "uniform", "low": -2.0, "high": 2.0}},
         "context": {"n": {"kind": "uniform_integer", "low": 2, "high": 4}},
-        "observations": {"people": {"file": "people.csv", "group_by": ["who"], "context": {"n": "rows"}}},
+        "observations": {
+            "people": {"file": "people.csv", "group_by": ["who"], "context": {"n": "rows"}}
+        },
     },
     "simulate": {"failures": {"max_rate": 0.2}},
-    "model": {"inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 8}}}, "drop": ["n", "k"]},
+    "model": {
+        "inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 8}}},
+        "drop": ["n", "k"],
+    },
     "train": {"steps": 5},
 }
 
@@ -58,9 +64,15 @@ def plain(tmp_path_factory):
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory):
     tiny = Tiny.write(tmp_path_factory.mktemp("grouped"), GROUPED, SETS)
-    text = tiny.yaml.read_text().replace("    n: 4\n", "").replace("  constants:\n", "  constants: {}\n")
+    text = (
+        tiny.yaml.read_text()
+        .replace("    n: 4\n", "")
+        .replace("  constants:\n", "  constants: {}\n")
+    )
     tiny.yaml.write_text(text.replace("    seen:\n      file: seen.csv\n", ""))
-    (tiny.folder / "people.csv").write_text("who,k,y\na,2,1.0\nb,3,0.5\na,2,0.0\nc,2,2\nb,3,1\nc,2,3\nb,3,1\n")
+    (tiny.folder / "people.csv").write_text(
+        "who,k,y\na,2,1.0\nb,3,0.5\na,2,0.0\nc,2,2\nb,3,1\nc,2,3\nb,3,1\n"
+    )
     return ready(tiny)
 
 
@@ -69,23 +81,42 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(module, "MOST_PICTURES", 0)
 
 
-def predicted(tiny: Tiny, name: str | None, recorder: Recorder | None = None, **options) -> Predicted:
+def predicted(
+    tiny: Tiny, name: str | None, recorder: Recorder | None = None, **options
+) -> Predicted:
     project = tiny.open()
     observation = named_observations(project, name)[0] if name else None
-    return predict(project, recorder or Recorder(), observation=observation, **{"draws": 40, "seed": 5, **options})
+    return predict(
+        project,
+        recorder or Recorder(),
+        observation=observation,
+        **{"draws": 40, "seed": 5, **options},
+    )
 
 
 def test_theta_are_the_first_draws_of_the_posterior(tmp_path, plain, monkeypatch):
     tiny = copy(plain, tmp_path / "p")
     monkeypatch.setattr(module, "MOST_PICTURES", 1)
     found = predicted(tiny, "seen")
-    draws = load_posterior(tiny.run).sample({"y": [1.0, 0.5, 1.5, 1.0]}, 4000, generator(5, "sample", place("seen")))
+    draws = load_posterior(tiny.run).sample(
+        {"y": [1.0, 0.5, 1.5, 1.0]}, 4000, generator(5, "sample", place("seen"))
+    )
     assert found.file == tiny.run / "sample/seen/predictive.h5"
     with h5py.File(found.file) as file:
         np.testing.assert_array_equal(file["theta/mu"][:], draws[0, :40, 0])
-        assert file["x/y"].shape == (40, 4) and file["draw"][:].tolist() == list(range(40)) and not file["data_set"][:].any()
-        assert file["labels"][:].tolist() == [b"seen"] and file.attrs["seed"] == 5 and len(file.attrs["weights"]) == 64
-    assert [path.name for path in found.pictures] == ["predictive.png"] and found.pictures[0].read_bytes()[:4] == b"\x89PNG"
+        assert (
+            file["x/y"].shape == (40, 4)
+            and file["draw"][:].tolist() == list(range(40))
+            and not file["data_set"][:].any()
+        )
+        assert (
+            file["labels"][:].tolist() == [b"seen"]
+            and file.attrs["seed"] == 5
+            and len(file.attrs["weights"]) == 64
+        )
+    assert [path.name for path in found.pictures] == ["predictive.png"] and found.pictures[
+        0
+    ].read_bytes()[:4] == b"\x89PNG"
     assert found.warnings == ()
 
 
@@ -93,14 +124,20 @@ def test_data_are_simulated_at_their_theta(tmp_path, plain):
     """y given mu is N(mu, 1): residuals are standard normal, whatever the posterior."""
     found = predicted(copy(plain, tmp_path / "p"), "seen", draws=2000).simulations.pairs
     residual = found.x["y"] - found.theta["mu"][:, None]
-    assert abs(residual.mean()) < 5 / np.sqrt(8000) and abs(residual.std() - 1) < 5 / np.sqrt(2 * 8000)
+    assert abs(residual.mean()) < 5 / np.sqrt(8000) and abs(residual.std() - 1) < 5 / np.sqrt(
+        2 * 8000
+    )
     assert residual[:32].tolist() != residual[32:64].tolist()  # chunks have streams of their own
 
 
 def test_the_same_seed_gives_the_same_file_and_another_one_another(tmp_path, plain):
     tiny = copy(plain, tmp_path / "p")
     first = digest(predicted(tiny, "seen").file)
-    assert digest(predicted(tiny, "seen").file) == first != digest(predicted(tiny, "seen", seed=6).file)
+    assert (
+        digest(predicted(tiny, "seen").file)
+        == first
+        != digest(predicted(tiny, "seen", seed=6).file)
+    )
 
 
 def test_many_data_sets_are_told_apart_and_none_leaks(tmp_path, grouped):
@@ -117,14 +154,18 @@ def test_many_data_sets_are_told_apart_and_none_leaks(tmp_path, grouped):
     assert [set(found.simulations.of(i)["y"].lengths.tolist()) for i in range(3)] == [{2}, {3}, {2}]
     with h5py.File(found.file) as file:
         np.testing.assert_array_equal(np.diff(file["x/y/offsets"][:]), sizes)
-        np.testing.assert_array_equal(file["data_set"][:] * 40 + file["draw"][:], found.simulations.rows)
+        np.testing.assert_array_equal(
+            file["data_set"][:] * 40 + file["draw"][:], found.simulations.rows
+        )
 
 
 def test_the_first_data_sets_get_a_picture_each_and_old_ones_go(tmp_path, grouped, monkeypatch):
     tiny = copy(grouped, tmp_path / "p")
     monkeypatch.setattr(module, "MOST_PICTURES", 2)
     first = predicted(tiny, "people").pictures
-    assert [path.name for path in first] == ["predictive-1.png", "predictive-2.png"] and all(path.is_file() for path in first)
+    assert [path.name for path in first] == ["predictive-1.png", "predictive-2.png"] and all(
+        path.is_file() for path in first
+    )
     monkeypatch.setattr(module, "MOST_PICTURES", 1)
     predicted(tiny, "people")
     assert [path.is_file() for path in first] == [True, False]
@@ -138,8 +179,12 @@ def test_failures_are_told_with_their_reason_and_left_out(tmp_path, grouped):
     assert f"people: {told}" in recorder.warned
     filled = found.filled()
     assert isinstance(filled["y"], Ragged) and len(filled["y"]) == 120 == len(filled["k"])
-    np.testing.assert_array_equal(filled["y"].lengths == 0, np.isin(np.arange(120), list(found.failed)))
-    np.testing.assert_array_equal(np.isnan(filled["k"]), np.isin(np.arange(120), list(found.failed)))
+    np.testing.assert_array_equal(
+        filled["y"].lengths == 0, np.isin(np.arange(120), list(found.failed))
+    )
+    np.testing.assert_array_equal(
+        np.isnan(filled["k"]), np.isin(np.arange(120), list(found.failed))
+    )
     np.testing.assert_array_equal(filled["y"].values, found.pairs.x["y"].values)
     for i, row in enumerate(found.rows):
         np.testing.assert_array_equal(filled["y"][row], found.pairs.x["y"][i])
@@ -149,24 +194,34 @@ def test_another_context_changes_the_simulations_alone(tmp_path, grouped):
     tiny = copy(grouped, tmp_path / "p")
     plainly, changed = predicted(tiny, "people"), predicted(tiny, "people", context={"n": 9})
     assert changed.file.name == "predictive-n=9.h5" and plainly.file.is_file()
-    np.testing.assert_array_equal(changed.simulations.pairs.theta["mu"], plainly.simulations.pairs.theta["mu"])
+    np.testing.assert_array_equal(
+        changed.simulations.pairs.theta["mu"], plainly.simulations.pairs.theta["mu"]
+    )
     assert set(changed.simulations.pairs.x["y"].lengths.tolist()) == {9}
     with h5py.File(changed.file) as file:
         assert json.loads(file.attrs["context"]) == {"n": 9} and file["context/n"].dtype == np.int64
 
 
-@pytest.mark.parametrize(("fixture", "context"), [("plain", {}), ("grouped", {}), ("grouped", {"n": 3})])
+@pytest.mark.parametrize(
+    ("fixture", "context"), [("plain", {}), ("grouped", {}), ("grouped", {"n": 3})]
+)
 def test_the_prior_predicts_without_data(tmp_path, fixture, context, request):
     tiny = copy(request.getfixturevalue(fixture), tmp_path / "p")
     found = predicted(tiny, None, draws=500, context=context)
     mu = found.simulations.pairs.theta["mu"]
-    assert found.file.parent == tiny.run / "predict/prior" and [path.suffix for path in found.pictures] == [".png"]
+    assert found.file.parent == tiny.run / "predict/prior" and [
+        path.suffix for path in found.pictures
+    ] == [".png"]
     if fixture == "plain":
         assert abs(mu.mean()) < 5 / np.sqrt(500) and abs(mu.std() - 1) < 5 / np.sqrt(1000)
         assert len(mu) == 500
     else:
         sizes = {3} if context else {2, 3, 4}
-        assert set(found.simulations.pairs.x["y"].lengths.tolist()) == sizes == set(found.simulations.pairs.context["n"].tolist())
+        assert (
+            set(found.simulations.pairs.x["y"].lengths.tolist())
+            == sizes
+            == set(found.simulations.pairs.context["n"].tolist())
+        )
 
 
 def test_the_prior_predicts_before_anything_is_simulated(tmp_path):
@@ -179,7 +234,10 @@ def test_the_prior_predicts_before_anything_is_simulated(tmp_path):
 def test_a_folder_may_be_named(tmp_path, plain, monkeypatch):
     monkeypatch.setattr(module, "MOST_PICTURES", 1)
     found = predicted(copy(plain, tmp_path / "p"), "seen", output=tmp_path / "elsewhere")
-    assert found.file == tmp_path / "elsewhere/predictive.h5" and found.pictures[0].parent == tmp_path / "elsewhere"
+    assert (
+        found.file == tmp_path / "elsewhere/predictive.h5"
+        and found.pictures[0].parent == tmp_path / "elsewhere"
+    )
 
 
 def test_a_context_that_is_none_is_refused(grouped):
@@ -192,7 +250,10 @@ def test_a_context_that_is_none_is_refused(grouped):
 
 def test_where_nothing_comes_out_the_reason_is_an_error(tmp_path, grouped):
     project = copy(grouped, tmp_path / "p").open()
-    with pytest.raises(SimulatorError, match="not one of 6 simulations came out, the first failed by not finite: 'y' is not finite"):
+    with pytest.raises(
+        SimulatorError,
+        match="not one of 6 simulations came out, the first failed by not finite: 'y' is not finite",
+    ):
         simulations(project, np.full((2, 3, 1), 2.0), {"n": np.array([2, 3])}, 0, Recorder())
 
 

@@ -17,7 +17,14 @@ from sbiwb.workflow.train import train
 from tests.conftest import Recorder
 from tests.tiny import Tiny, copy, until
 
-TRAIN = {"steps": 80, "batch_size": 64, "validate_every": 20, "patience": None, "checkpoint_every_s": 0.05, "ema": 0.9}
+TRAIN = {
+    "steps": 80,
+    "batch_size": 64,
+    "validate_every": 20,
+    "patience": None,
+    "checkpoint_every_s": 0.05,
+    "ema": 0.9,
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +35,32 @@ def simulated(tmp_path_factory):
 
 
 def torchrun(
-    tiny: Tiny, world: int, *, restarts: int = 0, program: tuple[str, ...] = ("-m", "sbiwb"), verb: str = "train"
+    tiny: Tiny,
+    world: int,
+    *,
+    restarts: int = 0,
+    program: tuple[str, ...] = ("-m", "sbiwb"),
+    verb: str = "train",
 ) -> subprocess.Popen[str]:
     """The real command in `world` processes, found on this machine alone."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", f"--max-restarts={restarts}"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={world}",
+        f"--max-restarts={restarts}",
+    ]
     command = [*launcher, *program, *tiny.arguments(verb)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=tiny.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=tiny.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -55,7 +80,9 @@ def last(tiny: Tiny) -> dict:
 
 def children(process: subprocess.Popen[str]) -> list[int]:
     """Processes of the ranks."""
-    listed = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "sbiwb"], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "sbiwb"], capture_output=True, text=True
+    )
     return [int(line) for line in listed.stdout.split()]
 
 
@@ -105,7 +132,9 @@ def test_a_rank_that_is_killed_ends_the_others_and_torchrun_resumes(simulated, t
     code, told = ended(process)
     assert code == 0, told
     ours, theirs = last(tiny), last(two)
-    assert all(torch.equal(ours["module"][name], theirs["module"][name]) for name in theirs["module"])
+    assert all(
+        torch.equal(ours["module"][name], theirs["module"][name]) for name in theirs["module"]
+    )
 
 
 def test_a_signal_stops_all_at_one_step_with_a_checkpoint(simulated, two, tmp_path):
@@ -118,7 +147,9 @@ def test_a_signal_stops_all_at_one_step_with_a_checkpoint(simulated, two, tmp_pa
     code, told = ended(torchrun(tiny, 2))
     assert code == 0 and ("Going on from step" in told or "done already" in told), told
     ours, theirs = last(tiny), last(two)
-    assert all(torch.equal(ours["module"][name], theirs["module"][name]) for name in theirs["module"])
+    assert all(
+        torch.equal(ours["module"][name], theirs["module"][name]) for name in theirs["module"]
+    )
 
 
 DIVERGING = """
@@ -142,7 +173,11 @@ def test_processes_that_come_to_differ_are_noticed_at_the_next_validation(simula
     tiny = copy(simulated, tmp_path / "p")
     (tiny.folder / "diverging.py").write_text(DIVERGING)
     code, told = ended(torchrun(tiny, 2, program=("diverging.py",)))
-    assert code != 0 and "the weights of the 2 processes came to differ" in told and "train step 40" in told, told
+    assert (
+        code != 0
+        and "the weights of the 2 processes came to differ" in told
+        and "train step 40" in told
+    ), told
 
 
 def test_several_processes_do_nothing_but_train(simulated, tmp_path):

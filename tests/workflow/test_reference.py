@@ -11,7 +11,7 @@ import xarray as xr
 from scipy.stats import multivariate_normal
 from typer.testing import CliRunner
 
-from sbiwb.cli.app import app
+from sbiwb.cli.door import app
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference
 from sbiwb.errors import ConfigError, GateFailed, RunError, SimulatorError
@@ -48,7 +48,11 @@ def likely(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    tiny = Tiny.write(tmp_path_factory.mktemp("trained"), {"simulate": {"train": 1024}, "train": {"steps": 200}}, LIKELY)
+    tiny = Tiny.write(
+        tmp_path_factory.mktemp("trained"),
+        {"simulate": {"train": 1024}, "train": {"steps": 200}},
+        LIKELY,
+    )
     simulate(tiny.open(), Recorder())
     train(tiny.open(), Recorder())
     return tiny
@@ -56,7 +60,14 @@ def trained(tmp_path_factory):
 
 def find(tiny: Tiny, kind: str, *options: str, draws: int = 2000):
     project = tiny.open()
-    return reference(project, only_observation(project), method_of(kind, options), Recorder(), draws=draws, seed=1)
+    return reference(
+        project,
+        only_observation(project),
+        method_of(kind, options),
+        Recorder(),
+        draws=draws,
+        seed=1,
+    )
 
 
 def theta_of(found) -> np.ndarray:
@@ -67,7 +78,11 @@ def theta_of(found) -> np.ndarray:
 def shapes(file: h5py.File) -> dict:
     """Every array of a file by its full name."""
     found = {}
-    file.visititems(lambda name, item: found.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None)
+    file.visititems(
+        lambda name, item: (
+            found.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None
+        )
+    )
     return found
 
 
@@ -76,7 +91,13 @@ METHODS = [
     pytest.param("importance", ("proposal=prior", "proposals=40000"), 1000, id="importance"),
     pytest.param("metropolis", ("warmup=1000",), 2400, id="metropolis"),
     pytest.param("ensemble", ("warmup=200",), 2000, id="ensemble", marks=pytest.mark.slow),
-    pytest.param("vi", ("steps=300", "family=mean_field", "gradient=closed_form"), 4000, id="vi", marks=pytest.mark.slow),
+    pytest.param(
+        "vi",
+        ("steps=300", "family=mean_field", "gradient=closed_form"),
+        4000,
+        id="vi",
+        marks=pytest.mark.slow,
+    ),
     pytest.param("hmc", ("warmup=100",), 800, id="hmc", marks=pytest.mark.slow),
     pytest.param("nuts", ("warmup=100",), 800, id="nuts", marks=pytest.mark.slow),
 ]
@@ -87,31 +108,54 @@ def test_every_method_finds_the_closed_form(likely, kind, options, draws):
     found = find(likely, kind, *options, draws=draws)
     theta = theta_of(found)
     assert theta.shape == (draws,)
-    assert theta.mean() == pytest.approx(MEAN, abs=0.07) and theta.std() == pytest.approx(SD, rel=0.12)
+    assert theta.mean() == pytest.approx(MEAN, abs=0.07) and theta.std() == pytest.approx(
+        SD, rel=0.12
+    )
     (row,) = found.rows
-    assert (row.name, row.mean, row.sd) == ("mu", pytest.approx(theta.mean()), pytest.approx(theta.std(ddof=1), rel=1e-3))
+    assert (row.name, row.mean, row.sd) == (
+        "mu",
+        pytest.approx(theta.mean()),
+        pytest.approx(theta.std(ddof=1), rel=1e-3),
+    )
     evidence = found.facts["seen"].get("log_evidence")
     if kind in ("importance", "vi"):
         assert evidence == pytest.approx(LOG_EVIDENCE, abs=0.05)
     told = json.loads((found.folder / "method.json").read_text())
-    assert told["method"]["kind"] == kind and told["data_sets"][0]["warnings"] == list(found.warnings)
+    assert told["method"]["kind"] == kind and told["data_sets"][0]["warnings"] == list(
+        found.warnings
+    )
     if kind in ("metropolis", "ensemble", "hmc", "nuts"):
         (one,) = told["data_sets"]
-        assert one["rhat"]["mu"] < 1.05 and one["ess"]["mu"] > 100 and 0.1 < one["facts"]["acceptance"] <= 1
+        assert (
+            one["rhat"]["mu"] < 1.05
+            and one["ess"]["mu"] > 100
+            and 0.1 < one["facts"]["acceptance"] <= 1
+        )
         assert (found.folder / "trace.png").stat().st_size > 1000
 
 
 def test_it_can_start_from_the_trained_network(trained):
     found = find(trained, "importance", "proposals=20000")
     theta = theta_of(found)
-    assert theta.mean() == pytest.approx(MEAN, abs=0.05) and theta.std() == pytest.approx(SD, rel=0.08)
+    assert theta.mean() == pytest.approx(MEAN, abs=0.05) and theta.std() == pytest.approx(
+        SD, rel=0.08
+    )
     facts = found.facts["seen"]
-    assert facts["log_evidence"] == pytest.approx(LOG_EVIDENCE, abs=0.05) and facts["pareto_k"] < 0.7 and facts["efficiency"] > 0.3
-    assert len(np.unique(theta)) > 0.99 * len(theta)  # two draws of a network in single precision may be the same number
+    assert (
+        facts["log_evidence"] == pytest.approx(LOG_EVIDENCE, abs=0.05)
+        and facts["pareto_k"] < 0.7
+        and facts["efficiency"] > 0.3
+    )
+    assert len(np.unique(theta)) > 0.99 * len(
+        theta
+    )  # two draws of a network in single precision may be the same number
 
 
 def test_without_a_trained_network_that_is_told_before_anything_else(likely):
-    with pytest.raises(RunError, match=r"importance starts from the amortized posterior, and nothing is trained.*proposal=prior"):
+    with pytest.raises(
+        RunError,
+        match=r"importance starts from the amortized posterior, and nothing is trained.*proposal=prior",
+    ):
         find(likely, "importance")
     with pytest.raises(RunError, match="metropolis starts from the amortized posterior"):
         find(likely, "metropolis", "start=amortized")
@@ -126,26 +170,47 @@ def test_its_files_are_those_of_sample(trained):
     assert shared <= {path.name for path in found.folder.iterdir()}
     with h5py.File(own.folder / "draws.h5") as ours, h5py.File(found.folder / "draws.h5") as theirs:
         assert shapes(ours) == shapes(theirs)
-    ours, theirs = (xr.open_datatree(one / "posterior.nc", engine="h5netcdf") for one in (own.folder, found.folder))
-    assert set(ours.children) == set(theirs.children) and dict(ours["posterior"].sizes) == dict(theirs["posterior"].sizes)
+    ours, theirs = (
+        xr.open_datatree(one / "posterior.nc", engine="h5netcdf")
+        for one in (own.folder, found.folder)
+    )
+    assert set(ours.children) == set(theirs.children) and dict(ours["posterior"].sizes) == dict(
+        theirs["posterior"].sizes
+    )
     assert ours["observed_data"]["y"].values == pytest.approx(theirs["observed_data"]["y"].values)
-    told, also = (json.loads((one / "summary.json").read_text()) for one in (own.folder, found.folder))
-    assert set(told) == set(also) and set(told["rows"][0]) - {"epistemic"} == set(also["rows"][0]) - {"epistemic"}
+    told, also = (
+        json.loads((one / "summary.json").read_text()) for one in (own.folder, found.folder)
+    )
+    assert set(told) == set(also) and set(told["rows"][0]) - {"epistemic"} == set(
+        also["rows"][0]
+    ) - {"epistemic"}
 
 
 def test_the_same_seed_gives_the_same_draws_and_another_others(likely):
-    first, again = theta_of(find(likely, "analytic", draws=20)), theta_of(find(likely, "analytic", draws=20))
+    first, again = (
+        theta_of(find(likely, "analytic", draws=20)),
+        theta_of(find(likely, "analytic", draws=20)),
+    )
     np.testing.assert_array_equal(first, again)
     project = likely.open()
-    other = reference(project, only_observation(project), method_of("analytic", ()), Recorder(), draws=20, seed=2)
+    other = reference(
+        project, only_observation(project), method_of("analytic", ()), Recorder(), draws=20, seed=2
+    )
     assert not np.isin(theta_of(other), first).any()
 
 
 def test_many_data_sets_each_have_their_own_posterior(likely):
-    np.savez(likely.folder / "many.npz", y=np.array([[0.0, 0, 0, 0], [2.0, 2, 2, 2], [-1.0, -1, -2, -1]]))
+    np.savez(
+        likely.folder / "many.npz", y=np.array([[0.0, 0, 0, 0], [2.0, 2, 2, 2], [-1.0, -1, -2, -1]])
+    )
     project = likely.open()
     found = reference(
-        project, ("many", Observation(file="many.npz"), likely.folder), method_of("analytic", ()), Recorder(), draws=3000, seed=0
+        project,
+        ("many", Observation(file="many.npz"), likely.folder),
+        method_of("analytic", ()),
+        Recorder(),
+        draws=3000,
+        seed=0,
     )
     assert [row.mean for row in found.rows] == pytest.approx([0, 1.6, -1], abs=0.05)
     assert [row.data_set for row in found.rows] == ["many 0", "many 1", "many 2"]
@@ -164,7 +229,9 @@ def test_chains_that_have_not_mixed_do_not_pass_and_are_written_nevertheless(lik
         check_reference(found)
     assert any("have not converged" in one for one in found.warnings)
     assert theta_of(found).shape == (400,)
-    assert json.loads((found.folder / "summary.json").read_text())["warnings"] == list(found.warnings)
+    assert json.loads((found.folder / "summary.json").read_text())["warnings"] == list(
+        found.warnings
+    )
     check_reference(find(likely, "analytic", draws=50))
 
 
@@ -184,7 +251,11 @@ class Lopsided:
     kind, NEEDS = "importance", "density"
 
     def run(self, target, draws, rng, reporter):
-        return Reference(np.zeros((draws, 1)) + rng.random((draws, 1)), facts={"pareto_k": np.inf, "ess": 1.0}, warnings=("no trust",))
+        return Reference(
+            np.zeros((draws, 1)) + rng.random((draws, 1)),
+            facts={"pareto_k": np.inf, "ess": 1.0},
+            warnings=("no trust",),
+        )
 
     def model_dump(self, mode):
         return {"kind": self.kind}
@@ -218,13 +289,22 @@ def test_a_wrong_name_or_option_is_told_with_the_nearest(kind, options, told):
 
 def test_options_are_numbers_words_and_lists():
     method = method_of("vi", ("steps=1e3", "learning_rate=1e-2", "start=prior", "hidden=[8, 8]"))
-    assert (method.steps, method.learning_rate, method.start, method.hidden) == (1000, 0.01, "prior", [8, 8])
+    assert (method.steps, method.learning_rate, method.start, method.hidden) == (
+        1000,
+        0.01,
+        "prior",
+        [8, 8],
+    )
 
 
 def test_of_several_observations_one_must_be_named(tmp_path):
     seen = {"file": "seen.csv"}
-    tiny = Tiny.write(tmp_path, {"problem": {"observations": {"seen": seen, "again": seen}}}, LIKELY)
-    with pytest.raises(ConfigError, match=r"names 2 observations  Choose one: --observation NAME, of seen, again"):
+    tiny = Tiny.write(
+        tmp_path, {"problem": {"observations": {"seen": seen, "again": seen}}}, LIKELY
+    )
+    with pytest.raises(
+        ConfigError, match=r"names 2 observations  Choose one: --observation NAME, of seen, again"
+    ):
         only_observation(tiny.open())
 
 
@@ -233,13 +313,19 @@ def test_of_several_observations_one_must_be_named(tmp_path):
 BANANA = """def log_density(a, b):
     return -(a**2) / 18 - (b - 0.1 * a**2) ** 2 / 2
 """
-FREE = {"parameters": {"a": {"kind": "unknown"}, "b": {"kind": "unknown"}}, "observations": {}, "constants": {}}
+FREE = {
+    "parameters": {"a": {"kind": "unknown"}, "b": {"kind": "unknown"}},
+    "observations": {},
+    "constants": {},
+}
 
 
 @pytest.fixture
 def banana(tmp_path):
     tiny = Tiny.write(tmp_path, {}, BANANA)
-    tiny.yaml.write_text(json.dumps({"name": "banana", "problem": {"simulator": "tiny.py", **FREE}}))
+    tiny.yaml.write_text(
+        json.dumps({"name": "banana", "problem": {"simulator": "tiny.py", **FREE}})
+    )
     return tiny
 
 
@@ -248,20 +334,38 @@ def test_a_density_alone_works_to_the_end(banana):
     method = method_of("importance", ("proposal=normal", "width=4", "proposals=100000"))
     found = reference(project, only_observation(project), method, Recorder(), draws=2000, seed=0)
     facts = found.facts["density"]
-    assert facts["log_integral"] == pytest.approx(2.9365, abs=0.05) and "log_evidence" not in facts  # log 6 pi: no data, no evidence
+    assert (
+        facts["log_integral"] == pytest.approx(2.9365, abs=0.05) and "log_evidence" not in facts
+    )  # log 6 pi: no data, no evidence
     assert [row.mean for row in found.rows] == pytest.approx([0, 0.9], abs=0.25)
     assert [row.sd for row in found.rows] == pytest.approx([3, 2.62**0.5], rel=0.1)
     names = {path.name for path in found.folder.iterdir()}
-    assert {"draws.h5", "posterior.nc", "summary.json", "pairs.png", "method.json", "provenance.json"} <= names
+    assert {
+        "draws.h5",
+        "posterior.nc",
+        "summary.json",
+        "pairs.png",
+        "method.json",
+        "provenance.json",
+    } <= names
     assert "predictive.png" not in names
 
 
 def test_a_density_alone_is_not_simulated_from(banana):
-    with pytest.raises(SimulatorError, match=r"has a log_density, and no function 'simulate'.*sbiwb reference"):
+    with pytest.raises(
+        SimulatorError, match=r"has a log_density, and no function 'simulate'.*sbiwb reference"
+    ):
         simulate(banana.open(), Recorder())
 
 
 def test_a_density_alone_takes_no_observation(banana):
     project = banana.open()
     with pytest.raises(ConfigError, match=r"is a density by itself  Leave out --observation"):
-        reference(project, ("x", Observation(file="seen.csv"), banana.folder), method_of("metropolis", ()), Recorder(), draws=10, seed=0)
+        reference(
+            project,
+            ("x", Observation(file="seen.csv"), banana.folder),
+            method_of("metropolis", ()),
+            Recorder(),
+            draws=10,
+            seed=0,
+        )

@@ -11,13 +11,13 @@ import pytest
 from scipy.stats import norm
 from typer.testing import CliRunner
 
-from sbiwb.cli.app import app
+from sbiwb.cli.door import app
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.posterior import Posterior
-from sbiwb.workflow import refine as refining
+from sbiwb.project.trained import load_posterior
+from sbiwb.steps.exact import refine as refining
+from sbiwb.steps.exact.refine import Refined, refine, write_refined
 from sbiwb.workflow import sample as sampling
-from sbiwb.workflow.posterior import load_posterior
-from sbiwb.workflow.refine import Refined, refine, write_refined
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -42,7 +42,9 @@ class Wrong(Posterior):
 
     def log_prob(self, theta, x):
         y = np.asarray(self.read(x)["y"])
-        return norm.logpdf(np.asarray(theta)[..., 0], y.sum(1)[:, None] / 5 + SD * self.shift, SD * self.width)
+        return norm.logpdf(
+            np.asarray(theta)[..., 0], y.sum(1)[:, None] / 5 + SD * self.shift, SD * self.width
+        )
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +65,16 @@ def few(monkeypatch):
 
 def stand_in(tiny: Tiny, shift: float, width: float) -> Wrong:
     own = load_posterior(tiny.run)
-    return Wrong(**{name: getattr(own, name) for name in Posterior.__dataclass_fields__}, shift=shift, width=width)
+    return Wrong(
+        **{name: getattr(own, name) for name in Posterior.__dataclass_fields__},
+        shift=shift,
+        width=width,
+    )
 
 
-def repaired(tiny: Tiny, monkeypatch, how: str, *, shift: float = 0.0, width: float = 1.0, draws: int = DRAWS):
+def repaired(
+    tiny: Tiny, monkeypatch, how: str, *, shift: float = 0.0, width: float = 1.0, draws: int = DRAWS
+):
     """What `sample --refine` makes of a wrong posterior: draws (S,), the verdict, the result."""
     kept = {}
 
@@ -75,17 +83,23 @@ def repaired(tiny: Tiny, monkeypatch, how: str, *, shift: float = 0.0, width: fl
         kept["before"] = arguments[3]
         return kept["theta"], told
 
-    monkeypatch.setattr(sampling, "posterior_of", lambda project, reporter: stand_in(tiny, shift, width))
+    monkeypatch.setattr(
+        sampling, "posterior_of", lambda project, reporter: stand_in(tiny, shift, width)
+    )
     monkeypatch.setattr(sampling, "_misfit", lambda project, posterior, data: ((), []))
     monkeypatch.setattr(sampling, "refine", remember)
     project = tiny.open()
-    (found,) = sample(project, named_observations(project, "seen"), Recorder(), draws=draws, seed=2, how=how)
+    (found,) = sample(
+        project, named_observations(project, "seen"), Recorder(), draws=draws, seed=2, how=how
+    )
     return kept["theta"][0, :, 0], kept["before"][0, :, 0], found
 
 
 def assert_exact(theta: np.ndarray) -> None:
     error = SD / math.sqrt(len(theta))
-    assert theta.mean() == pytest.approx(MEAN, abs=4 * error) and theta.std() == pytest.approx(SD, rel=0.1)
+    assert theta.mean() == pytest.approx(MEAN, abs=4 * error) and theta.std() == pytest.approx(
+        SD, rel=0.1
+    )
 
 
 def test_importance_repairs_what_is_too_wide_and_shifted(trained, few, monkeypatch):
@@ -94,27 +108,45 @@ def test_importance_repairs_what_is_too_wide_and_shifted(trained, few, monkeypat
     assert_exact(theta)
     assert len(np.unique(theta)) == DRAWS
     (one,) = found.refined
-    assert (one.data_set, one.verdict) == ("seen", "refined") and one.pareto_k < 0.7 and 0.3 < one.efficiency < 0.95
-    assert one.log_evidence == pytest.approx(LOG_EVIDENCE, abs=0.05) and one.proposals >= 20_000 and one.seconds > 0
+    assert (
+        (one.data_set, one.verdict) == ("seen", "refined")
+        and one.pareto_k < 0.7
+        and 0.3 < one.efficiency < 0.95
+    )
+    assert (
+        one.log_evidence == pytest.approx(LOG_EVIDENCE, abs=0.05)
+        and one.proposals >= 20_000
+        and one.seconds > 0
+    )
     assert found.rows[0].mean == pytest.approx(theta.mean()) and not found.warnings
     told = json.loads((found.folder / "refined.json").read_text())
     assert told["method"] == "importance"
     (row,) = told["data_sets"]
-    assert row["verdict"] == "refined" and row["pareto_k"] == one.pareto_k and set(row) == set(Refined.__dataclass_fields__)
+    assert (
+        row["verdict"] == "refined"
+        and row["pareto_k"] == one.pareto_k
+        and set(row) == set(Refined.__dataclass_fields__)
+    )
 
 
 def test_what_is_exact_is_kept_untouched(trained, few, monkeypatch):
     theta, before, found = repaired(trained, monkeypatch, "importance")
     np.testing.assert_array_equal(theta, before)
     (one,) = found.refined
-    assert one.verdict == "kept" and one.efficiency > 0.99 and one.log_evidence == pytest.approx(LOG_EVIDENCE, abs=0.001)
+    assert (
+        one.verdict == "kept"
+        and one.efficiency > 0.99
+        and one.log_evidence == pytest.approx(LOG_EVIDENCE, abs=0.001)
+    )
 
 
 def test_what_is_far_too_narrow_is_left_and_told(trained, few, monkeypatch):
     theta, before, found = repaired(trained, monkeypatch, "importance", shift=2.0, width=0.3)
     np.testing.assert_array_equal(theta, before)
     (one,) = found.refined
-    assert one.verdict == "left as it is" and one.pareto_k > 0.7 and "cannot be trusted" in one.reason
+    assert (
+        one.verdict == "left as it is" and one.pareto_k > 0.7 and "cannot be trusted" in one.reason
+    )
     assert any("seen: Pareto k is" in warning for warning in found.warnings)
 
 
@@ -128,29 +160,43 @@ def test_nuts_repairs_what_is_far_too_narrow(trained, few, monkeypatch):
 def test_nuts_that_finds_no_start_leaves_the_draws_and_says_so(trained, few, monkeypatch):
     class Nowhere:
         def run(self, target, draws, rng, reporter):
-            raise DataError("only 0 of 6,400 draws of the amortized have a finite log-density", where="start of the chains")
+            raise DataError(
+                "only 0 of 6,400 draws of the amortized have a finite log-density",
+                where="start of the chains",
+            )
 
     real = refining.references.family.parse
-    monkeypatch.setattr(refining.references.family, "parse", lambda one: Nowhere() if one["kind"] == "nuts" else real(one))
+    monkeypatch.setattr(
+        refining.references.family,
+        "parse",
+        lambda one: Nowhere() if one["kind"] == "nuts" else real(one),
+    )
     theta, before, found = repaired(trained, monkeypatch, "nuts", shift=2.0, width=0.3)
     np.testing.assert_array_equal(theta, before)
-    assert found.refined[0].verdict == "left as it is" and "finite log-density" in found.refined[0].reason
+    assert (
+        found.refined[0].verdict == "left as it is"
+        and "finite log-density" in found.refined[0].reason
+    )
 
 
 def test_data_unlike_the_simulations_count_as_in_need(trained, few):
     posterior, project = stand_in(trained, 0.0, 1.0), trained.open()
     data = seen(project)
     theta = posterior.sample(data.variables, 200, 0)
-    found, (one,) = refine(project, posterior, data, theta, "importance", Recorder(), unlike=["seen"], seed=0)
+    found, (one,) = refine(
+        project, posterior, data, theta, "importance", Recorder(), unlike=["seen"], seed=0
+    )
     assert one.verdict == "refined" and not (found == theta).any()
 
 
 def seen(project):
+    from sbiwb.project.observe import observe
     from sbiwb.simulation.layout import from_json
-    from sbiwb.workflow.observe import observe
 
     ((name, what, base),) = named_observations(project, "seen")
-    return observe(name, what, base, from_json(json.loads(project.data_run.plan.read_text())["layout"]), {})
+    return observe(
+        name, what, base, from_json(json.loads(project.data_run.plan.read_text())["layout"]), {}
+    )
 
 
 def test_without_a_likelihood_it_refuses_before_anything_is_spent(trained, monkeypatch):
@@ -159,8 +205,20 @@ def test_without_a_likelihood_it_refuses_before_anything_is_spent(trained, monke
     monkeypatch.setitem(project.__dict__, "source", source)
     monkeypatch.setattr(refining, "_refine_one", None)
     data, theta = seen(project), np.zeros((1, 5, 1))
-    with pytest.raises(ConfigError, match=r"has no log_likelihood\(x, \*\*theta\), without which no draw can be weighed"):
-        refine(project, stand_in(trained, 0, 1), data, theta, "importance", Recorder(), unlike=(), seed=0)
+    with pytest.raises(
+        ConfigError,
+        match=r"has no log_likelihood\(x, \*\*theta\), without which no draw can be weighed",
+    ):
+        refine(
+            project,
+            stand_in(trained, 0, 1),
+            data,
+            theta,
+            "importance",
+            Recorder(),
+            unlike=(),
+            seed=0,
+        )
 
 
 def test_a_network_without_a_density_is_refused(trained):
@@ -169,11 +227,24 @@ def test_a_network_without_a_density_is_refused(trained):
 
     project = trained.open()
     with pytest.raises(DataError, match="the network gives marginals, no joint density"):
-        refine(project, Marginal(), seen(project), np.zeros((1, 5, 1)), "importance", Recorder(), unlike=(), seed=0)
+        refine(
+            project,
+            Marginal(),
+            seen(project),
+            np.zeros((1, 5, 1)),
+            "importance",
+            Recorder(),
+            unlike=(),
+            seed=0,
+        )
 
 
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path):
-    write_refined(tmp_path, [Refined("a", "left as it is", "none", math.inf, 0.0, -math.inf, 10, 0.1)], "importance")
+    write_refined(
+        tmp_path,
+        [Refined("a", "left as it is", "none", math.inf, 0.0, -math.inf, 10, 0.1)],
+        "importance",
+    )
     (row,) = json.loads((tmp_path / "refined.json").read_text())["data_sets"]
     assert row["pareto_k"] is None and row["log_evidence"] is None and row["efficiency"] == 0.0
 
@@ -184,7 +255,11 @@ def test_the_option_of_the_command_line(trained, few, monkeypatch):
     done = CliRunner().invoke(app, [*call, "--refine", "importance"])
     assert done.exit_code == 0 and "likelihoods" in done.stdout and "log evidence" in done.stdout
     refined = trained.run / "sample" / "seen" / "refined.json"
-    assert json.loads(refined.read_text())["data_sets"][0]["verdict"] in ("kept", "refined", "left as it is")
+    assert json.loads(refined.read_text())["data_sets"][0]["verdict"] in (
+        "kept",
+        "refined",
+        "left as it is",
+    )
     assert CliRunner().invoke(app, call).exit_code == 0
     assert not refined.exists()  # these draws are the network's own
     assert CliRunner().invoke(app, [*call, "--refine", "magic"]).exit_code == 2

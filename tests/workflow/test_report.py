@@ -19,7 +19,12 @@ from tests.report.reading import SVG, Read, numbers
 
 CONFIG = {
     "name": "trial",
-    "problem": {"parameters": {"mu": {"kind": "normal", "unit": "mV"}, "sigma": {"kind": "gamma", "shape": [2]}}},
+    "problem": {
+        "parameters": {
+            "mu": {"kind": "normal", "unit": "mV"},
+            "sigma": {"kind": "gamma", "shape": [2]},
+        }
+    },
     "simulate": {"train": 100, "from": None},
 }
 NAMES = ["mu", "sigma[0]", "sigma[1]"]
@@ -34,10 +39,20 @@ def run(tmp_path):
 
 
 def simulated(run):
-    split = {"rows": 120, "simulated": 125, "failed": 5, "p_valid": 0.96, "shards": 2, "bytes": 1000, "seconds": 3.0}
+    split = {
+        "rows": 120,
+        "simulated": 125,
+        "failed": 5,
+        "p_valid": 0.96,
+        "shards": 2,
+        "bytes": 1000,
+        "seconds": 3.0,
+    }
     put_json(run / "data/manifest.json", {"splits": {"train": split}})
     put_provenance(run / "data", seconds=3.0, facts={"seed": 11, "data_hash": "of the data"})
-    for shard, kinds in enumerate([[b"timeout", b"timeout", b"not finite"], [b"timeout", b"exception"]]):
+    for shard, kinds in enumerate(
+        [[b"timeout", b"timeout", b"not finite"], [b"timeout", b"exception"]]
+    ):
         name = run / f"data/train/shard-00000{shard}"
         put_json(name.with_suffix(".json"), {"failed": len(kinds)})
         with h5py.File(name.with_suffix(".h5"), "w") as file:
@@ -47,8 +62,15 @@ def simulated(run):
 def trained(run):
     put_text(run / "train/best.pt", "weights")
     line = {"step": 10, "train_loss": 2.0, "validation_loss": 2.5}
-    put_text(run / "train/metrics.jsonl", f'{json.dumps(line)}\n{json.dumps(line | {"step": 20, "validation_loss": 1.5})}\n{{"step": 3')
-    put_provenance(run / "train", seconds=50.0, facts={"step": 20, "reason": "steps", "best_step": 20, "best_loss": 1.5, "gap": 0.0})
+    put_text(
+        run / "train/metrics.jsonl",
+        f'{json.dumps(line)}\n{json.dumps(line | {"step": 20, "validation_loss": 1.5})}\n{{"step": 3',
+    )
+    put_provenance(
+        run / "train",
+        seconds=50.0,
+        facts={"step": 20, "reason": "steps", "best_step": 20, "best_loss": 1.5, "gap": 0.0},
+    )
 
 
 def diagnosed(run, weights="weights"):
@@ -61,8 +83,13 @@ def diagnosed(run, weights="weights"):
 
 def sampled(run, weights="weights"):
     row = {"data_set": "seen", "name": "mu", "mean": 1.25, "sd": 0.5}
-    put_json(run / "sample/seen/summary.json", {"observation": "seen", "warnings": ["far away"], "rows": [row]})
-    put_provenance(run / "sample/seen", seconds=1.0, facts={"draws": 4000, "weights": sha256(weights.encode())})
+    put_json(
+        run / "sample/seen/summary.json",
+        {"observation": "seen", "warnings": ["far away"], "rows": [row]},
+    )
+    put_provenance(
+        run / "sample/seen", seconds=1.0, facts={"draws": 4000, "weights": sha256(weights.encode())}
+    )
     (run / "sample/seen/pairs.svg").write_bytes(SVG)
 
 
@@ -81,7 +108,10 @@ def test_nothing_to_report_is_an_error(run, tmp_path):
     assert not (run / "report.html").exists()
 
 
-@pytest.mark.parametrize("text", ["", "- 1", "problem: {parameters: 3}", "problem: {parameters: {mu: 1}}", "a: [", "problem: 1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "- 1", "problem: {parameters: 3}", "problem: {parameters: {mu: 1}}", "a: [", "problem: 1"],
+)
 def test_a_config_that_is_none_is_an_error(run, text):
     simulated(run)
     put_text(run / "config.yaml", text)
@@ -116,7 +146,9 @@ def test_reporting_twice_changes_nothing_and_touches_nothing_else(run):
     first = report(run).read_bytes()
     assert report(run) == run / "report.html"
     assert report(run).read_bytes() == first
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before | {run / "report.html": first}
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before | {
+        run / "report.html": first
+    }
 
 
 def test_what_is_of_other_weights_is_said(run):

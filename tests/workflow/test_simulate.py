@@ -11,6 +11,7 @@ import pytest
 
 from sbiwb.errors import FailureRateError, RunError
 from sbiwb.files import read_json
+from sbiwb.project.splits import load_split
 from sbiwb.store import manifest
 from sbiwb.store.ledger import gather
 from sbiwb.store.shards import record_path
@@ -18,7 +19,6 @@ from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
 from sbiwb.workflow.train import train
-from sbiwb.workflow.trainer import load_split
 from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Tiny, digest, until
 
 
@@ -37,7 +37,11 @@ def undisturbed(tmp_path_factory):
     return tiny
 
 
-EXECUTORS = {"serial": "serial", "one worker": {"kind": "pool", "workers": 1}, "four workers": {"kind": "pool", "workers": 4}}
+EXECUTORS = {
+    "serial": "serial",
+    "one worker": {"kind": "pool", "workers": 1},
+    "four workers": {"kind": "pool", "workers": 4},
+}
 
 
 def test_counts_are_told(undisturbed):
@@ -67,7 +71,9 @@ def test_the_same_rows_in_shards_of_any_size(tmp_path, recorder, undisturbed, si
 
 
 def test_no_row_comes_twice(undisturbed):
-    every = np.concatenate([rows(undisturbed, split)[:, 0] for split in ("train", "validation", "test")])
+    every = np.concatenate(
+        [rows(undisturbed, split)[:, 0] for split in ("train", "validation", "test")]
+    )
     assert len(np.unique(every)) == 256 + 64 + 64
 
 
@@ -118,7 +124,10 @@ def test_a_polite_signal_ends_with_75_and_no_failed_row(tmp_path, undisturbed, n
     child = tiny.fork("simulate")
     until(lambda: tiny.shards())
     assert child.kill_after(0.03, number) == 75
-    assert f"stopped by {number.name}" in child.told and "Run the same command again to continue." in child.told
+    assert (
+        f"stopped by {number.name}" in child.told
+        and "Run the same command again to continue." in child.told
+    )
     assert 0 < len(tiny.shards()) < 6
     assert tiny.fork("simulate").wait() == 0
     assert tiny.shards() == undisturbed.shards()
@@ -157,7 +166,9 @@ def test_a_damaged_shard_is_set_aside_and_made_again(tiny, recorder, damage):
     simulate(project.open(), recorder)
     assert project.shards() == before
     if damage in (spoil, garble):
-        assert "kept as shard-000002.h5.damaged, its rows are simulated again." in recorder.warned[0]
+        assert (
+            "kept as shard-000002.h5.damaged, its rows are simulated again." in recorder.warned[0]
+        )
         assert path.with_suffix(".h5.damaged").exists()
 
 
@@ -183,9 +194,15 @@ def test_growing_gives_the_rows_of_asking_at_once(tiny, recorder, undisturbed):
 
 
 PROBLEMS = [
-    ({"problem": {"parameters": {"mu": {"kind": "normal", "scale": 2.0}}}}, "problem.parameters.mu.scale: 1.0 -> 2.0"),
+    (
+        {"problem": {"parameters": {"mu": {"kind": "normal", "scale": 2.0}}}},
+        "problem.parameters.mu.scale: 1.0 -> 2.0",
+    ),
     ({"problem": {"constants": {"n": 5}}}, "problem.constants.n: 4 -> 5"),
-    ({"simulate": {"seed": 4, "block_size": 16}}, "simulate.seed: 3 -> 4; simulate.block_size: 32 -> 16"),
+    (
+        {"simulate": {"seed": 4, "block_size": 16}},
+        "simulate.seed: 3 -> 4; simulate.block_size: 32 -> 16",
+    ),
     ({"problem": {"batched": False}}, "problem.batched: True -> False"),
 ]
 
@@ -219,7 +236,11 @@ def test_the_order_of_parameters_counts(tiny, recorder):
     project.simulator(both)
     simulate(project.open(), recorder)
     text = project.yaml.read_text()
-    project.yaml.write_text(text.replace("    mu:\n      kind: normal\n    tau:", "    tau:\n      kind: normal\n    mu:"))
+    project.yaml.write_text(
+        text.replace(
+            "    mu:\n      kind: normal\n    tau:", "    tau:\n      kind: normal\n    mu:"
+        )
+    )
     with pytest.raises(RunError, match=r"problem\.parameters: order mu, tau -> tau, mu"):
         simulate(project.open(), recorder)
 
@@ -228,7 +249,13 @@ def test_where_and_how_fast_is_free_to_change(tiny, recorder):
     project = tiny()
     simulate(project.open(), recorder)
     before = project.shards()
-    project.change({"machine": {"threads": 2, "executor": "pool"}, "diagnose": {"draws": 39}, "problem": {"observations": {}}})
+    project.change(
+        {
+            "machine": {"threads": 2, "executor": "pool"},
+            "diagnose": {"draws": 39},
+            "problem": {"observations": {}},
+        }
+    )
     simulate(project.open(), recorder)
     assert project.shards() == before
 
@@ -279,13 +306,18 @@ def test_failures_are_counted_replaced_and_told(tiny, recorder):
     told = simulate(project.open(), recorder)
     assert told["train"]["rows"] == 256 and told["train"]["failed"] > 0
     assert rows(project)[:, 0].max() <= 1.5
-    assert "were replaced by new pairs; for example: 'y' is not finite (at mu=" in recorder.warned[0]
+    assert (
+        "were replaced by new pairs; for example: 'y' is not finite (at mu=" in recorder.warned[0]
+    )
 
 
 def test_too_many_failures_stop_and_keep_the_shards(tiny, recorder):
     project = tiny(simulate={"train": 4096, "failures": {"max_rate": 0.01}})
     project.simulator(FAILING)
-    with pytest.raises(FailureRateError, match=r"more than simulate.failures.max_rate = 0.01; for example: 'y' is not finite"):
+    with pytest.raises(
+        FailureRateError,
+        match=r"more than simulate.failures.max_rate = 0.01; for example: 'y' is not finite",
+    ):
         simulate(project.open(), recorder)
     assert manifest.shards(project.run / "data/train")
 
@@ -338,7 +370,11 @@ def test_borrowing_takes_seed_and_counts_from_the_other_run(tiny, recorder):
     simulate(project.open(), recorder)
     document = project.yaml.read_text()
     start, end = document.index("simulate:"), document.index("model:")
-    project.yaml.write_text(document[:start].replace("name: tiny", "name: other") + "simulate: {from: runs/tiny}\n" + document[end:])
+    project.yaml.write_text(
+        document[:start].replace("name: tiny", "name: other")
+        + "simulate: {from: runs/tiny}\n"
+        + document[end:]
+    )
     borrowed = project.open()
     simulate(borrowed, recorder)
     assert len(load_split(borrowed, "train")) == 256 and borrowed.config.simulate.seed == 3
@@ -361,18 +397,35 @@ def simulate(mu, *, rng, n):
         raise ValueError("near zero")
     return {"y": y}
 """
-FEW = {"train": 24, "validation": 8, "test": 8, "block_size": 8, "shard_size": 24, "failures": {"max_rate": 0.9, "timeout_s": 1.0}}
+FEW = {
+    "train": 24,
+    "validation": 8,
+    "test": 8,
+    "block_size": 8,
+    "shard_size": 24,
+    "failures": {"max_rate": 0.9, "timeout_s": 1.0},
+}
 
 
 def reasons(tiny: Tiny) -> dict[str, int]:
     """Failed rows by reason."""
-    ledger = gather([shard for split in ("train", "validation", "test") for shard in manifest.shards(tiny.run / "data" / split)])
+    ledger = gather(
+        [
+            shard
+            for split in ("train", "validation", "test")
+            for shard in manifest.shards(tiny.run / "data" / split)
+        ]
+    )
     assert ledger.failed == len(ledger.theta["mu"]) > 0
     return dict(ledger.reasons)
 
 
 def deadly(folder, executor, hangs: bool = False) -> Tiny:
-    return Tiny.write(folder, {"simulate": FEW, "machine": {"executor": executor}}, DEADLY.replace("HANGS", str(hangs)))
+    return Tiny.write(
+        folder,
+        {"simulate": FEW, "machine": {"executor": executor}},
+        DEADLY.replace("HANGS", str(hangs)),
+    )
 
 
 def test_a_simulator_that_ends_its_process_costs_the_guilty_rows_alone(tmp_path, recorder, capfd):
@@ -400,4 +453,8 @@ def test_the_same_bytes_from_workers_that_die(tmp_path, monkeypatch, recorder, h
 def test_missing_is_part_of_the_problem_only_where_it_names_something(tiny):
     plain = tiny().open()
     assert "missing" not in plain.data_identity["problem"]
-    assert tiny(problem={"missing": ["y"]}).open().data_hash != plain.data_hash == tiny(problem={"missing": []}).open().data_hash
+    assert (
+        tiny(problem={"missing": ["y"]}).open().data_hash
+        != plain.data_hash
+        == tiny(problem={"missing": []}).open().data_hash
+    )

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sbiwb.contracts import Silent
 from sbiwb.distances import c2st
-from sbiwb.report.benchmark import PUBLISHED
+from sbiwb.project.observe import DataSets
+from sbiwb.project.opening import open_project
+from sbiwb.project.trained import load_posterior
+from sbiwb.report.scoreboard import PUBLISHED
+from sbiwb.steps.exact.reference_posteriors import reference_sets
+from sbiwb.steps.exact.refine import TRUSTED_K, refine
 from sbiwb.workflow.benchmark import Chosen, benchmark, open_benchmark
-from sbiwb.workflow.observe import DataSets
-from sbiwb.workflow.posterior import load_posterior
-from sbiwb.workflow.project import open_project
-from sbiwb.workflow.reference_sets import reference_sets
-from sbiwb.workflow.refine import TRUSTED_K, refine
-from sbiwb.workflow.train import Silent
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 0.60
@@ -25,17 +25,32 @@ def test_slcp_is_exact_once_refined(tmp_path):
     folder = tmp_path / "references"
     folder.mkdir()
     (folder / "slcp.h5").write_bytes((ROOT / "tests" / "data" / "slcp_reference.h5").read_bytes())
-    opened = open_benchmark(ROOT / "configs" / "benchmark.yaml", settings=["executor=serial"], references=folder, runs=tmp_path)
+    opened = open_benchmark(
+        ROOT / "configs" / "benchmark.yaml",
+        settings=["executor=serial"],
+        references=folder,
+        runs=tmp_path,
+    )
     (line,) = benchmark(opened, Silent(), Chosen(("slcp",), (10_000,))).lines
-    print(f"slcp, 10,000 simulations: C2ST {line.c2st:.3f} (published NPE {line.npe}, sequential {line.snpe})")
+    print(
+        f"slcp, 10,000 simulations: C2ST {line.c2st:.3f} (published NPE {line.npe}, sequential {line.snpe})"
+    )
     assert line.c2st < PUBLISHED["slcp"][0][1]
 
     project = open_project(opened.folder / "jobs" / "slcp-10000-default-0")
     posterior = load_posterior(project.run.path)
     sets, _ = reference_sets("slcp", folder, 10)
-    data = DataSets("slcp", tuple(f"observation {one.number}" for one in sets), {"x": np.stack([one.x for one in sets])}, {}, {})
+    data = DataSets(
+        "slcp",
+        tuple(f"observation {one.number}" for one in sets),
+        {"x": np.stack([one.x for one in sets])},
+        {},
+        {},
+    )
     theta = posterior.sample(data.x, 10_000, 0)
-    refined, told = refine(project, posterior, data, theta, "importance", Silent(), unlike=(), seed=0)
+    refined, told = refine(
+        project, posterior, data, theta, "importance", Silent(), unlike=(), seed=0
+    )
     assert any(one.pareto_k < TRUSTED_K for one in told)
     for one, own, reference in zip(told, refined, sets, strict=True):
         score = c2st(reference.draws, own)

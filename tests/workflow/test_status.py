@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sbiwb.cli.app import app
-from sbiwb.report.failures import profiles
-from sbiwb.workflow.failures import failures, gather
+from sbiwb.cli.door import app
+from sbiwb.report.failure_map import profiles
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import RECENT_S, status, wilson
+from sbiwb.workflow.status_failures import failures, gather
 from tests.tiny import Recorder, Tiny, copy
 
 CORNER = '''"""Two parameters, of which one corner raises, and a third that does not matter."""
@@ -33,9 +33,19 @@ THREE = {name: {"kind": "uniform", "low": -2, "high": 2} for name in "abc"}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    changes = {"simulate": {"train": 2048, "block_size": 128, "shard_size": 512, "failures": {"max_rate": 0.2}}}
+    changes = {
+        "simulate": {
+            "train": 2048,
+            "block_size": 128,
+            "shard_size": 512,
+            "failures": {"max_rate": 0.2},
+        }
+    }
     tiny = Tiny.write(tmp_path_factory.mktemp("corner") / "it", changes, CORNER)
-    text = tiny.yaml.read_text().replace("    mu:\n      kind: normal\n", "".join(f"    {name}: {one}\n" for name, one in THREE.items()))
+    text = tiny.yaml.read_text().replace(
+        "    mu:\n      kind: normal\n",
+        "".join(f"    {name}: {one}\n" for name, one in THREE.items()),
+    )
     tiny.yaml.write_text(text)
     simulate(tiny.open(), Recorder())
     return tiny
@@ -48,7 +58,10 @@ def project(made, tmp_path):
 
 def test_p_valid_with_its_interval_and_reasons(project):
     found = status(project.run).valid
-    assert found.failed == found.reasons["not finite"] > 0 and found.simulated == 2048 + 128 + 128 + found.failed
+    assert (
+        found.failed == found.reasons["not finite"] > 0
+        and found.simulated == 2048 + 128 + 128 + found.failed
+    )
     low, high = found.interval
     assert low < 15 / 16 < high and low < found.p < high and high - low < 0.03
 
@@ -58,7 +71,9 @@ def test_the_interval_holds_the_shares_that_a_score_test_does_not_reject(hits, n
     low, high = wilson(hits, n)
     assert 0 <= low <= hits / n + 1e-12 and hits / n - 1e-12 <= high <= 1
     for end in (end for end in (low, high) if 1e-9 < end < 1 - 1e-9):
-        assert abs(hits / n - end) / np.sqrt(end * (1 - end) / n) == pytest.approx(1.959964, rel=1e-6)
+        assert abs(hits / n - end) / np.sqrt(end * (1 - end) / n) == pytest.approx(
+            1.959964, rel=1e-6
+        )
 
 
 def test_the_ledger_knows_where(project, recorder):
@@ -66,7 +81,9 @@ def test_the_ledger_knows_where(project, recorder):
 
     ledger = gather(RunDir(project.run), recorder)
     assert ledger.names == ("a", "b", "c") and (ledger.failed[:, :2] > 1).all()
-    assert len(ledger.failed) == status(project.run).valid.failed and ledger.weight == pytest.approx(1)
+    assert len(ledger.failed) == status(
+        project.run
+    ).valid.failed and ledger.weight == pytest.approx(1)
 
 
 def test_the_picture_points_to_the_corner(project, recorder):
@@ -75,7 +92,9 @@ def test_the_picture_points_to_the_corner(project, recorder):
     for one in found.profiles[:2]:
         assert one.share[one.edges[1:] < 1].max() == 0 and one.share[-1] > 0.15
     assert found.profiles[2].range < 0.05
-    assert found.picture.read_bytes()[:4] == b"\x89PNG" and found.picture.with_suffix(".svg").exists()
+    assert (
+        found.picture.read_bytes()[:4] == b"\x89PNG" and found.picture.with_suffix(".svg").exists()
+    )
 
 
 def test_shares_are_those_of_all_simulations():
@@ -109,7 +128,9 @@ def test_pace_and_time_left(project):
     assert status(project.run).pace is None, "nothing is missing"
     records[-1].unlink()
     found = status(project.run).pace
-    assert found.rows_per_s == pytest.approx(1024 / 100, rel=0.1) and found.left_s == pytest.approx(512 / found.rows_per_s)
+    assert found.rows_per_s == pytest.approx(1024 / 100, rel=0.1) and found.left_s == pytest.approx(
+        512 / found.rows_per_s
+    )
     assert found.age_s == pytest.approx(20, abs=5)
 
 
@@ -125,30 +146,52 @@ def test_a_record_that_cannot_be_read_is_told_and_the_rest_counts(project):
 def test_jobs_that_submit_noted(project):
     (project.run / "jobs").mkdir()
     job = {"id": "17", "after": "", "elements": 5, "submitted": "2026-01-02T03:04:05+0000"}
-    (project.run / "jobs/jobs.json").write_text(json.dumps({"format": 1, "jobs": {"simulate": job}}))
+    (project.run / "jobs/jobs.json").write_text(
+        json.dumps({"format": 1, "jobs": {"simulate": job}})
+    )
     assert status(project.run).jobs == (("simulate", "17", 5, "2026-01-02T03:04:05+0000"),)
-    assert "simulate 17, 5 elements, submitted 2026-01-02T03:04" in CliRunner().invoke(app, ["status", str(project.run)]).stdout
+    assert (
+        "simulate 17, 5 elements, submitted 2026-01-02T03:04"
+        in CliRunner().invoke(app, ["status", str(project.run)]).stdout
+    )
 
 
 def test_the_command_tells_failures_and_draws_them(project):
     told = CliRunner().invoke(app, ["status", str(project.run), "--failures"])
-    assert told.exit_code == 0 and "p(valid)" in told.stdout and "not finite" in told.stdout and "failures.png" in told.stdout
+    assert (
+        told.exit_code == 0
+        and "p(valid)" in told.stdout
+        and "not finite" in told.stdout
+        and "failures.png" in told.stdout
+    )
 
 
 def test_no_array_is_read(project):
     for path in project.run.glob("data/*/*.h5"):
         path.write_bytes(b"")
-    assert status(project.run).simulated["train"] == (2048, 2048, 4, status(project.run).simulated["train"][3])
+    assert status(project.run).simulated["train"] == (
+        2048,
+        2048,
+        4,
+        status(project.run).simulated["train"][3],
+    )
 
 
 def test_an_empty_run(project):
     shutil.rmtree(project.run / "data")
     found = status(project.run)
-    assert found.simulated["train"] == (0, 2048, 0, 0) and found.valid is None and found.todo == f"sbiwb simulate {project.run}"
+    assert (
+        found.simulated["train"] == (0, 2048, 0, 0)
+        and found.valid is None
+        and found.todo == f"sbiwb simulate {project.run}"
+    )
 
 
 def test_the_report_says_how_often_simulations_come_out(project):
     from sbiwb.workflow.report import report
 
     valid = status(project.run).valid
-    assert f"p(valid) = {valid.p:.4f} (95 %: {valid.interval[0]:.4f} to {valid.interval[1]:.4f}" in report(project.run).read_text()
+    assert (
+        f"p(valid) = {valid.p:.4f} (95 %: {valid.interval[0]:.4f} to {valid.interval[1]:.4f}"
+        in report(project.run).read_text()
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from sbiwb.diagnostics import coverage, sbc
 from sbiwb.errors import ConfigError
-from sbiwb.workflow.strata import strata
+from sbiwb.steps.judge.strata import strata
 from tests.diagnostics.conjugate import normal
 
 
@@ -21,7 +21,9 @@ def test_each_pair_is_in_one_stratum_of_about_equal_size():
     trials = np.random.default_rng(0).integers(40, 200, 400).astype(float)
     found, _ = strata(draws(context={"trials": trials}), "auto", 4)
     assert len(found) == 4
-    np.testing.assert_array_equal(np.sort(np.concatenate([one.rows for one in found])), np.arange(400))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([one.rows for one in found])), np.arange(400)
+    )
     assert all(80 <= len(one.rows) <= 120 for one in found)
     tops = [trials[one.rows].max() for one in found]
     bottoms = [trials[one.rows].min() for one in found]
@@ -30,7 +32,9 @@ def test_each_pair_is_in_one_stratum_of_about_equal_size():
 
 
 def test_few_values_are_a_stratum_each():
-    found, small = strata(draws(context={"design": np.repeat([2019.0, 2020.0, 2021.0], [100, 260, 40])}), "auto", 4)
+    found, small = strata(
+        draws(context={"design": np.repeat([2019.0, 2020.0, 2021.0], [100, 260, 40])}), "auto", 4
+    )
     assert [one.label for one in found] == ["design 2019", "design 2020"]
     assert small == ["design 2021: 40 test pairs are too few for a verdict of their own"]
 
@@ -42,7 +46,13 @@ def test_few_pairs_have_fewer_strata():
 
 def test_a_size_that_is_the_context_too_is_judged_once():
     trials = np.random.default_rng(0).integers(40, 200, 400)
-    found, _ = strata(draws(context={"n": trials.astype(float)}, sizes={"rt": trials, "other": trials[::-1].copy()}), "auto", 3)
+    found, _ = strata(
+        draws(
+            context={"n": trials.astype(float)}, sizes={"rt": trials, "other": trials[::-1].copy()}
+        ),
+        "auto",
+        3,
+    )
     assert [one.by for one in found] == ["n"] * 3 + ["other"] * 3
 
 
@@ -62,7 +72,11 @@ def rejected(seed: int, by_truth: bool) -> bool:
     parts = [one.rows for one in strata(exact, ["theta_0"], 4)[0]]
     if by_truth:
         parts = np.array_split(np.argsort(exact.theta[:, 0]), 4)
-    tests = [check.compute(exact.at(rows), check.Config()).values for rows in parts for check in (sbc, coverage)]
+    tests = [
+        check.compute(exact.at(rows), check.Config()).values
+        for rows in parts
+        for check in (sbc, coverage)
+    ]
     ps = [value.p for values in tests for value in values if value.p is not None]
     return min(ps) * len(ps) <= 0.05
 
@@ -70,9 +84,21 @@ def rejected(seed: int, by_truth: bool) -> bool:
 def test_a_posterior_equal_to_the_prior_is_calibrated_in_strata_of_its_median_too():
     """By the median of the draws alone the ranks in the outer quarters are not uniform: it rejects every time here."""
     rng = np.random.default_rng(3)
-    equal = replace(draws(6000), theta=rng.standard_normal((6000, 1)), draws=rng.standard_normal((6000, 99, 1)), names=("theta_0",))
+    equal = replace(
+        draws(6000),
+        theta=rng.standard_normal((6000, 1)),
+        draws=rng.standard_normal((6000, 99, 1)),
+        names=("theta_0",),
+    )
     parts, _ = strata(equal, ["theta_0"], 4)
-    assert min(value.p for one in parts for value in sbc.compute(equal.at(one.rows), sbc.Config()).values) > 0.01
+    assert (
+        min(
+            value.p
+            for one in parts
+            for value in sbc.compute(equal.at(one.rows), sbc.Config()).values
+        )
+        > 0.01
+    )
 
 
 def test_strata_of_a_parameter_keep_an_exact_posterior_calibrated_and_strata_of_the_truth_do_not():

@@ -14,22 +14,32 @@ from sbiwb.errors import ConfigError, ConfigErrors, RunError, SimulatorError, St
 from sbiwb.executors import slurm
 from sbiwb.executors._batch import INDEX, STEPS, Cluster, Command, Job, ranges, script
 from sbiwb.files import read_json
+from sbiwb.project.opening import write_config
+from sbiwb.steps.pairs.plan import cells
+from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.workflow import worker as module
-from sbiwb.workflow.project import write_config
-from sbiwb.workflow.simulate import cells, missing_tasks, simulate
+from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.submit import submit
 from sbiwb.workflow.worker import plan_of, worker
 from tests.tiny import Recorder
 
 
 def job(step="train", **changes) -> Job:
-    facts = {"commands": (Command(("sbiwb", step)),), "folder": Path("/a"), "log": Path("/a/run/jobs") / f"{step}.log"}
+    facts = {
+        "commands": (Command(("sbiwb", step)),),
+        "folder": Path("/a"),
+        "log": Path("/a/run/jobs") / f"{step}.log",
+    }
     return Job("sbiwb-x", step, **{**facts, **changes})
 
 
 def options(text: str) -> dict[str, str]:
     """What a script asks of sbatch."""
-    words = [shlex.split(line.removeprefix("#SBATCH "))[0] for line in text.splitlines() if line.startswith("#SBATCH ")]
+    words = [
+        shlex.split(line.removeprefix("#SBATCH "))[0]
+        for line in text.splitlines()
+        if line.startswith("#SBATCH ")
+    ]
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
@@ -61,11 +71,21 @@ def test_each_step_has_its_own_resources():
         extra={"train": ["--constraint=a100&nvlink"]},
     )
     train = options(script(job("train"), cluster))
-    assert (train["--partition"], train["--time"], train["--cpus-per-task"], train["--mem"]) == ("gpu", "600", "8", "4608M")
+    assert (train["--partition"], train["--time"], train["--cpus-per-task"], train["--mem"]) == (
+        "gpu",
+        "600",
+        "8",
+        "4608M",
+    )
     assert (train["--gres"], train["--nodes"], train["--ntasks-per-node"]) == ("gpu:4", "2", "4")
     assert (train["--account"], train["--constraint"]) == ("lab", "a100&nvlink")
     array = options(script(job("simulate", elements=(0, 1, 2, 5)), cluster))
-    assert (array["--array"], array["--partition"], array["--time"], array["--nodes"]) == ("0-2,5", "cpu", "60", "1")
+    assert (array["--array"], array["--partition"], array["--time"], array["--nodes"]) == (
+        "0-2,5",
+        "cpu",
+        "60",
+        "1",
+    )
     assert "--gres" not in array and "--constraint" not in array
     assert options(script(job("diagnose"), cluster))["--gres"] == "gpu:1"
     assert "--partition" not in options(script(job("report"), cluster))
@@ -78,21 +98,49 @@ def test_one_task_a_gpu_trains_and_one_alone_checks_before():
 
 
 def test_the_environment_comes_before_the_work():
-    text = script(job(), Cluster(environment=["module load cuda", 'source "$HOME/venv/bin/activate"']))
-    assert text.index("module load cuda") < text.index('source "$HOME/venv/bin/activate"') < text.index("\nrun --ntasks")
+    text = script(
+        job(), Cluster(environment=["module load cuda", 'source "$HOME/venv/bin/activate"'])
+    )
+    assert (
+        text.index("module load cuda")
+        < text.index('source "$HOME/venv/bin/activate"')
+        < text.index("\nrun --ntasks")
+    )
 
 
-NASTY = ["a b", "it's", 'say "hi"', "$(touch hacked)", "`touch hacked`", "; touch hacked", "a%jb", "--flag", "ä"]
+NASTY = [
+    "a b",
+    "it's",
+    'say "hi"',
+    "$(touch hacked)",
+    "`touch hacked`",
+    "; touch hacked",
+    "a%jb",
+    "--flag",
+    "ä",
+]
 
 
 @pytest.mark.parametrize("word", NASTY)
 def test_no_shell_reads_a_word(tmp_path, word):
     folder = tmp_path / word
-    text = script(job(folder=folder, log=folder / "x.log", commands=(Command(("show", word, INDEX)),)), Cluster())
-    assert options(text)["--chdir"] == str(folder) and options(text)["--output"] == f"{folder}/x.log".replace("%", "%%")
+    text = script(
+        job(folder=folder, log=folder / "x.log", commands=(Command(("show", word, INDEX)),)),
+        Cluster(),
+    )
+    assert options(text)["--chdir"] == str(folder) and options(text)[
+        "--output"
+    ] == f"{folder}/x.log".replace("%", "%%")
     path = tmp_path / "job.sh"
     path.write_text(text.replace("srun", "printf '%s\\n'"))
-    done = subprocess.run(["bash", path], capture_output=True, text=True, cwd=tmp_path, env={"SLURM_ARRAY_TASK_ID": "7"}, timeout=20)
+    done = subprocess.run(
+        ["bash", path],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"SLURM_ARRAY_TASK_ID": "7"},
+        timeout=20,
+    )
     assert done.stdout.splitlines() == ["--ntasks=1", "--nodes=1", "show", word, "7"]
     assert not list(tmp_path.glob("**/hacked"))
 
@@ -104,15 +152,31 @@ def test_what_cannot_be_quoted_is_refused(word):
 
 
 SCONTROL = 'scontrol() { echo "again"; }\nsleep() { exit 99; }\n'
-CODES = [(75, 0, True), (75, 9, True), (137, 0, True), (137, 2, False), (1, 0, False), (3, 0, False)]
+CODES = [
+    (75, 0, True),
+    (75, 9, True),
+    (137, 0, True),
+    (137, 2, False),
+    (1, 0, False),
+    (3, 0, False),
+]
 
 
 @pytest.mark.parametrize(("code", "restarts", "again"), CODES)
 def test_stopped_jobs_are_queued_again_and_failed_ones_are_not(tmp_path, code, restarts, again):
     def ends(text: str) -> tuple[int, str]:
         path = tmp_path / "job.sh"
-        path.write_text(text.replace("run --ntasks", f"srun() {{ return {code}; }}\n{SCONTROL}run --ntasks", 1) + "echo after\n")
-        done = subprocess.run(["bash", path], capture_output=True, text=True, env={"SLURM_RESTART_COUNT": str(restarts)}, timeout=20)
+        path.write_text(
+            text.replace("run --ntasks", f"srun() {{ return {code}; }}\n{SCONTROL}run --ntasks", 1)
+            + "echo after\n"
+        )
+        done = subprocess.run(
+            ["bash", path],
+            capture_output=True,
+            text=True,
+            env={"SLURM_RESTART_COUNT": str(restarts)},
+            timeout=20,
+        )
         return done.returncode, done.stdout
 
     assert ends(script(job(), Cluster())) == ((99, "again\n") if again else (code, ""))
@@ -121,7 +185,12 @@ def test_stopped_jobs_are_queued_again_and_failed_ones_are_not(tmp_path, code, r
 
 @pytest.mark.parametrize("numbers", [[], [0], [3, 1, 2], [0, 2, 4], list(range(100))])
 def test_ranges_name_each_number_once(numbers):
-    found = [one for piece in ranges(numbers).split(",") if piece for one in range(int(piece.split("-")[0]), int(piece.split("-")[-1]) + 1)]
+    found = [
+        one
+        for piece in ranges(numbers).split(",")
+        if piece
+        for one in range(int(piece.split("-")[0]), int(piece.split("-")[-1]) + 1)
+    ]
     assert found == sorted(numbers)
 
 
@@ -147,13 +216,20 @@ def test_what_no_job_should_ask_for_is_refused(values):
 
 def test_options_can_be_written_out_and_read_again():
     cluster = Cluster(partition={"train": "gpu"}, extra=["--exclusive"], at_once=3, memory_gb=2.0)
-    assert Cluster(**cluster.model_dump(mode="json")) == cluster and Cluster(**Cluster().model_dump(mode="json")) == Cluster()
+    assert (
+        Cluster(**cluster.model_dump(mode="json")) == cluster
+        and Cluster(**Cluster().model_dump(mode="json")) == Cluster()
+    )
 
 
 def test_a_wrong_key_is_told_with_its_place(tiny):
-    with pytest.raises(ConfigErrors, match=r"tiny.yaml:\d+:\d+  machine.cluster.partitoin  unknown key"):
+    with pytest.raises(
+        ConfigErrors, match=r"tiny.yaml:\d+:\d+  machine.cluster.partitoin  unknown key"
+    ):
         tiny(machine={"cluster": {"partitoin": "cpu"}}).open()
-    with pytest.raises(ConfigErrors, match=r"signal_s 180 takes more than half of time_min 2 \(simulate\)"):
+    with pytest.raises(
+        ConfigErrors, match=r"signal_s 180 takes more than half of time_min 2 \(simulate\)"
+    ):
         tiny(machine={"cluster": {"time_min": 2}}).open()
 
 
@@ -170,7 +246,9 @@ def test_a_dry_run_shows_the_chain_and_touches_nothing(tiny, recorder, monkeypat
     ]
     assert not project.run.exists()
     assert f"worker {project.run} 0 --of 1\n" in shown[1].text and "--gate" in shown[2].text
-    assert [one.step for one in submit(project.open(), recorder, what="diagnose", dry_run=True)] == ["diagnose"]
+    assert [
+        one.step for one in submit(project.open(), recorder, what="diagnose", dry_run=True)
+    ] == ["diagnose"]
     unseen = project.open("problem.observations={}")
     assert "sample" not in [one.step for one in submit(unseen, recorder, dry_run=True)]
 
@@ -191,7 +269,11 @@ def queue(monkeypatch):
         if command[0] == "sbatch":
             waiting.append(str(100 + len(waiting)))
             return f"{waiting[-1]};cluster\n"
-        return {"scontrol": "MaxArraySize            = 3\n", "squeue": "\n".join(waiting), "scancel": ""}[command[0]]
+        return {
+            "scontrol": "MaxArraySize            = 3\n",
+            "squeue": "\n".join(waiting),
+            "scancel": "",
+        }[command[0]]
 
     monkeypatch.setattr(slurm, "_slurm", answer)
     return asked, waiting
@@ -207,8 +289,15 @@ def test_jobs_wait_for_one_another_and_are_remembered(tiny, recorder, queue):
         ("diagnose", "102", "afterok:101"),
     ]
     sent = [command for command in asked if command[0] == "sbatch"]
-    assert sent[1][1:] == ("--parsable", "--dependency=afterok:100", "--kill-on-invalid-dep=yes", str(project.run / "jobs/train.sh"))
-    assert options((project.run / "jobs/simulate.sh").read_text())["--array"] == "0-2", "the array may have three elements"
+    assert sent[1][1:] == (
+        "--parsable",
+        "--dependency=afterok:100",
+        "--kill-on-invalid-dep=yes",
+        str(project.run / "jobs/train.sh"),
+    )
+    assert options((project.run / "jobs/simulate.sh").read_text())["--array"] == "0-2", (
+        "the array may have three elements"
+    )
     assert read_json(project.run / "jobs/jobs.json")["jobs"]["report"]["id"] == "104"
     with pytest.raises(RunError, match=r"jobs of this run are in the queue: 100, 101") as caught:
         submit(project.open(), recorder, what="train")
@@ -250,10 +339,21 @@ def test_a_record_without_its_shard_is_no_result(tiny, recorder, monkeypatch):
     (project.run / "data/train/shard-000002.h5").unlink()
     tasks = missing_tasks(project.open(), plan_of(project.open()), recorder)
     sent: list[str] = []
-    monkeypatch.setattr(slurm, "_slurm", lambda *command: sent.append(command[0]) or {"sbatch": "1", "scontrol": ""}.get(command[0], ""))
-    [(task, error)] = slurm.SlurmExecutor(Cluster(), resubmit=1, poll_s=0.01).run(lambda task: None, tasks)
+    monkeypatch.setattr(
+        slurm,
+        "_slurm",
+        lambda *command: (
+            sent.append(command[0]) or {"sbatch": "1", "scontrol": ""}.get(command[0], "")
+        ),
+    )
+    [(task, error)] = slurm.SlurmExecutor(Cluster(), resubmit=1, poll_s=0.01).run(
+        lambda task: None, tasks
+    )
     assert task["first_block"] == 2 and sent.count("sbatch") == 2
-    assert error.what == "element 1 of the array ended 2 times without finishing its shards" and error.where.endswith("simulate-1.log")
+    assert (
+        error.what == "element 1 of the array ended 2 times without finishing its shards"
+        and error.where.endswith("simulate-1.log")
+    )
 
 
 def test_an_array_that_runs_already_is_followed(tiny, recorder, monkeypatch):
@@ -287,15 +387,24 @@ def planned(tiny, recorder, queue):
 def test_shares_are_whole_and_do_not_overlap(planned, recorder, count):
     project = planned.open()
     plan = plan_of(project)
-    shares = [missing_tasks(project, plan, recorder, index=index, count=count) for index in range(count)]
-    whole = [(task["split"], task["first_block"] + block) for share in shares for task in share for block in range(task["blocks"])]
+    shares = [
+        missing_tasks(project, plan, recorder, index=index, count=count) for index in range(count)
+    ]
+    whole = [
+        (task["split"], task["first_block"] + block)
+        for share in shares
+        for task in share
+        for block in range(task["blocks"])
+    ]
     assert len(whole) == len(set(whole)) == 8 + 2 + 2
     assert cells(project, plan) == 6 and max(map(len, shares)) == -(-6 // count)
 
 
 def test_shards_of_another_size_beside_them_leave_no_gap(planned, recorder, monkeypatch):
     monkeypatch.setattr(module, "PoolExecutor", lambda workers: slurm_serial())
-    simulate(planned.open("simulate.train=96", "simulate.shard_size=32"), recorder)  # three shards of one block
+    simulate(
+        planned.open("simulate.train=96", "simulate.shard_size=32"), recorder
+    )  # three shards of one block
     write_config(planned.open())
     for index in range(2):
         worker(planned.run, recorder, index=index, count=2)
@@ -314,7 +423,12 @@ def test_shares_in_any_order_give_the_shards_of_simulate(tmp_path, planned, reco
 
     alone = Tiny.write(tmp_path / "alone", {})
     simulate(alone.open(), Recorder())
-    assert [worker(planned.run, recorder, index=index, count=4) for index in (3, 1, 0, 2)] == [1, 2, 2, 1]
+    assert [worker(planned.run, recorder, index=index, count=4) for index in (3, 1, 0, 2)] == [
+        1,
+        2,
+        2,
+        1,
+    ]
     assert planned.shards() == alone.shards()
     assert worker(planned.run, recorder, index=0, count=1) == 0
     assert read_json(planned.run / "data/manifest.json")["splits"]["train"]["rows"] == 256
@@ -326,7 +440,10 @@ def test_alone_it_makes_again_what_is_lost_or_damaged(tiny, recorder, monkeypatc
     project = tiny()
     simulate(project.open(), recorder)
     before = project.shards()
-    lost, damaged = project.run / "data/train/shard-000002.h5", project.run / "data/test/shard-000000.h5"
+    lost, damaged = (
+        project.run / "data/train/shard-000002.h5",
+        project.run / "data/test/shard-000000.h5",
+    )
     lost.unlink()
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert worker(project.run, recorder, index=0, count=1) == 2
@@ -365,6 +482,10 @@ def test_an_element_notes_its_failure_for_whoever_follows(planned, recorder, mon
     with pytest.raises(SimulatorError):
         worker(planned.run, recorder, index=1, count=2)
     told = slurm.read_failure(slurm.note(planned.run, 1, 2))
-    assert isinstance(told, SimulatorError) and (told.what, told.where, told.todo) == ("no number", "tiny.py:4", "Mend it.")
+    assert isinstance(told, SimulatorError) and (told.what, told.where, told.todo) == (
+        "no number",
+        "tiny.py:4",
+        "Mend it.",
+    )
     assert slurm.read_failure(slurm.note(planned.run, 0, 2)) is None
     assert re.fullmatch(r"element-1-of-2.json", slurm.note(planned.run, 1, 2).name)

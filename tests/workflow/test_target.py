@@ -12,9 +12,10 @@ import yaml
 from scipy.stats import multivariate_normal, norm
 
 from sbiwb.errors import ConfigError, SimulatorError
-from sbiwb.references._pareto import importance_weights
-from sbiwb.workflow.project import Project, open_project
-from sbiwb.workflow.target import density_target, log_likelihood, target_of
+from sbiwb.pareto import importance_weights
+from sbiwb.project.opening import open_project
+from sbiwb.project.project import Project
+from sbiwb.project.target import density_target, log_likelihood, target_of
 from tests.priors.test_prior_contract import CONTINUOUS, COVARIANCE, MULTIVARIATE
 
 GAUSSIAN = '''"""A bell over every column of t."""
@@ -34,7 +35,10 @@ STEP = float(GRID[1] - GRID[0])
 
 def write(folder: Path, text: str, parameters: dict, **problem) -> Project:
     (folder / "file.py").write_text(text)
-    config = {"name": "one", "problem": {"simulator": "file.py", "parameters": parameters, **problem}}
+    config = {
+        "name": "one",
+        "problem": {"simulator": "file.py", "parameters": parameters, **problem},
+    }
     (folder / "one.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return open_project(folder / "one.yaml", runs=folder / "runs")
 
@@ -64,14 +68,21 @@ def integral(target) -> float:
 def test_its_gradient_is_that_of_the_density(tmp_path, options, known):
     project, y, _ = bell(tmp_path, options, known)
     target = target_of(project, {"y": y}, {}, 0, None)
-    z = torch.tensor([[-1.3], [0.2], [1.7]], dtype=torch.float64).repeat(1, project.prior.size) + 0.1 * torch.arange(project.prior.size)
-    assert torch.autograd.gradcheck(target.log_density, z.requires_grad_(), eps=1e-5, atol=1e-3, rtol=1e-3)
+    z = torch.tensor([[-1.3], [0.2], [1.7]], dtype=torch.float64).repeat(
+        1, project.prior.size
+    ) + 0.1 * torch.arange(project.prior.size)
+    assert torch.autograd.gradcheck(
+        target.log_density, z.requires_grad_(), eps=1e-5, atol=1e-3, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("options", "known"), cases(CONTINUOUS))
 def test_it_is_likelihood_times_prior_times_the_slope_of_the_map(tmp_path, options, known):
     project, y, width = bell(tmp_path, {**options, "shape": None}, known)
-    target, z = target_of(project, {"y": y.ravel()[:1]}, {}, 0, None), np.linspace(-2.5, 2.5, 11)[:, None]
+    target, z = (
+        target_of(project, {"y": y.ravel()[:1]}, {}, 0, None),
+        np.linspace(-2.5, 2.5, 11)[:, None],
+    )
     theta, h = target.theta(z)[:, 0], 1e-4
     slope = (target.theta(z + h) - target.theta(z - h))[:, 0] / (2 * h)
     expected = -0.5 * ((y.ravel()[0] - theta) / width) ** 2 + known.logpdf(theta) + np.log(slope)
@@ -85,18 +96,26 @@ def test_its_integral_is_the_evidence(tmp_path, options, known):
     target = target_of(project, {"y": y.ravel()[:1]}, {}, 0, None)
     theta = known.ppf((np.arange(200_000) + 0.5) / 200_000)
     assert target.evidence
-    assert integral(target) == pytest.approx(np.exp(-0.5 * ((y.ravel()[0] - theta) / width) ** 2).mean(), rel=1e-3)
+    assert integral(target) == pytest.approx(
+        np.exp(-0.5 * ((y.ravel()[0] - theta) / width) ** 2).mean(), rel=1e-3
+    )
 
 
 def test_beyond_the_end_of_the_map_a_normal_prior_still_has_its_gradient(tmp_path):
-    project = write(tmp_path, GAUSSIAN, {"t": {"kind": "normal", "scale": 0.01}}, constants={"width": 0.1})
+    project = write(
+        tmp_path, GAUSSIAN, {"t": {"kind": "normal", "scale": 0.01}}, constants={"width": 0.1}
+    )
     z = torch.tensor([[30.0]], dtype=torch.float64, requires_grad=True)
     target_of(project, {"y": np.array([1.0])}, {}, 0, None).log_density(z).sum().backward()
-    assert float(z.grad) == pytest.approx(-30 + 0.7 / 0.01 * 0.01)  # of -z² / 2 - (1 - 0.01 z)² / 0.02
+    assert float(z.grad) == pytest.approx(
+        -30 + 0.7 / 0.01 * 0.01
+    )  # of -z² / 2 - (1 - 0.01 z)² / 0.02
 
 
 @pytest.mark.parametrize(("options", "known"), cases(MULTIVARIATE))
-def test_of_a_multivariate_normal_prior_density_and_evidence_are_closed_forms(tmp_path, options, known):
+def test_of_a_multivariate_normal_prior_density_and_evidence_are_closed_forms(
+    tmp_path, options, known
+):
     mean, covariance = np.atleast_1d(known.mean), np.atleast_2d(known.cov)
     width = float(np.sqrt(np.diag(covariance).min()))
     project = write(tmp_path, GAUSSIAN, {"t": options}, constants={"width": width})
@@ -105,13 +124,22 @@ def test_of_a_multivariate_normal_prior_density_and_evidence_are_closed_forms(tm
     posterior_precision = np.linalg.inv(covariance) + np.eye(len(mean)) / width**2
     centre = np.linalg.solve(posterior_precision, np.linalg.solve(covariance, mean) + y / width**2)
     constant = 0.5 * len(mean) * math.log(2 * math.pi * width**2)
-    log_evidence = multivariate_normal(mean, covariance + width**2 * np.eye(len(mean))).logpdf(y) + constant
+    log_evidence = (
+        multivariate_normal(mean, covariance + width**2 * np.eye(len(mean))).logpdf(y) + constant
+    )
     z = np.random.default_rng(0).standard_normal((7, len(mean)))
     theta = target.theta(z)
-    exact = np.atleast_1d(multivariate_normal(centre, np.linalg.inv(posterior_precision)).logpdf(theta)) + log_evidence
+    exact = (
+        np.atleast_1d(multivariate_normal(centre, np.linalg.inv(posterior_precision)).logpdf(theta))
+        + log_evidence
+    )
     slope = norm.logpdf(z).sum(1) - np.atleast_1d(known.logpdf(theta))  # log |dtheta/dz|
-    np.testing.assert_allclose(target.log_density(torch.from_numpy(z)).numpy(), exact + slope, atol=1e-8)
-    assert torch.autograd.gradcheck(target.log_density, torch.from_numpy(z).requires_grad_(), atol=1e-4)
+    np.testing.assert_allclose(
+        target.log_density(torch.from_numpy(z)).numpy(), exact + slope, atol=1e-8
+    )
+    assert torch.autograd.gradcheck(
+        target.log_density, torch.from_numpy(z).requires_grad_(), atol=1e-4
+    )
 
 
 MIXED = '''"""Scalars and vectors beside each other."""
@@ -135,20 +163,36 @@ PARTS = {
 def test_scalars_vectors_context_and_constants_reach_the_likelihood_by_name(tmp_path):
     context = {"spread": {"kind": "uniform", "low": 0.5, "high": 2}}
     project = write(tmp_path, MIXED, PARTS, context=context, constants={"offset": 0.25})
-    x, known = {"y": np.array([0.0, 1.5]), "w": np.array([[9.0] * 3, [0.1, 0.2, 0.3]])}, {"spread": np.array([9.0, 0.7])}
-    target, z = target_of(project, x, known, 1, None), np.random.default_rng(1).standard_normal((5, 6))
+    x, known = (
+        {"y": np.array([0.0, 1.5]), "w": np.array([[9.0] * 3, [0.1, 0.2, 0.3]])},
+        {"spread": np.array([9.0, 0.7])},
+    )
+    target, z = (
+        target_of(project, x, known, 1, None),
+        np.random.default_rng(1).standard_normal((5, 6)),
+    )
     assert target.columns == ("a", "b[0]", "b[1]", "b[2]", "c[0]", "c[1]")
     theta = project.prior.unstack(target.theta(z))
     a, b, c = theta["a"], theta["b"], theta["c"]
-    likelihood = -0.5 * ((1.25 - a) ** 2 + ((b - [0.1, 0.2, 0.3]) ** 2).sum(-1) + (a * c[:, 1] - c[:, 0]) ** 2) / 0.7
-    np.testing.assert_allclose(target.log_density(torch.from_numpy(z)).numpy(), likelihood + norm.logpdf(z).sum(1))
+    likelihood = (
+        -0.5
+        * ((1.25 - a) ** 2 + ((b - [0.1, 0.2, 0.3]) ** 2).sum(-1) + (a * c[:, 1] - c[:, 0]) ** 2)
+        / 0.7
+    )
+    np.testing.assert_allclose(
+        target.log_density(torch.from_numpy(z)).numpy(), likelihood + norm.logpdf(z).sum(1)
+    )
     np.testing.assert_allclose(log_likelihood(project, x, known, 1, target.theta(z)), likelihood)
-    assert torch.autograd.gradcheck(target.log_density, torch.from_numpy(z).requires_grad_(), atol=1e-4)
+    assert torch.autograd.gradcheck(
+        target.log_density, torch.from_numpy(z).requires_grad_(), atol=1e-4
+    )
 
 
 def test_draws_of_the_prior_are_standard_normal(tmp_path):
     project = write(tmp_path, MIXED, PARTS, context={"spread": {"kind": "uniform"}}, constants={})
-    target = target_of(project, {"y": np.zeros(1), "w": np.zeros((1, 3))}, {"spread": np.ones(1)}, 0, None)
+    target = target_of(
+        project, {"y": np.zeros(1), "w": np.zeros((1, 3))}, {"spread": np.ones(1)}, 0, None
+    )
     z = target.prior(20_000, np.random.default_rng(2))
     np.testing.assert_allclose(z.mean(0), 0, atol=0.03)
     np.testing.assert_allclose(np.cov(z.T), np.eye(6), atol=0.04)
@@ -183,35 +227,52 @@ DENSITIES = [
     pytest.param({"kind": "unknown"}, "-0.5 * t**2", math.sqrt(2 * math.pi), id="no bound"),
     pytest.param({"kind": "unknown", "low": 2.0}, "-(t - 2)", 1.0, id="below"),
     pytest.param({"kind": "unknown", "high": -1.0}, "3 * (t + 1)", 1 / 3, id="above"),
-    pytest.param({"kind": "unknown", "low": -1.0, "high": 2.0}, "2 * (t + 1).log()", 9.0, id="both"),
+    pytest.param(
+        {"kind": "unknown", "low": -1.0, "high": 2.0}, "2 * (t + 1).log()", 9.0, id="both"
+    ),
     pytest.param({"kind": "uniform", "low": 1.0, "high": 4.0}, "0 * t", 3.0, id="uniform"),
 ]
 
 
 @pytest.mark.parametrize(("options", "density", "total"), DENSITIES)
-def test_of_a_density_alone_the_integral_over_z_is_that_over_theta(tmp_path, options, density, total):
-    target = density_target(write(tmp_path, f"def log_density(t):\n    return {density}\n", {"t": options}))
+def test_of_a_density_alone_the_integral_over_z_is_that_over_theta(
+    tmp_path, options, density, total
+):
+    target = density_target(
+        write(tmp_path, f"def log_density(t):\n    return {density}\n", {"t": options})
+    )
     z = 6 * GRID  # tails of a logarithm and of a logit are long
-    assert float(target.log_density(z[:, None]).exp().sum()) * 6 * STEP == pytest.approx(total, rel=1e-4)
+    assert float(target.log_density(z[:, None]).exp().sum()) * 6 * STEP == pytest.approx(
+        total, rel=1e-4
+    )
     assert not target.evidence
     some = np.linspace(-3, 3, 7)[:, None]
     np.testing.assert_allclose(target.z(target.theta(some)), some, atol=1e-9)
-    assert torch.autograd.gradcheck(target.log_density, torch.from_numpy(some).requires_grad_(), atol=1e-5)
+    assert torch.autograd.gradcheck(
+        target.log_density, torch.from_numpy(some).requires_grad_(), atol=1e-5
+    )
 
 
 def test_a_density_of_several_parameters_sees_them_by_name(tmp_path):
     text = "def log_density(t, s, power):\n    return power * s.log() - (t**2).sum(-1) / 2\n"
-    parameters = {"t": {"kind": "unknown", "shape": [2]}, "s": {"kind": "uniform", "low": 0.0, "high": 1.0}}
+    parameters = {
+        "t": {"kind": "unknown", "shape": [2]},
+        "s": {"kind": "uniform", "low": 0.0, "high": 1.0},
+    }
     target = density_target(write(tmp_path, text, parameters, constants={"power": 2.0}))
     z = torch.tensor([[0.3, -0.4, 0.7]], dtype=torch.float64)
     s = 1 / (1 + math.exp(-0.7))
-    assert float(target.log_density(z)) == pytest.approx(2 * math.log(s) - 0.125 + math.log(s * (1 - s)))
+    assert float(target.log_density(z)) == pytest.approx(
+        2 * math.log(s) - 0.125 + math.log(s * (1 - s))
+    )
     assert target.theta(z.numpy())[0] == pytest.approx([0.3, -0.4, s])
 
 
 def test_a_density_with_a_prior_is_refused(tmp_path):
     project = write(tmp_path, "def log_density(t):\n    return -t**2\n", {"t": {"kind": "normal"}})
-    with pytest.raises(ConfigError, match=r"problem.parameters  t: log_density is the whole density"):
+    with pytest.raises(
+        ConfigError, match=r"problem.parameters  t: log_density is the whole density"
+    ):
         density_target(project)
 
 
@@ -219,12 +280,18 @@ def test_a_density_with_a_prior_is_refused(tmp_path):
 
 
 def one(folder: Path, text: str, parameters: dict | None = None, **more):
-    project = write(folder, "def simulate(t, *, rng):\n    return {'y': t}\n\n\n" + text, parameters or {"t": {"kind": "normal"}})
+    project = write(
+        folder,
+        "def simulate(t, *, rng):\n    return {'y': t}\n\n\n" + text,
+        parameters or {"t": {"kind": "normal"}},
+    )
     return target_of(project, {"y": np.zeros(1)}, {}, 0, None)
 
 
 def test_a_file_without_a_likelihood_is_told_what_to_write(tmp_path):
-    with pytest.raises(ConfigError, match=r"file\.py.*neither log_likelihood\(x, \*\*theta\) nor posterior"):
+    with pytest.raises(
+        ConfigError, match=r"file\.py.*neither log_likelihood\(x, \*\*theta\) nor posterior"
+    ):
         one(tmp_path, "")
     project = open_project(tmp_path / "one.yaml", runs=tmp_path / "runs")
     with pytest.raises(ConfigError, match=r"no log_likelihood.*no draw can be weighed"):
@@ -234,7 +301,9 @@ def test_a_file_without_a_likelihood_is_told_what_to_write(tmp_path):
 
 
 def test_a_posterior_alone_has_no_density(tmp_path):
-    target = one(tmp_path, "def posterior(x, n, rng):\n    return x['y'] + rng.standard_normal(n)\n")
+    target = one(
+        tmp_path, "def posterior(x, n, rng):\n    return x['y'] + rng.standard_normal(n)\n"
+    )
     assert target.exact(5, np.random.default_rng(0)).shape == (5, 1)
     with pytest.raises(ConfigError, match=r"--method analytic"):
         target.log_density(torch.zeros(1, 1, dtype=torch.float64))

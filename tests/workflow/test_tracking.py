@@ -8,8 +8,8 @@ import time
 import pytest
 
 from sbiwb.families import Part
-from sbiwb.workflow import tracking
-from sbiwb.workflow.tracking import trackers
+from sbiwb.steps.fit import tracking
+from sbiwb.steps.fit.tracking import trackers
 
 
 class Memory:
@@ -42,7 +42,9 @@ def project_with(tiny, *those):
             return those[int(self.kind)]
 
     project = tiny().open()
-    machine = project.config.machine.model_copy(update={"tracking": [Config(kind=str(i)) for i in range(len(those))]})
+    machine = project.config.machine.model_copy(
+        update={"tracking": [Config(kind=str(i)) for i in range(len(those))]}
+    )
     object.__setattr__(project, "config", project.config.model_copy(update={"machine": machine}))
     return project
 
@@ -60,8 +62,16 @@ class TestTrackers:
             tracked.log(8, {"loss": 1.0})
             tracked.log(9, {"loss": 0.5})
         assert one.calls == other.calls
-        assert one.calls == [("start", "tiny", 7), ("log", 8, {"loss": 1.0}), ("log", 9, {"loss": 0.5}), ("close", True)]
-        assert recorder.said == ["Tracked by 0: over there", "Tracked by 1: over there"] and not recorder.warned
+        assert one.calls == [
+            ("start", "tiny", 7),
+            ("log", 8, {"loss": 1.0}),
+            ("log", 9, {"loss": 0.5}),
+            ("close", True),
+        ]
+        assert (
+            recorder.said == ["Tracked by 0: over there", "Tracked by 1: over there"]
+            and not recorder.warned
+        )
 
     @pytest.mark.parametrize("fails", ["start", "log", "close"])
     def test_a_failure_is_told_once_and_ends_that_tracker_alone(self, tiny, recorder, fails):
@@ -71,7 +81,9 @@ class TestTrackers:
                 tracked.log(step, {"loss": 1.0})
         assert len([call for call in bad.calls if call[0] == fails]) == 1
         assert [call[1] for call in good.calls if call[0] == "log"] == [1, 2, 3, 4, 5]
-        assert recorder.warned == ["tracking by 0 failed and has ended, training goes on: [Errno 28] No space left on device"]
+        assert recorder.warned == [
+            "tracking by 0 failed and has ended, training goes on: [Errno 28] No space left on device"
+        ]
 
     def test_one_that_hangs_holds_up_nothing(self, tiny, recorder, monkeypatch):
         monkeypatch.setattr(tracking, "CLOSE_S", 0.2)

@@ -35,7 +35,9 @@ def simulated(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(simulated, tmp_path_factory):
     """It, trained by a process that nobody stopped."""
-    train(copy(simulated, tmp_path_factory.mktemp("warm") / "p").open("train.steps=10"), Recorder())  # forks inherit what this imports
+    train(
+        copy(simulated, tmp_path_factory.mktemp("warm") / "p").open("train.steps=10"), Recorder()
+    )  # forks inherit what this imports
     tiny = copy(simulated, tmp_path_factory.mktemp("undisturbed") / "p")
     assert tiny.fork("train").wait() == 0
     return tiny
@@ -43,10 +45,18 @@ def undisturbed(simulated, tmp_path_factory):
 
 def weights(tiny: Tiny) -> dict[str, torch.Tensor]:
     """Every tensor of the best and of the last state."""
-    best, last = read_checkpoint(tiny.run / "train/best.pt"), read_checkpoint(checkpoints(tiny.run / "train")[-1])
-    state = {**best["weights"], **{f"last.{name}": value for name, value in last["trainer"]["module"].items()}}
+    best, last = (
+        read_checkpoint(tiny.run / "train/best.pt"),
+        read_checkpoint(checkpoints(tiny.run / "train")[-1]),
+    )
+    state = {
+        **best["weights"],
+        **{f"last.{name}": value for name, value in last["trainer"]["module"].items()},
+    }
     moments = last["trainer"]["optimizer"]["state"]
-    state |= {f"{number}.{name}": value for number, one in moments.items() for name, value in one.items()}
+    state |= {
+        f"{number}.{name}": value for number, one in moments.items() for name, value in one.items()
+    }
     return state | {"step": torch.tensor([best["step"], last["trainer"]["progress"]["step"]])}
 
 
@@ -59,7 +69,9 @@ def assert_same(tiny: Tiny, other: Tiny) -> None:
 
 
 def losses(tiny: Tiny) -> list[tuple]:
-    lines = [json.loads(line) for line in (tiny.run / "train/metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tiny.run / "train/metrics.jsonl").read_text().splitlines()
+    ]
     return [(one["step"], one["train_loss"], one["validation_loss"]) for one in lines]
 
 
@@ -73,7 +85,11 @@ def killed_and_run_again(tmp_path, simulated, undisturbed, kills: int, seed: int
     for _ in range(kills):
         before, child = checkpoints(tiny.run / "train"), tiny.fork("train")
         if dice.random() < 0.8:
-            until(lambda before=before, child=child: checkpoints(tiny.run / "train") != before or child.ended)
+            until(
+                lambda before=before, child=child: (
+                    checkpoints(tiny.run / "train") != before or child.ended
+                )
+            )
         early += child.kill_after(dice.uniform(0, 0.1)) == -signal.SIGKILL
     child = tiny.fork("train")
     assert child.wait() == 0, child.told
@@ -91,8 +107,12 @@ def test_killed_many_times(tmp_path, simulated, undisturbed, seed):
     killed_and_run_again(tmp_path, simulated, undisturbed, kills=4, seed=100 + seed)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)])
-def test_a_signal_leaves_a_checkpoint_and_its_exit_code(tmp_path, simulated, undisturbed, number, code):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)]
+)
+def test_a_signal_leaves_a_checkpoint_and_its_exit_code(
+    tmp_path, simulated, undisturbed, number, code
+):
     tiny, other = copy(simulated, tmp_path / "p"), undisturbed
     tiny.change(merged_long(checkpoint_every_s=1000.0))
     child = tiny.fork("train")
@@ -114,7 +134,11 @@ def merged_long(**more) -> dict:
 def test_a_signal_before_the_first_step_ends_with_75_too(tmp_path, simulated, monkeypatch):
     tiny = copy(simulated, tmp_path / "p")
     opening, real = tmp_path / "opening", module.open_trainer
-    monkeypatch.setattr(module, "open_trainer", lambda *arguments, **more: (opening.touch(), time.sleep(5), real(*arguments, **more)))
+    monkeypatch.setattr(
+        module,
+        "open_trainer",
+        lambda *arguments, **more: (opening.touch(), time.sleep(5), real(*arguments, **more)),
+    )
     child = tiny.fork("train")
     until(opening.exists)
     assert child.kill_after(0, signal.SIGTERM) == 75, child.told
@@ -131,7 +155,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, simu
     newest.write_bytes(data)
     recorder = Recorder()
     train(tiny.open(), recorder)
-    assert newest.name in recorder.warned[0] and "going on from the one before" in recorder.warned[0]
+    assert (
+        newest.name in recorder.warned[0] and "going on from the one before" in recorder.warned[0]
+    )
     assert_same(tiny, other)
 
 
@@ -158,7 +184,10 @@ def test_a_checkpoint_never_runs_code(tmp_path, simulated, capsys):
     torch.save({"format": 1, "payload": Evil()}, tiny.run / "train/checkpoint-000000050.pt")
     recorder = Recorder()
     train(tiny.open("train.steps=10"), recorder)
-    assert "is not a whole checkpoint" in recorder.warned[0] and "executed" not in capsys.readouterr().out
+    assert (
+        "is not a whole checkpoint" in recorder.warned[0]
+        and "executed" not in capsys.readouterr().out
+    )
 
 
 def test_killed_between_the_last_checkpoint_and_the_end(tmp_path, undisturbed):
@@ -196,7 +225,15 @@ def test_another_model_never_mixes_in(undisturbed, setting, told):
     assert caught.value.where == str(tiny.run / "train") and "simulate: {from:" in caught.value.todo
 
 
-@pytest.mark.parametrize("setting", ["machine.threads=2", "diagnose.draws=39", "train.checkpoint_every_s=7", "problem.observations={}"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "machine.threads=2",
+        "diagnose.draws=39",
+        "train.checkpoint_every_s=7",
+        "problem.observations={}",
+    ],
+)
 def test_what_decides_no_weight_is_free_to_change(undisturbed, setting):
     recorder = Recorder()
     train(undisturbed.open(setting), recorder)
@@ -210,7 +247,9 @@ def test_missing_simulations_are_told(tiny, recorder):
 
 
 @pytest.mark.parametrize("operation", ["write", "replace"])
-def test_a_full_disk_at_a_checkpoint_loses_nothing(tmp_path, simulated, undisturbed, monkeypatch, operation):
+def test_a_full_disk_at_a_checkpoint_loses_nothing(
+    tmp_path, simulated, undisturbed, monkeypatch, operation
+):
     tiny, other = copy(simulated, tmp_path / "p"), undisturbed
     monkeypatch.setattr(files, "disk", RefusingDisk(operation, errno.ENOSPC, at=8))
     with pytest.raises(DiskError, match="nothing already written is lost"):
@@ -223,9 +262,13 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(tmp_path, simulated, undistur
 def test_a_loss_that_leaves_the_numbers_is_told(tiny, recorder):
     project = tiny(train={"learning_rate": 1e30, "clip_norm": None, "warmup": 0.0, "steps": 400})
     simulate(project.open(), recorder)
-    with pytest.raises(TrainingError, match="20 times in a row, after halving the learning rate 5 times") as caught:
+    with pytest.raises(
+        TrainingError, match="20 times in a row, after halving the learning rate 5 times"
+    ) as caught:
         train(project.open(), recorder)
-    assert caught.value.where.startswith("train step") and "train.learning_rate" in caught.value.todo
+    assert (
+        caught.value.where.startswith("train step") and "train.learning_rate" in caught.value.todo
+    )
     assert len(recorder.warned) == 5 and "the weights of step 0 are back" in recorder.warned[0]
     with pytest.raises(TrainingError, match="no validation gave a number"):
         train(project.open("train.steps=15"), recorder, fresh=True)
@@ -240,7 +283,10 @@ def test_patience_ends_it_early_and_says_why(tiny, recorder):
 
 
 def test_averaged_weights_are_kept(undisturbed):
-    state, best = read_checkpoint(checkpoints(undisturbed.run / "train")[-1])["trainer"], read_checkpoint(undisturbed.run / "train/best.pt")
+    state, best = (
+        read_checkpoint(checkpoints(undisturbed.run / "train")[-1])["trainer"],
+        read_checkpoint(undisturbed.run / "train/best.pt"),
+    )
     running = torch.cat([value.flatten() for value in state["module"].values()])
     assert running.shape == state["averages"].shape and not torch.equal(running, state["averages"])
     assert best["weights"].keys() == state["module"].keys()
@@ -265,7 +311,9 @@ def test_a_checkpoint_between_a_step_and_its_validation(simulated, undisturbed, 
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module.Keeper, "_validated", killed)
-        patch.setattr(module.time, "monotonic", iter(range(10**9)).__next__)  # a checkpoint at every event
+        patch.setattr(
+            module.time, "monotonic", iter(range(10**9)).__next__
+        )  # a checkpoint at every event
         train(tiny.open("train.checkpoint_every_s=0.5"), Recorder())
     assert read_checkpoint(checkpoints(tiny.run / "train")[-1])["trainer"]["progress"]["step"] == 30
     train(tiny.open(), Recorder())
@@ -302,4 +350,7 @@ def test_fresh_trains_anew_and_keeps_the_training_before(undisturbed, tmp_path):
     recorder = Recorder()
     train(tiny.open("train.steps=30"), recorder, fresh=True)
     assert read_checkpoint(checkpoints(tiny.run / "train")[-1])["trainer"]["progress"]["step"] == 30
-    assert read_checkpoint(checkpoints(tiny.run / "train.before-1")[-1])["trainer"]["progress"]["step"] == STEPS
+    assert (
+        read_checkpoint(checkpoints(tiny.run / "train.before-1")[-1])["trainer"]["progress"]["step"]
+        == STEPS
+    )

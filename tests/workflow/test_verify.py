@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sbiwb import files
-from sbiwb.cli.app import app
+from sbiwb.cli.door import app
 from sbiwb.errors import RunError
 from sbiwb.files import read_json
 from sbiwb.records import Pairs
@@ -23,14 +23,18 @@ from sbiwb.workflow.verify import verify
 from tests.store.faulty import RefusingDisk
 from tests.tiny import SIMULATOR, Recorder, Tiny, copy
 
-FAILING = SIMULATOR.replace("    return", "    mu = np.where(mu > 1.5, np.nan, mu)\n    return").replace(
-    "def", "import numpy as np\n\n\ndef", 1
-)
+FAILING = SIMULATOR.replace(
+    "    return", "    mu = np.where(mu > 1.5, np.nan, mu)\n    return"
+).replace("def", "import numpy as np\n\n\ndef", 1)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    tiny = Tiny.write(tmp_path_factory.mktemp("made") / "it", {"simulate": {"failures": {"max_rate": 0.3}}}, FAILING)
+    tiny = Tiny.write(
+        tmp_path_factory.mktemp("made") / "it",
+        {"simulate": {"failures": {"max_rate": 0.3}}},
+        FAILING,
+    )
     simulate(tiny.open(), Recorder())
     return tiny
 
@@ -41,18 +45,27 @@ def project(made, tmp_path):
 
 
 def everything(tiny: Tiny) -> dict[str, bytes]:
-    return {str(path.relative_to(tiny.run)): path.read_bytes() for path in sorted(tiny.run.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(tiny.run)): path.read_bytes()
+        for path in sorted(tiny.run.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_whole_run_is_whole_and_nothing_is_written(project, recorder):
-    before, times = everything(project), {path: path.stat().st_mtime_ns for path in project.run.rglob("*")}
+    before, times = (
+        everything(project),
+        {path: path.stat().st_mtime_ns for path in project.run.rglob("*")},
+    )
     found = verify(project.run, recorder)
     assert found.is_whole and not found.mended
     assert (found.shards, found.rows) == (6, 256 + 64 + 64) and found.bytes == sum(
         map(len, (one for n, one in before.items() if n.endswith(".h5")))
     )
     assert recorder.advanced == {"verify": 6}
-    assert everything(project) == before and times == {path: path.stat().st_mtime_ns for path in project.run.rglob("*")}
+    assert everything(project) == before and times == {
+        path: path.stat().st_mtime_ns for path in project.run.rglob("*")
+    }
 
 
 def path_of(tiny: Tiny, name: str = "train/shard-000002"):
@@ -97,13 +110,19 @@ def other_split(tiny: Tiny) -> None:
 
 def other_name(tiny: Tiny) -> None:
     for suffix in (".h5", ".json"):
-        path_of(tiny).with_suffix(suffix).replace(path_of(tiny, "train/shard-000009").with_suffix(suffix))
+        path_of(tiny).with_suffix(suffix).replace(
+            path_of(tiny, "train/shard-000009").with_suffix(suffix)
+        )
 
 
 def rewritten(tiny: Tiny, change, **facts) -> None:
     """A shard with a record that fits, of other pairs."""
     record = read_json(record_path(path_of(tiny)))
-    kept = {name: value for name, value in record.items() if name not in ("format", "rows", "failed", "bytes", "sha256")}
+    kept = {
+        name: value
+        for name, value in record.items()
+        if name not in ("format", "rows", "failed", "bytes", "sha256")
+    }
     write_shard(path_of(tiny), change(read_shard(path_of(tiny), record)), [], {**kept, **facts})
 
 
@@ -151,12 +170,24 @@ def test_damage_is_told_with_shard_and_remedy(project, recorder, case):
     before = {name: data for name, data in everything(project).items() if "manifest" not in name}
     found = verify(project.run, recorder)
     first, *more = found.troubles
-    assert re.search(what, first.what) and first.where.name.startswith("shard-0") and "sbiwb simulate" in first.todo
+    assert (
+        re.search(what, first.what)
+        and first.where.name.startswith("shard-0")
+        and "sbiwb simulate" in first.todo
+    )
     assert any(one.what == "2 of 8 blocks are missing: 2 to 3" for one in more)
-    assert before == {name: data for name, data in everything(project).items() if "manifest" not in name}, "a damaged file is evidence"
+    assert before == {
+        name: data for name, data in everything(project).items() if "manifest" not in name
+    }, "a damaged file is evidence"
     if case == "a shard of another problem":
         assert "Move it" in first.todo
-    elif case not in ("a shard of another split", "a shard under another name", "another shape", "another type", "another variable"):
+    elif case not in (
+        "a shard of another split",
+        "a shard under another name",
+        "another shape",
+        "another type",
+        "another variable",
+    ):
         simulate(project.open(), recorder)
 
 
@@ -171,9 +202,15 @@ def test_what_simulate_mends_is_whole_again(project, made, recorder):
 def test_a_lost_record_is_made_from_the_shard(project, recorder, damage):
     path = record_path(path_of(project))
     before = read_json(path)
-    path.unlink() if damage == "lost" else path.write_text("\0\0" if damage == "garbled" else '{"format": 1, "rows": 64}')
+    path.unlink() if damage == "lost" else path.write_text(
+        "\0\0" if damage == "garbled" else '{"format": 1, "rows": 64}'
+    )
     found = verify(project.run, recorder)
-    assert found.is_whole and len(found.mended) == 2 and "is written again from the shard" in found.mended[0]
+    assert (
+        found.is_whole
+        and len(found.mended) == 2
+        and "is written again from the shard" in found.mended[0]
+    )
     after = read_json(path)
     lost = {"seconds", "versions", "failed_s"}
     assert {name: value for name, value in before.items() if name not in lost} == {
@@ -197,7 +234,11 @@ def test_the_same_shard_in_two_splits_is_noticed(project, recorder):
     pairs = read_shard(path_of(project), read_json(record_path(path_of(project))))
     target = path_of(project, "test/shard-000000")
     record = read_json(record_path(target))
-    kept = {name: value for name, value in record.items() if name not in ("format", "rows", "failed", "bytes", "sha256")}
+    kept = {
+        name: value
+        for name, value in record.items()
+        if name not in ("format", "rows", "failed", "bytes", "sha256")
+    }
     write_shard(target, pairs, [], kept)
     found = verify(project.run, recorder)
     assert [one.what for one in found.troubles] == ["64 rows are in train and in test"]
@@ -238,7 +279,9 @@ def test_an_altered_plan_is_noticed(project, recorder):
     path = project.run / "data/plan.json"
     path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
     found = verify(project.run, recorder)
-    assert [one.what for one in found.troubles] == ["was altered: its data_hash is not that of the problem in it"]
+    assert [one.what for one in found.troubles] == [
+        "was altered: its data_hash is not that of the problem in it"
+    ]
 
 
 def test_no_plan(project, recorder):
@@ -249,13 +292,20 @@ def test_no_plan(project, recorder):
 
 
 def test_another_runs_shards_are_checked_and_never_written(project, recorder):
-    project.change({"name": "other", "simulate": {"from": "runs/tiny", "failures": {"max_rate": 0.3}}})
+    project.change(
+        {"name": "other", "simulate": {"from": "runs/tiny", "failures": {"max_rate": 0.3}}}
+    )
     other = project.open()
     simulate(other, recorder)
     (project.run / "data/manifest.json").unlink()
-    assert verify(other.run.path, recorder).is_whole and not (project.run / "data/manifest.json").exists()
+    assert (
+        verify(other.run.path, recorder).is_whole
+        and not (project.run / "data/manifest.json").exists()
+    )
     record_path(path_of(project)).unlink()
-    assert [one.todo for one in verify(other.run.path, recorder).troubles][:1] == [f"Run `sbiwb verify {project.run}`."]
+    assert [one.todo for one in verify(other.run.path, recorder).troubles][:1] == [
+        f"Run `sbiwb verify {project.run}`."
+    ]
 
 
 def test_deep_makes_a_block_again(project, recorder):
@@ -266,13 +316,21 @@ def test_deep_makes_a_block_again(project, recorder):
 def test_deep_notices_changed_code(project, recorder):
     project.simulator(FAILING.replace("1.5", "1.25"))
     found = verify(project.run, recorder, deep=True)
-    assert len(found.troubles) == 1 and "the problem has changed since: problem.simulator code changed" in found.troubles[0].what
+    assert (
+        len(found.troubles) == 1
+        and "the problem has changed since: problem.simulator code changed"
+        in found.troubles[0].what
+    )
     assert verify(project.run, recorder).is_whole, "the shards themselves are whole"
 
 
 def test_deep_notices_other_bytes(project, recorder):
     """As after a library that draws other numbers: the code is the same."""
-    rewritten(project, lambda pairs: Pairs({"mu": pairs.theta["mu"] + 1e-15}, {}, pairs.x), versions={"numpy": "1.0"})
+    rewritten(
+        project,
+        lambda pairs: Pairs({"mu": pairs.theta["mu"] + 1e-15}, {}, pairs.x),
+        versions={"numpy": "1.0"},
+    )
     rewritten_path = project.run / "data/train/shard-000004.h5"
     assert verify(project.run, recorder).is_whole
     for path in (project.run / "data/train").glob("shard-*"):  # the one in the middle is compared
@@ -280,7 +338,12 @@ def test_deep_notices_other_bytes(project, recorder):
             path.unlink()
     found = verify(project.run, recorder, deep=True)
     told = [one.what for one in found.troubles if "comes out differently" in one.what]
-    assert len(told) == 1 and "(theta/mu)" in told[0] and "numpy 1.0 -> " in told[0] and not rewritten_path.exists()
+    assert (
+        len(told) == 1
+        and "(theta/mu)" in told[0]
+        and "numpy 1.0 -> " in told[0]
+        and not rewritten_path.exists()
+    )
 
 
 @pytest.mark.parametrize(("damage", "code", "told"), [(None, 0, "whole"), (cut, 2, "2 wrong")])

@@ -21,7 +21,9 @@ Field = Callable[[Tensor, Tensor, Tensor], Tensor]
 """dy/dt (R, C) at times t (R, 1) and states y (R, C) of the rows numbered by integers (R,)."""
 
 FIRST_STEP = 0.05  # of the span
-SMALLEST_STEP = 1e-4  # of the span; such a step is taken whatever its error, so that every row arrives
+SMALLEST_STEP = (
+    1e-4  # of the span; such a step is taken whatever its error, so that every row arrives
+)
 SAFETY, SLOWER, FASTER = 0.9, 0.2, 5.0
 
 
@@ -43,7 +45,9 @@ class Tableau:
 TABLEAUS = {
     "euler": Tableau((), (), (1,)),
     "midpoint": Tableau((1 / 2,), ((1 / 2,),), (0, 1)),
-    "rk4": Tableau((1 / 2, 1 / 2, 1), ((1 / 2,), (0, 1 / 2), (0, 0, 1)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+    "rk4": Tableau(
+        (1 / 2, 1 / 2, 1), ((1 / 2,), (0, 1 / 2), (0, 0, 1)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+    ),
 }
 DORMAND_PRINCE = Tableau(
     (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1),
@@ -58,7 +62,9 @@ DORMAND_PRINCE = Tableau(
     (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0),
 )
 FOURTH_ORDER = (5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
-ERROR = tuple(fifth - fourth for fifth, fourth in zip(DORMAND_PRINCE.weights, FOURTH_ORDER, strict=True))
+ERROR = tuple(
+    fifth - fourth for fifth, fourth in zip(DORMAND_PRINCE.weights, FOURTH_ORDER, strict=True)
+)
 
 
 def fixed(field: Field, y: Tensor, start: float, end: float, *, method: str, steps: int) -> Tensor:
@@ -72,7 +78,11 @@ def fixed(field: Field, y: Tensor, start: float, end: float, *, method: str, ste
         method: A key of `TABLEAUS`.
         steps: How many.
     """
-    rows, length, tableau = torch.arange(len(y), device=y.device), (end - start) / steps, TABLEAUS[method]
+    rows, length, tableau = (
+        torch.arange(len(y), device=y.device),
+        (end - start) / steps,
+        TABLEAUS[method],
+    )
     step = y.new_full((len(y), 1), length)
     for number in range(steps):
         t = torch.full_like(step, start + number * length)
@@ -102,12 +112,16 @@ def adaptive(field: Field, y: Tensor, start: float, end: float, *, tolerance: fl
         step = torch.minimum(step, 1 - done)
         slopes = _slopes(field, rows, start + span * done, y, span * step, DORMAND_PRINCE, slope)
         after = y + span * step * _mixed(slopes, DORMAND_PRINCE.weights)
-        error = (span * step * _mixed(slopes, ERROR)).detach().abs() / (tolerance * (1 + torch.maximum(y.abs(), after.abs()).detach()))
+        error = (span * step * _mixed(slopes, ERROR)).detach().abs() / (
+            tolerance * (1 + torch.maximum(y.abs(), after.abs()).detach())
+        )
         error = error.amax(1, keepdim=True).nan_to_num(nan=torch.inf, posinf=torch.inf)
         taken = (error <= 1) | (step <= SMALLEST_STEP)
         y, slope = torch.where(taken, after, y), torch.where(taken, slopes[-1], slope)
         done = torch.where(taken, done + step, done)
-        step = (step * (SAFETY * error.clamp(min=1e-9) ** -0.2).clamp(SLOWER, FASTER)).clamp(min=SMALLEST_STEP)
+        step = (step * (SAFETY * error.clamp(min=1e-9) ** -0.2).clamp(SLOWER, FASTER)).clamp(
+            min=SMALLEST_STEP
+        )
         going = ((done < 1) & y.detach().isfinite().all(1, keepdim=True))[:, 0]
         if not going.all():
             arrived.append((rows[~going], y[~going]))
@@ -116,7 +130,9 @@ def adaptive(field: Field, y: Tensor, start: float, end: float, *, tolerance: fl
     return torch.cat([states for _, states in arrived] or [y])[order]
 
 
-def _slopes(field: Field, rows: Tensor, t: Tensor, y: Tensor, step: Tensor, tableau: Tableau, first: Tensor) -> list[Tensor]:
+def _slopes(
+    field: Field, rows: Tensor, t: Tensor, y: Tensor, step: Tensor, tableau: Tableau, first: Tensor
+) -> list[Tensor]:
     """The slopes of all stages, the first one given."""
     slopes = [first]
     for share, weights in zip(tableau.times, tableau.stages, strict=True):

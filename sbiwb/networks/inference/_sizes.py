@@ -14,7 +14,11 @@ def require_context(context: int) -> None:
         ConfigError: There is none.
     """
     if context < 1:
-        raise ConfigError("an inference network needs at least one feature", where="inference", todo="Use at least one input.")
+        raise ConfigError(
+            "an inference network needs at least one feature",
+            where="inference",
+            todo="Use at least one input.",
+        )
 
 
 def require_width(hidden: Sequence[int], groups: int) -> None:
@@ -25,4 +29,6 @@ def require_width(hidden: Sequence[int], groups: int) -> None:
     """
     if min(hidden) < groups:
         what = f"a hidden layer of width {min(hidden)} cannot hold {groups} columns of theta apart"
-        raise ConfigError(what, where="inference.hidden", todo=f"Use at least {groups}; 64 or more is usual.")
+        raise ConfigError(
+            what, where="inference.hidden", todo=f"Use at least {groups}; 64 or more is usual."
+        )

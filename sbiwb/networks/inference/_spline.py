@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sbiwb.networks.inference import _native
+from sbiwb.networks import compiled_flow
 
 BOUND = 5.0
 LOG_SLOPE = math.log(1e-3)
@@ -35,7 +35,7 @@ LOG_SLOPE = math.log(1e-3)
 
 def forward(x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
     """y (D, B) and the log-determinant (B,) of x (D, B) under the parameters phi (D, R, B)."""
-    if _native.kernels(x, phi.shape[1]):
+    if compiled_flow.kernels(x, phi.shape[1]):
         return _Native.apply(x.contiguous(), phi.contiguous())
     if not _affine(phi):
         y, log_slope = _Spline.apply(x, phi)
@@ -47,7 +47,11 @@ def forward(x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
 
 def inverse(y: Tensor, phi: Tensor) -> Tensor:
     """x (D, B) of y (D, B) under the parameters of `forward`; where it needs gradients, they are autograd's."""
-    native = None if torch.is_grad_enabled() and (y.requires_grad or phi.requires_grad) else _native.kernels(y, phi.shape[1])
+    native = (
+        None
+        if torch.is_grad_enabled() and (y.requires_grad or phi.requires_grad)
+        else compiled_flow.kernels(y, phi.shape[1])
+    )
     if native:
         return native.inverse(y.contiguous(), phi.contiguous())
     if not _affine(phi):
@@ -81,7 +85,7 @@ class _Native(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.kernels = _native.kernels(x, phi.shape[1])
+        ctx.kernels = compiled_flow.kernels(x, phi.shape[1])
         ctx.save_for_backward(x, phi)
         return ctx.kernels.forward(x, phi)
 
@@ -99,13 +103,17 @@ class _Knots:
 
     def __init__(self, phi: Tensor) -> None:
         bins = (phi.shape[1] + 1) // 3
-        squashed, self.squash_grad = _squash(phi[:, : 2 * bins].unflatten(1, (2, bins)), 2 / LOG_SLOPE)
+        squashed, self.squash_grad = _squash(
+            phi[:, : 2 * bins].unflatten(1, (2, bins)), 2 / LOG_SLOPE
+        )
         weights = squashed.exp()
         sums = weights.cumsum(2)
         norm = sums[:, :, -1:].reciprocal()
         self.shares = weights * norm  # of widths and heights, (D, 2, K, B)
         self.ends = sums * (2 * BOUND * norm) - BOUND
-        self.log_slopes, self.slope_grad = _squash(torch.nn.functional.pad(phi[:, 2 * bins :], (0, 0, 1, 1)), 1 / LOG_SLOPE)
+        self.log_slopes, self.slope_grad = _squash(
+            torch.nn.functional.pad(phi[:, 2 * bins :], (0, 0, 1, 1)), 1 / LOG_SLOPE
+        )
 
     def bin(self, value: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The bin (D, 1, B) that holds a value (D, B) of x (axis 0) or y (1): size and start of both, two slopes, and whether inside."""
@@ -138,7 +146,9 @@ class _Spline(torch.autograd.Function):
         _, numerator, denominator, slope = _terms(t, s, *slopes.unbind(1))
         y = start[:, 1] + size[:, 1] * numerator / denominator
         log_jacobian = (s.square() * slope / denominator.square()).log_()
-        ctx.save_for_backward(t, size, start, slopes, knots.shares, knots.squash_grad, knots.slope_grad, k, inside)
+        ctx.save_for_backward(
+            t, size, start, slopes, knots.shares, knots.squash_grad, knots.slope_grad, k, inside
+        )
         return torch.where(inside, y, x), torch.where(inside, log_jacobian, 0.0)
 
     @staticmethod
@@ -150,19 +160,41 @@ class _Spline(torch.autograd.Function):
         s = h / w
         q, numerator, denominator, slope = _terms(t, s, d0, d1)
         ratio, bend = numerator / denominator, 1 - 2 * q
-        g_hy, g_m, g_d = g_y * h / denominator, g_l / slope, 2 * g_l / denominator  # of h N / D, log M and 2 log D
+        g_hy, g_m, g_d = (
+            g_y * h / denominator,
+            g_l / slope,
+            2 * g_l / denominator,
+        )  # of h N / D, log M and 2 log D
         slope_t = 2 * (d1 * t - d0 * (1 - t) + s * (1 - 2 * t))
-        g_t = g_y * s * w * slope / denominator.square() * s + g_m * slope_t - g_d * (d0 + d1 - 2 * s) * (1 - 2 * t)
+        g_t = (
+            g_y * s * w * slope / denominator.square() * s
+            + g_m * slope_t
+            - g_d * (d0 + d1 - 2 * s) * (1 - 2 * t)
+        )
         g_s = g_hy * (t.square() - ratio * bend) + 2 * g_l / s + 2 * g_m * q - g_d * bend
         g_d0 = (g_hy * (1 - ratio) * q + g_m * (1 - t).square() - g_d * q) * d0
         g_d1 = (-g_hy * ratio * q + g_m * t.square() - g_d * q) * d1
         g_size = torch.stack([-(t * g_t + s * g_s) / w, g_y * ratio + g_s / w], 1)  # of w and h
         g_start = torch.stack([-g_t / w, g_y], 1)  # of X and Y
-        g_phi = torch.cat([_to_shares(g_start, g_size, start, size, shares, k, squash_grad), _to_slopes(g_d0, g_d1, k, slope_grad)], 1)
+        g_phi = torch.cat(
+            [
+                _to_shares(g_start, g_size, start, size, shares, k, squash_grad),
+                _to_slopes(g_d0, g_d1, k, slope_grad),
+            ],
+            1,
+        )
         return torch.where(inside, g_t / w, grads[0]), g_phi
 
 
-def _to_shares(g_start: Tensor, g_size: Tensor, start: Tensor, size: Tensor, shares: Tensor, k: Tensor, squash_grad: Tensor) -> Tensor:
+def _to_shares(
+    g_start: Tensor,
+    g_size: Tensor,
+    start: Tensor,
+    size: Tensor,
+    shares: Tensor,
+    k: Tensor,
+    squash_grad: Tensor,
+) -> Tensor:
     """Gradient of the raw widths and heights, (D, 2 K, B): bins before k move the start, bin k its size, and all share one sum."""
     mean = g_start * (start + BOUND) + g_size * size
     before = torch.arange(shares.shape[2], device=k.device)[:, None] < k  # (D, K, B)
@@ -173,5 +205,7 @@ def _to_shares(g_start: Tensor, g_size: Tensor, start: Tensor, size: Tensor, sha
 
 def _to_slopes(g_d0: Tensor, g_d1: Tensor, k: Tensor, slope_grad: Tensor) -> Tensor:
     """Gradient of the raw log-slopes, (D, K - 1, B); those at the two bounds are fixed."""
-    grad = torch.zeros_like(slope_grad).scatter_(1, torch.cat([k, k + 1], 1), torch.stack([g_d0, g_d1], 1))
+    grad = torch.zeros_like(slope_grad).scatter_(
+        1, torch.cat([k, k + 1], 1), torch.stack([g_d0, g_d1], 1)
+    )
     return (grad * slope_grad)[:, 1:-1]

@@ -44,7 +44,13 @@ Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 Widths = Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+}
 
 
 class Flow(nn.Module):
@@ -92,8 +98,12 @@ def log_normal(noise: Tensor) -> Tensor:
 class FlowConfig(Part):
     """Options of every network here; a concrete one adds its own and makes the network."""
 
-    hidden: Widths = Field([64, 64], description="Width of each hidden layer of every network that reads the features.")
-    activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field("relu", description="After each hidden layer.")
+    hidden: Widths = Field(
+        [64, 64], description="Width of each hidden layer of every network that reads the features."
+    )
+    activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field(
+        "relu", description="After each hidden layer."
+    )
 
     @abstractmethod
     def make(self, features: int, context: int) -> nn.Module:
@@ -112,7 +122,9 @@ class FlowConfig(Part):
         require_context(context)
         return self.make(features, context)
 
-    def masked(self, columns: int, context: int, *, reverse: bool, univariate: Univariate) -> LazyTransform:
+    def masked(
+        self, columns: int, context: int, *, reverse: bool, univariate: Univariate
+    ) -> LazyTransform:
         """One masked autoregressive transform, the columns in their order or reversed."""
         require_width(self.hidden, columns)
         order = torch.arange(columns)
@@ -132,7 +144,9 @@ class FlowConfig(Part):
 class AutoregressiveConfig(FlowConfig):
     """A flow whose transforms are masked autoregressive, all of one kind."""
 
-    transforms: int = Field(3, ge=1, le=64, description="Transforms, the order of the columns reversed after each.")
+    transforms: int = Field(
+        3, ge=1, le=64, description="Transforms, the order of the columns reversed after each."
+    )
 
     @abstractmethod
     def univariate(self) -> Univariate:
@@ -140,7 +154,12 @@ class AutoregressiveConfig(FlowConfig):
 
     def make(self, features: int, context: int) -> Flow:
         steps = range(self.transforms)
-        return Flow([self.masked(features, context, reverse=step % 2 == 1, univariate=self.univariate()) for step in steps])
+        return Flow(
+            [
+                self.masked(features, context, reverse=step % 2 == 1, univariate=self.univariate())
+                for step in steps
+            ]
+        )
 
 
 class Masked(MaskedAutoregressiveTransform):
@@ -151,7 +170,9 @@ class Masked(MaskedAutoregressiveTransform):
 
     def _columns(self, features: Tensor, x: Tensor, columns: Tensor) -> Transform:
         """The transform of some columns, given those before them."""
-        phi = self.hyper(torch.cat(broadcast(x, features, ignore=1), -1)).unflatten(-1, (-1, self.total))
+        phi = self.hyper(torch.cat(broadcast(x, features, ignore=1), -1)).unflatten(
+            -1, (-1, self.total)
+        )
         return self.univariate(*unpack(phi[..., columns, :], self.shapes))
 
 
@@ -164,7 +185,12 @@ class ColumnByColumn(AutoregressiveTransform):
         order: When each column is computed, (D,).
     """
 
-    def __init__(self, meta: Callable[[Tensor], Transform], some: Callable[[Tensor, Tensor], Transform], order: Tensor) -> None:
+    def __init__(
+        self,
+        meta: Callable[[Tensor], Transform],
+        some: Callable[[Tensor, Tensor], Transform],
+        order: Tensor,
+    ) -> None:
         super().__init__(meta, len(order))
         self.some, self.order = some, order
 
@@ -184,7 +210,13 @@ class Univariate(nn.Module):
         still: How many of them, counted in numbers from the first, begin at zero; the affine map's always do, where it is the identity.
     """
 
-    def __init__(self, function: Callable[..., Transform] | None = None, shapes: Sequence[tuple[int, ...]] = (), *, still: int = 0) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Transform] | None = None,
+        shapes: Sequence[tuple[int, ...]] = (),
+        *,
+        still: int = 0,
+    ) -> None:
         super().__init__()
         self.function, self.shapes, self.zeros = function, ((), (), *shapes), 2 + still
 

@@ -45,8 +45,12 @@ class VectorField(nn.Module):
     def __init__(self, columns: int, context: int, hidden: list[int], activation: str) -> None:
         super().__init__()
         self.columns, self.activation = columns, ACTIVATIONS[activation]()
-        self.net = MLP(columns + 2 * FREQUENCIES + context, columns, hidden, activation=ACTIVATIONS[activation])
-        self.register_buffer("frequencies", math.pi * torch.arange(1.0, FREQUENCIES + 1), persistent=False)
+        self.net = MLP(
+            columns + 2 * FREQUENCIES + context, columns, hidden, activation=ACTIVATIONS[activation]
+        )
+        self.register_buffer(
+            "frequencies", math.pi * torch.arange(1.0, FREQUENCIES + 1), persistent=False
+        )
         begin_at_zero(self.net[-1], 1, columns)
 
     def forward(self, t: Tensor, x: Tensor, features: Tensor) -> Tensor:
@@ -57,7 +61,10 @@ class VectorField(nn.Module):
         """v and the trace of its Jacobian by x, (R, D + 1): the derivatives by all columns go through the layers beside the values."""
         value, slopes = self._inputs(t, x, features)
         layers: list[Any] = [layer for layer in self.net if hasattr(layer, "weight")]
-        value, jacobian = layers[0](value), slopes[:, :, None] * layers[0].weight.t()[: self.columns]
+        value, jacobian = (
+            layers[0](value),
+            slopes[:, :, None] * layers[0].weight.t()[: self.columns],
+        )
         for layer in layers[1:]:
             value, slope = torch.func.jvp(self.activation, (value,), (torch.ones_like(value),))  # type: ignore[misc]
             value, jacobian = layer(value), (jacobian * slope[:, None]) @ layer.weight.t()
@@ -119,22 +126,34 @@ class Path(Transform):
 
         state = x.flatten(0, -2)
         if self.config.solver == "adaptive":
-            return _ode.adaptive(field, state, start, end, tolerance=self.config.tolerance).view(x.shape)
-        return _ode.fixed(field, state, start, end, method=self.config.solver, steps=self.config.steps).view(x.shape)
+            return _ode.adaptive(field, state, start, end, tolerance=self.config.tolerance).view(
+                x.shape
+            )
+        return _ode.fixed(
+            field, state, start, end, method=self.config.solver, steps=self.config.steps
+        ).view(x.shape)
 
 
 class Config(FlowConfig):
     """The field's network and the solver."""
 
-    activation: Literal["elu", "silu", "gelu", "tanh"] = Field("silu", description="After each hidden layer; smooth ones need fewer steps.")
+    activation: Literal["elu", "silu", "gelu", "tanh"] = Field(
+        "silu", description="After each hidden layer; smooth ones need fewer steps."
+    )
     solver: Literal["adaptive", "rk4", "midpoint", "euler"] = Field(
-        "rk4", description="Equal steps, or Dormand-Prince with each row's own steps by tolerance (slower, exact for any field)."
+        "rk4",
+        description="Equal steps, or Dormand-Prince with each row's own steps by tolerance (slower, exact for any field).",
     )
     steps: int = Field(10, ge=1, le=10_000, description="Equal steps of rk4, midpoint and euler.")
     tolerance: float = Field(
-        1e-5, ge=1e-10, le=0.1, description="Error of one adaptive step, relative and absolute; single precision ends at 1e-6."
+        1e-5,
+        ge=1e-10,
+        le=0.1,
+        description="Error of one adaptive step, relative and absolute; single precision ends at 1e-6.",
     )
 
     def make(self, features: int, context: int) -> Flow:
         affine = self.masked(features, context, reverse=False, univariate=Univariate())
-        return Flow([affine, Continuous(VectorField(features, context, self.hidden, self.activation), self)])
+        return Flow(
+            [affine, Continuous(VectorField(features, context, self.hidden, self.activation), self)]
+        )

@@ -41,7 +41,12 @@ FREQUENCIES = 6  # of the angle
 POINTS = 8  # times and noises of each pair in validation; a power of two, for Sobol points
 LOG_SCALE = math.log(1e-3)  # the standardizing scale lies between 1e-3 and 1e3
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "elu": nn.ELU, "tanh": nn.Tanh}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "elu": nn.ELU,
+    "tanh": nn.Tanh,
+}
 
 
 class VectorField(nn.Module):
@@ -61,8 +66,13 @@ class VectorField(nn.Module):
 
     def __init__(self, columns: int, context: int, hidden: list[int], activation: str) -> None:
         super().__init__()
-        self.register_buffer("frequencies", 2.0 * torch.arange(1, FREQUENCIES + 1), persistent=False)
-        self.features, self.columns = nn.Linear(context, hidden[0]), nn.Linear(2 * columns, hidden[0], bias=False)
+        self.register_buffer(
+            "frequencies", 2.0 * torch.arange(1, FREQUENCIES + 1), persistent=False
+        )
+        self.features, self.columns = (
+            nn.Linear(context, hidden[0]),
+            nn.Linear(2 * columns, hidden[0], bias=False),
+        )
         self.angle = nn.Linear(2 * FREQUENCIES, hidden[0], bias=False)
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(hidden))
         self.films = nn.ModuleList(nn.Linear(hidden[0], 2 * after) for after in hidden[1:])
@@ -73,9 +83,13 @@ class VectorField(nn.Module):
     def forward(self, angle: Tensor, y: Tensor, given: Tensor) -> Tensor:
         """w (B, D) at angles (B, 1) and y (B, D), and what is `given` with them, as `given` makes it."""
         size, waves = y.shape[1], angle * self.frequencies
-        features, mean, log_scale = given.tensor_split([given.shape[1] - 2 * size, given.shape[1] - size], 1)
+        features, mean, log_scale = given.tensor_split(
+            [given.shape[1] - 2 * size, given.shape[1] - size], 1
+        )
         known = features + self.angle(torch.cat([waves.cos(), waves.sin()], 1))
-        x = known + self.columns(torch.cat([_squashed(y), _squashed(mean * angle.sin() + log_scale.exp() * y)], 1))
+        x = known + self.columns(
+            torch.cat([_squashed(y), _squashed(mean * angle.sin() + log_scale.exp() * y)], 1)
+        )
         known = self.activation(known)
         for layer, film in zip(self.layers, self.films, strict=True):
             scale, shift = film(known).chunk(2, 1)
@@ -100,7 +114,9 @@ class Standardizing(nn.Module):
 
     def __init__(self, columns: int, context: int, width: int, activation: str) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(context, width), _ACTIVATIONS[activation](), nn.Linear(width, 2 * columns))
+        self.net = nn.Sequential(
+            nn.Linear(context, width), _ACTIVATIONS[activation](), nn.Linear(width, 2 * columns)
+        )
         nn.init.zeros_(self.net[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.net[-1].bias)  # type: ignore[arg-type]
 
@@ -118,7 +134,9 @@ class FlowMatching(nn.Module):
         config: How it is trained and solved.
     """
 
-    def __init__(self, field: VectorField, standardizing: Standardizing | None, config: Config) -> None:
+    def __init__(
+        self, field: VectorField, standardizing: Standardizing | None, config: Config
+    ) -> None:
         super().__init__()
         self.field, self.standardizing, self.config = field, standardizing, config
         self.end = math.atan2(1, config.sigma_min)
@@ -135,8 +153,12 @@ class FlowMatching(nn.Module):
         """
         mean, log_scale = self._standard(z, features)
         standard = (z - mean) * (-log_scale).exp()
-        gaussian = 0.5 * standard.square().sum(-1) + log_scale.sum(-1) if self.standardizing else 0.0
-        return gaussian + self._mismatch(standard.detach(), self.field.given(features, mean.detach(), log_scale.detach()))
+        gaussian = (
+            0.5 * standard.square().sum(-1) + log_scale.sum(-1) if self.standardizing else 0.0
+        )
+        return gaussian + self._mismatch(
+            standard.detach(), self.field.given(features, mean.detach(), log_scale.detach())
+        )
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,), exact up to the solver's tolerance."""
@@ -148,7 +170,10 @@ class FlowMatching(nn.Module):
             return torch.cat(_with_trace(self.field, angle, state[:, :-1], given[rows]), 1)
 
         state = self._solve(slope, torch.cat([y, torch.zeros_like(y[:, :1])], 1), self.end, 0.0)
-        noise, log_det = state[:, :-1], state[:, -1]  # the integral of the trace from the end to the start
+        noise, log_det = (
+            state[:, :-1],
+            state[:, -1],
+        )  # the integral of the trace from the end to the start
         normal = -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1)
         return normal + log_det - (log_scale + self.log_radius).sum(-1)
 
@@ -178,7 +203,9 @@ class FlowMatching(nn.Module):
         t = uniform ** (1 / (1 + self.config.time_power))
         a = 1 - (1 - self.config.sigma_min) * t
         angle = torch.atan2(t, a)
-        wrong = self.field(angle, noise * angle.cos() + z * angle.sin(), given) - (z * angle.cos() - noise * angle.sin())
+        wrong = self.field(angle, noise * angle.cos() + z * angle.sin(), given) - (
+            z * angle.cos() - noise * angle.sin()
+        )
         return (wrong.square() / (a.square() + t.square())).sum(-1).view(-1, points).mean(1)
 
     def _solve(self, field: _ode.Field, y: Tensor, start: float, end: float) -> Tensor:
@@ -194,18 +221,25 @@ def _random(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _fixed(z: Tensor) -> tuple[Tensor, Tensor]:
     """The same without random numbers: Sobol points, so spread well over any run of rows."""
-    sobol = torch.quasirandom.SobolEngine(1 + z.shape[1], scramble=True, seed=0).draw(len(z), dtype=torch.float64)
+    sobol = torch.quasirandom.SobolEngine(1 + z.shape[1], scramble=True, seed=0).draw(
+        len(z), dtype=torch.float64
+    )
     sobol = sobol.clamp(1e-9, 1 - 1e-9)
     return sobol[:, :1].to(z), torch.special.ndtri(sobol[:, 1:]).to(z)
 
 
-def _with_trace(field: VectorField, angle: Tensor, y: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+def _with_trace(
+    field: VectorField, angle: Tensor, y: Tensor, given: Tensor
+) -> tuple[Tensor, Tensor]:
     """w (B, D) and the trace of its Jacobian by y, (B, 1), by a backward pass for each column; forward derivatives took twice the time."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         y = y.clone().requires_grad_()
         w = field(angle, y, given)
-        rows = [torch.autograd.grad(column.sum(), y, create_graph=again, retain_graph=True)[0] for column in w.unbind(1)]
+        rows = [
+            torch.autograd.grad(column.sum(), y, create_graph=again, retain_graph=True)[0]
+            for column in w.unbind(1)
+        ]
     return w, torch.stack([row[:, place] for place, row in enumerate(rows)]).sum(0)[:, None]
 
 
@@ -213,24 +247,38 @@ class Config(Part):
     """The field's network, its training and its solver."""
 
     hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field(
-        [64, 64, 64], description="Width of each hidden layer of the field; neighbours of one width are joined by a residual."
+        [64, 64, 64],
+        description="Width of each hidden layer of the field; neighbours of one width are joined by a residual.",
     )
     activation: Literal["silu", "gelu", "elu", "tanh"] = Field(
         "silu", description="Before each layer; smooth ones need fewer solver steps."
     )
     affine: bool = Field(
-        True, description="Whether a mean and a scale for each data set, learned beside the field, bring narrow posteriors to unit size."
+        True,
+        description="Whether a mean and a scale for each data set, learned beside the field, bring narrow posteriors to unit size.",
     )
     solver: Literal["adaptive", "rk4", "midpoint", "euler"] = Field(
-        "adaptive", description="How draws and densities are computed: Dormand-Prince with steps by tolerance, or equal steps."
+        "adaptive",
+        description="How draws and densities are computed: Dormand-Prince with steps by tolerance, or equal steps.",
     )
     steps: int = Field(32, ge=1, le=10_000, description="Equal steps of rk4, midpoint and euler.")
     tolerance: float = Field(
-        1e-4, ge=1e-10, le=0.1, description="Error of one adaptive step, relative and absolute; single precision ends at 1e-6."
+        1e-4,
+        ge=1e-10,
+        le=0.1,
+        description="Error of one adaptive step, relative and absolute; single precision ends at 1e-6.",
     )
-    sigma_min: float = Field(1e-4, ge=0, le=0.1, description="Width of the noise left at the end of the path, for standardized theta.")
+    sigma_min: float = Field(
+        1e-4,
+        ge=0,
+        le=0.1,
+        description="Width of the noise left at the end of the path, for standardized theta.",
+    )
     time_power: float = Field(
-        0.0, gt=-1, le=20, description="Times are trained on with density proportional to t^time_power; above 0: late ones more."
+        0.0,
+        gt=-1,
+        le=20,
+        description="Times are trained on with density proportional to t^time_power; above 0: late ones more.",
     )
 
     def build(self, features: int, context: int) -> FlowMatching:
@@ -245,5 +293,9 @@ class Config(Part):
         """
         require_context(context)
         field = VectorField(features, context, self.hidden, self.activation)
-        standardizing = Standardizing(features, context, self.hidden[0], self.activation) if self.affine else None
+        standardizing = (
+            Standardizing(features, context, self.hidden[0], self.activation)
+            if self.affine
+            else None
+        )
         return FlowMatching(field, standardizing, self)

@@ -70,7 +70,9 @@ class Gaussianization(Transform):
 
     def _inverse(self, y: Tensor) -> Tensor:
         with torch.no_grad():
-            ends = (y[..., None] - self.shift) * (-self.log_scale).exp()  # where single terms have it; x is among them
+            ends = (y[..., None] - self.shift) * (
+                -self.log_scale
+            ).exp()  # where single terms have it; x is among them
             x = solve(self._curve, y, ends.amin(-1), ends.amax(-1))
         return differentiable(self.call_and_ladj, x, y)
 
@@ -100,14 +102,18 @@ def _newton(x: Tensor, log_p: Tensor) -> Tensor:
 class Config(FlowConfig):
     """Mixtures, and the networks that set them."""
 
-    transforms: int = Field(3, ge=1, le=64, description="Gaussianizing transforms, a rotation between each two.")
+    transforms: int = Field(
+        3, ge=1, le=64, description="Gaussianizing transforms, a rotation between each two."
+    )
     components: int = Field(8, ge=1, le=256, description="Normals in the mixture of each column.")
 
     def make(self, features: int, context: int) -> Flow:
         transforms = [self.masked(features, context, reverse=False, univariate=Univariate())]
         for step in range(self.transforms):
             if step:
-                transforms.append(UnconditionalTransform(RotationTransform, A=torch.randn(features, features)))
+                transforms.append(
+                    UnconditionalTransform(RotationTransform, A=torch.randn(features, features))
+                )
             transforms.append(self._gaussianizing(features, context))
         return Flow(transforms)
 

@@ -53,7 +53,11 @@ class Normals(nn.Module):
 
     def _scale(self, mixture: Mixture) -> Tensor:
         """L of each component, (N, K, D, D)."""
-        scale = mixture.base.scale_tril if self.gmm.covariance_type == "full" else mixture.base.stddev.diag_embed()
+        scale = (
+            mixture.base.scale_tril
+            if self.gmm.covariance_type == "full"
+            else mixture.base.stddev.diag_embed()
+        )
         return scale.expand(*mixture.base.batch_shape, -1, -1)
 
     @torch.no_grad()
@@ -63,7 +67,12 @@ class Normals(nn.Module):
         last.weight.zero_()
         logits, means, scales, *rest = (part.numel() for part in map(torch.empty, self.gmm.shapes))
         scale = 0.5 * math.log(1 - SPREAD**2)
-        start = [torch.zeros(logits), SPREAD * torch.randn(means), torch.full((scales,), scale), *map(torch.zeros, rest)]
+        start = [
+            torch.zeros(logits),
+            SPREAD * torch.randn(means),
+            torch.full((scales,), scale),
+            *map(torch.zeros, rest),
+        ]
         last.bias.copy_(torch.cat(start))
 
 
@@ -72,7 +81,9 @@ def _choose(mixture: Mixture, noise: Tensor) -> tuple[Tensor, Tensor]:
     weights = mixture.logits.double().softmax(-1)
     ends, u = weights.cumsum(-1), torch.special.ndtr(noise.double())
     component = (ends[:, None, :-1] <= u[..., None]).sum(-1)
-    share = ((u - (ends - weights).gather(1, component)) / weights.gather(1, component)).clamp(1e-300, 1 - 1e-16)
+    share = ((u - (ends - weights).gather(1, component)) / weights.gather(1, component)).clamp(
+        1e-300, 1 - 1e-16
+    )
     return component, torch.special.ndtri(share).to(noise)
 
 
@@ -80,7 +91,9 @@ class Config(FlowConfig):
     """Components, and the network that sets them."""
 
     components: int = Field(10, ge=1, le=1024, description="Normal distributions in the mixture.")
-    covariance: Literal["full", "diagonal", "spherical"] = Field("full", description="Shape of each component's covariance.")
+    covariance: Literal["full", "diagonal", "spherical"] = Field(
+        "full", description="Shape of each component's covariance."
+    )
 
     def make(self, features: int, context: int) -> Normals:
         gmm = GMM(

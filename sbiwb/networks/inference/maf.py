@@ -19,7 +19,12 @@ from sbiwb.networks.inference._zuko import AutoregressiveConfig, Univariate
 class Config(AutoregressiveConfig):
     """Affine transforms, and the network that sets them."""
 
-    transforms: int = Field(5, ge=1, le=64, description="Affine transforms, the order of the columns reversed after each.")
+    transforms: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="Affine transforms, the order of the columns reversed after each.",
+    )
 
     def univariate(self) -> Univariate:
         return Univariate()

@@ -42,11 +42,15 @@ class MonotoneNetwork(nn.Module):
 class Config(AutoregressiveConfig):
     """Transforms, the networks that steer them, and the monotone networks."""
 
-    transforms: int = Field(2, ge=1, le=64, description="Transforms, the order of the columns reversed after each.")
-    signal: int = Field(16, ge=1, le=1024, description="Numbers that steer the monotone network of each column.")
-    network: Annotated[list[Annotated[int, Field(ge=2, le=65536)]], Field(min_length=1, max_length=32)] = Field(
-        [32, 32], description="Width of each hidden layer of the monotone networks."
+    transforms: int = Field(
+        2, ge=1, le=64, description="Transforms, the order of the columns reversed after each."
     )
+    signal: int = Field(
+        16, ge=1, le=1024, description="Numbers that steer the monotone network of each column."
+    )
+    network: Annotated[
+        list[Annotated[int, Field(ge=2, le=65536)]], Field(min_length=1, max_length=32)
+    ] = Field([32, 32], description="Width of each hidden layer of the monotone networks.")
 
     def univariate(self) -> Univariate:
         return Univariate(MonotoneNetwork(self.signal, self.network), [(self.signal,)])

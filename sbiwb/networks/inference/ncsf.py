@@ -25,7 +25,12 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from zuko.lazy import LazyTransform
 from zuko.nn import MaskedMLP
-from zuko.transforms import AutoregressiveTransform, ComposedTransform, MonotonicAffineTransform, MonotonicRQSTransform
+from zuko.transforms import (
+    AutoregressiveTransform,
+    ComposedTransform,
+    MonotonicAffineTransform,
+    MonotonicRQSTransform,
+)
 from zuko.utils import broadcast, unpack
 
 from sbiwb.errors import ConfigError
@@ -61,7 +66,9 @@ class CircularFlow(nn.Module):
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,), the same at z and a whole turn further."""
-        noise, log_det = to_noise(self.transforms, torch.where(self.circle, wrapped(z), z), features)
+        noise, log_det = to_noise(
+            self.transforms, torch.where(self.circle, wrapped(z), z), features
+        )
         return log_det + torch.where(self.circle, -math.log(2 * math.pi), log_normal(noise)).sum(-1)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
@@ -87,8 +94,14 @@ class SplineTransform(LazyTransform):
         self.total, self.columns = MOVES + 3 * config.bins - 1, len(order)
         self.register_buffer("circle", circle, persistent=False)
         before = order[:, None] > order
-        seen = torch.cat([before, before[:, circle], torch.ones(len(order), context, dtype=torch.bool)], 1)
-        self.hyper = MaskedMLP(seen.repeat_interleave(self.total, dim=0), config.hidden, activation=ACTIVATIONS[config.activation])
+        seen = torch.cat(
+            [before, before[:, circle], torch.ones(len(order), context, dtype=torch.bool)], 1
+        )
+        self.hyper = MaskedMLP(
+            seen.repeat_interleave(self.total, dim=0),
+            config.hidden,
+            activation=ACTIVATIONS[config.activation],
+        )
         begin_at_zero(self.hyper[-1], len(order), self.total)
 
     def forward(self, c: Tensor) -> Transform:
@@ -97,7 +110,9 @@ class SplineTransform(LazyTransform):
     def _given(self, features: Tensor, x: Tensor) -> Transform:
         """The transform of each column, given those before it."""
         seen = torch.cat([torch.where(self.circle, x.cos(), x), x[..., self.circle].sin()], -1)
-        phi = self.hyper(torch.cat(broadcast(seen, features, ignore=1), -1)).unflatten(-1, (self.columns, self.total))
+        phi = self.hyper(torch.cat(broadcast(seen, features, ignore=1), -1)).unflatten(
+            -1, (self.columns, self.total)
+        )
         return Mixed(self.circle, *unpack(phi, self.shapes))
 
 
@@ -118,21 +133,35 @@ class Mixed(Transform):
         on, off = circle.nonzero()[:, 0], (~circle).nonzero()[:, 0]
         both = [(columns, make) for columns, make in ((on, _arc), (off, _line)) if len(columns)]
         self.columns = [columns for columns, _ in both]
-        self.parts: list[Any] = [make(*(one[..., columns, :] for one in (moves, *spline))) for columns, make in both]
+        self.parts: list[Any] = [
+            make(*(one[..., columns, :] for one in (moves, *spline))) for columns, make in both
+        ]
         self.back = torch.cat(self.columns).argsort()
 
     def _call(self, x: Tensor) -> Tensor:
-        return self._joined([part(x[..., columns]) for part, columns in zip(self.parts, self.columns, strict=True)])
+        return self._joined(
+            [part(x[..., columns]) for part, columns in zip(self.parts, self.columns, strict=True)]
+        )
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return self._joined([part.inv(y[..., columns]) for part, columns in zip(self.parts, self.columns, strict=True)])
+        return self._joined(
+            [
+                part.inv(y[..., columns])
+                for part, columns in zip(self.parts, self.columns, strict=True)
+            ]
+        )
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self.call_and_ladj(x)[1]
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        done = [part.call_and_ladj(x[..., columns]) for part, columns in zip(self.parts, self.columns, strict=True)]
-        return self._joined([y for y, _ in done]), self._joined([log_slope for _, log_slope in done]).sum(-1)
+        done = [
+            part.call_and_ladj(x[..., columns])
+            for part, columns in zip(self.parts, self.columns, strict=True)
+        ]
+        return self._joined([y for y, _ in done]), self._joined(
+            [log_slope for _, log_slope in done]
+        ).sum(-1)
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts, -1)[..., self.back]
@@ -141,13 +170,18 @@ class Mixed(Transform):
 def _arc(moves: Tensor, *spline: Tensor) -> Transform:
     """The circle to itself."""
     before = Moebius(moves[..., :2], moves[..., 2])
-    return ComposedTransform(before, MonotonicRQSTransform(*spline, bound=math.pi, slope=LEAST_SLOPE))
+    return ComposedTransform(
+        before, MonotonicRQSTransform(*spline, bound=math.pi, slope=LEAST_SLOPE)
+    )
 
 
 def _line(moves: Tensor, *spline: Tensor) -> Transform:
     """The line to itself; one of the moves stays unused."""
     shift, scale, _ = moves.unbind(-1)
-    return ComposedTransform(MonotonicAffineTransform(shift, scale, slope=LEAST_SLOPE), MonotonicRQSTransform(*spline, slope=LEAST_SLOPE))
+    return ComposedTransform(
+        MonotonicAffineTransform(shift, scale, slope=LEAST_SLOPE),
+        MonotonicRQSTransform(*spline, slope=LEAST_SLOPE),
+    )
 
 
 class Moebius(Transform):
@@ -198,7 +232,12 @@ class Config(FlowConfig):
 
     CIRCULAR: ClassVar[bool] = True
 
-    transforms: int = Field(4, ge=1, le=64, description="Spline transforms, the order of the columns reversed after each.")
+    transforms: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Spline transforms, the order of the columns reversed after each.",
+    )
     bins: int = Field(8, ge=2, le=256, description="Bins of each spline.")
 
     def build(self, features: int, context: int, circular: tuple[int, ...] = ()) -> CircularFlow:
@@ -214,12 +253,19 @@ class Config(FlowConfig):
         """
         require_context(context)
         if not set(circular) <= set(range(features)):
-            raise ConfigError(f"circular columns {sorted(circular)} of {features}", where="inference", todo="Columns are counted from 0.")
+            raise ConfigError(
+                f"circular columns {sorted(circular)} of {features}",
+                where="inference",
+                todo="Columns are counted from 0.",
+            )
         return self.make(features, context, circular)
 
     def make(self, features: int, context: int, circular: tuple[int, ...] = ()) -> CircularFlow:
         require_width(self.hidden, features)
         circle = torch.tensor([column in circular for column in range(features)])
         orders = [torch.arange(features), torch.arange(features).flip(0)]
-        transforms = [SplineTransform(orders[step % 2], circle, context, self) for step in range(self.transforms)]
+        transforms = [
+            SplineTransform(orders[step % 2], circle, context, self)
+            for step in range(self.transforms)
+        ]
         return CircularFlow(transforms, circle)

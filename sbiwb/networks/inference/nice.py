@@ -27,20 +27,38 @@ from sbiwb.networks.inference._zuko import ACTIVATIONS, Flow, FlowConfig, Univar
 class Config(FlowConfig):
     """Coupling transforms, and the networks that set them."""
 
-    transforms: int = Field(6, ge=1, le=64, description="Coupling transforms, each moving the half of the columns that stood still before.")
+    transforms: int = Field(
+        6,
+        ge=1,
+        le=64,
+        description="Coupling transforms, each moving the half of the columns that stood still before.",
+    )
     coupling: Literal["affine", "additive"] = Field(
-        "affine", description="Whether a half is shifted and scaled (RealNVP) or only shifted (NICE)."
+        "affine",
+        description="Whether a half is shifted and scaled (RealNVP) or only shifted (NICE).",
     )
 
     def make(self, features: int, context: int) -> Flow:
         network = {"hidden_features": self.hidden, "activation": ACTIVATIONS[self.activation]}
         first = ElementWiseTransform(features, context, univariate=Univariate(), **network)
-        transforms = [first, *(self._coupling(features, context, step % 2, network) for step in range(self.transforms))]
+        transforms = [
+            first,
+            *(
+                self._coupling(features, context, step % 2, network)
+                for step in range(self.transforms)
+            ),
+        ]
         for transform in transforms:
             begin_at_zero(transform.hyper[-1], 1, len(transform.hyper[-1].bias))
         return Flow(transforms)
 
-    def _coupling(self, columns: int, context: int, turn: int, network: dict[str, Any]) -> LazyTransform:
-        univariate, shapes = (AdditiveTransform, [()]) if self.coupling == "additive" else (Univariate(), [(), ()])
+    def _coupling(
+        self, columns: int, context: int, turn: int, network: dict[str, Any]
+    ) -> LazyTransform:
+        univariate, shapes = (
+            (AdditiveTransform, [()]) if self.coupling == "additive" else (Univariate(), [(), ()])
+        )
         still = torch.arange(columns) % 2 == turn
-        return GeneralCouplingTransform(columns, context, still, univariate=univariate, shapes=shapes, **network)
+        return GeneralCouplingTransform(
+            columns, context, still, univariate=univariate, shapes=shapes, **network
+        )

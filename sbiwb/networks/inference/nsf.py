@@ -63,19 +63,27 @@ class NSF(nn.Module):
 class Config(Part):
     """Transforms, and the network that sets their knots."""
 
-    transforms: int = Field(4, ge=1, le=64, description="Spline transforms, the order of the columns reversed after each.")
-    hidden: Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)] = Field(
-        [64, 64], description="Width of each hidden layer of every transform's network."
+    transforms: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Spline transforms, the order of the columns reversed after each.",
     )
+    hidden: Annotated[
+        list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)
+    ] = Field([64, 64], description="Width of each hidden layer of every transform's network.")
     bins: int = Field(8, ge=2, le=256, description="Bins of each spline.")
     passes: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="Steps to draw a sample: null for one a column (autoregressive), 2 for coupling (faster, less flexible)."
+        None,
+        description="Steps to draw a sample: null for one a column (autoregressive), 2 for coupling (faster, less flexible).",
     )
     affine: bool = Field(
         True,
         description="Whether each transform begins with an affine map: it brings a posterior much narrower than its prior to the splines.",
     )
-    activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field("relu", description="After each hidden layer; relu is fastest.")
+    activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field(
+        "relu", description="After each hidden layer; relu is fastest."
+    )
 
     def build(self, features: int, context: int) -> NSF:
         """The flow of D columns given H features.
@@ -89,8 +97,15 @@ class Config(Part):
         """
         require_context(context)
         require_width(self.hidden, min(features, self.passes or features))
-        forth = torch.arange(features).div(math.ceil(features / min(self.passes or features, features)), rounding_mode="floor")
-        return NSF([self._transform(forth if step % 2 == 0 else forth.flip(0), context) for step in range(self.transforms)])
+        forth = torch.arange(features).div(
+            math.ceil(features / min(self.passes or features, features)), rounding_mode="floor"
+        )
+        return NSF(
+            [
+                self._transform(forth if step % 2 == 0 else forth.flip(0), context)
+                for step in range(self.transforms)
+            ]
+        )
 
     def _transform(self, order: Tensor, context: int) -> MaskedTransform:
         """One transform whose columns are computed in this order (D,), the identity as yet."""

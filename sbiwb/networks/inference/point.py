@@ -120,7 +120,9 @@ class Quantiles(Point):
         super().__init__(net, columns)
         exact = torch.tensor(levels, dtype=torch.float64)
         scores = torch.special.ndtri(exact)
-        lowest_and_gaps = torch.cat([scores[:1], scores.diff().expm1().log()])  # gaps before softplus
+        lowest_and_gaps = torch.cat(
+            [scores[:1], scores.diff().expm1().log()]
+        )  # gaps before softplus
         for name, values in (("levels", exact), ("scores", scores), ("prior", lowest_and_gaps)):
             self.register_buffer(name, values.to(torch.get_default_dtype()), persistent=False)
 
@@ -136,8 +138,13 @@ class Quantiles(Point):
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         quantiles = self.estimate(features)[:, None].expand(*noise.shape, -1)
         slopes = quantiles.diff() / self.scores.diff()
-        below = torch.searchsorted(self.scores[1:-1].contiguous(), noise.contiguous())[..., None]  # the lowest for noise under it as well
-        return (quantiles.gather(-1, below) + slopes.gather(-1, below) * (noise[..., None] - self.scores[below]))[..., 0]
+        below = torch.searchsorted(self.scores[1:-1].contiguous(), noise.contiguous())[
+            ..., None
+        ]  # the lowest for noise under it as well
+        return (
+            quantiles.gather(-1, below)
+            + slopes.gather(-1, below) * (noise[..., None] - self.scores[below])
+        )[..., 0]
 
 
 class Config(Part):
@@ -147,9 +154,12 @@ class Config(Part):
         "mse", description="What is estimated: mse the mean, mae the median, quantile the levels."
     )
     levels: Annotated[list[Level], Field(min_length=2, max_length=999)] = Field(
-        [0.025, 0.25, 0.5, 0.75, 0.975], description="Probabilities of the quantiles, rising; for loss: quantile."
+        [0.025, 0.25, 0.5, 0.75, 0.975],
+        description="Probabilities of the quantiles, rising; for loss: quantile.",
     )
-    hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field([64, 64], description="Width of each hidden layer.")
+    hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field(
+        [64, 64], description="Width of each hidden layer."
+    )
     activation: Activation = Field("relu", description="Function after each hidden layer.")
 
     @field_validator("levels")
@@ -157,7 +167,11 @@ class Config(Part):
     def _rise(cls, levels: list[float]) -> list[float]:
         for low, high in pairwise(levels):
             if high <= low:
-                raise PydanticCustomError("levels", "levels must rise, and {low} stands before {high}", {"low": low, "high": high})
+                raise PydanticCustomError(
+                    "levels",
+                    "levels must rise, and {low} stands before {high}",
+                    {"low": low, "high": high},
+                )
         return levels
 
     @property

@@ -16,13 +16,22 @@ from torch import Tensor
 from torch.distributions import Transform
 from zuko.transforms import AdditiveTransform, ComposedTransform, SOSPolynomialTransform
 
-from sbiwb.networks.inference._zuko import BOUND, LEAST_SLOPE, AutoregressiveConfig, Monotone, Univariate, integral
+from sbiwb.networks.inference._zuko import (
+    BOUND,
+    LEAST_SLOPE,
+    AutoregressiveConfig,
+    Monotone,
+    Univariate,
+    integral,
+)
 
 
 def sum_of_squares(constant: Tensor, a: Tensor) -> Transform:
     """The transform of coefficients (..., D, K, L + 1); L + 1 points integrate the square of degree 2 L exactly."""
     polynomial = SOSPolynomialTransform(a, slope=LEAST_SLOPE, bound=BOUND)
-    return ComposedTransform(Monotone(integral(polynomial.g, a.shape[-1])), AdditiveTransform(constant))
+    return ComposedTransform(
+        Monotone(integral(polynomial.g, a.shape[-1])), AdditiveTransform(constant)
+    )
 
 
 class Config(AutoregressiveConfig):

@@ -19,7 +19,14 @@ from zuko.nn import MLP
 from zuko.transforms import AdditiveTransform, ComposedTransform
 from zuko.utils import broadcast
 
-from sbiwb.networks.inference._zuko import AutoregressiveConfig, Monotone, Univariate, Widths, begin_at_zero, integral
+from sbiwb.networks.inference._zuko import (
+    AutoregressiveConfig,
+    Monotone,
+    Univariate,
+    Widths,
+    begin_at_zero,
+    integral,
+)
 
 CLIP = 7.0
 
@@ -34,19 +41,29 @@ class PositiveNetwork(nn.Module):
 
     def forward(self, constant: Tensor, signal: Tensor) -> Transform:
         def slope(x: Tensor) -> Tensor:
-            raw = self.integrand(torch.cat(broadcast(x[..., None], signal, ignore=1), dim=-1))[..., 0]
+            raw = self.integrand(torch.cat(broadcast(x[..., None], signal, ignore=1), dim=-1))[
+                ..., 0
+            ]
             return (raw / (1 + (raw / CLIP).abs())).exp()
 
-        return ComposedTransform(Monotone(integral(slope, self.points)), AdditiveTransform(constant))
+        return ComposedTransform(
+            Monotone(integral(slope, self.points)), AdditiveTransform(constant)
+        )
 
 
 class Config(AutoregressiveConfig):
     """Transforms, the networks that steer them, and the integrands."""
 
-    transforms: int = Field(2, ge=1, le=64, description="Transforms, the order of the columns reversed after each.")
-    signal: int = Field(16, ge=1, le=1024, description="Numbers that steer the integrand of each column.")
+    transforms: int = Field(
+        2, ge=1, le=64, description="Transforms, the order of the columns reversed after each."
+    )
+    signal: int = Field(
+        16, ge=1, le=1024, description="Numbers that steer the integrand of each column."
+    )
     network: Widths = Field([32, 32], description="Width of each hidden layer of the integrands.")
-    points: int = Field(24, ge=2, le=256, description="Points at which an integral evaluates its integrand.")
+    points: int = Field(
+        24, ge=2, le=256, description="Points at which an integral evaluates its integrand."
+    )
 
     def univariate(self) -> Univariate:
         network = PositiveNetwork(self.signal, self.network, self.points)

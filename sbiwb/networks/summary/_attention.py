@@ -29,15 +29,26 @@ class MultiHead(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key_value, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.query, self.key_value, self.out = (
+            nn.Linear(width, width),
+            nn.Linear(width, 2 * width),
+            nn.Linear(width, width),
+        )
 
     def forward(self, readers: Tensor, members: Tensor, mask: Tensor | None) -> Tensor:
-        query, (key, value) = self._split(self.query(readers)), map(self._split, self.key_value(members).chunk(2, dim=-1))
+        query, (key, value) = (
+            self._split(self.query(readers)),
+            map(self._split, self.key_value(members).chunk(2, dim=-1)),
+        )
         if mask is None:
             return self.out(self._join(functional.scaled_dot_product_attention(query, key, value)))
         some = mask.any(1)[:, None, None]
-        seen = (mask[:, None] | ~some)[:, None]  # of an empty set all, for a softmax over nothing is NaN
-        read = self._join(functional.scaled_dot_product_attention(query, key, value, attn_mask=seen))
+        seen = (mask[:, None] | ~some)[
+            :, None
+        ]  # of an empty set all, for a softmax over nothing is NaN
+        read = self._join(
+            functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        )
         return self.out(torch.where(some, read, 0.0))
 
     def _split(self, values: Tensor) -> Tensor:
@@ -61,7 +72,10 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, activation: str, *, cross: bool = False) -> None:
         super().__init__()
         self.norm, self.other = nn.LayerNorm(width), nn.LayerNorm(width) if cross else None
-        self.attention, self.perceptron = MultiHead(width, heads), _layers.Residual(width, activation)
+        self.attention, self.perceptron = (
+            MultiHead(width, heads),
+            _layers.Residual(width, activation),
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None, y: Tensor | None = None) -> Tensor:
         """Mask (B, M) of the members that are read."""
@@ -74,15 +88,24 @@ class Attentive(Learned):
     """Options of networks with attention."""
 
     hidden: Width = Field(32, description="Width of all layers, a multiple of `heads`.")
-    heads: int = Field(4, ge=1, le=64, description="Attentions side by side, each of hidden / heads channels.")
+    heads: int = Field(
+        4, ge=1, le=64, description="Attentions side by side, each of hidden / heads channels."
+    )
     activation: Activation = Field("gelu", description="Function after each hidden layer.")
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.hidden % self.heads:
-            near = max(1, self.hidden // self.heads) * self.heads, (self.hidden // self.heads + 1) * self.heads
+            near = (
+                max(1, self.hidden // self.heads) * self.heads,
+                (self.hidden // self.heads + 1) * self.heads,
+            )
             words = {"hidden": self.hidden, "heads": self.heads, "low": near[0], "high": near[1]}
-            raise PydanticCustomError("heads", "hidden = {hidden} is no multiple of heads = {heads}: take hidden {low} or {high}", words)
+            raise PydanticCustomError(
+                "heads",
+                "hidden = {hidden} is no multiple of heads = {heads}: take hidden {low} or {high}",
+                words,
+            )
         return self
 
 

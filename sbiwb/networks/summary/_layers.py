@@ -18,7 +18,11 @@ from sbiwb.errors import ConfigError
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise PydanticCustomError("odd", "{value} is even: take {less} or {more}", {"value": value, "less": value - 1, "more": value + 1})
+        raise PydanticCustomError(
+            "odd",
+            "{value} is even: take {less} or {more}",
+            {"value": value, "less": value - 1, "more": value + 1},
+        )
     return value
 
 
@@ -28,7 +32,13 @@ Odd = Annotated[int, Field(ge=1, le=1023), AfterValidator(_odd)]
 Pooling = Literal["mean", "max", "attention"]
 Poolings = Pooling | Annotated[list[Pooling], Field(min_length=1, max_length=3)]
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+}
 
 
 def function(activation: str) -> nn.Module:
@@ -45,14 +55,23 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), function(activation), nn.Linear(width, width))
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            function(activation),
+            nn.Linear(width, width),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
 
 
 def _plain(before: int, after: int, activation: str, norm: bool) -> list[nn.Module]:
-    return [nn.Linear(before, after), *([nn.LayerNorm(after)] if norm else []), function(activation)]
+    return [
+        nn.Linear(before, after),
+        *([nn.LayerNorm(after)] if norm else []),
+        function(activation),
+    ]
 
 
 def mlp(
@@ -85,7 +104,10 @@ def side_by_side(nets: Sequence[nn.Sequential], x: Tensor) -> Tensor:
     for layers in zip(*nets, strict=True):
         first = layers[0]
         if isinstance(first, nn.Linear):
-            weight, bias = torch.stack([one.weight for one in layers]), torch.stack([one.bias for one in layers])
+            weight, bias = (
+                torch.stack([one.weight for one in layers]),
+                torch.stack([one.bias for one in layers]),
+            )
             x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
         elif next(first.parameters(), None) is None:
             x = first(x)
@@ -104,12 +126,18 @@ def real(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     if values.shape[1] > 0:
         return without_padding(values, mask), mask
     rows, _, channels = values.shape
-    return values.new_zeros(rows, 1, channels), torch.zeros(rows, 1, dtype=torch.bool, device=values.device)
+    return values.new_zeros(rows, 1, channels), torch.zeros(
+        rows, 1, dtype=torch.bool, device=values.device
+    )
 
 
 def lengths(values: Tensor, mask: Tensor | None) -> Tensor:
     """Members of each set, (B,), integers."""
-    return values.new_full((len(values),), values.shape[1], dtype=torch.long) if mask is None else mask.sum(1)
+    return (
+        values.new_full((len(values),), values.shape[1], dtype=torch.long)
+        if mask is None
+        else mask.sum(1)
+    )
 
 
 def log_length(values: Tensor, mask: Tensor | None, longest: int) -> Tensor:
@@ -188,7 +216,11 @@ def poolings(names: str | Sequence[str], channels: int) -> list[nn.Module]:
 
 def with_length(pooled: Tensor, values: Tensor, mask: Tensor | None, longest: int | None) -> Tensor:
     """What was pooled, (B, K), and beside it the log of the number of members, unless `longest` says that it never varies."""
-    return pooled if longest is None else torch.cat([pooled, log_length(values, mask, longest)], dim=-1)
+    return (
+        pooled
+        if longest is None
+        else torch.cat([pooled, log_length(values, mask, longest)], dim=-1)
+    )
 
 
 def longest(shape: InputShape) -> int | None:
@@ -196,13 +228,19 @@ def longest(shape: InputShape) -> int | None:
     return shape.length if shape.varies else None
 
 
-_MASKED = {"set": ["deepset", "set_transformer"], "series": ["lstm", "gru", "lstnet", "transformer", "conv1d"]}
+_MASKED = {
+    "set": ["deepset", "set_transformer"],
+    "series": ["lstm", "gru", "lstnet", "transformer", "conv1d"],
+}
 
 
 def made_for(shape: InputShape) -> str:
     """The networks that take such an input, as a list to choose from."""
     fixed = [] if shape.varies else ["mlp"]
-    found = {"vector": ["mlp", "identity"], "grid": ["conv1d" if len(shape.grid) == 1 else "conv2d", "mlp"]}
+    found = {
+        "vector": ["mlp", "identity"],
+        "grid": ["conv1d" if len(shape.grid) == 1 else "conv2d", "mlp"],
+    }
     *names, last = found.get(shape.kind) or [*_MASKED[shape.kind], *fixed]
     return f"{', '.join(names)} or {last}"
 

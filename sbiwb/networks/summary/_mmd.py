@@ -18,7 +18,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-WIDTHS = (0.25, 1.0, 4.0, 16.0)  # s / H: the widest still draws summaries home that begin 10 standard deviations away
+WIDTHS = (
+    0.25,
+    1.0,
+    4.0,
+    16.0,
+)  # s / H: the widest still draws summaries home that begin 10 standard deviations away
 
 
 def mmd_to_normal(features: Tensor) -> Tensor:

@@ -53,7 +53,15 @@ class Recurrent(nn.Module):
         longest: Steps of the longest training series, where the log of the length goes to the head; None where it does not vary.
     """
 
-    def __init__(self, layers: list[Layer], pool: nn.Module | None, head: nn.Module, *, features: int, longest: int | None) -> None:
+    def __init__(
+        self,
+        layers: list[Layer],
+        pool: nn.Module | None,
+        head: nn.Module,
+        *,
+        features: int,
+        longest: int | None,
+    ) -> None:
         super().__init__()
         self.layers, self.pool, self.head = nn.ModuleList(layers), pool, head
         self.hidden, self.features, self.longest = layers[0].ahead.hidden_size, features, longest
@@ -70,7 +78,10 @@ class Recurrent(nn.Module):
     def _last(self, states: Tensor, lengths: Tensor) -> Tensor:
         """States after reading everything, (B, hidden) or (B, 2 hidden); 0 for an empty series."""
         ahead, back = states[..., : self.hidden], states[:, 0, self.hidden :]
-        return torch.cat([_layers.before(ahead, lengths, 1)[:, 0], torch.where(lengths[:, None] > 0, back, 0.0)], dim=-1)
+        return torch.cat(
+            [_layers.before(ahead, lengths, 1)[:, 0], torch.where(lengths[:, None] > 0, back, 0.0)],
+            dim=-1,
+        )
 
 
 class Memory(Learned):
@@ -78,18 +89,33 @@ class Memory(Learned):
 
     hidden: Width = Field(64, description="Width of the state.")
     layers: int = Field(1, ge=1, le=16, description="Recurrent layers, one on top of the other.")
-    bidirectional: bool = Field(False, description="Whether each layer also reads the series backwards.")
-    pooling: Literal["last", "mean", "max", "attention"] = Field(
-        "last", description="What is read: the state after the last step, or all states pooled by mean, max or attention."
+    bidirectional: bool = Field(
+        False, description="Whether each layer also reads the series backwards."
     )
-    head_depth: int = Field(1, ge=0, le=32, description="Hidden layers between the state and the features.")
-    activation: Activation = Field("relu", description="Function after each hidden layer of the head.")
+    pooling: Literal["last", "mean", "max", "attention"] = Field(
+        "last",
+        description="What is read: the state after the last step, or all states pooled by mean, max or attention.",
+    )
+    head_depth: int = Field(
+        1, ge=0, le=32, description="Hidden layers between the state and the features."
+    )
+    activation: Activation = Field(
+        "relu", description="Function after each hidden layer of the head."
+    )
 
     def network(self, cell: Cell, shape: InputShape, features: int) -> Recurrent:
         """The network of such cells for a series with H features."""
         states = self.hidden * (1 + self.bidirectional)
         inputs = [shape.channels] + [states] * (self.layers - 1)
-        layers = [Layer(cell, channels, self.hidden, bidirectional=self.bidirectional) for channels in inputs]
+        layers = [
+            Layer(cell, channels, self.hidden, bidirectional=self.bidirectional)
+            for channels in inputs
+        ]
         pool = None if self.pooling == "last" else _layers.pooling(self.pooling, states)
-        head = _layers.mlp(states + shape.varies, [self.hidden] * self.head_depth, features, activation=self.activation)
+        head = _layers.mlp(
+            states + shape.varies,
+            [self.hidden] * self.head_depth,
+            features,
+            activation=self.activation,
+        )
         return Recurrent(layers, pool, head, features=features, longest=_layers.longest(shape))

@@ -42,10 +42,16 @@ class Config(Learned):
     """Width, reach and the pooling."""
 
     hidden: Width = Field(32, description="Width of all layers.")
-    depth: int = Field(4, ge=1, le=12, description="Residual blocks of two convolutions, each reaching twice as far as the one before.")
+    depth: int = Field(
+        4,
+        ge=1,
+        le=12,
+        description="Residual blocks of two convolutions, each reaching twice as far as the one before.",
+    )
     kernel: Odd = Field(3, description="Steps that a convolution joins, an odd number.")
     pooling: _layers.Poolings = Field(
-        ["mean", "max"], description="How steps are joined: one of mean, max and attention, or a list whose results are joined."
+        ["mean", "max"],
+        description="How steps are joined: one of mean, max and attention, or a list whose results are joined.",
     )
     head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling.")
     activation: Activation = Field("relu", description="Function after each hidden layer.")
@@ -54,12 +60,20 @@ class Config(Learned):
         _layers.require(shape, ["series", "grid"], "conv1d")
         _layers.require_axes(shape, 1, "conv1d")
         pools, widths = _layers.poolings(self.pooling, self.hidden), [self.hidden] * self.head_depth
-        blocks = [Dilated(self.hidden, self.kernel, self.activation, dilation=2**reach) for reach in range(self.depth)]
+        blocks = [
+            Dilated(self.hidden, self.kernel, self.activation, dilation=2**reach)
+            for reach in range(self.depth)
+        ]
         return Members(
             nn.Linear(shape.channels, self.hidden),
             [*blocks, Norm(self.hidden)],
             pools,
-            _layers.mlp(len(pools) * self.hidden + shape.varies, widths, features, activation=self.activation),
+            _layers.mlp(
+                len(pools) * self.hidden + shape.varies,
+                widths,
+                features,
+                activation=self.activation,
+            ),
             features=features,
             longest=_layers.longest(shape),
         )

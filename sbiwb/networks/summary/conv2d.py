@@ -59,9 +59,16 @@ class Conv2d(nn.Module):
         features: H.
     """
 
-    def __init__(self, cells: nn.Module, pools: list[nn.Module], head: nn.Module, *, features: int) -> None:
+    def __init__(
+        self, cells: nn.Module, pools: list[nn.Module], head: nn.Module, *, features: int
+    ) -> None:
         super().__init__()
-        self.cells, self.pools, self.head, self.features = cells, nn.ModuleList(pools), head, features
+        self.cells, self.pools, self.head, self.features = (
+            cells,
+            nn.ModuleList(pools),
+            head,
+            features,
+        )
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         cells = self.cells(values.movedim(-1, 1)).flatten(2).transpose(1, 2)
@@ -74,12 +81,19 @@ class Config(Learned):
     filters: Annotated[list[Width], Field(min_length=1, max_length=12)] = Field(
         [16, 32, 64], description="Channels of each stage; each after the first halves the grid."
     )
-    blocks: int = Field(1, ge=1, le=32, description="Residual blocks of two convolutions in each stage.")
-    kernel: Odd = Field(3, description="Cells that a convolution joins along either axis, an odd number.")
-    pooling: _layers.Poolings = Field(
-        ["mean", "max"], description="How cells are joined: one of mean, max and attention, or a list whose results are joined."
+    blocks: int = Field(
+        1, ge=1, le=32, description="Residual blocks of two convolutions in each stage."
     )
-    head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling, as wide as the last stage.")
+    kernel: Odd = Field(
+        3, description="Cells that a convolution joins along either axis, an odd number."
+    )
+    pooling: _layers.Poolings = Field(
+        ["mean", "max"],
+        description="How cells are joined: one of mean, max and attention, or a list whose results are joined.",
+    )
+    head_depth: int = Field(
+        1, ge=0, le=32, description="Hidden layers after the pooling, as wide as the last stage."
+    )
     activation: Activation = Field("relu", description="Function after each hidden layer.")
 
     def build(self, shape: InputShape, features: int) -> Conv2d:
@@ -87,7 +101,9 @@ class Config(Learned):
         _layers.require_axes(shape, 2, "conv2d")
         width = self.filters[-1]
         pools = _layers.poolings(self.pooling, width)
-        head = _layers.mlp(len(pools) * width, [width] * self.head_depth, features, activation=self.activation)
+        head = _layers.mlp(
+            len(pools) * width, [width] * self.head_depth, features, activation=self.activation
+        )
         return Conv2d(self._cells(shape.channels), pools, head, features=features)
 
     def _cells(self, channels: int) -> nn.Sequential:

@@ -26,7 +26,11 @@ class Equivariant(nn.Module):
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
-        self.norm, self.own, self.others = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.norm, self.own, self.others = (
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+        )
         self.out = nn.Sequential(_layers.function(activation), nn.Linear(width, width))
         self.mean = _layers.Mean()
 
@@ -39,15 +43,27 @@ class Config(Learned):
     """Layers before and after the pooling."""
 
     hidden: Width = Field(64, description="Width of all layers.")
-    depth: int = Field(2, ge=1, le=32, description="Layers applied to each member before the pooling.")
-    equivariant: int = Field(0, ge=0, le=32, description="Further layers before the pooling in which each member sees the mean of all.")
+    depth: int = Field(
+        2, ge=1, le=32, description="Layers applied to each member before the pooling."
+    )
+    equivariant: int = Field(
+        0,
+        ge=0,
+        le=32,
+        description="Further layers before the pooling in which each member sees the mean of all.",
+    )
     head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling.")
     pooling: _layers.Poolings = Field(
-        ["mean", "max"], description="How members are joined: one of mean, max and attention, or a list whose results are joined."
+        ["mean", "max"],
+        description="How members are joined: one of mean, max and attention, or a list whose results are joined.",
     )
     activation: Activation = Field("relu", description="Function after each hidden layer.")
-    norm: bool = Field(False, description="Whether each hidden layer is layer-normed before its activation.")
-    residual: bool = Field(False, description="Whether layers of equal width are pre-normed residual blocks.")
+    norm: bool = Field(
+        False, description="Whether each hidden layer is layer-normed before its activation."
+    )
+    residual: bool = Field(
+        False, description="Whether layers of equal width are pre-normed residual blocks."
+    )
 
     def build(self, shape: InputShape, features: int) -> Members:
         _layers.require(shape, ["set"], "deepset")
@@ -55,8 +71,17 @@ class Config(Learned):
         head = self._mlp(len(pools) * self.hidden + shape.varies, self.head_depth, features)
         member = self._mlp(shape.channels, self.depth, None)
         equivariant = [Equivariant(self.hidden, self.activation) for _ in range(self.equivariant)]
-        return Members(member, equivariant, pools, head, features=features, longest=_layers.longest(shape))
+        return Members(
+            member, equivariant, pools, head, features=features, longest=_layers.longest(shape)
+        )
 
     def _mlp(self, channels: int, depth: int, features: int | None) -> nn.Module:
         widths = [self.hidden] * depth
-        return _layers.mlp(channels, widths, features, activation=self.activation, norm=self.norm, residual=self.residual)
+        return _layers.mlp(
+            channels,
+            widths,
+            features,
+            activation=self.activation,
+            norm=self.norm,
+            residual=self.residual,
+        )

@@ -39,5 +39,11 @@ class Config(Learned):
 
     def build(self, shape: InputShape, features: int) -> Fusion:
         _layers.require(shape, ["vector"], "fusion")
-        net = _layers.mlp(shape.channels, [self.hidden] * (self.depth + 1), features, activation=self.activation, residual=True)
+        net = _layers.mlp(
+            shape.channels,
+            [self.hidden] * (self.depth + 1),
+            features,
+            activation=self.activation,
+            residual=True,
+        )
         return Fusion(net, nn.Linear(shape.channels, features), features)

@@ -32,7 +32,9 @@ class Skip(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         rows, steps, _ = values.shape
         whole = functional.pad(values, (0, 0, 0, -steps % self.period))
-        phases = whole.unflatten(1, (-1, self.period)).transpose(1, 2).flatten(0, 1)  # (B p, T / p, C): one series for each phase
+        phases = (
+            whole.unflatten(1, (-1, self.period)).transpose(1, 2).flatten(0, 1)
+        )  # (B p, T / p, C): one series for each phase
         states = self.memory(phases)[0].unflatten(0, (rows, self.period))
         return states.transpose(1, 2).flatten(1, 2)[:, :steps]
 
@@ -62,7 +64,13 @@ class LSTNet(nn.Module):
         longest: int | None,
     ) -> None:
         super().__init__()
-        self.window, self.activation, self.memory, self.skip, self.head = window, activation, memory, skip, head
+        self.window, self.activation, self.memory, self.skip, self.head = (
+            window,
+            activation,
+            memory,
+            skip,
+            head,
+        )
         self.features, self.longest = features, longest
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -84,12 +92,23 @@ class Config(Learned):
     """Sizes of the convolution and the two recurrences."""
 
     filters: Width = Field(32, description="Channels of the convolution.")
-    kernel: int = Field(5, ge=1, le=1024, description="Steps that the convolution sees: each and those before it.")
+    kernel: int = Field(
+        5, ge=1, le=1024, description="Steps that the convolution sees: each and those before it."
+    )
     hidden: Width = Field(64, description="Width of the state from step to step, and of the head.")
     skip_hidden: Width = Field(16, description="Width of the state from period to period.")
-    period: int = Field(4, ge=1, le=1024, description="Steps in a period, such as 24 for hourly data with a daily pattern.")
-    head_depth: int = Field(1, ge=0, le=32, description="Hidden layers between the states and the features.")
-    activation: Activation = Field("relu", description="Function after the convolution and each hidden layer of the head.")
+    period: int = Field(
+        4,
+        ge=1,
+        le=1024,
+        description="Steps in a period, such as 24 for hourly data with a daily pattern.",
+    )
+    head_depth: int = Field(
+        1, ge=0, le=32, description="Hidden layers between the states and the features."
+    )
+    activation: Activation = Field(
+        "relu", description="Function after the convolution and each hidden layer of the head."
+    )
 
     def build(self, shape: InputShape, features: int) -> LSTNet:
         _layers.require(shape, ["series"], "lstnet")
@@ -99,7 +118,12 @@ class Config(Learned):
             _layers.function(self.activation),
             nn.GRU(self.filters, self.hidden, batch_first=True),
             Skip(self.filters, self.skip_hidden, period=self.period),
-            _layers.mlp(states + shape.varies, [self.hidden] * self.head_depth, features, activation=self.activation),
+            _layers.mlp(
+                states + shape.varies,
+                [self.hidden] * self.head_depth,
+                features,
+                activation=self.activation,
+            ),
             features=features,
             longest=_layers.longest(shape),
         )

@@ -35,15 +35,28 @@ class MLP(nn.Module):
 class Config(Learned):
     """Hidden layers and how they are made."""
 
-    hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field([64, 64], description="Width of each hidden layer.")
+    hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field(
+        [64, 64], description="Width of each hidden layer."
+    )
     activation: Activation = Field("relu", description="Function after each hidden layer.")
-    norm: bool = Field(False, description="Whether each hidden layer is layer-normed before its activation.")
-    residual: bool = Field(False, description="Whether layers of equal width are pre-normed residual blocks.")
+    norm: bool = Field(
+        False, description="Whether each hidden layer is layer-normed before its activation."
+    )
+    residual: bool = Field(
+        False, description="Whether layers of equal width are pre-normed residual blocks."
+    )
 
     def build(self, shape: InputShape, features: int) -> MLP:
         if shape.varies:
             what = f"mlp takes one length, and this {shape.kind} has up to {shape.length} members"
             raise ConfigError(what, where="summary.kind", todo=f"Use {_layers.made_for(shape)}.")
         channels = shape.channels * (shape.length or 1) * math.prod(shape.grid)
-        net = _layers.mlp(channels, self.hidden, features, activation=self.activation, norm=self.norm, residual=self.residual)
+        net = _layers.mlp(
+            channels,
+            self.hidden,
+            features,
+            activation=self.activation,
+            norm=self.norm,
+            residual=self.residual,
+        )
         return MLP(net, features)

@@ -51,9 +51,14 @@ class Config(Attentive):
 
     blocks: int = Field(2, ge=1, le=32, description="Attention blocks ahead of the pooling.")
     inducing: int | None = Field(
-        16, ge=1, le=4096, description="Induced points through which members see one another; null: each member sees each."
+        16,
+        ge=1,
+        le=4096,
+        description="Induced points through which members see one another; null: each member sees each.",
     )
-    seeds: int = Field(1, ge=1, le=1024, description="Seeds of the pooling, each of which reads the whole set.")
+    seeds: int = Field(
+        1, ge=1, le=1024, description="Seeds of the pooling, each of which reads the whole set."
+    )
     head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling.")
 
     def build(self, shape: InputShape, features: int) -> Members:

@@ -41,7 +41,8 @@ class Config(Attentive):
 
     blocks: int = Field(2, ge=1, le=32, description="Attention blocks.")
     pooling: Pooling | Annotated[list[Pooling], Field(min_length=1, max_length=4)] = Field(
-        "mean", description="How steps are joined: one of mean, max, attention and last, or a list whose results are joined."
+        "mean",
+        description="How steps are joined: one of mean, max, attention and last, or a list whose results are joined.",
     )
     head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling.")
 
@@ -53,7 +54,12 @@ class Config(Attentive):
             nn.Sequential(nn.Linear(shape.channels, self.hidden), Positions()),
             [*blocks, Norm(self.hidden)],
             pools,
-            _layers.mlp(len(pools) * self.hidden + shape.varies, widths, features, activation=self.activation),
+            _layers.mlp(
+                len(pools) * self.hidden + shape.varies,
+                widths,
+                features,
+                activation=self.activation,
+            ),
             features=features,
             longest=_layers.longest(shape),
         )

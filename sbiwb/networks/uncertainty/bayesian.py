@@ -68,11 +68,18 @@ class Bayesian(nn.Module):
         about: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.base, self.uncertain, self.weight_samples, self.about = base, tuple(names), weight_samples, tuple(about)
+        self.base, self.uncertain, self.weight_samples, self.about = (
+            base,
+            tuple(names),
+            weight_samples,
+            tuple(about),
+        )
         self.initial = float(_softclip(torch.tensor(init_logvar))[0])
         self.prior_var, self.kl_weight, self.local_trick = prior_var, kl_weight, local_trick
         self.shapes = [base.get_parameter(name).shape for name in names]
-        self._owners = [(base.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
+        self._owners = [
+            (base.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names
+        ]
         self.sizes = [shape.numel() for shape in self.shapes]
         self.log_variance = nn.Parameter(torch.full((sum(self.sizes),), float(init_logvar)))
 
@@ -141,15 +148,23 @@ class Bayesian(nn.Module):
         deviation = (0.5 * _softclip(self.log_variance)[0]).exp()
         noise = torch.Generator().manual_seed(SEED)
         for _ in range(count):
-            moves = (deviation * torch.randn(len(deviation), generator=noise).to(deviation)).split(self.sizes)
-            yield [mean + move.view_as(mean) for mean, move in zip(self._means(), moves, strict=True)]
+            moves = (deviation * torch.randn(len(deviation), generator=noise).to(deviation)).split(
+                self.sizes
+            )
+            yield [
+                mean + move.view_as(mean) for mean, move in zip(self._means(), moves, strict=True)
+            ]
 
     def _mixed(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
         found = []
         for weights in self._draws(VALIDATED):
             with self._holding(weights):
                 found.append(self.base(z, inputs)[0])
-        mixed = torch.logsumexp(torch.stack(found), 0) - math.log(VALIDATED) if self.likelihood else torch.stack(found).mean(0)
+        mixed = (
+            torch.logsumexp(torch.stack(found), 0) - math.log(VALIDATED)
+            if self.likelihood
+            else torch.stack(found).mean(0)
+        )
         return mixed, z.new_zeros(len(self.terms))
 
     def _zuko(self) -> BayesianModel:
@@ -170,27 +185,48 @@ class _Drawn(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, log_variance: Tensor, prior_var: float, *means: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, log_variance: Tensor, prior_var: float, *means: Tensor
+    ) -> tuple[Tensor, ...]:
         mean = torch.cat([one.reshape(-1) for one in means])
         clipped, shrink = _softclip(log_variance)
         total = clipped.sum()
         deviation = clipped.mul_(0.5).exp_()
         noise = torch.randn_like(mean)
         drawn = torch.addcmul(mean, deviation, noise)
-        divergence = 0.5 * ((mean.dot(mean) + deviation.dot(deviation)) / prior_var - total + len(mean) * (math.log(prior_var) - 1))
+        divergence = 0.5 * (
+            (mean.dot(mean) + deviation.dot(deviation)) / prior_var
+            - total
+            + len(mean) * (math.log(prior_var) - 1)
+        )
         ctx.save_for_backward(mean, deviation, noise, shrink)
         ctx.prior_var, ctx.sizes = prior_var, [one.numel() for one in means]
-        return divergence, *(piece.view_as(one) for piece, one in zip(drawn.split(ctx.sizes), means, strict=True))
+        return divergence, *(
+            piece.view_as(one) for piece, one in zip(drawn.split(ctx.sizes), means, strict=True)
+        )
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor, *grads: Tensor) -> tuple[Tensor | None, ...]:
         mean, deviation, noise, shrink = ctx.saved_tensors
         g_drawn = torch.cat([one.reshape(-1) for one in grads])
-        g_clipped = noise.mul_(g_drawn).addcmul_(deviation, grad / ctx.prior_var).mul_(deviation).sub_(grad).mul_(0.5)
+        g_clipped = (
+            noise.mul_(g_drawn)
+            .addcmul_(deviation, grad / ctx.prior_var)
+            .mul_(deviation)
+            .sub_(grad)
+            .mul_(0.5)
+        )
         g_log_variance = g_clipped.mul_(shrink).mul_(shrink).mul_(shrink)
         g_mean = g_drawn.addcmul_(mean, grad / ctx.prior_var)
-        return g_log_variance, None, *(piece.view_as(one) for piece, one in zip(g_mean.split(ctx.sizes), grads, strict=True))
+        return (
+            g_log_variance,
+            None,
+            *(
+                piece.view_as(one)
+                for piece, one in zip(g_mean.split(ctx.sizes), grads, strict=True)
+            ),
+        )
 
 
 def _softclip(raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,19 +238,30 @@ def _softclip(raw: Tensor) -> tuple[Tensor, Tensor]:
 class Config(Part):
     """Which weights are uncertain, how much at first, and what holds them near 0."""
 
-    init_logvar: float = Field(-9.0, ge=-17, le=5, description="Logarithm of every weight's variance at first.")
-    include_params: Annotated[list[Pattern], Field(min_length=1)] = Field(
-        [""], description="Beginnings of the names of uncertain parameters; * stands for one part of a name, ** for several; default: all."
+    init_logvar: float = Field(
+        -9.0, ge=-17, le=5, description="Logarithm of every weight's variance at first."
     )
-    exclude_params: list[Pattern] = Field([], description="Beginnings of the names of parameters that are not uncertain after all.")
-    prior_var: float = Field(1.0, gt=0, description="Variance of the normal prior of every weight, around 0.")
+    include_params: Annotated[list[Pattern], Field(min_length=1)] = Field(
+        [""],
+        description="Beginnings of the names of uncertain parameters; * stands for one part of a name, ** for several; default: all.",
+    )
+    exclude_params: list[Pattern] = Field(
+        [], description="Beginnings of the names of parameters that are not uncertain after all."
+    )
+    prior_var: float = Field(
+        1.0, gt=0, description="Variance of the normal prior of every weight, around 0."
+    )
     local_trick: bool = Field(
-        False, description="Whether linear layers draw outputs row by row (less noisy gradients, steps several times slower) or weights."
+        False,
+        description="Whether linear layers draw outputs row by row (less noisy gradients, steps several times slower) or weights.",
     )
     kl_weight: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="Factor of the divergence of the weights from their prior; auto: 1 / training pairs."
+        "auto",
+        description="Factor of the divergence of the weights from their prior; auto: 1 / training pairs.",
     )
-    weight_samples: Count = Field(20, ge=1, le=1000, description="Draws of the weights that posterior draws mix.")
+    weight_samples: Count = Field(
+        20, ge=1, le=1000, description="Draws of the weights that posterior draws mix."
+    )
 
     def build(self, make: Callable[[int], Estimator], pairs: int) -> Bayesian:
         """What is trained.
@@ -247,13 +294,27 @@ class Config(Part):
             for pattern in getattr(self, key):
                 names = _names(BayesianModel(base, include_params=[pattern]))
                 if not names:
-                    raise ConfigError(f"model.uncertainty.{key}  '{pattern}' matches no parameter", todo=f"There are: {', '.join(sizes)}.")
-                told.append(f"{key} '{pattern}': {len(names)} parameters, {sum(sizes[name] for name in names):,} weights.")
-        found = _names(BayesianModel(base, include_params=self.include_params, exclude_params=self.exclude_params))
+                    raise ConfigError(
+                        f"model.uncertainty.{key}  '{pattern}' matches no parameter",
+                        todo=f"There are: {', '.join(sizes)}.",
+                    )
+                told.append(
+                    f"{key} '{pattern}': {len(names)} parameters, {sum(sizes[name] for name in names):,} weights."
+                )
+        found = _names(
+            BayesianModel(
+                base, include_params=self.include_params, exclude_params=self.exclude_params
+            )
+        )
         if not found:
-            raise ConfigError("model.uncertainty  excludes every parameter that it includes", todo=f"There are: {', '.join(sizes)}.")
+            raise ConfigError(
+                "model.uncertainty  excludes every parameter that it includes",
+                todo=f"There are: {', '.join(sizes)}.",
+            )
         whole, every = sum(sizes[name] for name in found), sum(sizes.values())
-        told.append(f"Uncertain: {whole:,} of {every:,} weights, in {len(found)} of {len(sizes)} parameters.")
+        told.append(
+            f"Uncertain: {whole:,} of {every:,} weights, in {len(found)} of {len(sizes)} parameters."
+        )
         if whole < every:
             told.append("The others have no weight decay.")
         return found, told + self._reached(base, found)
@@ -262,8 +323,14 @@ class Config(Part):
         """How many weights the local trick reaches: those of linear layers, but not of nsf and recurrent networks, which have none."""
         if not self.local_trick:
             return []
-        linear = {name for name, module in base.named_modules() if type(module) in (nn.Linear, Linear, MaskedLinear)}
-        reached = sum(base.get_parameter(name).numel() for name in names if name.rpartition(".")[0] in linear)
+        linear = {
+            name
+            for name, module in base.named_modules()
+            if type(module) in (nn.Linear, Linear, MaskedLinear)
+        }
+        reached = sum(
+            base.get_parameter(name).numel() for name in names if name.rpartition(".")[0] in linear
+        )
         if not reached:
             raise ConfigError(
                 "model.uncertainty.local_trick  reaches none of the uncertain weights: no linear layer has any",

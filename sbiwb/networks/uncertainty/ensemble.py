@@ -99,11 +99,18 @@ class Ensemble(nn.Module):
             total = torch.logsumexp(joint, 0)
             if (now := float(total.mean())) - before < CLOSE:
                 break
-            before, log_shares = now, torch.logsumexp(joint - total, 1) - math.log(log_probs.shape[1])
+            before, log_shares = (
+                now,
+                torch.logsumexp(joint - total, 1) - math.log(log_probs.shape[1]),
+            )
         self.log_shares.copy_(log_shares)
 
     def _mix(self, objectives: Tensor) -> Tensor:
-        return torch.logsumexp(objectives + self.log_shares[:, None], 0) if self.likelihood else objectives.mean(0)
+        return (
+            torch.logsumexp(objectives + self.log_shares[:, None], 0)
+            if self.likelihood
+            else objectives.mean(0)
+        )
 
     def _each(self) -> list[Estimator]:
         return list(self.estimators)  # type: ignore[arg-type]
@@ -114,9 +121,12 @@ class Config(Part):
 
     members: Count = Field(5, ge=2, le=100, description="Networks.")
     data: Literal["full", "bootstrap"] = Field(
-        "full", description="Whether each learns from all training pairs, in its own order, or from as many drawn with replacement."
+        "full",
+        description="Whether each learns from all training pairs, in its own order, or from as many drawn with replacement.",
     )
-    weights: Literal["equal", "stacking"] = Field("equal", description="Shares of the mixture: equal, or fitted to the validation pairs.")
+    weights: Literal["equal", "stacking"] = Field(
+        "equal", description="Shares of the mixture: equal, or fitted to the validation pairs."
+    )
 
     def build(self, make: Callable[[int], Estimator], pairs: int) -> Ensemble:
         """What is trained.
@@ -131,6 +141,9 @@ class Config(Part):
         estimators = [make(m) for m in range(self.members)]
         if self.weights == "stacking" and estimators[0].gives != "joint":
             raise ConfigError(
-                "model.uncertainty.weights  stacking needs a density, and this inference network has none", todo="Use weights: equal."
+                "model.uncertainty.weights  stacking needs a density, and this inference network has none",
+                todo="Use weights: equal.",
             )
-        return Ensemble(estimators, stacking=self.weights == "stacking", bootstrap=self.data == "bootstrap")
+        return Ensemble(
+            estimators, stacking=self.weights == "stacking", bootstrap=self.data == "bootstrap"
+        )

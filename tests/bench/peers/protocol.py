@@ -66,7 +66,12 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.perf_counter() - start
 
 
-def draw_rates(observations: np.ndarray, draws: int, sample: Callable[[int], Any], log_prob: Callable[[Any], Any]) -> Result:
+def draw_rates(
+    observations: np.ndarray,
+    draws: int,
+    sample: Callable[[int], Any],
+    log_prob: Callable[[Any], Any],
+) -> Result:
     """Draws/s and log_prob/s of all observations at once, each after a first call of the same shape."""
     total = len(observations) * draws
     sample(draws)
@@ -74,7 +79,11 @@ def draw_rates(observations: np.ndarray, draws: int, sample: Callable[[int], Any
     sampling_mb = peak_mb()
     log_prob(found)
     _, log_prob_seconds = timed(lambda: log_prob(found))
-    return {"draws_per_s": total / seconds, "draws_peak_mb": sampling_mb, "log_prob_per_s": total / log_prob_seconds}
+    return {
+        "draws_per_s": total / seconds,
+        "draws_peak_mb": sampling_mb,
+        "log_prob_per_s": total / log_prob_seconds,
+    }
 
 
 def epochs_of(pairs: int, seconds: list[float]) -> Result:
@@ -86,7 +95,11 @@ def main(measures: dict[str, Callable[[Job], Result]], packages: tuple[str, ...]
     """Runs the job of argv and prints its result."""
     job = Job(**json.loads(sys.argv[1]))
     result = measures[job.measure](job)
-    result |= {"peak_mb": peak_mb(), "python": platform.python_version(), "versions": {name: version(name) for name in packages}}
+    result |= {
+        "peak_mb": peak_mb(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
     print("\n" + json.dumps(result), flush=True)  # sbi leaves its last line open
 
 

@@ -31,7 +31,12 @@ BATCH, EPOCHS = 64, 100
 def workflow_of(job: Job) -> Any:
     keras.utils.set_random_seed(job.seed)
     network = bf.networks.CouplingFlow(transform="spline")
-    return bf.BasicWorkflow(inference_network=network, inference_variables=["theta"], inference_conditions=["x"], standardize="all")
+    return bf.BasicWorkflow(
+        inference_network=network,
+        inference_variables=["theta"],
+        inference_conditions=["x"],
+        standardize="all",
+    )
 
 
 def pairs_of(data: dict[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
@@ -55,7 +60,9 @@ class Clock(keras.callbacks.Callback):
 def step(job: Job) -> Result:
     data, workflow, clock = job.arrays(), workflow_of(job), Clock()
     pairs = pairs_of(data, slice(None))
-    workflow.fit_offline(pairs, epochs=1 + job.epochs, batch_size=job.batch_size, verbose=0, callbacks=[clock])
+    workflow.fit_offline(
+        pairs, epochs=1 + job.epochs, batch_size=job.batch_size, verbose=0, callbacks=[clock]
+    )
     return epochs_of(len(pairs["x"]), clock.seconds) | {"parameters": count(workflow)}
 
 
@@ -71,7 +78,13 @@ def fit(job: Job) -> Result:
     def train() -> Any:
         workflow = workflow_of(job)
         validation = pairs_of(data, slice(n, None))
-        workflow.fit_offline(pairs_of(data, slice(n)), epochs=epochs, batch_size=BATCH, validation_data=validation, verbose=0)
+        workflow.fit_offline(
+            pairs_of(data, slice(n)),
+            epochs=epochs,
+            batch_size=BATCH,
+            validation_data=validation,
+            verbose=0,
+        )
         return workflow
 
     workflow, seconds = timed(train)
@@ -94,7 +107,9 @@ def test_nll(workflow: Any, data: dict[str, np.ndarray]) -> float:
 
 def draws(job: Job) -> Result:
     data, workflow = job.arrays(), workflow_of(job)
-    workflow.fit_offline(pairs_of(data, slice(64)), epochs=1, batch_size=64, verbose=0)  # builds every layer
+    workflow.fit_offline(
+        pairs_of(data, slice(64)), epochs=1, batch_size=64, verbose=0
+    )  # builds every layer
     workflow.approximator.load_weights(job.save)
     x = data["observations"].astype(np.float32)
     repeated = np.repeat(x, job.draws, axis=0)
@@ -113,4 +128,6 @@ if __name__ == "__main__":
         import torch
 
         torch.set_num_threads(THREADS)
-    main({"step": step, "fit": fit, "draws": draws}, ("bayesflow", "keras", "torch", "jax", "numpy"))
+    main(
+        {"step": step, "fit": fit, "draws": draws}, ("bayesflow", "keras", "torch", "jax", "numpy")
+    )

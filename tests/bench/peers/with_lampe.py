@@ -46,7 +46,10 @@ def estimator_of(job: Job, data: dict[str, Any]) -> NPE:
 
 def stepper(estimator: NPE) -> Any:
     """One gradient step on a batch."""
-    loss, step = NPELoss(estimator), GDStep(torch.optim.AdamW(estimator.parameters(), lr=1e-3), clip=1.0)
+    loss, step = (
+        NPELoss(estimator),
+        GDStep(torch.optim.AdamW(estimator.parameters(), lr=1e-3), clip=1.0),
+    )
     return lambda theta, x: step(loss(theta, x))
 
 
@@ -57,9 +60,16 @@ def count(network: Any) -> int:
 def step(job: Job) -> Result:
     data = job.arrays()
     scaled, estimator = Scaled(data), estimator_of(job, data)
-    pairs = JointDataset(scaled("theta", data["theta"]), scaled("x", data["x"]), batch_size=job.batch_size, shuffle=True)
+    pairs = JointDataset(
+        scaled("theta", data["theta"]),
+        scaled("x", data["x"]),
+        batch_size=job.batch_size,
+        shuffle=True,
+    )
     train = stepper(estimator)
-    seconds = [timed(lambda: [train(theta, x) for theta, x in pairs])[1] for _ in range(1 + job.epochs)]
+    seconds = [
+        timed(lambda: [train(theta, x) for theta, x in pairs])[1] for _ in range(1 + job.epochs)
+    ]
     return epochs_of(len(pairs), seconds) | {"parameters": count(estimator)}
 
 
@@ -115,7 +125,9 @@ def draws(job: Job) -> Result:
         data["observations"],
         job.draws,
         lambda n: [estimator.flow(x).sample((n,)) for x in parts],
-        lambda theta: [estimator.flow(x).log_prob(one) for x, one in zip(parts, theta, strict=True)],
+        lambda theta: [
+            estimator.flow(x).log_prob(one) for x, one in zip(parts, theta, strict=True)
+        ],
     )
     return result | {"test_nll": test_nll(estimator, data), "parameters": count(estimator)}
 

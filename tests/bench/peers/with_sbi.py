@@ -32,8 +32,12 @@ def prior_of(data: dict[str, Any]) -> Any:
 def trainer_of(job: Job, data: dict[str, Any]) -> Any:
     """The trainer with its simulations."""
     torch.manual_seed(job.seed)
-    trainer = NPE(prior_of(data), density_estimator=job.contender, show_progress_bars=False, tracker=Silent())
-    return trainer.append_simulations(torch.from_numpy(data["theta"]).float(), torch.from_numpy(data["x"]).float())
+    trainer = NPE(
+        prior_of(data), density_estimator=job.contender, show_progress_bars=False, tracker=Silent()
+    )
+    return trainer.append_simulations(
+        torch.from_numpy(data["theta"]).float(), torch.from_numpy(data["x"]).float()
+    )
 
 
 class Silent:
@@ -61,7 +65,10 @@ def step(job: Job) -> Result:
 
     trainer._train_epoch = epoch
     network = trainer.train(
-        training_batch_size=job.batch_size, validation_fraction=0.02, max_num_epochs=job.epochs, stop_after_epochs=10**6
+        training_batch_size=job.batch_size,
+        validation_fraction=0.02,
+        max_num_epochs=job.epochs,
+        stop_after_epochs=10**6,
     )
     batches = int(0.98 * len(data["theta"])) // job.batch_size
     return epochs_of(batches * job.batch_size, seconds) | {"parameters": count(network)}
@@ -92,7 +99,10 @@ def fit(job: Job) -> Result:
 
 @torch.no_grad()
 def test_nll(network: Any, data: dict[str, Any]) -> float:
-    theta, x = torch.from_numpy(data["test_theta"]).float(), torch.from_numpy(data["test_x"]).float()
+    theta, x = (
+        torch.from_numpy(data["test_theta"]).float(),
+        torch.from_numpy(data["test_x"]).float(),
+    )
     return -network.eval().log_prob(theta[None], x)[0].double().mean().item()
 
 
@@ -109,7 +119,11 @@ def draws(job: Job) -> Result:
     )
     with torch.no_grad():
         _, raw = timed(lambda: network.sample((job.draws,), condition=x))
-    return result | {"raw_draws_per_s": len(x) * job.draws / raw, "test_nll": test_nll(network, data), "parameters": count(network)}
+    return result | {
+        "raw_draws_per_s": len(x) * job.draws / raw,
+        "test_nll": test_nll(network, data),
+        "parameters": count(network),
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ConfigPath = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG", help="A YAML file, or a run folder (by its config.yaml)."),
+]
+
+
+RunPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/influenza.")
+]
+
+
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key, such as train.batch_size=512. Repeatable.",
+    ),
+]
+
+
+Runs = Annotated[
+    Path,
+    typer.Option(
+        "--runs", metavar="DIR", help="Folder that holds the run folders.", envvar="SBIWB_RUNS"
+    ),
+]
+
+
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh", help="Train anew on the same simulations; the training before is set aside."
+    ),
+]
+
+
+GroupBy = Annotated[
+    str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")
+]
+
+
+Column = Annotated[
+    list[str],
+    typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable."),
+]
+
+
+Context = Annotated[
+    list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")
+]
+
+
+RUNS = Path("runs")
+
+
+class Refine(StrEnum):
+    """What repairs amortized draws."""
+
+    importance = "importance"
+    nuts = "nuts"
+
+
+def _open(config: Path, settings: list[str], runs: Path) -> Any:
+    from sbiwb.project.opening import open_project
+
+    return open_project(config, settings=settings, runs=runs)
+
+
+def _reporter() -> Any:
+    from sbiwb.cli.console import ConsoleReporter
+
+    return ConsoleReporter()

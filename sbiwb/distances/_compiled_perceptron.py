@@ -1,0 +1,68 @@
+"""The training loop of C2ST's perceptron in C, compiled at first use."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from sbiwb.kernels.compiled import SOURCES_FOLDER, load
+
+SOURCE = SOURCES_FOLDER / "perceptron.c"
+
+
+def available() -> bool:
+    """Whether this machine has, or can compile, the loop."""
+    return _library() is not None
+
+
+def train(
+    x: np.ndarray,
+    y: np.ndarray,
+    layers: Sequence[np.ndarray],
+    random: np.random.RandomState,
+    most_epochs: int,
+) -> tuple[list[np.ndarray], float, int]:
+    """The trained layers, the loss of the last epoch, and the epochs.
+
+    Args:
+        x: Rows, (n, D), float32 and contiguous.
+        y: Labels, (n,), 0 or 1, float32 and contiguous.
+        layers: At the start, (out, in + 1) each.
+        random: Whose next numbers shuffle the batches; it stays as it is.
+        most_epochs: After which training ends in any case.
+    """
+    library, loss = _library(), ctypes.c_double()
+    if library is None:
+        raise RuntimeError("C2ST: there is no C compiler on this machine; ask `available` first")
+    flat = np.concatenate([layer.ravel() for layer in layers])
+    bits = np.random.MT19937()
+    bits.state = random.get_state(legacy=False)  # type: ignore[assignment]  # declared narrower than what it takes
+    numbers = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p), bits.ctypes.state_address
+    sizes = *x.shape, len(layers[0]), most_epochs
+    epochs = library.train(
+        x.ctypes.data, y.ctypes.data, flat.ctypes.data, ctypes.byref(loss), *numbers, *sizes
+    )
+    if epochs < 0:
+        raise MemoryError(f"C2ST: no memory to train a network on {x.shape} numbers")
+    ends = np.cumsum([layer.size for layer in layers])[:-1]
+    return (
+        [
+            part.reshape(layer.shape)
+            for part, layer in zip(np.split(flat, ends), layers, strict=True)
+        ],
+        loss.value,
+        int(epochs),
+    )
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL | None:
+    library = load([SOURCE])
+    if library is None:
+        return None
+    library.train.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 4
+    library.train.restype = ctypes.c_int64
+    return library

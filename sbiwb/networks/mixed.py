@@ -1,0 +1,152 @@
+r"""Discrete columns of z ahead of an inference network for the others, and its columns that are angles.
+
+A discrete column holds the place k of its value among K levels. With categorical heads, one after the other, and any network for the rest,
+
+    log q(z | h) = sum_j log Cat(k_j | h, k_<j) + log q(z_rest | h, k),
+
+so that every combination of levels has a density of its own, and log q is a log-mass plus a log-density. The networks see levels as ones
+among zeros. The last layer of each head starts with zero weights and the log-shares of the training data as its bias, so that an
+untrained network is the prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from zuko.nn import MLP
+
+from sbiwb.contracts import InferenceNetwork
+from sbiwb.errors import ConfigError
+from sbiwb.families import Part
+
+HIDDEN = (64, 64)  # of a head, where the network after it has no layers of its own to go by
+DECIMALS = 4  # of a log-mass in nats; float32 is about 1e-7 away from batch to batch
+
+Shares = Mapping[int, Sequence[float]]
+
+
+def build(
+    part: Part, size: int, context: int, *, discrete: Shares, circular: Sequence[int]
+) -> nn.Module:
+    """The network of a part for D columns of z, with heads for those that are discrete.
+
+    Args:
+        part: Options of the inference network.
+        size: D.
+        context: H.
+        discrete: Shares of the K levels of each discrete column in the training data, by its place; none of them 0.
+        circular: Places of the columns that are angles.
+
+    Raises:
+        ConfigError: This part has no angles, or no density that a mass could be multiplied with.
+    """
+    rest = [column for column in range(size) if column not in discrete]
+    known = context + sum(map(len, discrete.values()))
+    flow = _continuous(part, len(rest), known, tuple(map(rest.index, circular))) if rest else None
+    if flow is not None and not discrete:
+        return flow
+    if getattr(flow, "gives", "joint") != "joint":
+        raise ConfigError(
+            f"model.inference  {part.kind} gives no probabilities of levels, which a discrete parameter needs",
+            todo="Use a network with a density, such as inference: nsf, or give every parameter a continuous prior.",
+        )
+    heads = _heads(getattr(part, "hidden", None), context, discrete)
+    return (MixedByLoss if hasattr(flow, "loss") else Mixed)(size, heads, flow)
+
+
+def _continuous(part: Part, size: int, context: int, circular: tuple[int, ...]) -> nn.Module:
+    if not circular:
+        return part.build(size, context)  # type: ignore[attr-defined]
+    if not getattr(part, "CIRCULAR", False):
+        raise ConfigError(
+            f"model.inference  {part.kind} knows no circular parameters",
+            todo="Use inference: ncsf.",
+        )
+    return part.build(size, context, circular=circular)  # type: ignore[attr-defined]
+
+
+def _heads(hidden: object, context: int, discrete: Shares) -> dict[int, MLP]:
+    """A head for each discrete column, in order; each is told the levels of those before it."""
+    widths, heads = hidden if isinstance(hidden, list) else HIDDEN, dict[int, MLP]()
+    for column, shares in discrete.items():
+        heads[column] = MLP(context, len(shares), widths)
+        nn.init.zeros_(heads[column][-1].weight)
+        heads[column][-1].bias.data.copy_(torch.tensor(shares).log())
+        context += len(shares)
+    return heads
+
+
+class Mixed(nn.Module):
+    """Mass of the discrete columns times density of the others.
+
+    Args:
+        size: D.
+        heads: Logits of the K levels of each discrete column, by its place, given features and the levels before it.
+        flow: Density of the other columns given features and all levels; None where there are no others.
+    """
+
+    def __init__(self, size: int, heads: Mapping[int, MLP], flow: nn.Module | None) -> None:
+        super().__init__()
+        self.columns = tuple(heads)
+        self.rest = [column for column in range(size) if column not in heads]
+        self.heads = nn.ModuleList(heads.values())
+        self.flow = flow
+
+    def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
+        """log q(z | features), (B,): a log-mass plus a log-density.
+
+        Where all columns are discrete, many draws are the same point. Except in training their log-mass is rounded, so that it is the same
+        number in whatever batch it is computed, and ranks of log q see the tie.
+        """
+        log_mass, known = self._log_mass(z, features)
+        if self.flow is not None:
+            return log_mass + self._density.log_prob(z[:, self.rest], known)
+        return log_mass if self.training else log_mass.round(decimals=DECIMALS)
+
+    def transport(self, noise: Tensor, features: Tensor) -> Tensor:
+        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H): levels by their distribution function at Phi(noise)."""
+        known, z = features[:, None], torch.zeros_like(noise)
+        for column, head in zip(self.columns, self.heads, strict=True):
+            level, levels = _quantile(head(known), noise[..., column])
+            z[..., column] = level
+            known = torch.cat([known.expand(*level.shape, -1), levels.to(features.dtype)], -1)
+        if self.flow is not None:
+            one_draw_each = noise[..., self.rest].flatten(0, 1)[:, None]
+            z[..., self.rest] = self._density.transport(one_draw_each, known.flatten(0, 1)).reshape(
+                *z.shape[:2], -1
+            )
+        return z
+
+    def _log_mass(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mass of the levels (B,), and features with all levels (B, H + sum K)."""
+        log_mass, known = features.new_zeros(len(z)), features
+        for column, head in zip(self.columns, self.heads, strict=True):
+            log_masses = torch.log_softmax(head(known), -1)
+            level = z[:, column].round().long().clamp(0, log_masses.shape[-1] - 1)
+            log_mass = log_mass + log_masses.gather(-1, level[:, None])[:, 0]
+            known = torch.cat(
+                [known, nn.functional.one_hot(level, log_masses.shape[-1]).to(features.dtype)], -1
+            )
+        return log_mass, known
+
+    @property
+    def _density(self) -> InferenceNetwork:
+        return self.flow  # type: ignore[return-value]
+
+
+class MixedByLoss(Mixed):
+    """The same where the network of the other columns is trained by a loss of its own instead of its density."""
+
+    def loss(self, z: Tensor, features: Tensor) -> Tensor:
+        """What training minimises, (B,): minus the log-mass, plus the loss of the other columns."""
+        log_mass, known = self._log_mass(z, features)
+        return self.flow.loss(z[:, self.rest], known) - log_mass  # type: ignore[union-attr, operator]
+
+
+def _quantile(logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """The level (N, S) at which the distribution function passes Phi(noise), and ones among zeros (N, S, K), of logits (N, 1 or S, K)."""
+    below = torch.softmax(logits.double(), -1).cumsum(-1)[..., :-1]
+    level = (torch.special.ndtr(noise.double())[..., None] >= below).sum(-1)
+    return level, nn.functional.one_hot(level, logits.shape[-1])

@@ -1,0 +1,186 @@
+"""A project: the YAML, its run folder, and the objects it names, opened once for every verb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sbiwb.config import RunConfig
+from sbiwb.contracts import Distribution
+from sbiwb.families import map_files
+from sbiwb.files import read_json, stable_hash
+from sbiwb.priors import Prior
+from sbiwb.project.fingerprint import Identity
+from sbiwb.project.imported import IMPORTED, KINDS, Imported
+from sbiwb.rundir import RunDir
+from sbiwb.simulation.blocks import Problem
+from sbiwb.simulation.command import Command
+from sbiwb.simulation.layout import from_json
+from sbiwb.simulation.program import load_program
+from sbiwb.simulation.sandbox import Isolated
+from sbiwb.simulation.simulator import Simulator
+from sbiwb.simulation.source import Origin, code_hash, load_source
+
+
+@dataclass(frozen=True)
+class Project:
+    """One YAML with all it names.
+
+    Args:
+        config: The typed config.
+        run: Its run folder, which may not exist yet.
+        base: The folder that paths in the config are relative to.
+    """
+
+    config: RunConfig
+    run: RunDir
+    base: Path
+
+    @cached_property
+    def source(self) -> Origin:
+        """The simulator file, the external program, or what stands for it where pairs are imported."""
+        problem = self.config.problem
+        if self.is_imported:
+            return Imported(
+                self.data_run,
+                tuple(name for name, part in problem.parameters.items() if part.kind in KINDS),
+            )
+        if isinstance(problem.simulator, Command):
+            return load_program(
+                problem.simulator,
+                self.base,
+                batched=problem.batched,
+                timeout_s=self.config.simulate.failures.timeout_s,
+            )
+        return load_source(problem.simulator, self.base)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the pairs come from files."""
+        return self.config.problem.simulator == IMPORTED
+
+    @cached_property
+    def prior(self) -> Prior:
+        parameters = self.config.problem.parameters
+        units = {name: getattr(part, "unit", "") for name, part in parameters.items()}
+        sampler = (
+            self.source.optional("prior")
+            if any(part.kind in KINDS for part in parameters.values())
+            else None
+        )
+        return Prior(_distributions(parameters), sampler=sampler, units=units)
+
+    @cached_property
+    def context(self) -> dict[str, Distribution]:
+        return _distributions(self.config.problem.context)
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        problem, failures = self.config.problem, self.config.simulate.failures
+        injected = self.source.injected(
+            list(problem.parameters), list(problem.context), list(problem.constants)
+        )
+        alarm_s = (
+            None if isinstance(problem.simulator, Command) else failures.timeout_s
+        )  # a program keeps its time itself
+        return Simulator(
+            self.source,
+            problem.batched,
+            tuple(injected),
+            problem.constants,
+            alarm_s,
+            failures.memory_gb,
+        )
+
+    @cached_property
+    def isolated(self) -> Isolated:
+        """The simulator in a process of its own, which ends with this project."""
+        return Isolated(self.simulator)
+
+    @property
+    def problem(self) -> Problem:
+        """What blocks are made from; with the layout once a plan exists."""
+        plan = self.data_run.plan
+        layout = from_json(read_json(plan)["layout"]) if plan.is_file() else None
+        return Problem(
+            self.prior,
+            self.context,
+            self.simulator,
+            self.config.simulate.seed,
+            layout,
+            tuple(self.config.problem.missing),
+        )
+
+    @property
+    def block_size(self) -> int:
+        size = self.config.simulate.block_size
+        if self.is_imported:
+            return 1
+        return size if isinstance(size, int) else 256 if self.config.problem.batched else 1
+
+    @property
+    def data_run(self) -> RunDir:
+        """The run that holds the shards: another one under `simulate.from`."""
+        other = self.config.simulate.from_
+        return RunDir((self.base / other).resolve()) if other else self.run
+
+    @cached_property
+    def data_identity(self) -> Identity:
+        """All that decides a simulated row."""
+        return self.identity(self.source.code_hash)
+
+    def identity(self, code: str) -> Identity:
+        """The same with this hash of the code, or of the files that pairs are imported from."""
+        problem, simulate = self.config.problem, self.config.simulate
+        return {
+            "problem": {
+                "parameters": [[name, _plain(part)] for name, part in problem.parameters.items()],
+                "context": [[name, _plain(part)] for name, part in problem.context.items()],
+                "constants": dict(problem.constants),
+                "batched": problem.batched,
+                "simulator code": code,
+                **({"missing": sorted(problem.missing)} if problem.missing else {}),
+            },
+            "simulate": {"seed": simulate.seed, "block_size": self.block_size},
+        }
+
+    @property
+    def own_hash(self) -> str:
+        """Hash of the problem as the YAML and the simulator file state it now."""
+        return stable_hash(self.data_identity)
+
+    @property
+    def data_hash(self) -> str:
+        """Hash that this problem's shards carry: its own, or that of before a change of code which was accepted as changing no row."""
+        plan = read_json(self.data_run.plan) if self.data_run.plan.is_file() else {}
+        return plan["data_hash"] if self.own_hash in plan.get("accepted", ()) else self.own_hash
+
+    @property
+    def model_identity(self) -> Identity:
+        """All that decides a trained network, given the data."""
+        train = self.config.train.model_dump(
+            mode="json", exclude={"checkpoint_every_s", "max_time_min"}
+        )
+        pairs = {name: getattr(self.config.simulate, name) for name in ("train", "validation")}
+        model = map_files(self.config.model.model_dump(mode="json"), _content)
+        return {"data_hash": self.data_hash, "simulate": pairs, "model": model, "train": train}
+
+    @property
+    def model_hash(self) -> str:
+        return stable_hash(self.model_identity)
+
+
+def _distributions(parts: Mapping[str, Any]) -> dict[str, Distribution]:
+    return {name: part.build() for name, part in parts.items()}
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    return map_files(part.model_dump(mode="json", exclude={"unit"}), _content)
+
+
+def _content(kind: str) -> str:
+    """A part outside the package by name and code, wherever it lies."""
+    return f"{Path(kind).name} {code_hash(Path(kind).read_text(encoding='utf-8'))[:12]}"

@@ -1,0 +1,204 @@
+"""What `auto` in the section `machine` means here; a resumed training takes what it began with, so that its numbers stay the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sbiwb.contracts import InputShape, Reporter
+from sbiwb.errors import ConfigError
+from sbiwb.executors.pool import usable_cores
+from sbiwb.files import read_json
+from sbiwb.networks import compiled_flow
+from sbiwb.project.project import Project
+
+MANY_MEMBERS = 4096  # in a batch
+COMPILE_COSTS_S, COMPILE_SAVES_S = (
+    70.0,
+    0.005,
+)  # once, and a step: measured on 2 cores for the splines as torch operations
+COPIES = 2.5  # of the training data in memory while they are loaded: as on disk, and as tensors
+HALF = 0.5  # of the memory that is free
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this training computes: with the same settings on the same machine it gives the same bits.
+
+    Args:
+        device: `cpu` or `cuda`.
+        threads: Of torch.
+        kernels: Whether splines are computed in C.
+        precision: Of the networks ahead of the splines, `float32` or `bfloat16`.
+        compile: Whether the step goes through torch.compile.
+        regime: `memory`, `disk` or `online`.
+        window: Pairs of a window of the regime `disk`.
+        processes: That train together.
+    """
+
+    device: str
+    threads: int
+    kernels: bool
+    precision: str
+    compile: bool
+    regime: str
+    window: int
+    processes: int
+
+    def apply(self, cores: int) -> None:
+        """Sets what holds for the whole process; `cores` is how many flows may be computed side by side, and changes no number."""
+        torch.set_num_threads(self.threads)
+        compiled_flow.use(self.kernels, cores=cores)
+
+    @property
+    def context(self) -> AbstractContextManager[Any]:
+        """What the forward pass of a step runs in."""
+        return (
+            nullcontext()
+            if self.precision == "float32"
+            else torch.autocast(self.device, torch.bfloat16)
+        )
+
+
+def settle(
+    project: Project,
+    shapes: Mapping[str, InputShape],
+    steps: int,
+    saved: Mapping[str, Any] | None,
+    reporter: Reporter | None,
+    *,
+    window: int = 0,
+    processes: int = 1,
+) -> Settings:
+    """The settings of a training: what the YAML says, else what the training began with, else what suits this machine.
+
+    Args:
+        project: Its config names what is not `auto`.
+        shapes: Inputs of the network.
+        steps: Length of the training.
+        saved: Settings in the checkpoint that it goes on from.
+        reporter: Hears where going on will not give the same bits.
+        window: Pairs that memory allows a window.
+        processes: That train together.
+    """
+    machine, train = project.config.machine, project.config.train
+    device = _keep(machine.device, saved, "device", device_of("auto"))
+    if device == "cuda" and not torch.cuda.is_available():
+        device = device_of(machine.device)
+    kernels = _keep(
+        {"auto": "auto", "c": True, "torch": False}[machine.splines], saved, "kernels", True
+    )
+    compiler = device == "cuda" or compiled_flow.available()
+    if not compiler and reporter:
+        reporter.warn(
+            "no working C compiler (cc): the network is evaluated by torch operations, several times slower."
+        )
+    kernels = kernels and device == "cpu" and compiler
+    worth = not kernels and compiler and steps * COMPILE_SAVES_S > COMPILE_COSTS_S
+    regime = _keep(train.regime, saved, "regime", _regime(project))
+    found = Settings(
+        device=device,
+        threads=_keep(machine.threads, saved, "threads", _threads(train.batch_size, shapes)),
+        kernels=kernels,
+        precision=machine.precision,
+        compile=_keep(machine.compile, saved, "compile", worth),
+        regime=regime,
+        window=_keep("auto" if machine.memory_gb == "auto" else window, saved, "window", window)
+        if regime == "disk"
+        else 0,
+        processes=processes,
+    )
+    changed = [
+        f"{name}: {saved[name]} -> {now}"
+        for name, now in asdict(found).items()
+        if saved and saved[name] != now
+    ]
+    if changed and reporter:
+        reporter.warn(
+            f"this training began with other settings ({'; '.join(changed)}): from here on its bits will differ."
+        )
+    return found
+
+
+def _keep(wanted: Any, saved: Mapping[str, Any] | None, name: str, auto: Any) -> Any:
+    return wanted if wanted != "auto" else saved[name] if saved else auto
+
+
+def _threads(batch_size: int, shapes: Mapping[str, InputShape]) -> int:
+    """Small networks are faster on one: on two cores two threads took twice the time for a batch of vectors, and three quarters of it
+    for sets of 200 members. So every core is taken only for a batch of many members."""
+    members = batch_size * max((shape.length or 1 for shape in shapes.values()), default=1)
+    return usable_cores() if members > MANY_MEMBERS else 1
+
+
+def _regime(project: Project) -> str:
+    """`memory`, unless the training pairs take more than `machine.memory_gb`."""
+    plan = project.data_run.plan
+    needed = (
+        COPIES * project.config.simulate.train * read_json(plan)["bytes_per_row"] / GB
+        if plan.is_file()
+        else 0.0
+    )
+    return "disk" if needed > memory_gb(project.config.machine.memory_gb) else "memory"
+
+
+def memory_gb(wanted: float | str) -> float:
+    """Memory that training pairs may take, in GB: as asked, or half of what is free for this process."""
+    together = int(
+        os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1
+    )
+    return float(wanted) if wanted != "auto" else HALF * free_bytes() / GB / together
+
+
+def free_bytes() -> float:
+    """Memory that this process can still take, by the kernel's count and by the limits of its control group and its job."""
+    limits = [_meminfo(), _cgroup(), float(os.environ.get("SLURM_MEM_PER_NODE") or "inf") * 2**20]
+    return min(limits)
+
+
+def _meminfo() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
+
+
+def _cgroup() -> float:
+    """What version 2 control groups leave to this process."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="ascii").strip().rpartition("::")[2]
+        folder = Path("/sys/fs/cgroup") / group.lstrip("/")
+        most, used = (
+            (folder / name).read_text(encoding="ascii").strip()
+            for name in ("memory.max", "memory.current")
+        )
+    except OSError:
+        return float("inf")
+    return float("inf") if most == "max" else float(most) - float(used)
+
+
+def device_of(wanted: str) -> str:
+    """The device that `machine.device` means here.
+
+    Raises:
+        ConfigError: A GPU is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "machine.device  no GPU is visible to torch",
+            todo="Use device: auto, or run where `nvidia-smi` shows one.",
+        )
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
+
+
+def sampling_threads(wanted: int | str) -> int:
+    """Chunks of draws made at a time: as many as there are cores, unless `machine.threads` says otherwise."""
+    return wanted if isinstance(wanted, int) else usable_cores()

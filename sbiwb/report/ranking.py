@@ -1,0 +1,119 @@
+"""Trained runs side by side: one row a run, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sbiwb.report.figures import BLUE, GREEN, GREY, ORANGE, _figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+VERDICT_COLOURS = {"pass": GREEN, "info": GREY, "warn": "#E69F00", "fail": ORANGE}
+BEST, NOT_TOLD_APART, CLEARLY_WORSE = "best", "not told apart", "clearly worse"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run among others; all densities are those of the same test pairs, in nats in the units of theta.
+
+    Args:
+        run: Its name.
+        nlpd: Mean of -log q(theta* | x).
+        nlpd_se: Its standard error.
+        difference: Mean over the pairs of -log q minus that of the best run.
+        difference_se: Its standard error, of the paired differences.
+        told: best, not told apart (from the best), or clearly worse.
+        calibration: Verdict of `diagnose` on these weights; None where it has not judged them.
+        worst_effect: Largest effect of its calibration checks on all test pairs, max |ECDF - z|.
+        worst: The check and parameter that it belongs to.
+        training_pairs: Simulations to train on.
+        steps: Steps of training; None where training has not ended.
+        train_seconds: Wall time of the training; of its last start where it was interrupted.
+        draws_per_s: Posterior draws a second, measured now on this machine.
+        weights: Numbers that the network learned; None where training has not ended.
+    """
+
+    run: str
+    nlpd: float
+    nlpd_se: float
+    difference: float
+    difference_se: float
+    told: str
+    calibration: str | None
+    worst_effect: float | None
+    worst: str
+    training_pairs: int
+    steps: int | None
+    train_seconds: float | None
+    draws_per_s: float
+    weights: int | None
+
+
+def comparison_csv(rows: Sequence[Compared]) -> str:
+    """The comparison as CSV, the best run first; empty where something is not known."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Compared)])
+    for row in rows:
+        writer.writerow(
+            [
+                "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+                for value in asdict(row).values()
+            ]
+        )
+    return buffer.getvalue()
+
+
+def comparison_picture(rows: Sequence[Compared], quantile: float) -> Figure:
+    """Differences to the best run with intervals; beside them the worst calibration effect and the time of training.
+
+    Args:
+        rows: The best run first.
+        quantile: Standard errors that an interval reaches to either side.
+    """
+    figure = _figure(11, 1.8 + 0.42 * len(rows))
+    difference, effect, time = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1, 1))
+    heights = np.arange(len(rows))[::-1]
+    _differences(difference, heights, rows, quantile)
+    colours = [VERDICT_COLOURS.get(row.calibration or "", GREY) for row in rows]
+    effect.barh(heights, [row.worst_effect or 0 for row in rows], height=0.55, color=colours)
+    time.barh(heights, [(row.train_seconds or 0) / 60 for row in rows], height=0.55, color=GREY)
+    for height, row in zip(heights, rows, strict=True):
+        said = "not diagnosed" if row.calibration is None else row.calibration
+        effect.annotate(
+            said,
+            (row.worst_effect or 0, height),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    effect.margins(x=0.35)
+    effect.set_xlim(left=0)
+    effect.set(xlabel="worst calibration effect\nmax |ECDF - z|")
+    time.set(xlabel="training\nminutes")
+    for axes in (difference, effect, time):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _differences(
+    axes: Axes, heights: np.ndarray, rows: Sequence[Compared], quantile: float
+) -> None:
+    axes.axvline(0, color=GREY, lw=0.9, ls="--")
+    for height, row in zip(heights, rows, strict=True):
+        if np.isfinite(row.difference):
+            reach = quantile * row.difference_se if np.isfinite(row.difference_se) else 0
+            colour = ORANGE if row.told == CLEARLY_WORSE else BLUE
+            axes.errorbar(row.difference, height, xerr=reach, fmt="o", color=colour, capsize=3)
+    axes.set_yticks(heights, [row.run for row in rows])
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set(xlabel="-log q(theta* | x) more than the best run\nnats per test pair; right is worse")
