@@ -112,7 +112,7 @@ class InferenceNetwork(Protocol):
     Its part is built by `build(D, H)`; a part whose class attribute `CIRCULAR` is true takes a keyword `circular` besides: the columns of
     z that are angles in [-pi, pi), whose two ends meet.
 
-    It is trained by its log-density, unless it has a method `loss(z, features)`, (B,). Where it has no joint density, its attribute `gives`
+    It is trained by its log-density, unless it has a method `loss(z, features)`, (B,). Where it has no joint density, its attribute `output_kind`
     says what it has: `marginals` (draws of each column alone) or `estimate` (one number for each column).
     """
 
@@ -125,7 +125,7 @@ class InferenceNetwork(Protocol):
         ...
 
 
-class Trained(Protocol):
+class Trainable(Protocol):
     """An `nn.Module` that is trained: an estimator, or what an uncertainty of its weights makes of it.
 
     Attributes:
@@ -140,7 +140,7 @@ class Trained(Protocol):
     members: int
     terms: tuple[str, ...]
     likelihood: bool
-    gives: str
+    output_kind: str
 
     def __call__(
         self, z: Tensor, inputs: Mapping[str, tuple[Tensor, Tensor | None]]
@@ -268,7 +268,7 @@ class Diagnostic(Protocol):
 
     Attributes:
         TAKES: The kind of evidence it judges, a key of `sbiwb.evidence.KINDS`; `draws` where the module does not say.
-        NEEDS: What the network must give: `estimate`, `marginals` or `joint` (see `Trained.gives`); `joint` where the module does not say.
+        NEEDS: What the network must give: `estimate`, `marginals` or `joint` (see `Trainable.output_kind`); `joint` where the module does not say.
     """
 
     TAKES: str

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 
-class Rows(Protocol):
+class RowArray(Protocol):
     """An array (N, ...) that is read in pieces by its first axis, and may be larger than memory; every numpy array is one."""
 
     @property
@@ -28,7 +28,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RowView:
     """Some rows of such an array, in the given order, read when asked for.
 
     Args:
@@ -36,7 +36,7 @@ class Chosen:
         rows: Which of them, (n,).
     """
 
-    whole: Rows
+    whole: RowArray
     rows: np.ndarray
 
     @property
@@ -61,7 +61,7 @@ class Quantity:
     """
 
     truth: np.ndarray
-    draws: Rows
+    draws: RowArray
 
     def at(self, rows: np.ndarray) -> Quantity:
         return Quantity(self.truth[rows], at(self.draws, rows))
@@ -92,19 +92,19 @@ class Draws:
 
     names: tuple[str, ...]
     theta: np.ndarray
-    draws: Rows
+    draws: RowArray
     prior_var: np.ndarray
     prior_var_source: str = "prior"
     log_prob_theta: np.ndarray | None = None
     context: Mapping[str, np.ndarray] = field(default_factory=dict)
     leaked: np.ndarray | None = None
     seed: int = 0
-    log_prob_draws: Rows | None = None
+    log_prob_draws: RowArray | None = None
     sizes: Mapping[str, np.ndarray] = field(default_factory=dict)
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
     prior_draws: np.ndarray | None = None
     unconstrain: Callable[[np.ndarray], np.ndarray] | None = None
-    guess: np.ndarray | None = None
+    ridge_prediction: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -125,17 +125,17 @@ class Draws:
             context={name: column[rows] for name, column in self.context.items()},
             sizes={name: column[rows] for name, column in self.sizes.items()},
             quantities={name: quantity.at(rows) for name, quantity in self.quantities.items()},
-            guess=None if self.guess is None else self.guess[rows],
+            ridge_prediction=None if self.ridge_prediction is None else self.ridge_prediction[rows],
         )
 
 
-def at(values: Rows, rows: np.ndarray) -> Rows:
+def at(values: RowArray, rows: np.ndarray) -> RowArray:
     """Rows of an array: a copy of those in memory, a view of those on disk."""
-    return values[rows] if isinstance(values, np.ndarray) else Chosen(values, rows)
+    return values[rows] if isinstance(values, np.ndarray) else RowView(values, rows)
 
 
 @dataclass(frozen=True)
-class Replicas:
+class PredictiveReplicates:
     """Statistics of test data, and of data simulated again from the posterior of each.
 
     Args:
@@ -150,7 +150,7 @@ class Replicas:
 
 
 @dataclass(frozen=True)
-class Space:
+class FeatureSpace:
     """Data sets as K numbers each, in one way of measuring them.
 
     Args:
@@ -179,12 +179,12 @@ class Summaries:
 
     labels: tuple[str, ...]
     groups: tuple[str, ...]
-    spaces: Mapping[str, Space]
+    spaces: Mapping[str, FeatureSpace]
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Local:
+class LC2STData:
     """What a classifier needs to judge the posterior at single observations.
 
     Args:
@@ -242,9 +242,9 @@ class WeightDraws:
 
 KINDS: dict[str, type] = {
     "draws": Draws,
-    "replicas": Replicas,
+    "replicas": PredictiveReplicates,
     "summaries": Summaries,
-    "local": Local,
+    "local": LC2STData,
     "budget": Budget,
     "weight_draws": WeightDraws,
 }

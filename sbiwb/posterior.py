@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     class Network(InferenceNetwork, Protocol):
         """Summaries and a density."""
 
-        gives: str
+        output_kind: str
 
         def eval(self) -> object: ...
         def summarise(
@@ -105,9 +105,9 @@ class Posterior:
     shares: Sequence[float] = (1.0,)
 
     @property
-    def gives(self) -> str:
+    def output_kind(self) -> str:
         """`joint`: a density of all parameters; `marginals`: draws of each alone; `estimate`: one number for each."""
-        return self.networks[0].gives
+        return self.networks[0].output_kind
 
     def sample(self, x: Any, n: int, rng: np.random.Generator | int | None = None) -> np.ndarray:
         """Draws for every data set in x.
@@ -220,7 +220,7 @@ class Posterior:
             density, coordinates, dimensions, name="log_prob", attrs={"units": "nats"}
         )
 
-    def strange(self, x: Any) -> list[str]:
+    def ood_warnings(self, x: Any) -> list[str]:
         """Sentences about values in x that no training simulation had."""
         columns = self.read(x)
         return list(
@@ -261,7 +261,7 @@ class Posterior:
         )
 
     def _check_density(self) -> None:
-        if self.gives != "joint":
+        if self.output_kind != "joint":
             raise DataError(
                 "is asked of a point network, which has no density",
                 where="log_prob",

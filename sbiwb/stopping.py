@@ -37,7 +37,7 @@ def stopped_by(number: int) -> Stopped:
 
 
 @contextmanager
-def raised() -> Iterator[None]:
+def raise_on_signal() -> Iterator[None]:
     """A polite signal raises `Stopped` at once: for steps whose files are whole or absent anyway."""
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -56,13 +56,13 @@ class Flag:
         self.deadline = float(os.environ.get("SLURM_JOB_END_TIME") or "inf") - MARGIN_S
 
     @property
-    def due(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether to save and go."""
         return self.signal is not None or time.time() > self.deadline
 
-    def leave(self) -> None:
+    def raise_if_stopping(self) -> None:
         """Raises `Stopped` where it is time to go, whatever the reason: out of a wait, to where the state is saved."""
-        if self.due:
+        if self.should_stop:
             raise Stopped("stopped while waiting", todo="Run the same command again to continue.")
 
     def check(self) -> None:
@@ -76,7 +76,7 @@ class Flag:
             raise KeyboardInterrupt
         if self.signal is not None:
             raise stopped_by(self.signal)
-        if self.due:
+        if self.should_stop:
             raise Stopped(
                 "stopped, for the job's time is nearly over",
                 todo="Run the same command again to continue.",
@@ -84,7 +84,7 @@ class Flag:
 
 
 @contextmanager
-def noticed(flag: Flag) -> Iterator[Flag]:
+def watch_signals(flag: Flag) -> Iterator[Flag]:
     """A signal sets the flag, which the loop looks at between steps; a second Ctrl-C ends at once."""
 
     def handler(number: int, frame: FrameType | None) -> None:

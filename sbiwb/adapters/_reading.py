@@ -13,7 +13,7 @@ from sbiwb.records import Ragged, Variable, take
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedInput:
     """What the network reads as one variable.
 
     Args:
@@ -49,7 +49,7 @@ class Expected:
         )
 
 
-def read(observables: Mapping[str, Expected], x: Any) -> dict[str, Variable]:
+def read(observables: Mapping[str, ExpectedInput], x: Any) -> dict[str, Variable]:
     """The variables that the network reads, N data sets each, from whatever form x has."""
     given = _by_variable(x, observables)
     arrays = {name: _array(name, given[name]) for name in observables}
@@ -69,7 +69,7 @@ def read(observables: Mapping[str, Expected], x: Any) -> dict[str, Variable]:
     }
 
 
-def _by_variable(x: Any, observables: Mapping[str, Expected]) -> Mapping[str, Any]:
+def _by_variable(x: Any, observables: Mapping[str, ExpectedInput]) -> Mapping[str, Any]:
     if not hasattr(x, "keys"):
         if len(observables) == 1:
             return dict.fromkeys(observables, x)
@@ -88,7 +88,7 @@ def _by_variable(x: Any, observables: Mapping[str, Expected]) -> Mapping[str, An
     return x
 
 
-def _expectation(observables: Mapping[str, Expected]) -> str:
+def _expectation(observables: Mapping[str, ExpectedInput]) -> str:
     """What to give instead, in words."""
     return (
         "Give "
@@ -142,7 +142,7 @@ def _numbers(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _whole(name: str, variable: Variable, expected: Expected) -> Variable:
+def _whole(name: str, variable: Variable, expected: ExpectedInput) -> Variable:
     """The variable with its N data sets in front."""
     if isinstance(variable, Ragged):
         return variable

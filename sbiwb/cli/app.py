@@ -75,11 +75,11 @@ def simulate(
 ) -> None:
     """Draw prior and data pairs into checksummed shards; what exists is not made again."""
     from sbiwb.cli import show
-    from sbiwb.stopping import raised
+    from sbiwb.stopping import raise_on_signal
     from sbiwb.workflow.simulate import simulate as draw_pairs
 
     project = _open(config, settings, runs)
-    with raised():
+    with raise_on_signal():
         show.simulated(
             draw_pairs(project, _reporter(), more=more, accept_code_change=accept_code_change),
             project.run.path,
@@ -114,7 +114,7 @@ def train(
         show.next_step(f"sbiwb train {config} --set train.learning_rate={found.suggestion:.1g}")
         return
     trained = fit(project, _reporter(), fresh=fresh)
-    if trained.speaks:
+    if trained.is_main_process:
         show.lines(describe(trained))
         show.next_step(f"sbiwb diagnose {project.run.path}")
 
@@ -236,7 +236,7 @@ def run(
 ) -> None:
     """Simulate, train, diagnose, infer all observations and write the report; what is done already is not done again."""
     from sbiwb.cli import show
-    from sbiwb.stopping import raised
+    from sbiwb.stopping import raise_on_signal
     from sbiwb.workflow.diagnose import check_gate
     from sbiwb.workflow.diagnose import diagnose as judge
     from sbiwb.workflow.report import report as write
@@ -249,7 +249,7 @@ def run(
     check_alone("run")
     project, reporter = _open(config, settings, runs), _reporter()
     show.step(1, "simulate")
-    with raised():
+    with raise_on_signal():
         show.simulated(draw_pairs(project, reporter), project.run.path)
     show.step(2, "train")
     show.lines(describe(fit(project, reporter, fresh=fresh)))

@@ -83,9 +83,9 @@ def worker(
 ) -> None:
     """Simulate one share of what a run lacks: an element of an array job, on any batch system."""
     from sbiwb.cli import show
-    from sbiwb.stopping import raised
+    from sbiwb.stopping import raise_on_signal
     from sbiwb.workflow.worker import worker as take_share
 
-    with raised():
+    with raise_on_signal():
         made = take_share(run, _reporter(), index=index, count=of, workers=workers)
     show.lines([f"Share {index} of {of} is complete: {made} shards simulated."])

@@ -23,10 +23,10 @@ def verify(
 ) -> None:
     """Check every checksum, record, block and hash of a run's simulations; what can be mended is."""
     from sbiwb.cli import show
-    from sbiwb.stopping import raised
+    from sbiwb.stopping import raise_on_signal
     from sbiwb.workflow.verify import verify as look_through
 
-    with raised():
+    with raise_on_signal():
         found = look_through(run, _reporter(), deep=deep)
     show.verified(found)
     if not found.is_whole:
@@ -65,11 +65,11 @@ def import_(
 ) -> None:
     """Take simulations of your own into the shards of a run: checked, without copies, split at random."""
     from sbiwb.cli import show
-    from sbiwb.stopping import raised
+    from sbiwb.stopping import raise_on_signal
     from sbiwb.workflow.import_ import import_files
 
     project = _open(config, settings, runs)
-    with raised():
+    with raise_on_signal():
         show.simulated(
             import_files(project, files, _reporter(), columns=column, shares=shares, by=by),
             project.run.path,

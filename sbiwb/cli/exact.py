@@ -114,9 +114,9 @@ def benchmark(
 ) -> None:
     """Train on the field's standard tasks and score against reference posteriors; what is scored already is not done again."""
     from sbiwb.cli import show
-    from sbiwb.workflow.benchmark import Chosen, open_benchmark
+    from sbiwb.workflow.benchmark import Selection, open_benchmark
     from sbiwb.workflow.benchmark import benchmark as compete
 
     opened = open_benchmark(config, settings=settings, references=references, runs=runs)
-    chosen = Chosen(tuple(tasks or ()), tuple(budget), tuple(method), tuple(seed))
+    chosen = Selection(tuple(tasks or ()), tuple(budget), tuple(method), tuple(seed))
     show.scoreboard(compete(opened, _reporter(), chosen))

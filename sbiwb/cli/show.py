@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sbiwb.workflow.reference import Referenced
     from sbiwb.workflow.sample import Sampled
     from sbiwb.workflow.status import Status, Valid
-    from sbiwb.workflow.status_failures import Gathering
+    from sbiwb.workflow.status_failures import FailureReport
     from sbiwb.workflow.tune import Tuned
     from sbiwb.workflow.verify import Verified
 
@@ -335,7 +335,7 @@ def _valid(found: Valid) -> None:
         out.print(f"             {count:,} {escape(reason)}")
 
 
-def failures(found: Gathering) -> None:
+def failures(found: FailureReport) -> None:
     """Along which parameters simulations fail, and the picture."""
     if not found.profiles:
         out.print("No simulation failed.")

@@ -13,7 +13,7 @@ from sbiwb.families import Count, Options, Part
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
 from sbiwb.networks.uncertainty import family as uncertainties
-from sbiwb.simulation.command import Command, Failures
+from sbiwb.simulation.command import Failures, ProgramCommand
 from sbiwb.training.train_options import TrainOptions
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name.")]
@@ -44,10 +44,10 @@ class Observation(Section):
     )
 
 
-class Problem(Section):
+class ProblemSection(Section):
     """What is simulated, and what was observed."""
 
-    simulator: str | Command = Field(
+    simulator: str | ProgramCommand = Field(
         description="A Python file (relative to this config) or package.module, optionally with :function; or an external program."
     )
     batched: bool = Field(
@@ -249,7 +249,7 @@ class RunConfig(Section):
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run folder."
     )
-    problem: Problem
+    problem: ProblemSection
     simulate: Simulate = Simulate()
     model: Model = Field({}, validate_default=True)
     train: TrainOptions = TrainOptions()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sbiwb.evidence import Draws, Quantity, Rows
+from sbiwb.evidence import Draws, Quantity, RowArray
 from sbiwb.seeds import generator
 
 BLOCK = 4_000_000  # numbers held at once, so that memory does not grow with N
@@ -14,7 +14,7 @@ ALL = "all parameters"  # what a number that belongs to no single column is of
 LOG_Q = "log q"  # the density as a test quantity
 
 
-def pieces(draws: Rows) -> Iterator[tuple[slice, np.ndarray]]:
+def pieces(draws: RowArray) -> Iterator[tuple[slice, np.ndarray]]:
     """Draws (N, S, D) a few rows at a time, as (rows, piece (n, S, D)); draws (N, S) of one quantity are taken as D = 1."""
     n, s, d = (*draws.shape, 1)[:3]
     step = max(1, BLOCK // max(1, s * d))
@@ -23,13 +23,13 @@ def pieces(draws: Rows) -> Iterator[tuple[slice, np.ndarray]]:
         yield rows, draws[rows].reshape(-1, s, d)
 
 
-def blocks(draws: Rows) -> Iterator[tuple[slice, np.ndarray]]:
+def blocks(draws: RowArray) -> Iterator[tuple[slice, np.ndarray]]:
     """The same with each column contiguous, as (rows, block (n, D, S)): reductions are ten times faster so."""
     for rows, piece in pieces(draws):
         yield rows, np.array(np.swapaxes(piece, 1, 2), order="C")
 
 
-def rank_statistics(theta: np.ndarray, draws: Rows, rng: np.random.Generator) -> np.ndarray:
+def rank_statistics(theta: np.ndarray, draws: RowArray, rng: np.random.Generator) -> np.ndarray:
     """Number of draws below the truth, ties broken at random.
 
     Args:
@@ -85,7 +85,7 @@ def quantity_trouble(name: str, quantity: Quantity) -> str | None:
     return f"{name} is not a number in {int(bad.sum())} of {n} test pairs" if bad.any() else None
 
 
-def moments(draws: Rows) -> tuple[np.ndarray, np.ndarray]:
+def moments(draws: RowArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (ddof 1) of draws (N, S, D) over S, (N, D) each; the variance of a single draw is NaN."""
     n, s, d = draws.shape
     mean, variance = np.full((n, d), np.nan), np.full((n, d), np.nan)
@@ -122,7 +122,7 @@ def troubles(draws: Draws) -> tuple[str | None, ...]:
     )
 
 
-def bad_rows(theta: np.ndarray, draws: Rows) -> np.ndarray:
+def bad_rows(theta: np.ndarray, draws: RowArray) -> np.ndarray:
     """Test pairs with a truth or a draw that is not finite, per column, (D,)."""
     bad = ~np.isfinite(theta)
     for rows, block in blocks(draws):

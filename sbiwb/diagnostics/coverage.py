@@ -138,7 +138,7 @@ def compute(draws: Draws, config: Config) -> Result:
     for d, (name, trouble, note) in enumerate(
         zip(draws.names, troubles, _inputs.leak_notes(draws), strict=True)
     ):
-        curve = Curve(name, n, central.levels, central.coverage[d])
+        curve = CoverageCurve(name, n, central.levels, central.coverage[d])
         values += (
             [_calibration.missing(MAIN, name, trouble)]
             if trouble
@@ -177,7 +177,7 @@ def _highest(draws: Draws, alpha: float) -> tuple[Curves | None, str | None]:
 def _highest_values(curves: Curves | None, n: int, config: Config) -> list[Value]:
     if curves is None:
         return []
-    return Curve(
+    return CoverageCurve(
         _inputs.ALL,
         n,
         curves.levels,
@@ -195,7 +195,7 @@ def exact_range(n: int, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Curve:
+class CoverageCurve:
     """One coverage curve in words and values.
 
     Args:
@@ -237,7 +237,9 @@ class Curve:
         )
 
 
-def _judged(curve: Curve, test: _ecdf.Uniformity, column: int, note: str, config: Config) -> Value:
+def _judged(
+    curve: CoverageCurve, test: _ecdf.Uniformity, column: int, note: str, config: Config
+) -> Value:
     """The verdict's number."""
     said = curve.sentence(min(config.levels, key=lambda level: abs(level - 0.9)))
     if test.p[column] <= config.alpha:

@@ -51,7 +51,7 @@ class Config(Part):
 
 
 @dataclass(frozen=True)
-class Curve:
+class BudgetCurve:
     """loss(n) = a + b n^-c of several samples at once; each (R,)."""
 
     a: np.ndarray
@@ -144,7 +144,7 @@ def _resampled(losses: np.ndarray) -> np.ndarray:
     return np.stack([losses @ count for count in counts]) / n
 
 
-def fit(pairs: np.ndarray, losses: np.ndarray) -> Curve:
+def fit(pairs: np.ndarray, losses: np.ndarray) -> BudgetCurve:
     """Least squares of loss = a + b n^-c for R samples of losses (R, B) at pairs (B,).
 
     Example:
@@ -161,7 +161,7 @@ def fit(pairs: np.ndarray, losses: np.ndarray) -> Curve:
     left = ((losses - mean[:, None])[:, None] - slope[:, :, None] * centred) ** 2
     best, row = left.sum(axis=2).argmin(axis=1), np.arange(len(losses))
     c, b = exponents[best], slope[row, best]
-    return Curve(mean - b * power.mean(axis=1)[best], b * pairs[-1] ** c, c)
+    return BudgetCurve(mean - b * power.mean(axis=1)[best], b * pairs[-1] ** c, c)
 
 
 def _gain(gain: float, samples: np.ndarray, pairs: float, config: Config) -> Value:

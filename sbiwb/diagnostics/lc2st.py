@@ -34,7 +34,7 @@ from pydantic import Field
 
 from sbiwb.diagnostics._calibration import CalibrationConfig, missing
 from sbiwb.diagnostics._statistics import tail
-from sbiwb.evidence import Local, Value
+from sbiwb.evidence import LC2STData, Value
 from sbiwb.families import Count
 from sbiwb.seeds import generator, torch_seed
 
@@ -93,7 +93,7 @@ class Result:
     }
 
 
-def compute(local: Local, config: Config) -> Result:
+def compute(local: LC2STData, config: Config) -> Result:
     """Trains the classifiers, true and null, and asks them at each real data set."""
     trouble, own = _trouble(local), _own_troubles(local)
     judged = np.array([trouble is None and reason is None for reason in own], bool)
@@ -116,7 +116,7 @@ def compute(local: Local, config: Config) -> Result:
     )
 
 
-def _trouble(local: Local) -> str | None:
+def _trouble(local: LC2STData) -> str | None:
     """Why no data set can be judged."""
     n = len(local.z)
     if n < FEWEST:
@@ -131,7 +131,7 @@ def _trouble(local: Local) -> str | None:
     return None
 
 
-def _own_troubles(local: Local) -> list[str | None]:
+def _own_troubles(local: LC2STData) -> list[str | None]:
     """Why a data set cannot be judged, else None, M entries."""
     if len(local.labels) and not local.observed_draws.shape[1]:
         return ["there are no posterior draws of it"] * len(local.labels)
@@ -162,7 +162,7 @@ def _value(label: str, statistic: float, null: np.ndarray) -> Value:
     )
 
 
-def _statistics(local: Local, rows: np.ndarray, config: Config) -> np.ndarray:
+def _statistics(local: LC2STData, rows: np.ndarray, config: Config) -> np.ndarray:
     """t of the true and the null classifiers (M, R + 1) at the real data sets `rows`, the true one first."""
     import torch
 
@@ -197,7 +197,7 @@ class _Inputs:
     scale: np.ndarray  # (D,)
 
     @classmethod
-    def of(cls, local: Local) -> _Inputs:
+    def of(cls, local: LC2STData) -> _Inputs:
         """From truths and draws together, so that swapping them changes nothing."""
         centre_x, scale_x = local.x.mean(axis=0), _spread(local.x)
         unit = cls._unit(local.x, centre_x, scale_x)

@@ -37,7 +37,7 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.diagnostics._statistics import tail
-from sbiwb.evidence import Space, Summaries, Value
+from sbiwb.evidence import FeatureSpace, Summaries, Value
 from sbiwb.families import Part
 from sbiwb.seeds import generator
 
@@ -156,7 +156,7 @@ def compute(summaries: Summaries, config: Config) -> Result:
     return Result(summaries.labels, found, limits, tuple(map(_warned, values, limits)))
 
 
-def distances(space: Space) -> Distances:
+def distances(space: FeatureSpace) -> Distances:
     """How far each real data set of a space lies from its training simulations; for use where one observation is at hand.
 
     Raises:
@@ -168,7 +168,7 @@ def distances(space: Space) -> Distances:
     return _distances(_Ruler.of(space.train), space)
 
 
-def trouble_of(space: Space) -> str | None:
+def trouble_of(space: FeatureSpace) -> str | None:
     """Why no data set of this space can be judged, or None."""
     if not len(space.observed):
         return "there is no real data set to compare"
@@ -305,7 +305,7 @@ def _spread_out(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
 
 
-def _distances(ruler: _Ruler, space: Space) -> Distances:
+def _distances(ruler: _Ruler, space: FeatureSpace) -> Distances:
     finite = np.isfinite(space.observed).all(axis=1)
     test, real = ruler(space.test), ruler(space.observed[finite])
     usual, seen = _measures(ruler, test), _measures(ruler, real)
@@ -370,7 +370,7 @@ def _far(name: str, found: Distances, groups: tuple[str, ...]) -> Iterator[Value
 
 
 def _sets(
-    name: str, ruler: _Ruler, space: Space, summaries: Summaries, place: int
+    name: str, ruler: _Ruler, space: FeatureSpace, summaries: Summaries, place: int
 ) -> Iterator[Value]:
     """One number an observation that has several data sets."""
     groups = np.array(summaries.groups)

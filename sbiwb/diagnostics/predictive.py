@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.evidence import Replicas, Value
+from sbiwb.evidence import PredictiveReplicates, Value
 from sbiwb.families import Part
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Result:
     }
 
 
-def compute(replicas: Replicas, config: Config) -> Result:
+def compute(replicas: PredictiveReplicates, config: Config) -> Result:
     """Share of test pairs outside the interval of their replicates, per statistic."""
     k = len(replicas.names)
     if not k:
@@ -113,7 +113,7 @@ def _outside(observed: np.ndarray, replicated: np.ndarray) -> tuple[float, float
     return float(below.sum() / n), float(above.sum() / n), n
 
 
-def _trouble(replicas: Replicas, column: int, judged: int) -> str | None:
+def _trouble(replicas: PredictiveReplicates, column: int, judged: int) -> str | None:
     n, r = replicas.replicated.shape[:2]
     observed = replicas.observed[:, column]
     if n < 2:

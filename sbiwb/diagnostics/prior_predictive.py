@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.diagnostics._statistics import tail
-from sbiwb.evidence import Space, Summaries, Value
+from sbiwb.evidence import FeatureSpace, Summaries, Value
 from sbiwb.families import Part
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def compute(summaries: Summaries, config: Config) -> Result:
     )
 
 
-def _trouble(space: Space) -> str | None:
+def _trouble(space: FeatureSpace) -> str | None:
     n = len(space.train) + len(space.test)
     if not len(space.observed):
         return "there is no real data set to compare"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sbiwb.diagnostics import _inputs
-from sbiwb.evidence import Draws, Rows, Value
+from sbiwb.evidence import Draws, RowArray, Value
 from sbiwb.families import Part
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def compute(draws: Draws, config: Config) -> Result:
     return Result(draws.names, draws.theta, median, low, high, troubles, values)
 
 
-def quantiles(draws: Rows, levels: tuple[float, ...]) -> np.ndarray:
+def quantiles(draws: RowArray, levels: tuple[float, ...]) -> np.ndarray:
     """Quantiles of draws (N, S, D) over S, (len(levels), N, D), interpolated as `numpy.quantile` does, in one sort."""
     n, s, d = draws.shape
     position = np.asarray(levels) * (s - 1)
@@ -97,8 +97,12 @@ def _values(
         theta / np.ptp(theta),
         median / np.ptp(theta),
     )  # none of the numbers has a unit; squares could overflow
-    truth, guess, error = theta - theta.mean(), median - median.mean(), theta - median
-    total, cross, spread = truth @ truth, truth @ guess, guess @ guess
+    truth, ridge_prediction, error = theta - theta.mean(), median - median.mean(), theta - median
+    total, cross, spread = (
+        truth @ truth,
+        truth @ ridge_prediction,
+        ridge_prediction @ ridge_prediction,
+    )
     flat = "the posterior median is the same in every test pair"
     r = (
         Value(NAMES[0], name, float(cross / np.sqrt(total * spread)))

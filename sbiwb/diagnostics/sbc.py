@@ -204,14 +204,18 @@ def _own(draws: Draws) -> list[_Judged]:
 
 def _with_data(draws: Draws, columns: list[_Judged]) -> list[_Judged]:
     """theta_j * h_j(x) for every column; where h_j(x) is 0 all draws tie with the truth."""
-    if draws.guess is None:
+    if draws.ridge_prediction is None:
         return []
-    ties = generator(draws.seed, "ranks", 3).integers(0, draws.s + 1, draws.guess.shape)
+    ties = generator(draws.seed, "ranks", 3).integers(0, draws.s + 1, draws.ridge_prediction.shape)
     found = []
     for d, one in enumerate(columns):
-        guess = draws.guess[:, d]
-        ranks = np.where(guess > 0, one.ranks, np.where(guess < 0, draws.s - one.ranks, ties[:, d]))
-        bad = int((~np.isfinite(guess)).sum())
+        ridge_prediction = draws.ridge_prediction[:, d]
+        ranks = np.where(
+            ridge_prediction > 0,
+            one.ranks,
+            np.where(ridge_prediction < 0, draws.s - one.ranks, ties[:, d]),
+        )
+        bad = int((~np.isfinite(ridge_prediction)).sum())
         trouble = one.trouble or (
             f"nothing can be predicted from the data in {bad} of {draws.n} test pairs"
             if bad

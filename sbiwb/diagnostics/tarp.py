@@ -163,7 +163,7 @@ def _kinds(draws: Draws) -> tuple[str, ...]:
     """References that can be had; both take their scale from the prior."""
     if draws.prior_draws is None:
         return ()
-    return (PRIOR,) if draws.guess is None else (PRIOR, DATA)
+    return (PRIOR,) if draws.ridge_prediction is None else (PRIOR, DATA)
 
 
 def _prior(draws: Draws) -> np.ndarray:
@@ -191,7 +191,7 @@ def _trouble(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> str | None:
         return "none of the draws from the prior is inside its support"
     if (np.ptp(draws.theta, axis=0) == 0).all():
         return f"every parameter is the same in all {n} test pairs: nothing to compare"
-    if draws.guess is not None and not np.isfinite(draws.guess).all():
+    if draws.ridge_prediction is not None and not np.isfinite(draws.ridge_prediction).all():
         return "the predictions from the data are not finite"
     if bad := sum(
         int((~np.isfinite(piece)).any(axis=(1, 2)).sum())
@@ -217,11 +217,15 @@ def _references(draws: Draws, prior: np.ndarray) -> list[_References]:
     )
     wide = _spread(prior)
     found = [_References(PRIOR, prior[rows], wide)]
-    if draws.guess is not None:
-        spread = np.sqrt(np.maximum(wide**2 - _spread(draws.guess) ** 2, SMALLEST_REST * wide**2))
-        noise = generator(draws.seed, "ranks", 5).standard_normal(draws.guess.shape)
+    if draws.ridge_prediction is not None:
+        spread = np.sqrt(
+            np.maximum(wide**2 - _spread(draws.ridge_prediction) ** 2, SMALLEST_REST * wide**2)
+        )
+        noise = generator(draws.seed, "ranks", 5).standard_normal(draws.ridge_prediction.shape)
         found.append(
-            _References(DATA, np.median(prior, axis=0) + draws.guess + spread * noise, spread)
+            _References(
+                DATA, np.median(prior, axis=0) + draws.ridge_prediction + spread * noise, spread
+            )
         )
     return found
 

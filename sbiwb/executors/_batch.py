@@ -125,7 +125,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Command:
+class JobCommand:
     """One program of a job.
 
     Args:
@@ -153,7 +153,7 @@ class Job:
 
     name: str
     step: Step
-    commands: tuple[Command, ...]
+    commands: tuple[JobCommand, ...]
     folder: Path
     log: Path
     elements: tuple[int, ...] = ()
@@ -266,7 +266,7 @@ def _asked(job: Job, cluster: Cluster, asked: Resources, *, nodes: int, gpus: in
     return [*named, "--requeue" if cluster.requeue else "--no-requeue", *asked.extra]
 
 
-def _run(command: Command, tasks: int, nodes: int) -> str:
+def _run(command: JobCommand, tasks: int, nodes: int) -> str:
     where = (tasks, nodes) if command.everywhere else (1, 1)
     words = ['"$SLURM_ARRAY_TASK_ID"' if word == INDEX else _word(word) for word in command.words]
     return " ".join([f"run --ntasks={where[0]} --nodes={where[1]}", *words])

@@ -63,11 +63,11 @@ class PoolExecutor:
         """(task, result) as they complete; a failure a user can mend comes back as the result."""
         if not tasks:
             return
-        crew = _Crew(min(self.workers, len(tasks)), work)
+        crew = WorkerPool(min(self.workers, len(tasks)), work)
         try:
-            yield from _completed(crew, deque(_Flight(task) for task in tasks))
+            yield from _completed(crew, deque(PendingTask(task) for task in tasks))
         finally:
-            crew.dismiss()
+            crew.shutdown()
 
     def stream(
         self, work: Callable[[dict[str, Any]], Any], tasks: Iterator[dict[str, Any]], *, ahead: int
@@ -77,7 +77,7 @@ class PoolExecutor:
 
 
 @dataclass(eq=False)
-class _Flight:
+class PendingTask:
     """A task, waiting or on its way.
 
     Args:
@@ -95,7 +95,7 @@ class _Flight:
     silent_since: float | None = None
 
 
-class _Crew:
+class WorkerPool:
     """Processes that are replaced one by one as they die, and all at once where a death has broken the pool over them."""
 
     def __init__(self, workers: int, work: Callable[[dict[str, Any]], Any]) -> None:
@@ -104,7 +104,7 @@ class _Crew:
         self._numbers = itertools.count()
         self._pool = _processes(workers)
 
-    def send(self, flight: _Flight) -> None:
+    def send(self, flight: PendingTask) -> None:
         flight.mark, flight.silent_since = Path(self._marks.name) / str(next(self._numbers)), None
         try:
             flight.future = self._pool.schedule(
@@ -113,7 +113,7 @@ class _Crew:
         except RuntimeError as error:  # the pool broke a moment ago
             flight.future = _failed(BrokenProcessPool(str(error)))
 
-    def look(self, flights: Sequence[_Flight]) -> None:
+    def look(self, flights: Sequence[PendingTask]) -> None:
         """Notices the processes that ended with exit code 0 in the middle of a task, which pebble takes for a quiet end."""
         from pebble import ProcessExpired
 
@@ -131,7 +131,7 @@ class _Crew:
         self._end_processes()
         self._pool = _processes(self.workers)
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """Ends the processes, whatever they do, and what they have left running."""
         self._end_processes()
         self._marks.cleanup()
@@ -144,9 +144,11 @@ class _Crew:
             _end_group(pid)
 
 
-def _completed(crew: _Crew, waiting: deque[_Flight]) -> Iterator[tuple[dict[str, Any], Any]]:
+def _completed(
+    crew: WorkerPool, waiting: deque[PendingTask]
+) -> Iterator[tuple[dict[str, Any], Any]]:
     """Keeps two tasks a worker in flight, so that stopping wastes little."""
-    flying: list[_Flight] = []
+    flying: list[PendingTask] = []
     while waiting or flying:
         while waiting and len(flying) < 2 * crew.workers:
             flying.append(waiting.popleft())
@@ -166,7 +168,7 @@ def _completed(crew: _Crew, waiting: deque[_Flight]) -> Iterator[tuple[dict[str,
                 waiting.appendleft(flight)
 
 
-def _mend(crew: _Crew, flying: Sequence[_Flight]) -> None:
+def _mend(crew: WorkerPool, flying: Sequence[PendingTask]) -> None:
     """Another pool after one that broke: what had begun counts a death, or all where nothing had; the others are sent again."""
     lost = [
         flight
@@ -182,7 +184,7 @@ def _mend(crew: _Crew, flying: Sequence[_Flight]) -> None:
             crew.send(flight)
 
 
-def _is_last(flight: _Flight) -> bool:
+def _is_last(flight: PendingTask) -> bool:
     """Counts a death, and says whether it was one too many."""
     _end_group(getattr(flight.future.exception(), "pid", None))
     flight.deaths += 1
@@ -210,8 +212,8 @@ class Stream:
         ahead: int,
     ) -> None:
         self._tasks, self._ahead = tasks, ahead
-        self._crew = _Crew(workers, work)
-        self._flying: deque[_Flight] = deque()
+        self._crew = WorkerPool(workers, work)
+        self._flying: deque[PendingTask] = deque()
         self._fill()
 
     def get(self, timeout_s: float) -> tuple[dict[str, Any], Any] | None:
@@ -229,11 +231,11 @@ class Stream:
 
     def close(self) -> None:
         """Ends the processes, whatever they do."""
-        self._crew.dismiss()
+        self._crew.shutdown()
 
     def _fill(self) -> None:
         while len(self._flying) < self._ahead:
-            self._flying.append(_Flight(next(self._tasks)))
+            self._flying.append(PendingTask(next(self._tasks)))
             self._crew.send(self._flying[-1])
 
     def _restart(self) -> None:

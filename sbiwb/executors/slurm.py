@@ -15,7 +15,7 @@ from pydantic import Field
 
 from sbiwb import errors
 from sbiwb.errors import RunError, SbiwbError
-from sbiwb.executors._batch import INDEX, Cluster, Command, Job, job_name, script
+from sbiwb.executors._batch import INDEX, Cluster, Job, JobCommand, job_name, script
 from sbiwb.families import Count, Part
 from sbiwb.files import put_json, put_text, read_json
 
@@ -154,7 +154,9 @@ def array_job(run: Path, folder: Path, cluster: Cluster, numbers: Sequence[int],
         count: Elements among which all shards are dealt out.
     """
     workers = str(cluster.of("simulate").cpus)
-    command = Command((*SBIWB, "worker", str(run), INDEX, "--of", str(count), "--workers", workers))
+    command = JobCommand(
+        (*SBIWB, "worker", str(run), INDEX, "--of", str(count), "--workers", workers)
+    )
     return Job(
         job_name(run.name, "simulate"),
         "simulate",

@@ -55,7 +55,7 @@ def _threads(cores: int, process: int) -> ThreadPoolExecutor:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FlowPlan:
     """What `flow.c` must know of a transform besides its weights; both tensors are int64, as described there."""
 
     sizes: Tensor
@@ -88,14 +88,14 @@ class Kernels:
 
 
 @dataclass(frozen=True)
-class Flow:
+class CompiledFlow:
     """The functions of `flow.c` for T transforms of the same sizes and all their layers, float32 and contiguous.
 
     Arguments x, y (D, B) and features (H, B) may have any strides.
     """
 
     kernels: Kernels
-    plans: Sequence[Plan]
+    plans: Sequence[FlowPlan]
     layers: Sequence[Tensor]
 
     def forward(self, x: Tensor, features: Tensor, *, keep: bool) -> tuple[Tensor, Tensor, Tensor]:

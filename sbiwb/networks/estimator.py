@@ -50,9 +50,9 @@ class Estimator(nn.Module):
         return ("mmd",) if self.mmd_weights or self.fused_mmd_weight else ()
 
     @property
-    def gives(self) -> str:
+    def output_kind(self) -> str:
         """`joint`: a density of all parameters; `marginals`: draws of each alone; `estimate`: one number for each."""
-        return getattr(self.inference, "gives", "joint")
+        return getattr(self.inference, "output_kind", "joint")
 
     @property
     def likelihood(self) -> bool:
@@ -137,11 +137,9 @@ class Estimator(nn.Module):
         return torch.stack(found).sum(0, keepdim=True)
 
     def _objective(self, z: Tensor, features: Tensor) -> Tensor:
-        return (
-            self._inference.log_prob(z, features)
-            if self.likelihood
-            else -self.inference.loss(z, features)
-        )  # type: ignore[operator]
+        if self.likelihood:
+            return self._inference.log_prob(z, features)
+        return -self.inference.loss(z, features)  # type: ignore[operator]
 
     @property
     def _inference(self) -> InferenceNetwork:

@@ -47,7 +47,7 @@ def build(
     flow = _continuous(part, len(rest), known, tuple(map(rest.index, circular))) if rest else None
     if flow is not None and not discrete:
         return flow
-    if getattr(flow, "gives", "joint") != "joint":
+    if getattr(flow, "output_kind", "joint") != "joint":
         raise ConfigError(
             f"model.inference  {part.kind} gives no probabilities of levels, which a discrete parameter needs",
             todo="Use a network with a density, such as inference: nsf, or give every parameter a continuous prior.",

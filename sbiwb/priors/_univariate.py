@@ -45,7 +45,7 @@ class UnivariateConfig(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Univariate(Distribution):
+class UnivariatePrior(Distribution):
     """A continuous prior of K independent, identically distributed columns.
 
     A concrete class gives `log_density`, `cdf`, `sf`, `ppf`, `isf`, `var` and `bounds`, elementwise on arrays of any shape. The
@@ -131,7 +131,7 @@ class Univariate(Distribution):
         with np.errstate(all="ignore"):
             slope = np.exp(-0.5 * z**2 - HALF_LOG_2PI - self.log_density(self.from_normal(z)))
             cut = (np.abs(z) > LARGEST_Z) & (
-                type(self).from_z is Univariate.from_z
+                type(self).from_z is UnivariatePrior.from_z
             )  # a map in closed form goes on
             return gradient * np.where(np.isfinite(slope) & ~cut, slope, 0.0)
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.priors import _special as special
-from sbiwb.priors._univariate import Univariate, UnivariateConfig
+from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
 
 class Config(UnivariateConfig):
@@ -25,7 +25,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Beta(Univariate):
+class Beta(UnivariatePrior):
     r"""$p(\theta) \propto \theta^{alpha - 1} (1 - \theta)^{beta - 1}$ for $0 \le \theta \le 1$.
 
     Warning:

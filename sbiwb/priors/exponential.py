@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from sbiwb.priors._univariate import Univariate, UnivariateConfig
+from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
 
 class Config(UnivariateConfig):
@@ -22,7 +22,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Exponential(Univariate):
+class Exponential(UnivariatePrior):
     r"""$p(\theta) = rate \cdot \exp(-rate \cdot \theta)$ for $\theta \ge 0$.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.priors import _special as special
-from sbiwb.priors._univariate import Univariate, UnivariateConfig
+from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
 
 class Config(UnivariateConfig):
@@ -27,7 +27,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Gamma(Univariate):
+class Gamma(UnivariatePrior):
     r"""$p(\theta) \propto \theta^{concentration - 1} \exp(-rate \cdot \theta)$ for $\theta \ge 0$.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.priors import _special as special
-from sbiwb.priors._univariate import Univariate, UnivariateConfig
+from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
 
 class Config(UnivariateConfig):
@@ -24,7 +24,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Lognormal(Univariate):
+class Lognormal(UnivariatePrior):
     r"""$\theta = \exp(loc + scale \cdot z)$ with $z$ standard normal.
 
     Args:

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sbiwb.priors import _special as special
-from sbiwb.priors._univariate import TINY, Univariate, UnivariateConfig
+from sbiwb.priors._univariate import TINY, UnivariateConfig, UnivariatePrior
 
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -52,7 +52,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Univariate):
+class TruncatedNormal(UnivariatePrior):
     r"""$p(\theta) \propto \exp(-(\theta - loc)^2 / (2\, scale^2))$ for $low \le \theta \le high$.
 
     Args:

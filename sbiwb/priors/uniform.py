@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sbiwb.priors._univariate import Univariate, UnivariateConfig
+from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
 
 class Config(UnivariateConfig):
@@ -38,7 +38,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Uniform(Univariate):
+class Uniform(UnivariatePrior):
     r"""$p(\theta) = 1 / (high - low)$.
 
     Args:

@@ -53,11 +53,9 @@ def _estimator(model: Model, theta_map: ThetaMap, shapes: Mapping[str, InputShap
     size = len(theta_map.columns)
     networks = {name: _summary(model.inputs[name], shape, size) for name, shape in shapes.items()}
     features = sum(network.features for network in networks.values())
-    fusion: Any = (
-        model.fusion.build(InputShape("vector", features), max(2 * size, 8))
-        if model.fusion
-        else None
-    )  # type: ignore[attr-defined]
+    fusion: Any = None
+    if model.fusion:
+        fusion = model.fusion.build(InputShape("vector", features), max(2 * size, 8))  # type: ignore[attr-defined]
     known = fusion.features if fusion else features
     inference = mixed.build(
         model.inference, size, known, discrete=theta_map.discrete, circular=theta_map.circular

@@ -15,7 +15,7 @@ from sbiwb.files import put_text, read_json
 from sbiwb.project.imported import IMPORTED
 from sbiwb.project.project import Project, _distributions
 from sbiwb.rundir import SPLITS, RunDir
-from sbiwb.simulation.command import Command
+from sbiwb.simulation.command import ProgramCommand
 from sbiwb.simulation.program import relocated
 from sbiwb.simulation.source import DENSITY
 
@@ -118,7 +118,7 @@ def _check_network(project: Project) -> None:
             where=project.base,
             todo="Use model.inference: ncsf, or map through the prior.",
         )
-    if discrete and getattr(model.inference, "gives", "joint") != "joint":
+    if discrete and getattr(model.inference, "output_kind", "joint") != "joint":
         raise ConfigError(
             f"problem.parameters  {', '.join(discrete)}: inference network {model.inference.kind} gives no probabilities of levels",
             where=project.base,
@@ -131,7 +131,7 @@ def write_config(project: Project) -> None:
     config = project.config
     problem = config.problem
     simulator = problem.simulator
-    if isinstance(simulator, Command):
+    if isinstance(simulator, ProgramCommand):
         simulator = relocated(simulator, project.base, project.run.path)
     elif simulator.partition(":")[0].endswith(".py"):
         simulator = _relative(project, simulator)

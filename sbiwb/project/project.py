@@ -17,12 +17,12 @@ from sbiwb.project.fingerprint import Identity
 from sbiwb.project.imported import IMPORTED, KINDS, Imported
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.blocks import Problem
-from sbiwb.simulation.command import Command
+from sbiwb.simulation.command import ProgramCommand
 from sbiwb.simulation.layout import from_json
 from sbiwb.simulation.program import load_program
-from sbiwb.simulation.sandbox import Isolated
+from sbiwb.simulation.sandbox import SubprocessSimulator
 from sbiwb.simulation.simulator import Simulator
-from sbiwb.simulation.source import Origin, code_hash, load_source
+from sbiwb.simulation.source import SimulatorSource, code_hash, load_source
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Project:
     base: Path
 
     @cached_property
-    def source(self) -> Origin:
+    def source(self) -> SimulatorSource:
         """The simulator file, the external program, or what stands for it where pairs are imported."""
         problem = self.config.problem
         if self.is_imported:
@@ -48,7 +48,7 @@ class Project:
                 self.data_run,
                 tuple(name for name, part in problem.parameters.items() if part.kind in KINDS),
             )
-        if isinstance(problem.simulator, Command):
+        if isinstance(problem.simulator, ProgramCommand):
             return load_program(
                 problem.simulator,
                 self.base,
@@ -84,7 +84,7 @@ class Project:
             list(problem.parameters), list(problem.context), list(problem.constants)
         )
         alarm_s = (
-            None if isinstance(problem.simulator, Command) else failures.timeout_s
+            None if isinstance(problem.simulator, ProgramCommand) else failures.timeout_s
         )  # a program keeps its time itself
         return Simulator(
             self.source,
@@ -96,9 +96,9 @@ class Project:
         )
 
     @cached_property
-    def isolated(self) -> Isolated:
+    def isolated(self) -> SubprocessSimulator:
         """The simulator in a process of its own, which ends with this project."""
-        return Isolated(self.simulator)
+        return SubprocessSimulator(self.simulator)
 
     @property
     def problem(self) -> Problem:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sbiwb.adapters import Expected, read
+from sbiwb.adapters import ExpectedInput, read
 from sbiwb.config import RunConfig
 from sbiwb.contracts import Reporter
 from sbiwb.errors import CorruptFile, RunError
@@ -111,18 +111,20 @@ def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
     ), about
 
 
-def _expected(adapter: Adapter) -> dict[str, Expected]:
+def _expected(adapter: Adapter) -> dict[str, ExpectedInput]:
     """What the inputs read, by observable or context variable."""
-    found: dict[str, Expected] = {}
+    found: dict[str, ExpectedInput] = {}
     for one in adapter.inputs.values():
         plan, lengths = one.plan, one.learned["lengths"] and tuple(one.learned["lengths"])
         channels = {name: len(one.learned["sources"][name]["low"]) for name in plan.variables}
         repeated = {
-            name: Expected("vector", channels[name], missing=plan.may_miss(name))
+            name: ExpectedInput("vector", channels[name], missing=plan.may_miss(name))
             for name in plan.broadcast
         }
         joined = {
-            name: Expected(plan.kind, channels[name], lengths, one.shape.grid, plan.may_miss(name))
+            name: ExpectedInput(
+                plan.kind, channels[name], lengths, one.shape.grid, plan.may_miss(name)
+            )
             for name in plan.sources
         }
         found = {**repeated, **found, **joined}

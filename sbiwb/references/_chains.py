@@ -168,7 +168,7 @@ def acceptance_warning(acceptance: float, low: float, high: float, todo: str) ->
     return (f"acceptance of {acceptance:.3f}, outside of {low} to {high}: {todo}",)
 
 
-class Progress:
+class ChainProgress:
     """Tells a reporter in strides: chains take many short steps."""
 
     def __init__(self, advance: Callable[[int], None], stride: int) -> None:
@@ -185,9 +185,9 @@ class Progress:
 
 
 @contextmanager
-def progress(reporter: Reporter, name: str, total: int) -> Iterator[Progress]:
+def progress(reporter: Reporter, name: str, total: int) -> Iterator[ChainProgress]:
     """A progress line of `total` iterations, moved every hundredth part of them."""
     with reporter.task(name, total, unit="iterations") as ticker:
-        line = Progress(ticker.advance, max(1, total // 100))
+        line = ChainProgress(ticker.advance, max(1, total // 100))
         yield line
         line.flush()

@@ -36,7 +36,7 @@ from sbiwb.contracts import Target, Ticker
 from sbiwb.errors import DataError, TrainingError
 from sbiwb.references import _families
 from sbiwb.references._families import Approximation
-from sbiwb.references._proposals import Normal
+from sbiwb.references._proposals import NormalProposal
 from sbiwb.references._start import density, has_gradient
 from sbiwb.seeds import torch_seed
 
@@ -81,7 +81,7 @@ class Bound:
         return bound, bound.item()
 
     def _closed_form(self) -> tuple[Tensor, float]:
-        assert isinstance(self.q, _families.Normal)
+        assert isinstance(self.q, _families.NormalApproximation)
         u, share = self.q.nodes()
         bound = (share * self.log_density(u)).sum() + self.q.entropy()
         return bound, bound.item()
@@ -128,7 +128,7 @@ class Fitted:
     """
 
     q: Approximation
-    start: Normal
+    start: NormalProposal
     curve: np.ndarray
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -143,7 +143,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitPlan:
     """How the best of a family is sought.
 
     Args:
@@ -163,8 +163,8 @@ def fit(
     family: Callable[[int], Approximation],
     target: Target,
     *,
-    start: Normal,
-    plan: Plan,
+    start: NormalProposal,
+    plan: FitPlan,
     rng: np.random.Generator,
     ticker: Ticker,
 ) -> Fitted:

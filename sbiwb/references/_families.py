@@ -46,7 +46,7 @@ class Approximation(nn.Module, ABC):
             return self.draw(n)[0]
 
 
-class Normal(Approximation):
+class NormalApproximation(Approximation):
     """N(m, L L^T) with m (D,) and L (D, D)."""
 
     def __init__(self, d: int) -> None:
@@ -78,7 +78,7 @@ class Normal(Approximation):
         return self.log_scale.sum() + 0.5 * len(self.mean) * (1 + LOG_2_PI)
 
 
-class MeanField(Normal):
+class MeanField(NormalApproximation):
     """A normal distribution whose columns are independent: L is diagonal."""
 
     def place(self, noise: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class MeanField(Normal):
         return (u - self.mean) * (-self.log_scale).exp()
 
 
-class FullRank(Normal):
+class FullRank(NormalApproximation):
     """Any normal distribution: L is lower triangular."""
 
     def __init__(self, d: int) -> None:

@@ -17,7 +17,7 @@ CHUNK = 10_000  # proposals evaluated at once
 
 
 @dataclass(frozen=True)
-class Normal:
+class NormalProposal:
     """N(mean, L L^T), a `Proposal`.
 
     Args:
@@ -50,19 +50,19 @@ class Normal:
         return float(np.log(np.diag(self.scale)).sum())
 
 
-def normal_of(target: Target, start: Start, rng: np.random.Generator) -> Normal:
+def normal_of(target: Target, start: Start, rng: np.random.Generator) -> NormalProposal:
     """Mean and covariance of many starting points: of the prior, of the amortized posterior, or around the mode, 1.5 times as wide.
 
     Raises:
         DataError: There is no amortized posterior, or hardly a point has a finite density.
     """
     z = starts(target, start, MEASURED, rng)
-    return Normal(z.mean(0), np.linalg.cholesky(np.atleast_2d(np.cov(z.T))))
+    return NormalProposal(z.mean(0), np.linalg.cholesky(np.atleast_2d(np.cov(z.T))))
 
 
-def independent(normal: Normal) -> Normal:
+def independent(normal: NormalProposal) -> NormalProposal:
     """The same mean and standard deviations, no correlation."""
-    return Normal(normal.mean, np.diag(np.linalg.norm(normal.scale, axis=1)))
+    return NormalProposal(normal.mean, np.diag(np.linalg.norm(normal.scale, axis=1)))
 
 
 def weighted(

@@ -16,7 +16,13 @@ from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.errors import DataError
 from sbiwb.extras import imported
 from sbiwb.families import Count
-from sbiwb.references._chains import MarkovChain, Progress, acceptance_warning, progress, shares
+from sbiwb.references._chains import (
+    ChainProgress,
+    MarkovChain,
+    acceptance_warning,
+    progress,
+    shares,
+)
 from sbiwb.references._start import has_gradient, starts
 from sbiwb.seeds import torch_seed
 
@@ -119,7 +125,7 @@ def _facts(chains: Sequence[_Chain]) -> dict[str, float]:
 
 
 def _chain(
-    kernel: Any, start: np.ndarray, *, warmup: int, draws: int, thin: int, line: Progress
+    kernel: Any, start: np.ndarray, *, warmup: int, draws: int, thin: int, line: ChainProgress
 ) -> _Chain:
     """`draws` points, every `thin`-th after the warm-up, of a chain that begins at start (D,)."""
     kernel.initial_params = {"z": torch.from_numpy(start.copy())}

@@ -23,7 +23,13 @@ from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.errors import DataError
 from sbiwb.extras import imported
 from sbiwb.families import Count
-from sbiwb.references._chains import MarkovChain, Progress, acceptance_warning, joined, progress
+from sbiwb.references._chains import (
+    ChainProgress,
+    MarkovChain,
+    acceptance_warning,
+    joined,
+    progress,
+)
 from sbiwb.references._start import density, starts
 from sbiwb.seeds import torch_seed
 
@@ -88,7 +94,7 @@ def _sampler(target: Target, walkers: int, d: int, rng: np.random.Generator) -> 
     return sampler
 
 
-def _walked(sampler: Any, state: Any, length: int, thin: int, line: Progress) -> Any:
+def _walked(sampler: Any, state: Any, length: int, thin: int, line: ChainProgress) -> Any:
     """Where the ensemble is after `length` times `thin` iterations from `state`; the sampler keeps every `thin`-th."""
     for reached in sampler.sample(state, iterations=length, thin_by=thin):
         state = reached

@@ -76,11 +76,11 @@ class Config(Part):
         )
 
     def _proposal(self, target: Target, rng: np.random.Generator) -> Proposal:
-        from sbiwb.references._proposals import Normal, normal_of
+        from sbiwb.references._proposals import NormalProposal, normal_of
 
         if self.proposal == "normal":
             d = len(target.columns)
-            return Normal(np.zeros(d), self.width * np.eye(d))
+            return NormalProposal(np.zeros(d), self.width * np.eye(d))
         if self.proposal != "amortized":
             normal = normal_of(target, self.proposal, rng)
             return replace(normal, scale=self.width * normal.scale)

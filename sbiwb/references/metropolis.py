@@ -23,7 +23,13 @@ from pydantic import Field
 
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.families import Count
-from sbiwb.references._chains import MarkovChain, Progress, acceptance_warning, joined, progress
+from sbiwb.references._chains import (
+    ChainProgress,
+    MarkovChain,
+    acceptance_warning,
+    joined,
+    progress,
+)
 from sbiwb.references._start import density, starts
 
 EDGES = (
@@ -68,7 +74,7 @@ class Config(MarkovChain):
         )
         return Reference(target.theta(joined(kept, draws)), self.chains, facts, warnings=warnings)
 
-    def _warmed(self, walk: _Walk, line: Progress) -> np.ndarray:
+    def _warmed(self, walk: _Walk, line: ChainProgress) -> np.ndarray:
         """The factor (D, D) of the proposal's covariance, after the warm-up."""
         if self.step is None:
             return _tuned(walk, self.warmup, line)
@@ -99,7 +105,7 @@ class _Walk:
 
 
 def _walked(
-    walk: _Walk, factor: np.ndarray, length: int, thin: int, line: Progress
+    walk: _Walk, factor: np.ndarray, length: int, thin: int, line: ChainProgress
 ) -> tuple[np.ndarray, float]:
     """Every `thin`-th point of each chain, (C, length, D), and the mean acceptance."""
     kept, acceptance = np.empty((len(walk.z), length, walk.z.shape[1])), 0.0
@@ -111,7 +117,7 @@ def _walked(
     return kept, float(acceptance / (length * thin))
 
 
-def _tuned(walk: _Walk, warmup: int, line: Progress) -> np.ndarray:
+def _tuned(walk: _Walk, warmup: int, line: ChainProgress) -> np.ndarray:
     """The factor (D, D) of a proposal that is tuned over `warmup` iterations."""
     d = walk.z.shape[1]
     goal, shape, log_scale = (0.44 if d == 1 else 0.234), np.eye(d), np.log(2.38 / np.sqrt(d))

@@ -118,13 +118,13 @@ class Config(Part):
 
     def fit(self, target: Target, rng: np.random.Generator, reporter: Reporter) -> Fitted:
         """The best of the family, as far as it was found."""
-        from sbiwb.references._elbo import Plan, fit
+        from sbiwb.references._elbo import FitPlan, fit
         from sbiwb.references._proposals import independent, normal_of
 
         start = normal_of(target, self.start, rng)
         if self.family == "mean_field":
             start = independent(start)
-        plan = Plan(self.gradient, self.steps, self.samples, self.learning_rate)
+        plan = FitPlan(self.gradient, self.steps, self.samples, self.learning_rate)
         with reporter.task("vi", self.steps, unit="steps") as ticker:
             return fit(self._family, target, start=start, plan=plan, rng=rng, ticker=ticker)
 

@@ -58,7 +58,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPicture:
     """A picture as markup.
 
     Args:
@@ -72,7 +72,7 @@ class Drawn:
     height: float = 0
 
 
-def drawn(picture: Picture, *, key: str, alternative: str) -> Drawn:
+def drawn(picture: Picture, *, key: str, alternative: str) -> DrawnPicture:
     """The picture as an element of the page.
 
     Args:
@@ -84,11 +84,13 @@ def drawn(picture: Picture, *, key: str, alternative: str) -> Drawn:
         address = (
             f"data:image/{picture.suffix[1:]};base64,{base64.b64encode(picture.data).decode()}"
         )
-        return Drawn(tag("img", src=address, alt=alternative))
+        return DrawnPicture(tag("img", src=address, alt=alternative))
     try:
         root = ElementTree.fromstring(picture.data)
     except (ElementTree.ParseError, ValueError, LookupError):
-        return Drawn(tag("p", f"{picture.name}{picture.suffix} cannot be read.", class_="todo"))
+        return DrawnPicture(
+            tag("p", f"{picture.name}{picture.suffix} cannot be read.", class_="todo")
+        )
     width, height = _size(root)
     facts = {
         "viewBox": root.get("viewBox", f"0 0 {width:g} {height:g}"),
@@ -97,7 +99,9 @@ def drawn(picture: Picture, *, key: str, alternative: str) -> Drawn:
     }
     inner = join(_element(child, key, _referenced(root)) for child in root)
     label = f'role="img" aria-label="{text(alternative)}" width="{width * PIXELS:.0f}" height="{height * PIXELS:.0f}"'
-    return Drawn(Html(f"<svg {label}{_told(facts)}>{inner}</svg>"), width * PIXELS, height * PIXELS)
+    return DrawnPicture(
+        Html(f"<svg {label}{_told(facts)}>{inner}</svg>"), width * PIXELS, height * PIXELS
+    )
 
 
 def _size(root: ElementTree.Element) -> tuple[float, float]:

@@ -68,7 +68,7 @@ class Failure:
 
 
 @dataclass
-class Tally:
+class FailureCounter:
     """Simulations and failures so far; knows when there are too many.
 
     Args:
@@ -92,7 +92,7 @@ class Tally:
         self.examples += [example] * bool(example)
         if self.simulated < JUDGED_AFTER:
             return
-        if self.failed > largest_plausible(self.simulated, self.max_rate):
+        if self.failed > binomial_upper_quantile(self.simulated, self.max_rate):
             self.refuse(f"more than simulate.failures.max_rate = {self.max_rate:g}")
         if self.failed == self.simulated:
             self.refuse("not one came out")
@@ -106,7 +106,7 @@ class Tally:
         )
 
 
-def largest_plausible(simulated: int, rate: float) -> int:
+def binomial_upper_quantile(simulated: int, rate: float) -> int:
     """The 99 % quantile of a binomial count: more failures than this say that the true rate is above `rate`."""
     if rate in (0.0, 1.0):
         return round(rate * simulated)
@@ -151,7 +151,7 @@ def _columns(distribution: Distribution, values: np.ndarray) -> np.ndarray:
 
 
 def simulate_block(
-    problem: Problem, stream: str, block: int, rows: int, tally: Tally
+    problem: Problem, stream: str, block: int, rows: int, tally: FailureCounter
 ) -> tuple[Pairs, list[Failure]]:
     """One block of valid pairs and the failures that were replaced on the way.
 

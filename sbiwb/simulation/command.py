@@ -27,7 +27,7 @@ class Failures(Options):
     )
 
 
-class Command(Options):
+class ProgramCommand(Options):
     """An external program as the simulator."""
 
     command: list[str] = Field(

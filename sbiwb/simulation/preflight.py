@@ -9,7 +9,7 @@ import numpy as np
 
 from sbiwb.errors import SimulatorError
 from sbiwb.records import Pairs, Ragged, Variable
-from sbiwb.simulation.blocks import Problem, Tally, simulate_block
+from sbiwb.simulation.blocks import FailureCounter, Problem, simulate_block
 from sbiwb.simulation.layout import Layout, layout_of
 
 ROWS = {
@@ -45,13 +45,13 @@ def preflight(problem: Problem, block_size: int) -> Preflight:
         SimulatorError: The same seed gave different data: the file uses a random generator of its own.
         FailureRateError: All of them failed.
     """
-    rows, tally = ROWS[problem.simulator.batched], Tally(max_rate=1.0)
+    rows, tally = ROWS[problem.simulator.batched], FailureCounter(max_rate=1.0)
     pairs, failures = simulate_block(replace(problem, layout=None), "preflight", 0, rows, tally)
     layout = layout_of(pairs.x, problem.missing)
     _check_missing(problem, layout)
     start = time.perf_counter()
     again, _ = simulate_block(
-        replace(problem, layout=layout), "preflight", 0, rows, Tally(max_rate=1.0)
+        replace(problem, layout=layout), "preflight", 0, rows, FailureCounter(max_rate=1.0)
     )
     seconds = (
         time.perf_counter() - start
@@ -74,7 +74,7 @@ def _check_missing(problem: Problem, layout: Layout) -> None:
 
 def _time_block(problem: Problem, block_size: int) -> float:
     start = time.perf_counter()
-    simulate_block(problem, "preflight", 1, block_size, Tally(max_rate=1.0))
+    simulate_block(problem, "preflight", 1, block_size, FailureCounter(max_rate=1.0))
     return (time.perf_counter() - start) / block_size
 
 

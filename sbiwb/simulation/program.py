@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from sbiwb.errors import SimulatorError
-from sbiwb.simulation.command import Command
+from sbiwb.simulation.command import ProgramCommand
 from sbiwb.simulation.formats import BadOutput, decode, encode
 from sbiwb.simulation.simulator import RowFailed, SimulatorTimeout, cause_of
 
@@ -163,7 +163,7 @@ class Program:
 
 
 def load_program(
-    options: Command, folder: Path, *, batched: bool, timeout_s: float | None = None
+    options: ProgramCommand, folder: Path, *, batched: bool, timeout_s: float | None = None
 ) -> Program:
     """Finds a program and the files its command names.
 
@@ -196,7 +196,7 @@ def load_program(
     )
 
 
-def relocated(options: Command, base: Path, folder: Path) -> Command:
+def relocated(options: ProgramCommand, base: Path, folder: Path) -> ProgramCommand:
     """The same command with paths relative to `folder` that were relative to `base`; links stay, for they may mean another environment."""
 
     def moved(word: str) -> str:

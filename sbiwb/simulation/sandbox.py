@@ -29,10 +29,10 @@ from sbiwb.simulation.simulator import (
     Simulator,
     SimulatorTimeout,
     cause_of,
-    patience_s,
+    hard_timeout_s,
     reason,
 )
-from sbiwb.simulation.source import Origin
+from sbiwb.simulation.source import SimulatorSource
 
 LOOK_S = 0.05  # between two looks whether a silent process still lives
 KEPT_BYTES = 20_000
@@ -48,7 +48,7 @@ ONE_THREAD = {
 _FRAME = re.compile(r'File "(.+)", line (\d+)')  # of the traceback that `faulthandler` leaves
 
 
-class Isolated:
+class SubprocessSimulator:
     """A `Simulator` whose every call happens in another process, which lives on from call to call until it dies of one.
 
     The random stream is copied: the caller's own does not move.
@@ -59,10 +59,10 @@ class Isolated:
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
-        self._cell: _Cell | None = None
+        self._cell: SimulatorProcess | None = None
 
     @property
-    def source(self) -> Origin:
+    def source(self) -> SimulatorSource:
         return self.simulator.source
 
     @property
@@ -99,7 +99,7 @@ class Isolated:
     def _ask(self, method: str, *arguments: Any) -> Any:
         if self._cell is None or self._cell.ended:
             self.close()
-            self._cell = _Cell(self.simulator)
+            self._cell = SimulatorProcess(self.simulator)
         try:
             result, error = self._cell.ask((method, arguments), self.simulator.timeout_s)
         except BaseException:
@@ -110,7 +110,7 @@ class Isolated:
         return result
 
 
-class _Cell:
+class SimulatorProcess:
     """One process, from its start to its end."""
 
     def __init__(self, simulator: Simulator) -> None:
@@ -181,7 +181,7 @@ class _Cell:
 
     def _wait(self, timeout_s: float | None) -> None:
         """Returns when there is an answer or an end; something it left behind may hold the line open, so its life is looked at."""
-        late = None if timeout_s is None else time.monotonic() + patience_s(timeout_s)
+        late = None if timeout_s is None else time.monotonic() + hard_timeout_s(timeout_s)
         while not self._line.poll(LOOK_S):
             if self._process.poll() is not None and not self._line.poll():
                 raise EOFError
@@ -190,7 +190,7 @@ class _Cell:
 
     def _death(self) -> RowFailed:
         try:
-            code = self._process.wait(patience_s(1))
+            code = self._process.wait(hard_timeout_s(1))
         except subprocess.TimeoutExpired:
             return RowFailed("hung up", "closed its connection without an answer")
         cause = cause_of(code)

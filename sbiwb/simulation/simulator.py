@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from sbiwb.errors import SimulatorError
-from sbiwb.records import Columns, Ragged, Variable
+from sbiwb.records import Columns, Ragged, Variable, take
 from sbiwb.seeds import torch_seed
-from sbiwb.simulation.source import Origin, blame
+from sbiwb.simulation.source import SimulatorSource, blame
 
 MEMORY = "memory"
 GIGABYTE = 1e9
@@ -53,7 +53,7 @@ class Simulates(Protocol):
     """A simulator, in this process or in one of its own."""
 
     @property
-    def source(self) -> Origin: ...
+    def source(self) -> SimulatorSource: ...
     @property
     def batched(self) -> bool: ...
     def __call__(
@@ -77,7 +77,7 @@ class Simulator:
         memory_gb: Memory that a call may take beyond what this process holds, in GB.
     """
 
-    source: Origin
+    source: SimulatorSource
     batched: bool
     injected: tuple[str, ...]
     constants: Mapping[str, Any]
@@ -104,12 +104,12 @@ class Simulator:
     ) -> dict[str, np.ndarray]:
         """Simulates one row, as arrays without a leading axis."""
         if self.batched:
-            rows = slice(row, row + 1)
+            rows = np.array([row])
             result = self(
-                {n: c[rows] for n, c in theta.items()},
-                {n: c[rows] for n, c in context.items()},
+                {name: take(column, rows) for name, column in theta.items()},
+                {name: take(column, rows) for name, column in context.items()},
                 rng,
-            )  # type: ignore[index]
+            )
             return {name: value[0] for name, value in result.items()}
         arguments = {name: _scalar(column[row]) for name, column in {**theta, **context}.items()}
         return {
@@ -218,7 +218,7 @@ def reason(error: BaseException, path: Path) -> tuple[str, str]:
     return kind, f"{type(error).__name__}: {error} ({Path(blame(error, path)).name})"
 
 
-def patience_s(timeout_s: float) -> float:
+def hard_timeout_s(timeout_s: float) -> float:
     """Seconds after which a call is given up from outside: compiled code does not heed the alarm, Python code has had its chance."""
     return 1.5 * timeout_s + 1
 
@@ -251,7 +251,7 @@ def _alarm(seconds: float | None) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     if is_worker:
-        faulthandler.dump_traceback_later(patience_s(seconds), exit=True, file=2)
+        faulthandler.dump_traceback_later(hard_timeout_s(seconds), exit=True, file=2)
     try:
         yield
     finally:

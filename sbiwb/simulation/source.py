@@ -23,7 +23,7 @@ INJECTED = ("rng", "generator")
 _MODULE = "sbiwb_simulator_"  # begins the name under which a file is imported
 
 
-class Origin(Protocol):
+class SimulatorSource(Protocol):
     """Where simulations come from: a Python file, or an external program.
 
     Attributes:
@@ -45,7 +45,7 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A loaded simulator file; it crosses process borders by its name and is loaded anew beyond.
 
     Args:
@@ -98,10 +98,10 @@ class Source:
         return _load_again, (f"{name}:{self.function}", self.code_hash)
 
 
-def is_density(source: Origin) -> bool:
+def is_density(source: SimulatorSource) -> bool:
     """Whether the file has a `log_density` and nothing to simulate with."""
     return (
-        isinstance(source, Source)
+        isinstance(source, SourceFile)
         and source.optional(source.function) is None
         and source.optional(DENSITY) is not None
     )
@@ -126,7 +126,7 @@ def code_hash(text: str) -> str:
     ).hexdigest()  # `ast.dump` differs between versions of Python
 
 
-def load_source(reference: str, folder: Path) -> Source:
+def load_source(reference: str, folder: Path) -> SourceFile:
     """Loads `path.py`, `path.py:function`, `package.module` or `package.module:function`.
 
     Args:
@@ -153,12 +153,12 @@ def load_source(reference: str, folder: Path) -> Source:
             todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}.",
         )
     files = (path, *(neighbours(path) if is_file else ()))
-    return Source(
+    return SourceFile(
         path, module, function, code_hash("\n".join(_read(file).decode() for file in files))
     )
 
 
-def _load_again(reference: str, expected: str) -> Source:
+def _load_again(reference: str, expected: str) -> SourceFile:
     """The same file in another process.
 
     Raises:
@@ -275,7 +275,7 @@ def blame(error: BaseException, path: Path) -> str:
 
 
 def check_arguments(
-    source: Source, parameters: list[str], context: list[str], constants: list[str]
+    source: SourceFile, parameters: list[str], context: list[str], constants: list[str]
 ) -> list[str]:
     """The injected arguments that the function asks for, after comparing all its names with the YAML's.
 

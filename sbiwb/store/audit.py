@@ -19,7 +19,7 @@ DIGEST_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedShard:
     """What every shard of a split should be.
 
     Args:
@@ -60,7 +60,7 @@ class Found:
     digests: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
-def audit(shard: Path, expected: Expected) -> Found:
+def audit(shard: Path, expected: ExpectedShard) -> Found:
     """Reads a shard and its record, and compares all that can be compared.
 
     Raises:
@@ -99,7 +99,7 @@ def _record(shard: Path) -> tuple[dict[str, Any] | None, bool]:
         return None, True
 
 
-def _misplaced(shard: Path, record: Mapping[str, Any], expected: Expected) -> str:
+def _misplaced(shard: Path, record: Mapping[str, Any], expected: ExpectedShard) -> str:
     """Whether it lies where its blocks belong: a block's number is the place of its seed."""
     first = int(shard.stem.partition("-")[2])
     if record["split"] != expected.split:
@@ -114,7 +114,7 @@ def _misplaced(shard: Path, record: Mapping[str, Any], expected: Expected) -> st
     )
 
 
-def _misshapen(pairs: Pairs, record: Mapping[str, Any], expected: Expected) -> str:
+def _misshapen(pairs: Pairs, record: Mapping[str, Any], expected: ExpectedShard) -> str:
     """Whether every variable has its type, its shape, and as many rows as the record says."""
     for part, names in (
         (pairs.theta, expected.theta),

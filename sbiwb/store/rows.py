@@ -7,7 +7,7 @@ import numpy as np
 from sbiwb.records import Pairs, Ragged, Variable, join
 
 
-class Rows:
+class RowBuffer:
     """Pairs end to end, of a number of rows that is known before the first of them.
 
     Args:

@@ -13,7 +13,7 @@ class Stepped:
 
 
 @dataclass(frozen=True)
-class WentBack:
+class RolledBack:
     """The weights of an earlier step are back, and the learning rate is halved, because the loss was no number again and again."""
 
     step: int
@@ -54,4 +54,4 @@ class Stopping:
     step: int
 
 
-Event = Stepped | Stopping | WentBack | Validated | Finished
+Event = Stepped | Stopping | RolledBack | Validated | Finished

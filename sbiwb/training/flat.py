@@ -23,7 +23,7 @@ class FlatWeights:
         self.vector.grad = self.gradient[: len(self.vector)]
         self.extra = self.gradient[len(self.vector) :]
         self._gradients = self._views(self.vector.grad)
-        self.lend(self.vector.data, module)
+        self.share_storage(self.vector.data, module)
 
     def _views(self, vector: Tensor) -> list[Tensor]:
         return [
@@ -31,17 +31,17 @@ class FlatWeights:
             for piece, one in zip(vector.split(self.sizes), self.parameters, strict=True)
         ]
 
-    def lend(self, vector: Tensor, module: nn.Module) -> None:
+    def share_storage(self, vector: Tensor, module: nn.Module) -> None:
         """Makes the parameters of a module of the same kind views of a vector as long as `vector`."""
         for name, view in zip(self.names, self._views(vector), strict=True):
             module.get_parameter(name).data = view
 
-    def forget(self) -> None:
+    def clear_grads(self) -> None:
         """Drops the gradients of the parameters, before a backward pass."""
         for parameter in self.parameters:
             parameter.grad = None
 
-    def gather(self) -> None:
+    def collect_grads(self) -> None:
         """Copies the parameters' gradients side by side; a parameter that the loss does not touch has gradient zero."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         if len(gradients) == len(self.parameters):

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from sbiwb.errors import TrainingError
 from sbiwb.seeds import generator, torch_seed
-from sbiwb.training.events import Event, Finished, Stepped, Stopping, Validated, WentBack
+from sbiwb.training.events import Event, Finished, RolledBack, Stepped, Stopping, Validated
 from sbiwb.training.flat import FlatWeights
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.schedule import ANNEAL_SHARE, Anneal, Schedule
-from sbiwb.training.sources import Source, TensorPairs
+from sbiwb.training.sources import BatchSource, TensorPairs
 from sbiwb.training.train_options import TrainOptions
 
 VALIDATION_MEMBERS = 8192  # of all data sets in one chunk of the validation
@@ -83,7 +83,7 @@ class Trainer:
     def __init__(
         self,
         module: nn.Module,
-        source: Source,
+        source: BatchSource,
         validation: TensorPairs,
         options: TrainOptions,
         *,
@@ -113,7 +113,7 @@ class Trainer:
             module, extra=1 + len(self.terms)
         )  # loss and penalties travel with the gradient
         self.averages = self.weights.vector.detach().clone()
-        self.weights.lend(self.averages, self.averaged)
+        self.weights.share_storage(self.averages, self.averaged)
         decay = options.weight_decay if getattr(module, "decays", True) else 0.0
         self.optimizer = torch.optim.AdamW(
             [self.weights.vector], lr=options.learning_rate, weight_decay=decay, fused=True
@@ -181,7 +181,7 @@ class Trainer:
             went_back = progress.step % READ_EVERY == 0 and self._look()
             yield Stepped(progress.step)
             if went_back:
-                yield WentBack(progress.step, progress.good_step, progress.rate_scale)
+                yield RolledBack(progress.step, progress.good_step, progress.rate_scale)
             if (self.ranks.world == 1 or progress.step % READ_EVERY == 0) and self.ranks.any(
                 stopping()
             ):
@@ -220,7 +220,7 @@ class Trainer:
         if self.random:
             self._seed()
         batch = self.source.batch(self.progress.step)
-        self.weights.forget()
+        self.weights.clear_grads()
         try:
             with self.precision:
                 objective, penalties = self.density(batch.z, batch.inputs)
@@ -230,7 +230,7 @@ class Trainer:
             loss.backward()
         except RuntimeError as error:
             raise self._out_of_memory(error) from error
-        self.weights.gather()
+        self.weights.collect_grads()
         self.weights.extra[0] = -objective.detach().mean()
         self.weights.extra[1:] = penalties.detach() / self.members
         self.ranks.total(self.weights.gradient)
@@ -429,7 +429,7 @@ class Trainer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _check_ranks(self) -> None:
-        if not self.ranks.agree(self.weights.vector):
+        if not self.ranks.all_equal(self.weights.vector):
             raise TrainingError(
                 f"the weights of the {self.ranks.world} processes came to differ",
                 where=f"train step {self.progress.step}",

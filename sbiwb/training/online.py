@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from sbiwb.errors import ConfigError
 from sbiwb.seeds import generator
-from sbiwb.training.sources import Inputs, Source, TensorPairs
+from sbiwb.training.sources import BatchSource, Inputs, TensorPairs
 
 FEW = 4  # batches that a batch is drawn from, at least: fewer would come again and again almost unchanged
 GLANCE_S = 0.2  # between two looks at `check` while waiting
@@ -40,7 +40,7 @@ class Fresh:
     failed: int = 0
 
 
-class Feed(Protocol):
+class SimulationFeed(Protocol):
     """Simulates block after block; the order of what it gives never depends on timing."""
 
     def get(self, timeout_s: float) -> Fresh | None:
@@ -52,8 +52,8 @@ class Feed(Protocol):
         ...
 
 
-class RollingPairs(Source):
-    """A `Source` without an end: a buffer of fresh pairs, each used `uses` times at most.
+class ReplayBuffer(BatchSource):
+    """A `BatchSource` without an end: a buffer of fresh pairs, each used `uses` times at most.
 
     A batch is drawn without replacement among the pairs with uses left. There are always at least a few batches of these, and half of
     all pairs simulated so far up to half of the buffer; training waits for them. So the buffer grows also under a slow simulator.
@@ -78,7 +78,7 @@ class RollingPairs(Source):
 
     def __init__(
         self,
-        feed: Callable[[int], Feed],
+        feed: Callable[[int], SimulationFeed],
         *,
         batch_size: int,
         buffer: int,
@@ -98,7 +98,7 @@ class RollingPairs(Source):
         self.steps_per_epoch = buffer // self.batch_size
         self.check = check
         self._open = feed
-        self._feed: Feed | None = None
+        self._feed: SimulationFeed | None = None
         self._closed = False
         self._uses, self._seed, self._device, self._place = uses, seed, device, (rank, world)
         capacity, self._share = (

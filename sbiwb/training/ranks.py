@@ -46,7 +46,7 @@ class Ranks:
             with self.together():
                 dist.all_reduce(values)
 
-    def agree(self, values: Tensor) -> bool:
+    def all_equal(self, values: Tensor) -> bool:
         """Whether all processes hold the very same values."""
         if self.world == 1:
             return True
@@ -96,7 +96,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-def found() -> Ranks:
+def ranks_from_environment() -> Ranks:
     """Who this process is, by the environment of torchrun, or of srun with several tasks."""
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:
@@ -133,9 +133,9 @@ def first_node(nodes: str) -> str:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Ranks]:
+def process_group(device: str) -> Iterator[Ranks]:
     """The processes of this training, connected while inside: by nccl on GPUs, by gloo otherwise."""
-    ranks = found()
+    ranks = ranks_from_environment()
     if ranks.world == 1:
         yield ranks
         return
@@ -145,7 +145,7 @@ def joined(device: str) -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with ranks.together():
         store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.world, timeout=TIMEOUT))
-        own = dist.PrefixStore(generation(store, ranks), store)
+        own = dist.PrefixStore(rendezvous_token(store, ranks), store)
         dist.init_process_group(
             backend, store=own, rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT
         )
@@ -156,7 +156,7 @@ def joined(device: str) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def generation(store: dist.Store, ranks: Ranks) -> str:
+def rendezvous_token(store: dist.Store, ranks: Ranks) -> str:
     """A name that the processes alive now share, and no earlier ones.
 
     torchrun keeps one store over its restarts (torch 2.13), where a new process can find the address of a dead one and wait for it

@@ -84,7 +84,7 @@ def _tensor(array: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
-class Source(ABC):
+class BatchSource(ABC):
     """Where the pairs of a step come from; as it stands here, one whose batches depend on (seed, step) alone.
 
     Args:
@@ -116,7 +116,7 @@ class Source(ABC):
         """Ends threads and processes."""
 
 
-class MemoryPairs(Source):
+class MemoryPairs(BatchSource):
     """All pairs on the device: a permutation for each epoch from (seed, epoch), so that no sampler state is saved.
 
     Args:
@@ -167,7 +167,7 @@ class MemoryPairs(Source):
         return rows[self.rank :: self.world] if self.world > 1 else rows
 
 
-class MemberPairs(Source):
+class MemberPairs(BatchSource):
     """Batches of M networks that train together, side by side: z (M, B, D), and inputs with M in front likewise.
 
     Args:
@@ -188,7 +188,7 @@ class MemberPairs(Source):
         )
 
 
-class SharedPairs(Source):
+class SharedPairs(BatchSource):
     """The batches of another source, the same for each of M networks that train together.
 
     Args:
@@ -196,7 +196,7 @@ class SharedPairs(Source):
         members: M.
     """
 
-    def __init__(self, source: Source, members: int) -> None:
+    def __init__(self, source: BatchSource, members: int) -> None:
         self.source, self.members = source, members
         self.pairs: int | None = source.pairs
         self.batch_size, self.steps_per_epoch = source.batch_size, source.steps_per_epoch

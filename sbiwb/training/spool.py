@@ -19,7 +19,7 @@ from sbiwb.training.sources import TensorPairs
 RESERVE = 2 << 30  # bytes of the disk that are left free
 
 
-class Spool:
+class DecodedShardCache:
     """A loader that remembers on disk what another loader gave.
 
     Args:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.seeds import generator
-from sbiwb.training.sources import Source, TensorPairs
+from sbiwb.training.sources import BatchSource, TensorPairs
 
 CHECK_S = 0.1  # between two looks at whether to go on waiting
 CLOSE_S = 2.0  # for the thread to end what it is in, beyond which it is left alone: it is a daemon and reads only
@@ -69,7 +69,7 @@ class WindowOrder:
     world: int = 1
 
     @property
-    def least(self) -> int:
+    def min_rows_per_rank(self) -> int:
         """Pairs that every rank has in every epoch, however the shards fall: those of the smallest shards, as few as a rank can get."""
         return sum(sorted(self.rows)[: len(self.rows) // self.world])
 
@@ -98,12 +98,12 @@ class WindowOrder:
         )
 
 
-class StreamedPairs(Source):
-    """A `Source` of training pairs that are read from shards while they are used.
+class StreamedPairs(BatchSource):
+    """A `BatchSource` of training pairs that are read from shards while they are used.
 
     Two windows are in memory at most, the one in use and the one on its way, besides the shard that is being loaded. Each pair is seen
     once an epoch, but for the rest that fills no batch. With several ranks an epoch has as many steps as the rank with the fewest
-    pairs could ever take (`WindowOrder.least`), so that no rank waits for another one that has ended. What others hold beyond that is left
+    pairs could ever take (`WindowOrder.min_rows_per_rank`), so that no rank waits for another one that has ended. What others hold beyond that is left
     out, other shards each time: at most one shard a rank, plus the difference of the shard sizes. Make shards many, or their number a
     multiple of `world`.
 
@@ -148,14 +148,14 @@ class StreamedPairs(Source):
     ) -> None:
         _check(len(rows), batch_size, world)
         self._order = WindowOrder(tuple(rows), window, seed, rank, world)
-        self._share = min(batch_size // world, self._order.least)
+        self._share = min(batch_size // world, self._order.min_rows_per_rank)
         self.pairs: int | None = sum(rows)
         self.batch_size = self._share * world
-        self.steps_per_epoch = self._order.least // self._share
+        self.steps_per_epoch = self._order.min_rows_per_rank // self._share
         self.check, self._done = check, done
         self._epoch, self._windows = -1, list[Window]()
         self._held: tuple[Window, TensorPairs] | None = None
-        self._ahead = _Ahead(partial(_fill, load, self._order))
+        self._ahead = Prefetcher(partial(_fill, load, self._order))
         self._close = weakref.finalize(
             self, self._ahead.close
         )  # also when forgotten, and before the interpreter ends
@@ -219,7 +219,7 @@ def _check(shards: int, batch_size: int, world: int) -> None:
         )
 
 
-class _Ahead:
+class Prefetcher:
     """One daemon thread that makes a window before it is needed.
 
     Not an executor: its threads are waited for at exit, and one that hangs on a lost network disk would hang the command.

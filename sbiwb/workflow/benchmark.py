@@ -37,7 +37,7 @@ from sbiwb.seeds import generator
 from sbiwb.simulation.layout import from_json
 from sbiwb.steps.exact.reference_posteriors import ReferenceSet, reference_sets
 from sbiwb.steps.pairs.plan import counts
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 from sbiwb.training.checkpoint import newest
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -66,7 +66,7 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """Which part of the grid is done; empty means all of it."""
 
     tasks: Sequence[str] = ()
@@ -112,7 +112,7 @@ def open_benchmark(
     return Benchmark(config, base, path if path.is_dir() else runs / config.name)
 
 
-def benchmark(opened: Benchmark, reporter: Reporter, chosen: Chosen = Chosen()) -> Scoreboard:
+def benchmark(opened: Benchmark, reporter: Reporter, chosen: Selection = Selection()) -> Scoreboard:
     """Trains and scores what is not scored yet, and writes the scoreboard.
 
     Args:
@@ -126,7 +126,7 @@ def benchmark(opened: Benchmark, reporter: Reporter, chosen: Chosen = Chosen()) 
         SbiwbError: What a job failed of; the others are done first.
     """
     _check_chosen(opened.config, chosen)
-    with raised():
+    with raise_on_signal():
         _check_tasks(opened, chosen)
         _write_plan(opened, chosen)
         executor = opened.config.build_executor()
@@ -176,7 +176,7 @@ def share(path: Path, reporter: Reporter, *, index: int, count: int) -> int:
 
 def write_scoreboard(opened: Benchmark) -> Scoreboard:
     """scores.json, scoreboard.csv, scoreboard.md and scoreboard.png of all jobs that have a score."""
-    grid = list(_cells(opened.config, Chosen()))
+    grid = list(_cells(opened.config, Selection()))
     scores = [score for cell in grid if (score := _read_score(opened, cell)) is not None]
     lines = report.scoreboard(scores)
     put_json(opened.folder / "scores.json", {"scores": [asdict(score) for score in scores]})
@@ -190,7 +190,7 @@ def write_scoreboard(opened: Benchmark) -> Scoreboard:
 Cell = tuple[str, int, str, int]
 
 
-def _cells(config: BenchmarkConfig, chosen: Chosen) -> Iterator[Cell]:
+def _cells(config: BenchmarkConfig, chosen: Selection) -> Iterator[Cell]:
     """Small budgets first, so that a table is there early."""
     for budget, task, method, seed in itertools.product(
         chosen.budgets or config.budgets,
@@ -201,11 +201,11 @@ def _cells(config: BenchmarkConfig, chosen: Chosen) -> Iterator[Cell]:
         yield task, budget, method, seed
 
 
-def _data(config: BenchmarkConfig, chosen: Chosen) -> Iterator[tuple[str, int]]:
+def _data(config: BenchmarkConfig, chosen: Selection) -> Iterator[tuple[str, int]]:
     return ((task, budget) for task, budget, _, _ in _cells(config, chosen))
 
 
-def _check_chosen(config: BenchmarkConfig, chosen: Chosen) -> None:
+def _check_chosen(config: BenchmarkConfig, chosen: Selection) -> None:
     grid: dict[str, Any] = {
         "tasks": config.tasks,
         "budgets": config.budgets,
@@ -222,7 +222,7 @@ def _check_chosen(config: BenchmarkConfig, chosen: Chosen) -> None:
             )
 
 
-def _check_tasks(opened: Benchmark, chosen: Chosen) -> None:
+def _check_tasks(opened: Benchmark, chosen: Selection) -> None:
     """References, configs and methods, before hours are spent."""
     config = opened.config
     for task, method in itertools.product(
@@ -238,7 +238,7 @@ def _check_tasks(opened: Benchmark, chosen: Chosen) -> None:
             )
 
 
-def _write_plan(opened: Benchmark, chosen: Chosen) -> None:
+def _write_plan(opened: Benchmark, chosen: Selection) -> None:
     """The resolved YAML into the folder, its paths absolute, and what was chosen of it: jobs elsewhere read both."""
     config = opened.config
     tasks = {name: str((opened.base / path).resolve()) for name, path in config.tasks.items()}
@@ -250,12 +250,12 @@ def _write_plan(opened: Benchmark, chosen: Chosen) -> None:
     put_json(opened.folder / CHOSEN, asdict(chosen))
 
 
-def _chosen(folder: Path) -> Chosen:
+def _chosen(folder: Path) -> Selection:
     """What `_write_plan` wrote; everything where there is nothing."""
     if not (folder / CHOSEN).is_file():
-        return Chosen()
+        return Selection()
     told = read_json(folder / CHOSEN)
-    return Chosen(**{field.name: tuple(told[field.name]) for field in fields(Chosen)})
+    return Selection(**{field.name: tuple(told[field.name]) for field in fields(Selection)})
 
 
 def _run(executor: Executor, tasks: list[dict[str, Any]], reporter: Reporter) -> list[SbiwbError]:
@@ -275,8 +275,8 @@ def _run(executor: Executor, tasks: list[dict[str, Any]], reporter: Reporter) ->
     return failed
 
 
-def _data_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
-    grid = list(dict.fromkeys(_data(opened.config, Chosen())))
+def _data_tasks(opened: Benchmark, chosen: Selection) -> list[dict[str, Any]]:
+    grid = list(dict.fromkeys(_data(opened.config, Selection())))
     wanted = set(_data(opened.config, chosen))
     found = []
     for cell, (task, budget) in enumerate(grid):
@@ -320,9 +320,9 @@ def _simulated(opened: Benchmark, task: str, budget: int) -> Project:
     )
 
 
-def _score_tasks(opened: Benchmark, chosen: Chosen) -> list[dict[str, Any]]:
+def _score_tasks(opened: Benchmark, chosen: Selection) -> list[dict[str, Any]]:
     """Those whose simulations are there."""
-    grid = list(_cells(opened.config, Chosen()))
+    grid = list(_cells(opened.config, Selection()))
     wanted = set(_cells(opened.config, chosen))
     return [
         _task(opened, number, _job(opened, cell) / "score.json", *cell)
@@ -484,7 +484,7 @@ def _observed(project: Project, sets: Sequence[ReferenceSet]) -> dict[str, Varia
 
 
 def _nlpd(project: Project, posterior: Posterior) -> float | None:
-    if posterior.gives != "joint":
+    if posterior.output_kind != "joint":
         return None
     pairs = load_split(project, "test")
     return float(-posterior.log_prob(project.prior.stack(pairs.theta), pairs.variables).mean())

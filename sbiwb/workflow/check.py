@@ -16,7 +16,7 @@ from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight
 from sbiwb.steps.fit.assemble import try_out
 from sbiwb.steps.pairs.plan import blocks, try_simulator
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
 
 TRIED_STEPS = 20
@@ -59,7 +59,7 @@ def check(project: Project) -> Checked:
     Raises:
         SbiwbError: Whatever would stop the job later.
     """
-    with raised():
+    with raise_on_signal():
         seen = try_simulator(project)
         weights, step_s = _try_training(project, seen)
         check_derived(project)

@@ -17,7 +17,7 @@ from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.files import put_json, put_text, read_json
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import put_provenance
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 
 DRAWS = "draws.h5"
 FEWEST, MOST_DRAWS = 50, 10_000  # on each side; the published table of C2ST has 10,000
@@ -26,7 +26,7 @@ MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
-class Draws:
+class NamedDraws:
     """What a folder of draws holds.
 
     Args:
@@ -47,7 +47,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Apart:
+class DistanceSummary:
     """A method's distances over all data sets: the mean of each and the worst.
 
     Args:
@@ -82,7 +82,7 @@ class Overlay:
 
     reference: str
     rows: tuple[report.Distance, ...]
-    methods: tuple[Apart, ...]
+    methods: tuple[DistanceSummary, ...]
     draws: int
     data_sets: int
     folder: Path
@@ -113,7 +113,7 @@ def overlay(paths: Sequence[Path], reporter: Reporter, *, output: Path | None = 
     for one in others:
         _refuse(reference, one)
     draws = min(MOST_DRAWS, *(one.theta.shape[1] for one in found))
-    with raised():
+    with raise_on_signal():
         rows = _distances(reference, others, draws, reporter)
     folder = output or _home(reference.folder)
     apart = tuple(
@@ -170,7 +170,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _read(folder: Path, name: str) -> Draws:
+def _read(folder: Path, name: str) -> NamedDraws:
     """The draws of a folder, their columns in the order of its summary.
 
     Raises:
@@ -194,7 +194,7 @@ def _read(folder: Path, name: str) -> Draws:
     flat = report.flat(theta)
     columns = sorted(flat, key=_order(folder, list(flat)))
     by_column = {column: unit for column in columns if (unit := units[column.partition("[")[0]])}
-    return Draws(
+    return NamedDraws(
         name,
         folder,
         tuple(columns),
@@ -212,7 +212,7 @@ def _order(folder: Path, columns: Sequence[str]) -> Callable[[str], int]:
     return order.__getitem__
 
 
-def _refuse(reference: Draws, other: Draws) -> None:
+def _refuse(reference: NamedDraws, other: NamedDraws) -> None:
     """Refuses other parameters or data sets than the reference's.
 
     Raises:
@@ -245,7 +245,7 @@ def _listed(names: set[str]) -> str:
 
 
 def _distances(
-    reference: Draws, others: Sequence[Draws], draws: int, reporter: Reporter
+    reference: NamedDraws, others: Sequence[NamedDraws], draws: int, reporter: Reporter
 ) -> list[report.Distance]:
     """A row for each method and data set; C2ST and MMD² on `draws` draws a side, spread evenly over all."""
     exact, drawn = _thinned(reference, draws), {one.name: _thinned(one, draws) for one in others}
@@ -271,7 +271,7 @@ def _distances(
 
 
 def _moments(
-    reference: Draws, other: Draws, which: int
+    reference: NamedDraws, other: NamedDraws, which: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """|m1 - m2| / sd of the reference and ratio of the sds, by column, of all draws of one data set."""
     exact, drawn = reference.theta[which], other.theta[which]
@@ -282,7 +282,7 @@ def _moments(
     )
 
 
-def _thinned(one: Draws, draws: int) -> np.ndarray:
+def _thinned(one: NamedDraws, draws: int) -> np.ndarray:
     """`draws` draws of each data set, (N, draws, D), evenly spread: chains stand one after the other.
 
     Raises:
@@ -305,7 +305,7 @@ def _thinned(one: Draws, draws: int) -> np.ndarray:
     return one.theta[:, np.linspace(0, one.theta.shape[1] - 1, draws).round().astype(int)]
 
 
-def _check_moves(reference: Draws, theta: np.ndarray) -> None:
+def _check_moves(reference: NamedDraws, theta: np.ndarray) -> None:
     """Refuses a reference (N, S, D) with columns that never move.
 
     Raises:
@@ -320,7 +320,7 @@ def _check_moves(reference: Draws, theta: np.ndarray) -> None:
         )
 
 
-def _apart(method: str, rows: Sequence[report.Distance]) -> Apart:
+def _apart(method: str, rows: Sequence[report.Distance]) -> DistanceSummary:
     """A method's rows as one."""
     shifts = [max(row.shift.items(), key=lambda pair: pair[1]) for row in rows]
     ratios = [max(row.ratio.items(), key=lambda pair: _off(pair[1])) for row in rows]
@@ -328,7 +328,7 @@ def _apart(method: str, rows: Sequence[report.Distance]) -> Apart:
         max(shifts, key=lambda pair: pair[1]),
         max(ratios, key=lambda pair: _off(pair[1])),
     )
-    return Apart(
+    return DistanceSummary(
         method=method,
         c2st=_mean_and_worst([row.c2st for row in rows]),
         mmd2=_mean_and_worst([row.mmd2 for row in rows]),
@@ -347,7 +347,9 @@ def _mean_and_worst(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), max(values)
 
 
-def _write(found: Overlay, reference: Draws, others: Sequence[Draws], seconds: float) -> None:
+def _write(
+    found: Overlay, reference: NamedDraws, others: Sequence[NamedDraws], seconds: float
+) -> None:
     told: dict[str, Any] = {
         "reference": found.reference,
         "draws": found.draws,
@@ -376,7 +378,7 @@ def _write(found: Overlay, reference: Draws, others: Sequence[Draws], seconds: f
     )
 
 
-def _told(one: Apart) -> dict[str, Any]:
+def _told(one: DistanceSummary) -> dict[str, Any]:
     """A method for programs, each pair of numbers with its names."""
     pairs = {"c2st": one.c2st, "mmd2": one.mmd2, "mean_shift": one.shift, "sd_ratio": one.ratio}
     named = {name: {"mean": mean, "worst": worst} for name, (mean, worst) in pairs.items()}

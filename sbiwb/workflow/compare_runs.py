@@ -27,7 +27,7 @@ from sbiwb.project.trained import posterior_of
 from sbiwb.records import Pairs
 from sbiwb.report.ranking import BEST, CLEARLY_WORSE, NOT_TOLD_APART
 from sbiwb.rundir import RunDir, put_provenance
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 
 ALPHA = 0.05  # chance that any pair of equal runs is told apart
 TIMED_SETS, TIMED_DRAWS, TIMED_S = 20, 1_000, 0.2
@@ -103,7 +103,7 @@ def compare(
         for name, project in zip(names, projects, strict=True)
         for note in _notes(reference, name, project)
     ]
-    with raised():
+    with raise_on_signal():
         pairs = load_split(reference, "test")
         losses, facts = _judged(projects, pairs, reporter)
     rows = _ranked(names, losses, facts)
@@ -142,7 +142,7 @@ def _check_density(project: Project, posterior: Posterior) -> None:
     Raises:
         RunError: Its network is a point network.
     """
-    if posterior.gives != "joint":
+    if posterior.output_kind != "joint":
         raise RunError(
             "gives point estimates or quantiles, and no density to be ranked by",
             where=project.run.path,

@@ -34,9 +34,9 @@ from sbiwb.project.project import Project
 from sbiwb.project.trained import posterior_of
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import RunDir, put_provenance
-from sbiwb.steps.judge.gather import Gathered
+from sbiwb.steps.judge.gather import EvidenceCache
 from sbiwb.steps.judge.strata import Stratum, strata
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.train import train
 
 Judged = tuple[str, Part, DiagnosticResult]
@@ -78,9 +78,9 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
         GateFailed: A check failed under `gate`.
     """
     start = time.perf_counter()
-    with raised():
+    with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
-        gathered = Gathered(project, reporter, train_on_part)
+        gathered = EvidenceCache(project, reporter, train_on_part)
         parts, small = strata(
             gathered.draws, project.config.diagnose.by, project.config.diagnose.strata
         )
@@ -120,7 +120,7 @@ def check_gate(project: Project, found: Diagnosis) -> None:
 
 
 def _results(
-    project: Project, gathered: Gathered, parts: Sequence[Stratum], reporter: Reporter
+    project: Project, gathered: EvidenceCache, parts: Sequence[Stratum], reporter: Reporter
 ) -> list[Judged]:
     """Every check, and those that judge draws also on every stratum."""
     asked = list(project.config.diagnose.checks)
@@ -156,12 +156,14 @@ def _results(
     return results
 
 
-def _can_judge(check: str, config: Part, gathered: Gathered, reporter: Reporter) -> bool:
+def _can_judge(check: str, config: Part, gathered: EvidenceCache, reporter: Reporter) -> bool:
     """Whether there is what a check judges: a posterior, real data for a local one, training pairs for a data budget."""
-    gives = gathered.posterior.gives
-    if GIVES.index(getattr(family.module(config.kind), "NEEDS", "joint")) > GIVES.index(gives):
+    output_kind = gathered.posterior.output_kind
+    if GIVES.index(getattr(family.module(config.kind), "NEEDS", "joint")) > GIVES.index(
+        output_kind
+    ):
         reporter.say(
-            f"{check} is left out: this network gives {WORDS[gives]}, and no joint posterior."
+            f"{check} is left out: this network gives {WORDS[output_kind]}, and no joint posterior."
         )
         return False
     if _takes(config) == "local" and not gathered.observations:
@@ -269,7 +271,7 @@ def _training(run: RunDir) -> Training | None:
 
 def _write_numbers(
     project: Project,
-    gathered: Gathered,
+    gathered: EvidenceCache,
     results: Sequence[Judged],
     judgments: list[Judgment],
     advice: list[Advice],

@@ -27,7 +27,7 @@ from sbiwb.report.saving import put_picture
 from sbiwb.rundir import versions
 from sbiwb.seeds import generator, place
 from sbiwb.steps.infer.posterior_predictive import SHOWN, _kinds, _listed, _some, predictive_picture
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 from sbiwb.store import hdf5
 from sbiwb.store.shards import flatten
 
@@ -96,7 +96,7 @@ def predict(
     """
     fixed = dict(context or {})
     _check_context(project, fixed)
-    with raised():
+    with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         start = (
             _from_prior(project, draws, seed)
@@ -177,7 +177,7 @@ def _from_posterior(
         theta,
         data.context,
         data,
-        tuple(posterior.strange(data.variables)[:3]),
+        tuple(posterior.ood_warnings(data.variables)[:3]),
     )
 
 

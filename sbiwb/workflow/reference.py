@@ -32,10 +32,10 @@ from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import Layout
 from sbiwb.simulation.source import is_density
 from sbiwb.steps.exact.saved_results import put_part, read_part
-from sbiwb.steps.infer.posterior_files import Drawn, rows_of, write
+from sbiwb.steps.infer.posterior_files import PosteriorDraws, rows_of, write
 from sbiwb.steps.infer.posterior_predictive import predicted_of
 from sbiwb.steps.pairs.plan import try_simulator
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 
 AMORTIZED = "amortized"
 MOST_TRACES = 4  # data sets whose chains are drawn
@@ -136,7 +136,7 @@ def reference(
         DataError: The observation does not fit, or no start has a finite density.
         RunError: The method starts from the amortized posterior, and nothing is trained.
     """
-    with raised():
+    with raise_on_signal():
         torch.set_num_threads(1)
         data, targets = _targets(project, observation, method, reporter)
         begun = time.perf_counter()
@@ -284,7 +284,7 @@ def _written(
         warnings += [
             f"{label}: {sentence}" if len(data) > 1 else sentence for sentence in judged.warnings
         ]
-    drawn = Drawn(data, theta)
+    drawn = PosteriorDraws(data, theta)
     rows = rows_of(project, drawn)
     predicted, failed = predicted_of(project, data, theta, seed, reporter) if data.x else (None, ())
     about = {

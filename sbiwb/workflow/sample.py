@@ -29,10 +29,10 @@ from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import from_json
 from sbiwb.steps.exact.refine import LEFT, How, Refined, refine, write_refined
-from sbiwb.steps.infer.posterior_files import Drawn, rows_of, write
+from sbiwb.steps.infer.posterior_files import PosteriorDraws, rows_of, write
 from sbiwb.steps.infer.posterior_predictive import predicted_of
 from sbiwb.steps.judge.measure import summaries, weight_draws
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 
 MOST_WARNINGS = 3
 MISSPECIFICATION = "misspecification"
@@ -90,7 +90,7 @@ def sample(
             where="problem.observations",
             todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv",
         )
-    with raised():
+    with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         posterior = posterior_of(project, reporter)
         layout = from_json(_plan(project)["layout"])
@@ -147,13 +147,13 @@ def _sample_one(
         )
     warnings = [
         *untold,
-        *_few(posterior.strange(data.variables)),
+        *_few(posterior.ood_warnings(data.variables)),
         *_outside_context(project, data),
         *_unlike(unlike),
         *_leaked(project, theta),
         *(f"{one.data_set}: {one.reason}" for one in repaired if one.verdict == LEFT),
     ]
-    drawn = Drawn(data, theta, posterior.theta_map.circular, posterior.theta_map.levels)
+    drawn = PosteriorDraws(data, theta, posterior.theta_map.circular, posterior.theta_map.levels)
     rows = rows_of(project, drawn)
     shares = _epistemic(posterior, data, seed)
     if shares is not None:

@@ -11,7 +11,7 @@ from sbiwb.executors.serial import SerialExecutor
 from sbiwb.project.opening import open_run
 from sbiwb.project.project import Project
 from sbiwb.rundir import put_provenance
-from sbiwb.simulation.blocks import Tally
+from sbiwb.simulation.blocks import FailureCounter
 from sbiwb.steps.pairs.more import extended
 from sbiwb.steps.pairs.plan import _accept, borrow, prepare
 from sbiwb.steps.pairs.tasks import _example, missing_tasks, results, write_manifest
@@ -78,7 +78,7 @@ def _run(
     reporter.say(
         f"{rows:,} simulations in {len(tasks)} shards: about {duration(seconds)} and {megabytes:.1f} MB."
     )
-    tally = Tally(project.config.simulate.failures.max_rate)
+    tally = FailureCounter(project.config.simulate.failures.max_rate)
     try:
         with reporter.task("simulate", rows, unit="simulations") as ticker:
             for task, result in results(executor, tasks):

@@ -28,7 +28,7 @@ Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Ledger:
+class FailureTable:
     """Failed simulations of all splits, beside some that came out.
 
     Args:
@@ -52,7 +52,7 @@ class Ledger:
 
 
 @dataclass(frozen=True)
-class Gathering:
+class FailureReport:
     """Where failures gather.
 
     Args:
@@ -64,7 +64,7 @@ class Gathering:
     picture: Path | None
 
 
-def failures(path: Path, reporter: Reporter) -> Gathering:
+def failures(path: Path, reporter: Reporter) -> FailureReport:
     """Draws where in the prior simulations fail, into `data/failures.png` of the run.
 
     Raises:
@@ -81,7 +81,7 @@ def failures(path: Path, reporter: Reporter) -> Gathering:
     _, data = simulate_section(run)
     ledger = gather(data, reporter)
     if not len(ledger.failed):
-        return Gathering((), None)
+        return FailureReport((), None)
     found = profiles(ledger.valid, ledger.failed, ledger.names, ledger.weight)
     low, high = wilson(ledger.simulated - len(ledger.failed), ledger.simulated)
     title = f"{run.name}: {len(ledger.failed):,} of {ledger.simulated:,} simulations failed, p(valid) {low:.4f} to {high:.4f} (95 %)"
@@ -100,11 +100,11 @@ def failures(path: Path, reporter: Reporter) -> Gathering:
         put(picture.with_suffix(".svg"), svg)
     except DiskError as error:
         reporter.warn(f"the picture cannot be written: {error}")
-        return Gathering(tuple(found), None)
-    return Gathering(tuple(found), picture)
+        return FailureReport(tuple(found), None)
+    return FailureReport(tuple(found), picture)
 
 
-def gather(data: RunDir, reporter: Reporter) -> Ledger:
+def gather(data: RunDir, reporter: Reporter) -> FailureTable:
     """Reads the ledgers of all shards that have one, and as many other shards as it needs for comparison.
 
     Raises:
@@ -145,7 +145,7 @@ def gather(data: RunDir, reporter: Reporter) -> Ledger:
             valid.append(some)
             held += len(next(iter(some.values())))
     names, simulated = tuple(valid[0]), sum(shard.record["simulated"] for shard in shards)
-    return Ledger(
+    return FailureTable(
         names, _stacked(failed, names), _stacked(valid, names), simulated, dict(count.most_common())
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sbiwb.contracts import Reporter
 from sbiwb.errors import RunError
-from sbiwb.executors import STEPS, Cluster, Command, Job, Step, job_name, script, slurm
+from sbiwb.executors import STEPS, Cluster, Job, JobCommand, Step, job_name, script, slurm
 from sbiwb.files import put_json, read_json
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
@@ -101,14 +101,17 @@ def _jobs(project: Project, what: str, array: Array) -> list[Job]:
     """The jobs of a step, or of all that have something to do."""
     run, folder, cluster = project.run.path.resolve(), Path.cwd(), project.config.machine.cluster
     own_data = project.data_run.path == project.run.path
-    whole = Command(
+    whole = JobCommand(
         (*slurm.SBIWB, "worker", str(run), "0", "--of", "1")
     )  # checks all shards, and makes again what was lost
-    commands: dict[Step, tuple[Command, ...]] = {
-        "train": (*[whole] * own_data, Command((*slurm.SBIWB, "train", str(run)), everywhere=True)),
-        "diagnose": (Command((*slurm.SBIWB, "diagnose", str(run), "--gate")),),
-        "sample": (Command((*slurm.SBIWB, "sample", str(run))),),
-        "report": (Command((*slurm.SBIWB, "report", str(run))),),
+    commands: dict[Step, tuple[JobCommand, ...]] = {
+        "train": (
+            *[whole] * own_data,
+            JobCommand((*slurm.SBIWB, "train", str(run)), everywhere=True),
+        ),
+        "diagnose": (JobCommand((*slurm.SBIWB, "diagnose", str(run), "--gate")),),
+        "sample": (JobCommand((*slurm.SBIWB, "sample", str(run))),),
+        "report": (JobCommand((*slurm.SBIWB, "report", str(run))),),
     }
     named = {
         step: Job(job_name(run.name, step), step, words, folder, slurm.log(run, step))

@@ -24,31 +24,33 @@ from sbiwb.report.saving import put_picture
 from sbiwb.rundir import RunDir, put_provenance
 from sbiwb.steps.fit.assemble import open_trainer
 from sbiwb.steps.fit.find_lr import find_lr
-from sbiwb.steps.fit.monitor import Hook, Keeper, count, put_best
+from sbiwb.steps.fit.monitor import Hook, TrainingMonitor, count, put_best
 from sbiwb.steps.fit.tracking import trackers
-from sbiwb.stopping import Flag, noticed, raised
+from sbiwb.stopping import Flag, raise_on_signal, watch_signals
 from sbiwb.training.checkpoint import newest, read_checkpoint
 from sbiwb.training.events import Finished
 from sbiwb.training.loop import Trainer
-from sbiwb.training.ranks import Ranks, found, joined
+from sbiwb.training.ranks import Ranks, process_group, ranks_from_environment
+
+__all__ = ["TrainResult", "check_alone", "describe", "find_lr", "train"]
 
 FRUITLESS = 3  # starts at one and the same step, before it is an error
 STARTS = "starts.json"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """How training ended; of several processes, one speaks."""
 
     finished: Finished
     parameters: int
     seconds: float
-    speaks: bool = True
+    is_main_process: bool = True
 
 
 def train(
     project: Project, reporter: Reporter, *, fresh: bool = False, on_validated: Hook | None = None
-) -> Trained:
+) -> TrainResult:
     """Fits the network, or goes on fitting it.
 
     Under torchrun, or under srun with several tasks, this is one of the processes that train together; only the first writes and reports.
@@ -64,13 +66,13 @@ def train(
         TrainingError: The loss is not finite, again and again; memory ran out; another process is gone.
         Stopped: A signal came, or the end of the allocation is near; a checkpoint is written.
     """
-    with raised():  # until the loop itself minds the signals, and after it
+    with raise_on_signal():  # until the loop itself minds the signals, and after it
         device = (
             "cuda"
             if project.config.machine.device != "cpu" and torch.cuda.is_available()
             else "cpu"
         )
-        with joined(device) as ranks:
+        with process_group(device) as ranks:
             reporter = reporter if ranks.rank == 0 else Silent()
             if (
                 fresh
@@ -88,7 +90,7 @@ def check_alone(verb: str) -> None:
     Raises:
         RunError: This is one of several processes.
     """
-    if found().world > 1:
+    if ranks_from_environment().world > 1:
         raise RunError(
             "runs in one process, and this is one of several",
             where=f"sbiwb {verb}",
@@ -107,7 +109,7 @@ def _set_aside(run: RunDir, reporter: Reporter) -> None:
 
 def _train(
     project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hook | None
-) -> Trained:
+) -> TrainResult:
     start = time.perf_counter()
     state = _saved_state(project, reporter)
     if (
@@ -122,7 +124,7 @@ def _train(
     ranks.wait()
     flag = Flag()
     # of several processes none may leave alone, while the others wait for its gradient
-    check = flag.leave if ranks.world == 1 else lambda: None
+    check = flag.raise_if_stopping if ranks.world == 1 else lambda: None
     opened = open_trainer(
         project, reporter, saved=state and state["about"], ranks=ranks, check=check
     )
@@ -131,7 +133,7 @@ def _train(
         if state is not None:
             trainer.load(state["trainer"])
             reporter.say(f"Going on from step {trainer.progress.step:,}.")
-        if not ranks.agree(torch.tensor([trainer.progress.step])):
+        if not ranks.all_equal(torch.tensor([trainer.progress.step])):
             raise RunError(
                 "is read differently by the processes",
                 where=project.run.train,
@@ -142,15 +144,20 @@ def _train(
             trackers(project, reporter, step=trainer.progress.step)
             if ranks.rank == 0
             else nullcontext() as tracking,
-            noticed(flag),
+            watch_signals(flag),
         ):
-            finished = Keeper(project, opened, reporter, tracking, on_validated).follow(flag)
+            finished = TrainingMonitor(project, opened, reporter, tracking, on_validated).follow(
+                flag
+            )
     finally:
         trainer.source.close()
     if ranks.rank == 0:
         _close(project, trainer, finished, ranks, time.perf_counter() - start)
-    return Trained(
-        finished, count(trainer.module), time.perf_counter() - start, speaks=ranks.rank == 0
+    return TrainResult(
+        finished,
+        count(trainer.module),
+        time.perf_counter() - start,
+        is_main_process=ranks.rank == 0,
     )
 
 
@@ -178,10 +185,12 @@ def _close(
 
 def _by_part(module: Any) -> dict[str, np.ndarray]:
     """Learned log-variances of the weights of each summary network and each transform."""
-    found: dict[str, list[np.ndarray]] = {}
+    ranks_from_environment: dict[str, list[np.ndarray]] = {}
     for name, values in module.log_variances().items():
-        found.setdefault(part_of(name, module.base.names), []).append(values.cpu().numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        ranks_from_environment.setdefault(part_of(name, module.base.names), []).append(
+            values.cpu().numpy()
+        )
+    return {name: np.concatenate(parts) for name, parts in ranks_from_environment.items()}
 
 
 def part_of(name: str, inputs: Sequence[str]) -> str:
@@ -244,21 +253,21 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
     return state
 
 
-def _ended(project: Project, state: dict[str, Any]) -> Trained:
+def _ended(project: Project, state: dict[str, Any]) -> TrainResult:
     """The result of a training that ended before; lost or damaged best weights are written again."""
     trainer = state["trainer"]
     try:
         read_checkpoint(project.run.best)
     except (CorruptFile, DiskError):
-        if found().rank == 0:
+        if ranks_from_environment().rank == 0:
             put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
     provenance = json.loads((project.run.train / "provenance.json").read_bytes())
     finished = Finished(**{name: provenance[name] for name in Finished.__dataclass_fields__})
-    return Trained(
+    return TrainResult(
         finished,
         sum(value.numel() for value in trainer["module"].values()),
         provenance["seconds"],
-        speaks=found().rank == 0,
+        is_main_process=ranks_from_environment().rank == 0,
     )
 
 
@@ -269,7 +278,7 @@ REASONS = {
 }
 
 
-def describe(trained: Trained) -> Iterator[str]:
+def describe(trained: TrainResult) -> Iterator[str]:
     """Why it stopped, and whether more steps or more pairs would help."""
     finished = trained.finished
     yield (

@@ -39,8 +39,8 @@ from sbiwb.steps.tune.journal import (
     quiet,
 )
 from sbiwb.steps.tune.space import Choice, Range, check_space, parse_space, varied
-from sbiwb.stopping import raised
-from sbiwb.training.ranks import found
+from sbiwb.stopping import raise_on_signal
+from sbiwb.training.ranks import ranks_from_environment
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 
@@ -127,7 +127,7 @@ def tune(
     check_space(project.config, asked, project.base)
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     folder = project.run.path / "tune"
-    with raised(), quiet(optuna), _disk_errors(folder), _alone():
+    with raise_on_signal(), quiet(optuna), _disk_errors(folder), _alone():
         with in_turn(folder / "simulating"):
             simulate(project, reporter)
         study = open_study(optuna, project, folder)
@@ -147,7 +147,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Under srun or torchrun each process does trials of its own, on the GPU of its number, instead of all one training together."""
-    ranks = found()
+    ranks = ranks_from_environment()
     hidden = {
         name: os.environ.pop(name)
         for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID")

@@ -17,10 +17,10 @@ from sbiwb.contracts import Reporter
 from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.files import put_json, read_json, stable_hash
 from sbiwb.rundir import SPLITS, RunDir, versions
-from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.simulation.blocks import FailureCounter, simulate_block
 from sbiwb.simulation.layout import from_json
 from sbiwb.store import manifest
-from sbiwb.store.audit import Expected, Found, audit, twice
+from sbiwb.store.audit import ExpectedShard, Found, audit, twice
 from sbiwb.store.shards import flatten, read_failures, read_shard, reasons, record_path
 from sbiwb.workflow.status import simulate_section
 
@@ -132,7 +132,7 @@ def _check_plan(plan: dict[str, Any], data: RunDir, found: Verified) -> None:
         )
 
 
-def _expected(plan: dict[str, Any], split: str) -> Expected:
+def _expected(plan: dict[str, Any], split: str) -> ExpectedShard:
     problem = plan["identity"]["problem"]
     layout = {
         name: (one.dtype, one.shape, one.ragged) for name, one in from_json(plan["layout"]).items()
@@ -140,7 +140,7 @@ def _expected(plan: dict[str, Any], split: str) -> Expected:
     theta, context = (
         tuple(name for name, _ in problem[part]) for part in ("parameters", "context")
     )
-    return Expected(
+    return ExpectedShard(
         plan["data_hash"], split, plan["identity"]["simulate"]["block_size"], layout, theta, context
     )
 
@@ -214,7 +214,7 @@ def _put(path: Path, value: dict[str, Any], told: str, found: Verified) -> None:
 def _check_blocks(
     whole: Sequence[Found],
     wanted: int,
-    expected: Expected,
+    expected: ExpectedShard,
     plan: dict[str, Any],
     folder: Path,
     found: Verified,
@@ -338,7 +338,7 @@ def _compare(
 
 
 def _block(problem: Any, split: str, block: int, *, rows: int) -> dict[str, np.ndarray]:
-    return flatten(simulate_block(problem, split, block, rows, Tally(max_rate=1.0))[0])
+    return flatten(simulate_block(problem, split, block, rows, FailureCounter(max_rate=1.0))[0])
 
 
 def _differs(one: Found, again: Callable[[int], dict[str, np.ndarray]]) -> str:

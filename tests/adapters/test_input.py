@@ -322,11 +322,11 @@ def test_outside_knows_gaps():
         for x in (np.array([0.0, 2.0]), np.array([0.0, np.nan, 2.0]))
     )
     x = {"x": np.array([1.0, np.nan, 3.0])}
-    strange = "x: 1 of 2 values lie outside the simulated range [0, 2] (largest 3)"
-    assert gappy.outside(x) == [strange]
+    ood_warnings = "x: 1 of 2 values lie outside the simulated range [0, 2] (largest 3)"
+    assert gappy.outside(x) == [ood_warnings]
     assert whole.outside(x) == [
         "x: 1 of 3 values are missing, which never happened in the simulations",
-        strange,
+        ood_warnings,
     ]
     assert gappy.outside({"x": np.array([np.nan])}) == []
 

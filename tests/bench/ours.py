@@ -29,7 +29,7 @@ from sbiwb.posterior import Posterior
 from sbiwb.project.opening import open_project
 from sbiwb.project.project import Project
 from sbiwb.project.trained import load_posterior
-from sbiwb.steps.fit.assemble import Opened, open_trainer
+from sbiwb.steps.fit.assemble import TrainingSession, open_trainer
 from sbiwb.training.checkpoint import newest
 from sbiwb.training.events import Stepped, Validated
 from sbiwb.workflow.simulate import simulate
@@ -50,7 +50,7 @@ def opened(job: Job, run: Path, *settings: str) -> Project:
 
 
 @contextmanager
-def at_step(job: Job) -> Iterator[tuple[Opened, Iterator[int]]]:
+def at_step(job: Job) -> Iterator[tuple[TrainingSession, Iterator[int]]]:
     """A trainer at its beginning, with the length of the task's config, and the numbers of its steps as they are done; no validation."""
     with tempfile.TemporaryDirectory() as folder:
         project = opened(

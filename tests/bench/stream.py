@@ -31,7 +31,7 @@ from sbiwb.records import Pairs
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_shard, shard_path, write_shard
 from sbiwb.training.sources import MemoryPairs, TensorPairs
-from sbiwb.training.spool import Spool
+from sbiwb.training.spool import DecodedShardCache
 from sbiwb.training.stream import StreamedPairs
 
 D, M, C = 4, 50, 2
@@ -117,7 +117,7 @@ def streamed(folder: Path, adapter: InputAdapter, case: Case) -> StreamedPairs:
 
     rows = [shard.record["rows"] for shard in found]
     return StreamedPairs(
-        Spool(load, folder / "spool"),
+        DecodedShardCache(load, folder / "spool"),
         rows,
         batch_size=case.batch_size,
         seed=SEED,

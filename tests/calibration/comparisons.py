@@ -22,7 +22,7 @@ from sbiwb.diagnostics import (
     tarp,
     zscore_contraction,
 )
-from sbiwb.evidence import Draws, Local
+from sbiwb.evidence import Draws, LC2STData
 from tests.calibration.posteriors import EXACT, Case, Posteriors, pairs, sampled
 
 ROOT_SEED = 20260705  # fixed before the first run
@@ -122,7 +122,9 @@ class Shared:
     def tarp(self) -> tarp.Result:
         """Ours with a reference that everyone knows: a prior of a single point, which has no spread to measure distance in but 1."""
         point = np.tile(REFERENCE, (N, 1))
-        return tarp.compute(replace(self.draws, prior_draws=point, guess=None), tarp.Config())
+        return tarp.compute(
+            replace(self.draws, prior_draws=point, ridge_prediction=None), tarp.Config()
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the peers' scripts."""
@@ -174,7 +176,7 @@ def local_p(name: str) -> float:
         "observed_x": data["observed_x"][None],
         "observed_draws": data[f"observed_{name}"][None],
     }
-    evidence = Local(
+    evidence = LC2STData(
         names,
         data["local_theta"],
         data[f"local_{name}"],

@@ -130,7 +130,7 @@ def sampled(posteriors: Posteriors, s: int, rng: np.random.Generator) -> Draws:
         seed=int(rng.integers(2**31)),
         log_prob_draws=log_q,
         prior_draws=rng.standard_normal((n, d)),
-        guess=posteriors.exact_mean,
+        ridge_prediction=posteriors.exact_mean,
     )
 
 

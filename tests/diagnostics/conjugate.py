@@ -45,7 +45,7 @@ def full(
         quantities={"total": Quantity(theta.sum(axis=-1), cloud.sum(axis=-1))},
         prior_draws=PRIOR_SD * rng.standard_normal((1000, d)),
         unconstrain=standardise,
-        guess=centre / PRIOR_SD,
+        ridge_prediction=centre / PRIOR_SD,
     )
 
 

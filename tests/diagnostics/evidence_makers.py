@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from sbiwb.evidence import Budget, Draws, Local, Replicas, Space, Summaries, WeightDraws
+from sbiwb.evidence import (
+    Budget,
+    Draws,
+    FeatureSpace,
+    LC2STData,
+    PredictiveReplicates,
+    Summaries,
+    WeightDraws,
+)
 from tests.diagnostics.conjugate import full, names_of
 
 
@@ -16,12 +24,12 @@ def draws(seed: int = 1) -> Draws:
     return full(60, 99, 2, seed)
 
 
-def replicas(seed: int = 1) -> Replicas:
+def replicas(seed: int = 1) -> PredictiveReplicates:
     """Of a posterior that reproduces all statistics."""
     rng = np.random.default_rng(seed)
     centre = rng.standard_normal((60, 1, 3))
     cloud = centre + rng.standard_normal((60, 51, 3))
-    return Replicas(("mean rt", "in_bed[3]", "count"), cloud[:, 0], cloud[:, 1:])
+    return PredictiveReplicates(("mean rt", "in_bed[3]", "count"), cloud[:, 0], cloud[:, 1:])
 
 
 def summaries(seed: int = 1) -> Summaries:
@@ -31,19 +39,19 @@ def summaries(seed: int = 1) -> Summaries:
     return Summaries(("mine 1", "mine 2", "yours"), ("mine", "mine", "yours"), spaces, seed)
 
 
-def _space(rng: np.random.Generator, columns: int) -> Space:
+def _space(rng: np.random.Generator, columns: int) -> FeatureSpace:
     train, test, observed = (rng.standard_normal((rows, columns)) for rows in (300, 100, 3))
-    return Space(tuple(f"column {k}" for k in range(columns)), train, test, observed)
+    return FeatureSpace(tuple(f"column {k}" for k in range(columns)), train, test, observed)
 
 
-def local(seed: int = 1) -> Local:
+def local(seed: int = 1) -> LC2STData:
     """Of an exact posterior at two real data sets."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((200, 2))
     z, cloud = (x + 0.5 * rng.standard_normal((200, 2)) for _ in range(2))
     observed = rng.standard_normal((2, 2))
     at_observed = observed[:, None] + 0.5 * rng.standard_normal((2, 100, 2))
-    return Local(names_of(2), z, cloud, x, ("mine", "yours"), observed, at_observed, seed)
+    return LC2STData(names_of(2), z, cloud, x, ("mine", "yours"), observed, at_observed, seed)
 
 
 def budget(seed: int = 1) -> Budget:

@@ -92,8 +92,12 @@ CASES: dict[str, Callable[[Draws], Draws]] = {
     "q is not a number": lambda draws: dataclasses.replace(
         draws, log_prob_theta=np.full(60, np.nan), log_prob_draws=np.full((60, 99), np.nan)
     ),
-    "nothing predicted": lambda draws: dataclasses.replace(draws, guess=np.full((60, 2), np.nan)),
-    "the data say nothing": lambda draws: dataclasses.replace(draws, guess=np.zeros((60, 2))),
+    "nothing predicted": lambda draws: dataclasses.replace(
+        draws, ridge_prediction=np.full((60, 2), np.nan)
+    ),
+    "the data say nothing": lambda draws: dataclasses.replace(
+        draws, ridge_prediction=np.zeros((60, 2))
+    ),
     "truth outside the support": lambda draws: dataclasses.replace(
         draws, unconstrain=lambda theta: np.where(theta > 1, np.nan, theta)
     ),

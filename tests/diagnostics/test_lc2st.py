@@ -10,14 +10,14 @@ import torch
 
 from sbiwb.diagnostics import lc2st
 from sbiwb.diagnostics.lc2st import Config, compute, plot
-from sbiwb.evidence import Local
+from sbiwb.evidence import LC2STData
 
 QUICK = Config(nulls=39, steps=60)
 
 
 def local(
     n: int, seed: int, *, d: int = 2, h: int = 3, m: int = 2, sd: float = 1.0, shift: float = 0.0
-) -> Local:
+) -> LC2STData:
     """theta given x is Normal(x_1..d, 1/4); the draws' sd and mean, in posterior sds, set right or wrong."""
     rng = np.random.default_rng(seed)
     x, real = rng.standard_normal((n, h)), np.linspace(-1, 1, m)[:, None] * np.ones(h)
@@ -27,7 +27,7 @@ def local(
 
     z = x[:, :d] + 0.5 * rng.standard_normal((n, d))
     names, labels = tuple(f"theta_{j}" for j in range(d)), tuple(f"mine {i}" for i in range(m))
-    return Local(
+    return LC2STData(
         names,
         z,
         draws(x[:, :d]),

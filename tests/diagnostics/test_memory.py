@@ -40,7 +40,7 @@ draws = Draws(
     tuple(f"theta_{j}" for j in range(D)), theta, Made(centre, (N, S, D)), np.full(D, 1.25),
     log_prob_theta=theta[:, 0], log_prob_draws=Made(centre[:, 0], (N, S)),
     quantities={"first": Quantity(theta[:, 0], Made(centre[:, 0], (N, S)))},
-    prior_draws=np.sqrt(1.25) * rng.standard_normal((N, D)), unconstrain=lambda rows: rows / np.sqrt(1.25), guess=centre / np.sqrt(1.25),
+    prior_draws=np.sqrt(1.25) * rng.standard_normal((N, D)), unconstrain=lambda rows: rows / np.sqrt(1.25), ridge_prediction=centre / np.sqrt(1.25),
 )
 told = {}
 for kind in sys.argv[1:]:

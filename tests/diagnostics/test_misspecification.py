@@ -11,7 +11,7 @@ from sklearn import covariance
 
 from sbiwb.diagnostics import distances, misspecification
 from sbiwb.diagnostics.misspecification import Config, Result, compute, ledoit_wolf, plot
-from sbiwb.evidence import Space, Summaries
+from sbiwb.evidence import FeatureSpace, Summaries
 
 ONE_WAVE = [3, 8, 26, 76, 225, 298, 258, 233, 189, 128, 68, 29, 14, 4]  # boarding school 1978
 TWO_WAVES = [
@@ -47,16 +47,16 @@ def positive(rng: np.random.Generator, n: int, loc: float, scale: float) -> np.n
 
 
 @cache
-def school() -> Space:
+def school() -> FeatureSpace:
     return space(outbreaks(2000, 0), outbreaks(1000, 1), np.zeros((0, 14)))
 
 
-def space(train: np.ndarray, test: np.ndarray, observed: np.ndarray) -> Space:
-    return Space(tuple(f"c[{k}]" for k in range(train.shape[1])), train, test, observed)
+def space(train: np.ndarray, test: np.ndarray, observed: np.ndarray) -> FeatureSpace:
+    return FeatureSpace(tuple(f"c[{k}]" for k in range(train.shape[1])), train, test, observed)
 
 
 def summaries(
-    observed: np.ndarray, *, made: Space | None = None, groups: tuple[str, ...] | None = None
+    observed: np.ndarray, *, made: FeatureSpace | None = None, groups: tuple[str, ...] | None = None
 ) -> Summaries:
     labels = tuple(f"mine {m}" for m in range(len(observed)))
     return Summaries(

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from sbiwb.diagnostics import predictive
-from sbiwb.evidence import Replicas
+from sbiwb.evidence import PredictiveReplicates
 
 
 def replicas(
     n: int = 300, r: int = 99, k: int = 3, *, seed: int = 0, shift: float = 0.0
-) -> Replicas:
+) -> PredictiveReplicates:
     rng = np.random.default_rng(seed)
     cloud = rng.standard_normal((n, r + 1, k))
-    return Replicas(tuple(f"s[{j}]" for j in range(k)), cloud[:, 0] + shift, cloud[:, 1:])
+    return PredictiveReplicates(
+        tuple(f"s[{j}]" for j in range(k)), cloud[:, 0] + shift, cloud[:, 1:]
+    )
 
 
 def test_exchangeable_data_lie_outside_in_four_of_a_hundred():
@@ -26,7 +28,7 @@ def test_exchangeable_data_lie_outside_in_four_of_a_hundred():
 
 
 def test_ties_do_not_accuse():
-    made = Replicas(
+    made = PredictiveReplicates(
         ("zeros",),
         np.zeros((50, 1)),
         np.random.default_rng(0).poisson(0.5, (50, 60, 1)).astype(float),
@@ -87,7 +89,7 @@ def test_one_bad_statistic_stays_alone():
 
 
 def test_constant_statistics_are_told():
-    made = Replicas(("fixed",), np.ones((50, 1)), np.ones((50, 60, 1)))
+    made = PredictiveReplicates(("fixed",), np.ones((50, 1)), np.ones((50, 60, 1)))
     value = predictive.compute(made, predictive.Config()).values[0]
     assert value.value is None and "same in all" in value.reason
 

@@ -7,7 +7,7 @@ import pytest
 
 from sbiwb.diagnostics import prior_predictive
 from sbiwb.diagnostics.prior_predictive import Config, compute, plot, standardize
-from sbiwb.evidence import Space, Summaries
+from sbiwb.evidence import FeatureSpace, Summaries
 
 
 def summaries(observed: np.ndarray, simulated: np.ndarray) -> Summaries:
@@ -15,7 +15,9 @@ def summaries(observed: np.ndarray, simulated: np.ndarray) -> Summaries:
     labels = tuple(f"mine {m}" for m in range(len(observed)))
     half = len(simulated) // 2
     return Summaries(
-        labels, labels, {"statistics": Space(columns, simulated[:half], simulated[half:], observed)}
+        labels,
+        labels,
+        {"statistics": FeatureSpace(columns, simulated[:half], simulated[half:], observed)},
     )
 
 

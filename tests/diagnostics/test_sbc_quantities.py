@@ -31,13 +31,15 @@ def test_names_and_order():
 def test_rank_is_that_of_the_product():
     draws = full(40, 19, 2, seed=2)
     result = sbc.compute(draws, sbc.Config())
-    h = draws.guess
+    h = draws.ridge_prediction
     brute = (draws.draws * h[:, None] < (draws.theta * h)[:, None]).sum(axis=1)
     np.testing.assert_array_equal(result.ranks[:, result.data_dependent], brute)
 
 
 def test_data_that_say_nothing_tie():
-    draws = dataclasses.replace(full(1000, 99, 1, seed=3, shift=1.0), guess=np.zeros((1000, 1)))
+    draws = dataclasses.replace(
+        full(1000, 99, 1, seed=3, shift=1.0), ridge_prediction=np.zeros((1000, 1))
+    )
     values = by_parameter(draws)
     assert (
         values["theta_0"].p < 1e-6 and values["theta_0·x"].p > 0.01
@@ -56,7 +58,7 @@ def test_prior_as_posterior_passes_for_the_columns_and_fails_with_the_data():
 def test_posterior_that_overreacts_says_so():
     draws = full(1000, 99, 1, seed=5)
     value = by_parameter(
-        dataclasses.replace(draws, draws=draws.draws + 0.4 * draws.guess[:, None])
+        dataclasses.replace(draws, draws=draws.draws + 0.4 * draws.ridge_prediction[:, None])
     )["theta_0·x"]
     assert value.p < 1e-6 and value.reason.startswith("follows the data too much")
 

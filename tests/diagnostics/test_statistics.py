@@ -7,7 +7,7 @@ import pytest
 
 from sbiwb.diagnostics import _statistics, misspecification, prior_predictive, statistics
 from sbiwb.diagnostics._statistics import tail
-from sbiwb.evidence import Space, Summaries
+from sbiwb.evidence import FeatureSpace, Summaries
 from sbiwb.records import Ragged
 
 
@@ -189,7 +189,7 @@ def test_checks_of_data_with_gaps_can_be_made(share):
     y = rng.standard_normal((400, 6))
     y = np.where(rng.random(y.shape) < share, np.nan, y)
     names, values = statistics({"y": y}, missing=["y"])
-    space = Space(names, values[:250], values[250:390], values[390:])
+    space = FeatureSpace(names, values[:250], values[250:390], values[390:])
     summaries = Summaries(tuple(map(str, range(10))), ("all",) * 10, {"statistics": space})
     for check in (misspecification, prior_predictive):
         found = check.compute(summaries, check.Config()).values

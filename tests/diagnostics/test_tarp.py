@@ -53,7 +53,7 @@ def test_prior_as_posterior_passes_references_from_the_prior_alone():
 
 def test_wrong_correlation_is_seen():
     rng, draws = np.random.default_rng(6), full(1000, 99, 2, seed=6)
-    centre, common = draws.guess * 1.25**0.5, rng.standard_normal((1000, 1))
+    centre, common = draws.ridge_prediction * 1.25**0.5, rng.standard_normal((1000, 1))
     theta = centre + 0.5 * (
         0.95**0.5 * common + 0.05**0.5 * rng.standard_normal((1000, 2))
     )  # correlation 0.95; the draws show none
@@ -111,7 +111,7 @@ def test_ties_are_broken_evenly():
 
 
 def test_without_a_guess_references_come_from_the_prior_alone():
-    (value,) = computed(dataclasses.replace(full(60, 99, 2, seed=1), guess=None)).values
+    (value,) = computed(dataclasses.replace(full(60, 99, 2, seed=1), ridge_prediction=None)).values
     assert value.name == "tarp_prior" and value.p is not None
 
 
@@ -166,13 +166,15 @@ def test_affine_maps_change_nothing():
         np.array([1e-6, 3.0, 1e5]),
         np.array([0.0, 1e3, -7.0]),
     )
-    bare = dataclasses.replace(draws, unconstrain=None, guess=draws.guess * 1.25**0.5)
+    bare = dataclasses.replace(
+        draws, unconstrain=None, ridge_prediction=draws.ridge_prediction * 1.25**0.5
+    )
     moved = dataclasses.replace(
         bare,
         theta=bare.theta * factor + offset,
         draws=bare.draws * factor + offset,
         prior_draws=bare.prior_draws * factor + offset,
-        guess=bare.guess * factor,
+        ridge_prediction=bare.ridge_prediction * factor,
     )
     for other in (bare, moved):
         np.testing.assert_array_equal(computed(draws).ranks, computed(other).ranks)

@@ -286,7 +286,7 @@ def test_a_network_without_density_is_refused():
 
         def build(self, size, context):
             net = torch.nn.Identity()
-            net.gives = "estimate"
+            net.output_kind = "estimate"
             return net
 
     with pytest.raises(

@@ -175,7 +175,7 @@ def test_uncertain_weights(loss):
 
 
 def test_there_is_no_density():
-    assert {loss: build(2, loss=loss).gives for loss in ("mse", "mae", "quantile")} == {
+    assert {loss: build(2, loss=loss).output_kind for loss in ("mse", "mae", "quantile")} == {
         "mse": "estimate",
         "mae": "estimate",
         "quantile": "marginals",

@@ -193,7 +193,7 @@ def test_a_conjugate_posterior_of_weights_is_found():
     """y = w x + noise of sd 1, w ~ N(0, 1): with 20 pairs w is N(sum(x y) / (1 + sum x^2), 1 / (1 + sum x^2))."""
 
     class Line(nn.Module):
-        members, terms, likelihood, gives = 1, (), True, "joint"
+        members, terms, likelihood, output_kind = 1, (), True, "joint"
 
         def __init__(self):
             super().__init__()

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from sbiwb.errors import DataError
 from sbiwb.pareto import distortion, importance_weights, inclusion, pareto_smooth, resample
 from sbiwb.references import family
-from sbiwb.references._proposals import Normal, independent, normal_of
+from sbiwb.references._proposals import NormalProposal, independent, normal_of
 from tests.c2st import c2st
 from tests.references import targets
 from tests.tiny import Recorder
@@ -206,7 +206,8 @@ def test_normal_proposals_are_those_of_the_starts(rng):
         np.diag(found.scale @ found.scale.T)
     )
     assert (
-        isinstance(independent(found), Normal) and np.count_nonzero(independent(found).scale) == 3
+        isinstance(independent(found), NormalProposal)
+        and np.count_nonzero(independent(found).scale) == 3
     )
 
 

@@ -9,7 +9,12 @@ import pytest
 
 from sbiwb.errors import FailureRateError, Stopped
 from sbiwb.records import Pairs
-from sbiwb.simulation.blocks import Tally, largest_plausible, simulate_at, simulate_block
+from sbiwb.simulation.blocks import (
+    FailureCounter,
+    binomial_upper_quantile,
+    simulate_at,
+    simulate_block,
+)
 from sbiwb.simulation.layout import layout_of
 from sbiwb.simulation.preflight import preflight
 from tests.simulation.helpers import problem
@@ -19,7 +24,7 @@ HEAD = "import numpy as np\nimport time\n\n"
 
 def blocks(found, count: int, rows: int = 64, max_rate: float = 1.0):
     """Many blocks, and all failures on the way."""
-    tally, parts, failures = Tally(max_rate), [], []
+    tally, parts, failures = FailureCounter(max_rate), [], []
     for number in range(count):
         pairs, failed = simulate_block(found, "train", number, rows, tally)
         parts.append(pairs)
@@ -130,7 +135,7 @@ def test_too_many_failures_name_the_rate_and_an_example(tmp_path):
 
 
 def test_a_rate_just_at_the_limit_passes(tmp_path):
-    tally = Tally(0.1)
+    tally = FailureCounter(0.1)
     rng = np.random.default_rng(0)
     for _ in range(100):
         tally.add(100, int(rng.binomial(100, 0.1)))
@@ -141,8 +146,8 @@ def test_largest_plausible_is_the_99_percent_quantile():
     from scipy.stats import binom
 
     for n, p in ((200, 0.05), (1000, 0.5), (10_000, 0.001)):
-        assert largest_plausible(n, p) == binom.ppf(0.99, n, p)
-    assert (largest_plausible(500, 0.0), largest_plausible(500, 1.0)) == (0, 500)
+        assert binomial_upper_quantile(n, p) == binom.ppf(0.99, n, p)
+    assert (binomial_upper_quantile(500, 0.0), binomial_upper_quantile(500, 1.0)) == (0, 500)
 
 
 @pytest.mark.parametrize("batched", [True, False])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sbiwb.errors import SimulatorError
-from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.simulation.blocks import FailureCounter, simulate_block
 from sbiwb.simulation.layout import from_json, layout_of, to_json
 from sbiwb.simulation.preflight import preflight
 from tests.simulation.helpers import problem
@@ -36,7 +36,7 @@ def test_nan_is_kept_where_it_may_be(tmp_path, batched):
     )
     found = replace(problem(tmp_path, code, batched=batched), missing=("y",))
     found = replace(found, layout=preflight(found, 16).layout)
-    pairs, failures = simulate_block(found, "train", 0, 128, Tally(1.0))
+    pairs, failures = simulate_block(found, "train", 0, 128, FailureCounter(1.0))
     mu, y = pairs.theta["mu"], pairs.x["y"]
     np.testing.assert_array_equal(np.isnan(y[:, 1]), mu > 0)
     assert not np.isnan(y[:, [0, 2]]).any() and not np.isnan(pairs.x["z"]).any()

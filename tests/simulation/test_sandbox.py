@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sbiwb.errors import SimulatorError
-from sbiwb.simulation.blocks import Problem, Tally, simulate_block
+from sbiwb.simulation.blocks import FailureCounter, Problem, simulate_block
 from sbiwb.simulation.preflight import preflight
-from sbiwb.simulation.sandbox import Isolated
+from sbiwb.simulation.sandbox import SubprocessSimulator
 from tests.simulation.helpers import problem
 
 # what the rows with mu > 1 do to their process, and how that is told; the last line of each is line 9 of the file
@@ -47,10 +47,10 @@ def simulate(mu, *, rng):
 @pytest.fixture
 def isolated():
     """Puts a problem's simulator into a process that ends with the test."""
-    opened: list[Isolated] = []
+    opened: list[SubprocessSimulator] = []
 
     def isolate(found: Problem) -> Problem:
-        opened.append(Isolated(found.simulator))
+        opened.append(SubprocessSimulator(found.simulator))
         return replace(found, simulator=opened[-1])
 
     yield isolate
@@ -64,7 +64,7 @@ def harmful(folder: Path, harm: str) -> Problem:
 
 
 def block(found: Problem, rows: int = 6):
-    return simulate_block(found, "train", 0, rows, Tally(1.0))
+    return simulate_block(found, "train", 0, rows, FailureCounter(1.0))
 
 
 def test_the_same_rows_as_in_this_process(tmp_path, isolated):

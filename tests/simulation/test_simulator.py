@@ -7,14 +7,14 @@ import pytest
 
 from sbiwb.errors import SimulatorError
 from sbiwb.records import Ragged
-from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.simulation.blocks import FailureCounter, simulate_block
 from sbiwb.simulation.preflight import preflight
 from sbiwb.simulation.source import code_hash, load_source, neighbours
 from tests.simulation.helpers import problem
 
 
 def block(found, rows: int = 8):
-    return simulate_block(found, "train", 0, rows, Tally(1.0))[0]
+    return simulate_block(found, "train", 0, rows, FailureCounter(1.0))[0]
 
 
 def test_a_dict_of_arrays(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from sbiwb.errors import ConfigErrors, FailureRateError, RunError, SimulatorError
 from sbiwb.project.splits import load_split
 from sbiwb.rundir import SPLITS
-from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.simulation.blocks import FailureCounter, simulate_block
 from sbiwb.simulation.formats import BadOutput, decode, encode
 from sbiwb.simulation.simulator import RowFailed
 from sbiwb.store import manifest
@@ -187,7 +187,7 @@ def wrong(folder: Path, deed: str, **options: Any) -> Tiny:
 @pytest.mark.parametrize(("deed", "reason", "told"), WRONG)
 def test_a_failed_call_is_a_failed_row(tmp_path, deed, reason, told):
     opened = wrong(tmp_path, deed).open("simulate.failures.timeout_s=1.5")
-    pairs, failures = simulate_block(opened.problem, "train", 0, 6, Tally(1.0))
+    pairs, failures = simulate_block(opened.problem, "train", 0, 6, FailureCounter(1.0))
     assert pairs.theta["mu"].max() <= 0.8 and len(pairs) == 6
     assert failures and min(one.theta["mu"] for one in failures) > 0.8
     assert {one.reason for one in failures} == {reason}

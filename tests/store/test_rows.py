@@ -7,7 +7,7 @@ import pytest
 
 from sbiwb.records import Pairs, Ragged
 from sbiwb.store.hdf5 import image
-from sbiwb.store.rows import Rows
+from sbiwb.store.rows import RowBuffer
 from sbiwb.store.shards import flatten
 
 
@@ -32,14 +32,14 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_they_are_the_parts_joined_byte_for_byte(case):
     parts = [part(k, x) for k, x in enumerate(CASES[case])]
-    rows = Rows(2 * len(parts))
+    rows = RowBuffer(2 * len(parts))
     for one in parts:
         rows.add(one)
     assert image(flatten(rows.pairs()), {}) == image(flatten(Pairs.join(parts)), {})
 
 
 def test_fewer_rows_than_announced_are_no_shard():
-    rows = Rows(3)
+    rows = RowBuffer(3)
     rows.add(part(0, np.zeros((2, 3))))
     with pytest.raises(ValueError, match="2 rows of 3"):
         rows.pairs()

@@ -10,11 +10,11 @@ from torch import nn
 
 from sbiwb.errors import ConfigError, TrainingError
 from sbiwb.training import loop
-from sbiwb.training.events import Finished, Validated, WentBack
+from sbiwb.training.events import Finished, RolledBack, Validated
 from sbiwb.training.flat import FlatWeights
 from sbiwb.training.loop import Trainer
 from sbiwb.training.range_test import RangeTest, range_test
-from sbiwb.training.ranks import first_node, found
+from sbiwb.training.ranks import first_node, ranks_from_environment
 from sbiwb.training.schedule import Anneal, Schedule
 from sbiwb.training.sources import MemoryPairs, TensorPairs
 from sbiwb.training.train_options import TrainOptions
@@ -162,10 +162,10 @@ def test_many_bad_steps_bring_back_good_weights_at_half_the_rate():
         events.append(event)
         if one.progress.step == 100 and isinstance(event, Validated):
             one.module.poison, good = 20, one.weights.vector.detach().clone()
-        if isinstance(event, WentBack):
+        if isinstance(event, RolledBack):
             assert torch.equal(one.weights.vector, good)
-    back = [event for event in events if isinstance(event, WentBack)]
-    assert back == [WentBack(step=120, to=100, rate_scale=0.5)]
+    back = [event for event in events if isinstance(event, RolledBack)]
+    assert back == [RolledBack(step=120, to=100, rate_scale=0.5)]
     rate = next(
         event.learning_rate
         for event in events
@@ -237,7 +237,7 @@ def test_flat_weights_are_the_modules_own():
     with torch.no_grad():
         flat.vector.zero_()
     assert all(not parameter.any() for parameter in module.parameters())
-    flat.forget()
+    flat.clear_grads()
     module[1](torch.ones(1, 3)).sum().backward()  # the first layer takes no part
     flat.gather()
     assert not flat.gradient[:9].any() and flat.gradient[9:].any()
@@ -272,7 +272,7 @@ def test_ranks_are_found_in_the_environment(monkeypatch, environment, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    ranks = found()
+    ranks = ranks_from_environment()
     assert (ranks.rank, ranks.world, ranks.local) == expected
 
 

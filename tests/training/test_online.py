@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sbiwb.errors import ConfigError, SimulatorError, Stopped
-from sbiwb.training.online import FEW, REGION, Feed, Fresh, RollingPairs
+from sbiwb.training.online import FEW, REGION, Fresh, ReplayBuffer, SimulationFeed
 from sbiwb.training.sources import TensorPairs
 
 BLOCK = 8
@@ -71,17 +71,17 @@ class Blocks:
 
 def source_of(
     *, buffer: int = 64, batch_size: int = 8, uses: int = 3, **more: Any
-) -> tuple[RollingPairs, list[Blocks]]:
+) -> tuple[ReplayBuffer, list[Blocks]]:
     """A source, and the feeds it has opened."""
     place = {name: more.pop(name) for name in ("rank", "world") if name in more}
     check = {name: more.pop(name) for name in ("check",) if name in more}
     feeds: list[Blocks] = []
 
-    def opened(first: int) -> Feed:
+    def opened(first: int) -> SimulationFeed:
         feeds.append(Blocks(first, step=place.get("world", 1), **more))
         return feeds[-1]
 
-    return RollingPairs(
+    return ReplayBuffer(
         opened, batch_size=batch_size, buffer=buffer, uses=uses, seed=5, **place, **check
     ), feeds
 
@@ -115,7 +115,7 @@ def test_a_slow_simulator_is_used_up_and_training_waits():
     assert len(feeds[0].drawn) * BLOCK <= 400 * 8 / 3 + 64
 
 
-def begun(**more: Any) -> tuple[RollingPairs, list[Blocks]]:
+def begun(**more: Any) -> tuple[ReplayBuffer, list[Blocks]]:
     source, feeds = source_of(**more)
     source.batch(0)
     return source, feeds

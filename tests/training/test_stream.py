@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sbiwb.errors import ConfigError, CorruptFile, DataError, DiskError, Stopped
 from sbiwb.training import stream as module
-from sbiwb.training.sources import Source, TensorPairs
+from sbiwb.training.sources import BatchSource, TensorPairs
 from sbiwb.training.stream import StreamedPairs, WindowOrder
 
 WAIT_S = 30  # for another thread; reached only where a test fails
@@ -81,7 +81,7 @@ def live_threads() -> list[threading.Thread]:
 
 
 def test_is_a_source(stream):
-    source: Source = stream()
+    source: BatchSource = stream()
     assert (source.pairs, source.batch_size, source.steps_per_epoch, source.state()) == (
         38,
         4,
@@ -219,8 +219,8 @@ def test_every_rank_has_the_least_whatever_it_gets():
             for order in orders
             for number in range(50)
         ]
-        assert min(had) >= orders[0].least
-    assert min(had) == orders[0].least == 10  # and no less would do
+        assert min(had) >= orders[0].min_rows_per_rank
+    assert min(had) == orders[0].min_rows_per_rank == 10  # and no less would do
 
 
 def test_windows_that_no_step_uses_are_not_read(stream):

@@ -37,7 +37,7 @@ from sbiwb.report.scoreboard import (
 )
 from sbiwb.steps.exact.reference_posteriors import reference_sets
 from sbiwb.workflow import benchmark as module
-from sbiwb.workflow.benchmark import Chosen, benchmark, open_benchmark, share, write_scoreboard
+from sbiwb.workflow.benchmark import Selection, benchmark, open_benchmark, share, write_scoreboard
 from sbiwb.workflow.worker import worker
 from tests.tiny import Recorder
 
@@ -108,7 +108,7 @@ class Small:
         return open_benchmark(self.folder / "small.yaml", runs=self.folder / "runs")
 
     def compete(self, reporter=None, **chosen):
-        return benchmark(self.open(), reporter or Recorder(), Chosen(**chosen))
+        return benchmark(self.open(), reporter or Recorder(), Selection(**chosen))
 
     def stamps(self) -> dict[str, int]:
         """When each job was scored and trained."""
@@ -309,7 +309,7 @@ def test_workers_share_the_jobs(tmp_path):
     """Simulations first; then the trainings, each done by exactly one."""
     small = Small.write(tmp_path, budgets=[100], seeds=[0])
     opened = small.open()
-    module._write_plan(opened, Chosen())
+    module._write_plan(opened, Selection())
     assert [share(opened.folder, Recorder(), index=i, count=2) for i in (0, 1)] == [1, 1]
     assert not small.scores()
     assert [worker(opened.folder, Recorder(), index=i, count=2) for i in (0, 1)] == [1, 1]
@@ -320,7 +320,7 @@ def test_workers_share_the_jobs(tmp_path):
 def test_workers_do_what_was_chosen_and_note_what_failed(tmp_path, monkeypatch):
     small = Small.write(tmp_path, budgets=[100], seeds=[0])
     opened = small.open()
-    module._write_plan(opened, Chosen(tasks=("narrow",)))
+    module._write_plan(opened, Selection(tasks=("narrow",)))
     assert share(opened.folder, Recorder(), index=0, count=1) == 1
     assert [path.name for path in (opened.folder / "simulations").iterdir()] == ["narrow-100"]
 

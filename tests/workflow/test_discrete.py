@@ -18,7 +18,7 @@ from scipy.special import softmax
 from sbiwb.diagnostics import family
 from sbiwb.errors import ConfigError
 from sbiwb.project.trained import load_posterior
-from sbiwb.steps.judge.gather import Gathered
+from sbiwb.steps.judge.gather import EvidenceCache
 from sbiwb.workflow.check import check
 from sbiwb.workflow.diagnose import diagnose, train_on_part
 from sbiwb.workflow.sample import named_observations, sample
@@ -209,7 +209,7 @@ def test_all_parameters_may_be_discrete(counts):
         np.array([(draws == pair).all(1).mean() for pair in pairs]),
     )
     assert np.abs(found - exactly).max() < 0.1
-    draws = Gathered(counts.open(), Recorder(), train_on_part).draws
+    draws = EvidenceCache(counts.open(), Recorder(), train_on_part).draws
     values = [
         value
         for kind in CHECKS

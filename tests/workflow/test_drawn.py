@@ -14,7 +14,7 @@ from sbiwb.project.splits import load_split
 from sbiwb.project.trained import load_posterior, posterior_of
 from sbiwb.seeds import generator
 from sbiwb.steps.judge import draw_blocks as module
-from sbiwb.steps.judge.draw_blocks import BLOCK, drawn
+from sbiwb.steps.judge.draw_blocks import BLOCK, draw_test_posteriors
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Child, Recorder, Tiny, copy, digest
@@ -36,7 +36,7 @@ def made(tmp_path_factory):
 
 def read(tiny: Tiny, *settings: str):
     project, recorder = tiny.open(*settings), Recorder()
-    return drawn(
+    return draw_test_posteriors(
         project, posterior_of(project, recorder), load_split(project, "test"), recorder
     ), recorder
 

@@ -15,7 +15,7 @@ from sbiwb.project.splits import load_split
 from sbiwb.project.trained import load_posterior
 from sbiwb.steps.judge import draw_blocks as drawn
 from sbiwb.steps.judge import gather as evidence
-from sbiwb.steps.judge.gather import Gathered
+from sbiwb.steps.judge.gather import EvidenceCache
 from sbiwb.workflow.diagnose import diagnose, train_on_part
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -59,7 +59,7 @@ def sets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gathered(sets):
-    return Gathered(sets.open(), Recorder(), train_on_part)
+    return EvidenceCache(sets.open(), Recorder(), train_on_part)
 
 
 def numbers(tiny: Tiny) -> dict:
@@ -84,8 +84,8 @@ def test_draws_carry_what_the_checks_need(sets, gathered):
 def test_the_guess_follows_the_data(gathered):
     draws = gathered.draws
     mean = np.array([values.mean() for values in (gathered.test.x["y"][i] for i in range(400))])
-    assert np.corrcoef(draws.guess[:, 0], mean)[0, 1] > 0.9
-    assert abs(draws.guess.mean()) < 0.15
+    assert np.corrcoef(draws.ridge_prediction[:, 0], mean)[0, 1] > 0.9
+    assert abs(draws.ridge_prediction.mean()) < 0.15
 
 
 def test_quantities_of_the_simulator_file_are_called_at_truth_and_draws(gathered):
@@ -103,7 +103,7 @@ def test_a_quantity_that_fails_is_told_with_what_it_is_given(sets, tmp_path):
     with pytest.raises(
         SimulatorError, match=r"test_quantities\(\) failed: KeyError: 'z'"
     ) as caught:
-        _ = Gathered(tiny.open(), Recorder(), train_on_part).draws
+        _ = EvidenceCache(tiny.open(), Recorder(), train_on_part).draws
     assert "x of one data set" in caught.value.todo
 
 
@@ -122,7 +122,7 @@ def test_summaries_are_features_and_statistics_of_simulated_and_real_data(sets, 
 def test_replicas_are_simulated_at_the_draws(gathered, monkeypatch):
     monkeypatch.setattr(evidence, "REPLICATED", 30)
     monkeypatch.setattr(evidence, "REPLICAS", 40)
-    found = Gathered(gathered.project, Recorder(), train_on_part).replicas
+    found = EvidenceCache(gathered.project, Recorder(), train_on_part).replicas
     at = found.names.index("mean y")
     assert found.replicated.shape == (30, 40, len(found.names))
     n = gathered.draws.context["n"][:30]
@@ -149,7 +149,7 @@ def test_local_pairs_a_truth_and_a_draw_for_the_same_data(gathered):
 def test_local_looks_at_some_of_many_data_sets(gathered, monkeypatch):
     monkeypatch.setattr(evidence, "MOST_LOCAL", 3)
     recorder = Recorder()
-    many = Gathered(gathered.project, recorder, train_on_part)
+    many = EvidenceCache(gathered.project, recorder, train_on_part)
     (one,) = many.observations
     many.__dict__["observations"] = [
         replace(one, name=str(i), labels=(f"set {i}",)) for i in range(9)
@@ -165,13 +165,13 @@ def test_local_looks_at_some_of_many_data_sets(gathered, monkeypatch):
 def test_the_budget_trains_on_parts_of_the_same_shards_and_goes_on_where_it_was(sets, tmp_path):
     tiny = copy(sets, tmp_path / "p")
     shards = tiny.shards()
-    found = Gathered(tiny.open(), Recorder(), train_on_part).budget
+    found = EvidenceCache(tiny.open(), Recorder(), train_on_part).budget
     assert found.pairs.tolist() == [512, 1024, 2048] and found.losses.shape == (3, 400)
     assert found.losses[0].mean() > found.losses[2].mean() - 0.02
     assert tiny.shards() == shards and not list((tiny.run / "diagnose/budget").rglob("shard-*"))
     again = Recorder()
     np.testing.assert_array_equal(
-        Gathered(tiny.open(), again, train_on_part).budget.losses, found.losses
+        EvidenceCache(tiny.open(), again, train_on_part).budget.losses, found.losses
     )
     assert again.advanced == {}  # neither drawn nor trained again
 
@@ -243,7 +243,7 @@ def test_names_of_quantities_are_checked(sets, tmp_path, returned, told):
     head, _, _ = SETS.partition('    return {"mu times')
     (tiny.folder / "tiny.py").write_text(f"{head}    return {returned}\n")
     with pytest.raises(SimulatorError, match=told):
-        _ = Gathered(tiny.open(), Recorder(), train_on_part).draws
+        _ = EvidenceCache(tiny.open(), Recorder(), train_on_part).draws
 
 
 def test_pictures_of_an_earlier_diagnosis_are_removed(sets, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sbiwb.adapters._reading import Expected, read
+from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.config.model import Input, Model, Observation
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.project.adapter import check_variables
@@ -177,7 +177,7 @@ def test_a_grid_comes_as_an_array_or_as_columns(seen):
 
 # what a trained network reads
 
-GRID, COLOURS = Expected("grid", 1, grid=(3, 4)), Expected("grid", 2, grid=(3, 4))
+GRID, COLOURS = ExpectedInput("grid", 1, grid=(3, 4)), ExpectedInput("grid", 2, grid=(3, 4))
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ GRID, COLOURS = Expected("grid", 1, grid=(3, 4)), Expected("grid", 2, grid=(3, 4
         (GRID, (3, 4, 1), (1, 3, 4, 1)),
         (COLOURS, (3, 4, 2), (1, 3, 4, 2)),
         (COLOURS, (5, 3, 4, 2), (5, 3, 4, 2)),
-        (Expected("grid", 1, grid=(4,)), (4, 1), (1, 4, 1)),
-        (Expected("grid", 1, grid=(1,)), (4, 1), (4, 1)),
+        (ExpectedInput("grid", 1, grid=(4,)), (4, 1), (1, 4, 1)),
+        (ExpectedInput("grid", 1, grid=(1,)), (4, 1), (4, 1)),
     ],
 )
 def test_grids_by_their_axes(expected, given, read_as):
@@ -199,7 +199,7 @@ def test_grids_by_their_axes(expected, given, read_as):
 
 def test_what_is_expected_in_words():
     with pytest.raises(DataError) as caught:
-        read({"y": Expected("grid", 2, grid=(3, 4), missing=True)}, {"y": np.zeros(4)})
+        read({"y": ExpectedInput("grid", 2, grid=(3, 4), missing=True)}, {"y": np.zeros(4)})
     assert "y: a grid of 3 x 4 cells of 2 numbers (NaN where one is missing)" in caught.value.todo
 
 
@@ -213,7 +213,7 @@ def test_what_is_expected_in_words():
     ],
 )
 def test_all_ways_to_say_that_a_value_is_missing(y):
-    expected = Expected("series", 1, (3, 3), missing=True)
+    expected = ExpectedInput("series", 1, (3, 3), missing=True)
     np.testing.assert_array_equal(read({"y": expected}, {"y": y})["y"], [[1, np.nan, 3]])
     np.testing.assert_array_equal(
         read({"y": expected}, {"y": [y, [4.0, 5.0, 6.0]]})["y"], [[1, np.nan, 3], [4, 5, 6]]

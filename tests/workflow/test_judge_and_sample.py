@@ -14,7 +14,7 @@ import xarray as xr
 from sbiwb.errors import DataError, GateFailed, RunError, SimulatorError
 from sbiwb.project.trained import load_posterior
 from sbiwb.seeds import generator, place
-from sbiwb.steps.judge.gather import Gathered
+from sbiwb.steps.judge.gather import EvidenceCache
 from sbiwb.workflow import diagnose as judging
 from sbiwb.workflow.diagnose import diagnose, train_on_part
 from sbiwb.workflow.sample import from_file, named_observations, sample
@@ -115,7 +115,7 @@ def test_a_check_named_twice_has_two_names():
 
 def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeypatch):
     tiny = copy(plain, tmp_path / "p")
-    draws = Gathered(tiny.open(), Recorder(), train_on_part).draws
+    draws = EvidenceCache(tiny.open(), Recorder(), train_on_part).draws
     rng = np.random.default_rng(0)
     y = np.stack([generator(1, "test", i).normal(size=4) for i in range(400)])
     mean, sd = y.sum(1) / 5, np.sqrt(1 / 5)
@@ -129,10 +129,10 @@ def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeyp
             draws=cloud,
             log_prob_theta=None,
             log_prob_draws=None,
-            guess=None,
+            ridge_prediction=None,
         )
 
-    monkeypatch.setattr(Gathered, "draws", property(lambda _: made(0.4)))
+    monkeypatch.setattr(EvidenceCache, "draws", property(lambda _: made(0.4)))
     with pytest.raises(GateFailed) as caught:
         diagnose(tiny.open(), Recorder(), gate=True)
     assert (
@@ -141,7 +141,7 @@ def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeyp
         and caught.value.where.endswith("numbers.json")
     )
     assert json.loads((tiny.run / "diagnose/numbers.json").read_text())["verdict"] == "fail"
-    monkeypatch.setattr(Gathered, "draws", property(lambda _: made(1.0)))
+    monkeypatch.setattr(EvidenceCache, "draws", property(lambda _: made(1.0)))
     assert diagnose(tiny.open(), Recorder(), gate=True).verdict != "fail"
 
 

@@ -18,11 +18,11 @@ from sbiwb.executors.serial import SerialExecutor
 from sbiwb.files import put_json, read_json
 from sbiwb.project.adapter import Adapter, fit_adapter
 from sbiwb.project.project import Project
-from sbiwb.simulation.blocks import Tally, simulate_block
+from sbiwb.simulation.blocks import FailureCounter, simulate_block
 from sbiwb.steps.fit import feed as module
 from sbiwb.steps.fit.feed import online_feed
 from sbiwb.store import manifest
-from sbiwb.training.online import Feed, Fresh, RollingPairs
+from sbiwb.training.online import Fresh, ReplayBuffer, SimulationFeed
 from sbiwb.workflow.simulate import simulate
 from tests.executors import tasks as works
 from tests.executors.test_executors import _lives, _until
@@ -80,7 +80,7 @@ def ready(folder: Path, code: str | None = None, **changes) -> tuple[Tiny, Proje
     return tiny, project, fit_adapter(project.config.model, project.prior, pairs)
 
 
-def first(feed: Feed, n: int) -> list[Fresh]:
+def first(feed: SimulationFeed, n: int) -> list[Fresh]:
     """Its first n pieces."""
     try:
         found = (feed.get(5.0) for _ in count())
@@ -100,12 +100,12 @@ def assert_same(pieces: list[Fresh], others: list[Fresh]) -> None:
 def test_blocks_are_those_of_the_stream_online(simulated):
     _, project, adapter = simulated
     (piece,) = first(online_feed(project, adapter, SerialExecutor(), batch_size=32)(7), 1)
-    pairs, _ = simulate_block(project.problem, "online", 7, 32, Tally(1.0))
+    pairs, _ = simulate_block(project.problem, "online", 7, 32, FailureCounter(1.0))
     assert np.array_equal(piece.pairs.z[:32, 0].numpy(), pairs.theta["mu"].astype(np.float32))
     assert torch.equal(
         piece.pairs.inputs["y"][0][:32], torch.from_numpy(adapter.arrays(pairs)["y"][0])
     )
-    train, _ = simulate_block(project.problem, "train", 7, 32, Tally(1.0))
+    train, _ = simulate_block(project.problem, "train", 7, 32, FailureCounter(1.0))
     assert not np.isin(pairs.theta["mu"], train.theta["mu"]).any()
 
 
@@ -151,9 +151,9 @@ def test_a_task_is_worth_handing_over(simulated, seconds_per_row, batch_size, bl
     assert found == blocks
 
 
-def source_of(project: Project, adapter: Adapter, executor) -> RollingPairs:
+def source_of(project: Project, adapter: Adapter, executor) -> ReplayBuffer:
     feed = online_feed(project, adapter, executor, batch_size=64)
-    return RollingPairs(feed, batch_size=64, buffer=512, uses=4, seed=0)
+    return ReplayBuffer(feed, batch_size=64, buffer=512, uses=4, seed=0)
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor(), PoolExecutor(1)], ids=["serial", "pool"])

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from sbiwb import posterior as module
-from sbiwb.adapters._reading import Expected, read
+from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
@@ -177,13 +177,13 @@ def test_theta_of_another_shape_is_told(learned, shape):
 
 
 def test_values_no_simulation_had_are_told(learned):
-    told = load_posterior(learned.run).strange({"y": np.full((1, 4), 100.0)})
+    told = load_posterior(learned.run).ood_warnings({"y": np.full((1, 4), 100.0)})
     assert (
         len(told) == 4
         and told[0].startswith("y[0]: 1 of 1 values lie outside the simulated range [-")
         and "(largest 100)" in told[0]
     )
-    assert load_posterior(learned.run).strange({"y": Y}) == []
+    assert load_posterior(learned.run).ood_warnings({"y": Y}) == []
 
 
 # x in the forms that people have
@@ -221,8 +221,8 @@ def test_one_data_set_needs_no_axis_in_front(learned, y):
     np.testing.assert_array_equal(posterior.features({"y": y}), posterior.features({"y": Y[1:2]}))
 
 
-NUMBER, NUMBERS = Expected("vector", 1), Expected("vector", 3)
-SET, SERIES = Expected("set", 1, (2, 5)), Expected("series", 2, (4, 4))
+NUMBER, NUMBERS = ExpectedInput("vector", 1), ExpectedInput("vector", 3)
+SET, SERIES = ExpectedInput("set", 1, (2, 5)), ExpectedInput("series", 2, (4, 4))
 READ = [
     (NUMBER, 0.5, (1,)),
     (NUMBER, [0.5, 0.6], (2,)),
@@ -235,7 +235,7 @@ READ = [
     (SERIES, np.zeros((4, 2)), (1, 4, 2)),
     (SERIES, np.zeros((3, 4, 2)), (3, 4, 2)),
     (SERIES, [np.zeros((4, 2)), np.zeros((4, 2))], (2, 4, 2)),
-    (Expected("set", 1, (1, 5)), np.zeros((3, 1)), (3, 1)),
+    (ExpectedInput("set", 1, (1, 5)), np.zeros((3, 1)), (3, 1)),
 ]
 
 

@@ -223,7 +223,7 @@ def test_without_a_likelihood_it_refuses_before_anything_is_spent(trained, monke
 
 def test_a_network_without_a_density_is_refused(trained):
     class Marginal:
-        gives = "marginals"
+        output_kind = "marginals"
 
     project = trained.open()
     with pytest.raises(DataError, match="the network gives marginals, no joint density"):

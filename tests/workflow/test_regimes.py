@@ -16,7 +16,7 @@ from sbiwb.project import settings as machine
 from sbiwb.steps.fit.find_lr import find_lr
 from sbiwb.training.checkpoint import checkpoints, read_checkpoint
 from sbiwb.training.sources import TensorPairs
-from sbiwb.training.spool import Spool
+from sbiwb.training.spool import DecodedShardCache
 from sbiwb.workflow import train as module
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -223,7 +223,7 @@ def test_a_spool_gives_what_the_loader_gave(tmp_path):
             {"a b": (torch.randn(3, 2, 1), mask), "c/d": (torch.randn(3, 1), None)},
         )
 
-    spool = Spool(load, tmp_path / "spool")
+    spool = DecodedShardCache(load, tmp_path / "spool")
     first, again = spool(4), spool(4)
     assert (
         calls == [4] and torch.equal(first.z, again.z) and list(first.inputs) == list(again.inputs)

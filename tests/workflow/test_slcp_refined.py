@@ -13,7 +13,7 @@ from sbiwb.project.trained import load_posterior
 from sbiwb.report.scoreboard import PUBLISHED
 from sbiwb.steps.exact.reference_posteriors import reference_sets
 from sbiwb.steps.exact.refine import TRUSTED_K, refine
-from sbiwb.workflow.benchmark import Chosen, benchmark, open_benchmark
+from sbiwb.workflow.benchmark import Selection, benchmark, open_benchmark
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 0.60
@@ -31,7 +31,7 @@ def test_slcp_is_exact_once_refined(tmp_path):
         references=folder,
         runs=tmp_path,
     )
-    (line,) = benchmark(opened, Silent(), Chosen(("slcp",), (10_000,))).lines
+    (line,) = benchmark(opened, Silent(), Selection(("slcp",), (10_000,))).lines
     print(
         f"slcp, 10,000 simulations: C2ST {line.c2st:.3f} (published NPE {line.npe}, sequential {line.snpe})"
     )

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sbiwb.errors import ConfigError, ConfigErrors, RunError, SimulatorError, Stopped
 from sbiwb.executors import slurm
-from sbiwb.executors._batch import INDEX, STEPS, Cluster, Command, Job, ranges, script
+from sbiwb.executors._batch import INDEX, STEPS, Cluster, Job, JobCommand, ranges, script
 from sbiwb.files import read_json
 from sbiwb.project.opening import write_config
 from sbiwb.steps.pairs.plan import cells
@@ -26,7 +26,7 @@ from tests.tiny import Recorder
 
 def job(step="train", **changes) -> Job:
     facts = {
-        "commands": (Command(("sbiwb", step)),),
+        "commands": (JobCommand(("sbiwb", step)),),
         "folder": Path("/a"),
         "log": Path("/a/run/jobs") / f"{step}.log",
     }
@@ -92,7 +92,7 @@ def test_each_step_has_its_own_resources():
 
 
 def test_one_task_a_gpu_trains_and_one_alone_checks_before():
-    commands = (Command(("check",)), Command(("train",), everywhere=True))
+    commands = (JobCommand(("check",)), JobCommand(("train",), everywhere=True))
     text = script(job(commands=commands), Cluster(gpus=4, nodes=2))
     assert text.endswith("\nrun --ntasks=1 --nodes=1 check\nrun --ntasks=8 --nodes=2 train\n")
 
@@ -125,7 +125,7 @@ NASTY = [
 def test_no_shell_reads_a_word(tmp_path, word):
     folder = tmp_path / word
     text = script(
-        job(folder=folder, log=folder / "x.log", commands=(Command(("show", word, INDEX)),)),
+        job(folder=folder, log=folder / "x.log", commands=(JobCommand(("show", word, INDEX)),)),
         Cluster(),
     )
     assert options(text)["--chdir"] == str(folder) and options(text)[

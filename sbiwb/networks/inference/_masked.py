@@ -85,7 +85,7 @@ def _log_normal(noise: Tensor) -> Tensor:
 
 def _native_flow(
     transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor
-) -> compiled_flow.Flow | None:
+) -> compiled_flow.CompiledFlow | None:
     """The flow in C, or None where it cannot be evaluated there: C checks nothing, so whatever is unusual is left to torch."""
     first, plans = transforms[0], [transform.plan for transform in transforms if transform.plan]
     kernels = compiled_flow.flows(z, first.rows) if len(plans) == len(transforms) else None
@@ -107,7 +107,7 @@ def _native_flow(
         for tensor in layers
     )
     return (
-        compiled_flow.Flow(kernels, plans, layers)
+        compiled_flow.CompiledFlow(kernels, plans, layers)
         if plain and features.dtype == torch.float32 and features.is_cpu
         else None
     )
@@ -174,10 +174,10 @@ class _Fused(torch.autograd.Function):
         z: Tensor,
         features: Tensor,
         kernels: compiled_flow.Kernels,
-        plans: Sequence[compiled_flow.Plan],
+        plans: Sequence[compiled_flow.FlowPlan],
         *layers: Tensor,
     ) -> Tensor:
-        noise, log_det, kept = compiled_flow.Flow(kernels, plans, layers).forward(
+        noise, log_det, kept = compiled_flow.CompiledFlow(kernels, plans, layers).forward(
             z.t(), features.t(), keep=any(ctx.needs_input_grad)
         )
         ctx.kernels, ctx.plans = kernels, plans
@@ -192,7 +192,7 @@ class _Fused(torch.autograd.Function):
             -grad * noise,
             features.new_zeros(features.shape[::-1]) if ctx.needs_input_grad[1] else None,
         )
-        g_layers = compiled_flow.Flow(ctx.kernels, ctx.plans, layers).backward(
+        g_layers = compiled_flow.CompiledFlow(ctx.kernels, ctx.plans, layers).backward(
             kept, g_z, grad.contiguous(), g_features
         )
         return g_z.t(), None if g_features is None else g_features.t(), None, None, *g_layers
@@ -207,7 +207,11 @@ class _FusedTogether(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, features: Tensor, flows: Sequence[compiled_flow.Flow], *layers: Tensor
+        ctx: Any,
+        z: Tensor,
+        features: Tensor,
+        flows: Sequence[compiled_flow.CompiledFlow],
+        *layers: Tensor,
     ) -> Tensor:
         if not any(ctx.needs_input_grad):
             done = compiled_flow.side_by_side(
@@ -229,7 +233,9 @@ class _FusedTogether(torch.autograd.Function):
         if found is None or not torch.equal(grad, ctx.usual.expand_as(grad)):
             each = len(layers) // len(ctx.flows)
             flows = [
-                compiled_flow.Flow(one.kernels, one.plans, layers[m * each : (m + 1) * each])
+                compiled_flow.CompiledFlow(
+                    one.kernels, one.plans, layers[m * each : (m + 1) * each]
+                )
                 for m, one in enumerate(ctx.flows)
             ]
             again = compiled_flow.side_by_side(
@@ -247,7 +253,7 @@ class _FusedTogether(torch.autograd.Function):
 
 
 def _with_gradients(
-    flow: compiled_flow.Flow, z: Tensor, features: Tensor, grad: Tensor
+    flow: compiled_flow.CompiledFlow, z: Tensor, features: Tensor, grad: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """log q (B,), and gradients of its sum weighed by `grad` (B,): of z (B, D), of the features (B, H), and of each layer."""
     noise, log_det, kept = flow.forward(z.t(), features.t(), keep=True)
@@ -258,7 +264,7 @@ def _with_gradients(
 
 def _plan(
     masks: Sequence[Tensor], order: Tensor, passes: Sequence[Pass]
-) -> compiled_flow.Plan | None:
+) -> compiled_flow.FlowPlan | None:
     """The masks as `flow.c` wants them, or None where they are no staircase once rows and columns are sorted by pass."""
     columns, turn = len(order), torch.argsort(order, stable=True)
     steps = [
@@ -284,7 +290,7 @@ def _plan(
     widths = [len(mask) for mask in masks[:-1]]
     sizes = torch.tensor([columns, masks[0].shape[1] - 1 - columns, len(masks), *widths])
     return (
-        compiled_flow.Plan(sizes, torch.cat(steps))
+        compiled_flow.FlowPlan(sizes, torch.cat(steps))
         if 2 <= len(masks) <= compiled_flow.MOST_LAYERS
         else None
     )

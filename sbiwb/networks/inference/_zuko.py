@@ -123,7 +123,7 @@ class FlowConfig(Part):
         return self.make(features, context)
 
     def masked(
-        self, columns: int, context: int, *, reverse: bool, univariate: Univariate
+        self, columns: int, context: int, *, reverse: bool, univariate: UnivariateMap
     ) -> LazyTransform:
         """One masked autoregressive transform, the columns in their order or reversed."""
         require_width(self.hidden, columns)
@@ -149,7 +149,7 @@ class AutoregressiveConfig(FlowConfig):
     )
 
     @abstractmethod
-    def univariate(self) -> Univariate:
+    def univariate(self) -> UnivariateMap:
         """The map of a column."""
 
     def make(self, features: int, context: int) -> Flow:
@@ -201,7 +201,7 @@ class ColumnByColumn(AutoregressiveTransform):
         return x
 
 
-class Univariate(nn.Module):
+class UnivariateMap(nn.Module):
     """An affine map of each column, then a function of zuko's or of ours, both with parameters of a network.
 
     Args:

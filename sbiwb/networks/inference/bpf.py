@@ -16,7 +16,7 @@ from __future__ import annotations
 from pydantic import Field
 from zuko.transforms import BoundedBernsteinTransform
 
-from sbiwb.networks.inference._zuko import AutoregressiveConfig, Univariate
+from sbiwb.networks.inference._zuko import AutoregressiveConfig, UnivariateMap
 
 
 class Config(AutoregressiveConfig):
@@ -24,6 +24,6 @@ class Config(AutoregressiveConfig):
 
     degree: int = Field(16, ge=6, le=256, description="Degree of each polynomial.")
 
-    def univariate(self) -> Univariate:
+    def univariate(self) -> UnivariateMap:
         free = self.degree - 4  # the others hold the ends at the identity
-        return Univariate(BoundedBernsteinTransform, [(free,)], still=free)
+        return UnivariateMap(BoundedBernsteinTransform, [(free,)], still=free)

@@ -24,13 +24,19 @@ from zuko.lazy import LazyTransform
 from zuko.nn import MLP
 
 from sbiwb.networks.inference import _ode
-from sbiwb.networks.inference._zuko import ACTIVATIONS, Flow, FlowConfig, Univariate, begin_at_zero
+from sbiwb.networks.inference._zuko import (
+    ACTIVATIONS,
+    Flow,
+    FlowConfig,
+    UnivariateMap,
+    begin_at_zero,
+)
 
 FREQUENCIES = 3  # of the time
 FAR = 20.0  # the field sees |x| squashed below it, so that it stays finite
 
 
-class VectorField(nn.Module):
+class AugmentedField(nn.Module):
     """v(t, x; h) and its trace, by a perceptron of the columns, the time and the features.
 
     Args:
@@ -84,7 +90,7 @@ class Continuous(LazyTransform):
         config: How the equation is solved.
     """
 
-    def __init__(self, field: VectorField, config: Config) -> None:
+    def __init__(self, field: AugmentedField, config: Config) -> None:
         super().__init__()
         self.field, self.config = field, config
 
@@ -98,7 +104,7 @@ class Path(Transform):
     domain = codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, field: VectorField, features: Tensor, config: Config) -> None:
+    def __init__(self, field: AugmentedField, features: Tensor, config: Config) -> None:
         super().__init__()
         self.field, self.features, self.config = field, features, config
 
@@ -153,7 +159,10 @@ class Config(FlowConfig):
     )
 
     def make(self, features: int, context: int) -> Flow:
-        affine = self.masked(features, context, reverse=False, univariate=Univariate())
+        affine = self.masked(features, context, reverse=False, univariate=UnivariateMap())
         return Flow(
-            [affine, Continuous(VectorField(features, context, self.hidden, self.activation), self)]
+            [
+                affine,
+                Continuous(AugmentedField(features, context, self.hidden, self.activation), self),
+            ]
         )

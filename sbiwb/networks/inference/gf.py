@@ -28,7 +28,7 @@ from sbiwb.networks.inference._zuko import (
     LEAST_SLOPE,
     Flow,
     FlowConfig,
-    Univariate,
+    UnivariateMap,
     begin_near_zero,
     differentiable,
     log_normal,
@@ -108,7 +108,7 @@ class Config(FlowConfig):
     components: int = Field(8, ge=1, le=256, description="Normals in the mixture of each column.")
 
     def make(self, features: int, context: int) -> Flow:
-        transforms = [self.masked(features, context, reverse=False, univariate=Univariate())]
+        transforms = [self.masked(features, context, reverse=False, univariate=UnivariateMap())]
         for step in range(self.transforms):
             if step:
                 transforms.append(

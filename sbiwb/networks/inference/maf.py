@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sbiwb.networks.inference._zuko import AutoregressiveConfig, Univariate
+from sbiwb.networks.inference._zuko import AutoregressiveConfig, UnivariateMap
 
 
 class Config(AutoregressiveConfig):
@@ -26,5 +26,5 @@ class Config(AutoregressiveConfig):
         description="Affine transforms, the order of the columns reversed after each.",
     )
 
-    def univariate(self) -> Univariate:
-        return Univariate()
+    def univariate(self) -> UnivariateMap:
+        return UnivariateMap()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from zuko.nn import MonotonicMLP
 from zuko.utils import broadcast
 
-from sbiwb.networks.inference._zuko import AutoregressiveConfig, Monotone, Univariate, with_slope
+from sbiwb.networks.inference._zuko import AutoregressiveConfig, Monotone, UnivariateMap, with_slope
 
 LEAST = 0.1  # slope of a monotone network
 
@@ -52,5 +52,5 @@ class Config(AutoregressiveConfig):
         list[Annotated[int, Field(ge=2, le=65536)]], Field(min_length=1, max_length=32)
     ] = Field([32, 32], description="Width of each hidden layer of the monotone networks.")
 
-    def univariate(self) -> Univariate:
-        return Univariate(MonotoneNetwork(self.signal, self.network), [(self.signal,)])
+    def univariate(self) -> UnivariateMap:
+        return UnivariateMap(MonotoneNetwork(self.signal, self.network), [(self.signal,)])

@@ -113,10 +113,10 @@ class SplineTransform(LazyTransform):
         phi = self.hyper(torch.cat(broadcast(seen, features, ignore=1), -1)).unflatten(
             -1, (self.columns, self.total)
         )
-        return Mixed(self.circle, *unpack(phi, self.shapes))
+        return CircularCoupling(self.circle, *unpack(phi, self.shapes))
 
 
-class Mixed(Transform):
+class CircularCoupling(Transform):
     """A spline of the circle or of the line for each column.
 
     Args:

@@ -21,7 +21,13 @@ from zuko.flows.gaussianization import ElementWiseTransform
 from zuko.lazy import LazyTransform
 from zuko.transforms import AdditiveTransform
 
-from sbiwb.networks.inference._zuko import ACTIVATIONS, Flow, FlowConfig, Univariate, begin_at_zero
+from sbiwb.networks.inference._zuko import (
+    ACTIVATIONS,
+    Flow,
+    FlowConfig,
+    UnivariateMap,
+    begin_at_zero,
+)
 
 
 class Config(FlowConfig):
@@ -40,7 +46,7 @@ class Config(FlowConfig):
 
     def make(self, features: int, context: int) -> Flow:
         network = {"hidden_features": self.hidden, "activation": ACTIVATIONS[self.activation]}
-        first = ElementWiseTransform(features, context, univariate=Univariate(), **network)
+        first = ElementWiseTransform(features, context, univariate=UnivariateMap(), **network)
         transforms = [
             first,
             *(
@@ -56,7 +62,9 @@ class Config(FlowConfig):
         self, columns: int, context: int, turn: int, network: dict[str, Any]
     ) -> LazyTransform:
         univariate, shapes = (
-            (AdditiveTransform, [()]) if self.coupling == "additive" else (Univariate(), [(), ()])
+            (AdditiveTransform, [()])
+            if self.coupling == "additive"
+            else (UnivariateMap(), [(), ()])
         )
         still = torch.arange(columns) % 2 == turn
         return GeneralCouplingTransform(

@@ -49,7 +49,7 @@ class Point(nn.Module):
         columns: D.
     """
 
-    gives = "estimate"
+    output_kind = "estimate"
 
     def __init__(self, net: nn.Sequential, columns: int) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Quantiles(Point):
         levels: L probabilities, rising.
     """
 
-    gives = "marginals"
+    output_kind = "marginals"
     levels: Tensor
     scores: Tensor
     prior: Tensor
@@ -175,7 +175,7 @@ class Config(Part):
         return levels
 
     @property
-    def gives(self) -> str:
+    def output_kind(self) -> str:
         """What the network gives, as `sbiwb.contracts.Trained` has it."""
         return "marginals" if self.loss == "quantile" else "estimate"
 

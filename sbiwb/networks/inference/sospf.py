@@ -21,7 +21,7 @@ from sbiwb.networks.inference._zuko import (
     LEAST_SLOPE,
     AutoregressiveConfig,
     Monotone,
-    Univariate,
+    UnivariateMap,
     integral,
 )
 
@@ -40,5 +40,5 @@ class Config(AutoregressiveConfig):
     degree: int = Field(4, ge=1, le=16, description="Degree of the polynomials that are squared.")
     polynomials: int = Field(3, ge=1, le=64, description="Squares that are summed.")
 
-    def univariate(self) -> Univariate:
-        return Univariate(sum_of_squares, [(), (self.polynomials, self.degree + 1)], still=1)
+    def univariate(self) -> UnivariateMap:
+        return UnivariateMap(sum_of_squares, [(), (self.polynomials, self.degree + 1)], still=1)

@@ -22,7 +22,7 @@ from zuko.utils import broadcast
 from sbiwb.networks.inference._zuko import (
     AutoregressiveConfig,
     Monotone,
-    Univariate,
+    UnivariateMap,
     Widths,
     begin_at_zero,
     integral,
@@ -65,6 +65,6 @@ class Config(AutoregressiveConfig):
         24, ge=2, le=256, description="Points at which an integral evaluates its integrand."
     )
 
-    def univariate(self) -> Univariate:
+    def univariate(self) -> UnivariateMap:
         network = PositiveNetwork(self.signal, self.network, self.points)
-        return Univariate(network, [(), (self.signal,)], still=1)
+        return UnivariateMap(network, [(), (self.signal,)], still=1)

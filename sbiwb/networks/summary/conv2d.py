@@ -37,7 +37,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(values.movedim(1, -1)).movedim(-1, 1)
 
 
-class Residual(nn.Module):
+class ResidualConvolution(nn.Module):
     """A residual block on (B, C, A, A')."""
 
     def __init__(self, width: int, kernel: int, activation: str) -> None:
@@ -110,5 +110,7 @@ class Config(Learned):
         layers: list[nn.Module] = []
         for before, after in pairwise([channels, *self.filters]):
             layers.append(convolution(before, after, self.kernel, stride=2 if layers else 1))
-            layers += [Residual(after, self.kernel, self.activation) for _ in range(self.blocks)]
+            layers += [
+                ResidualConvolution(after, self.kernel, self.activation) for _ in range(self.blocks)
+            ]
         return nn.Sequential(*layers, ChannelNorm(self.filters[-1]))

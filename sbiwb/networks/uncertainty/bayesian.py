@@ -88,8 +88,8 @@ class Bayesian(nn.Module):
         return (*self.base.terms, "kl")
 
     @property
-    def gives(self) -> str:
-        return self.base.gives
+    def output_kind(self) -> str:
+        return self.base.output_kind
 
     @property
     def likelihood(self) -> bool:

@@ -53,8 +53,8 @@ class Ensemble(nn.Module):
         return self._each()[0].terms
 
     @property
-    def gives(self) -> str:
-        return self._each()[0].gives
+    def output_kind(self) -> str:
+        return self._each()[0].output_kind
 
     @property
     def likelihood(self) -> bool:
@@ -139,7 +139,7 @@ class Config(Part):
             ConfigError: Shares are to be fitted to a density that the networks do not have.
         """
         estimators = [make(m) for m in range(self.members)]
-        if self.weights == "stacking" and estimators[0].gives != "joint":
+        if self.weights == "stacking" and estimators[0].output_kind != "joint":
             raise ConfigError(
                 "model.uncertainty.weights  stacking needs a density, and this inference network has none",
                 todo="Use weights: equal.",

@@ -86,9 +86,9 @@ def refine(
         ConfigError: There is no likelihood, or a prior without a density.
         DataError: The network has no joint density, without which its draws cannot be weighed.
     """
-    if posterior.gives != "joint":
+    if posterior.output_kind != "joint":
         raise DataError(
-            f"the network gives {posterior.gives}, no joint density by which its draws could be weighed",
+            f"the network gives {posterior.output_kind}, no joint density by which its draws could be weighed",
             where="sample --refine",
             todo="Leave out --refine, train a network with a density (model.inference: nsf), or run `sbiwb reference`.",
         )

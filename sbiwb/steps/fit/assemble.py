@@ -23,15 +23,15 @@ from sbiwb.seeds import generator
 from sbiwb.simulation.preflight import Preflight
 from sbiwb.steps.fit.feed import online_feed
 from sbiwb.training.loop import Trainer
-from sbiwb.training.online import RollingPairs
+from sbiwb.training.online import ReplayBuffer
 from sbiwb.training.ranks import ALONE, Ranks
-from sbiwb.training.sources import MemberPairs, MemoryPairs, SharedPairs, Source, TensorPairs
-from sbiwb.training.spool import Spool
+from sbiwb.training.sources import BatchSource, MemberPairs, MemoryPairs, SharedPairs, TensorPairs
+from sbiwb.training.spool import DecodedShardCache
 from sbiwb.training.stream import StreamedPairs
 
 
 @dataclass(frozen=True)
-class Opened:
+class TrainingSession:
     """A trainer, and what a checkpoint must know besides its state."""
 
     trainer: Trainer
@@ -46,7 +46,7 @@ def open_trainer(
     saved: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
     check: Callable[[], None] = lambda: None,
-) -> Opened:
+) -> TrainingSession:
     """A trainer at the beginning of a training.
 
     Args:
@@ -91,7 +91,7 @@ def open_trainer(
         density=density,
         precision=settings.context,
     )
-    return Opened(trainer, adapter, settings)
+    return TrainingSession(trainer, adapter, settings)
 
 
 def _pairs(project: Project, regime: str) -> int:
@@ -136,7 +136,7 @@ def _source(
     ranks: Ranks,
     module: Any,
     check: Callable[[], None],
-) -> Source:
+) -> BatchSource:
     """Where the pairs of a step come from; members of an ensemble have batches of their own where all pairs are in memory."""
     if settings.regime == "memory":
         pairs = shards.held if shards.held is not None else load_split(project, "train")
@@ -154,7 +154,7 @@ def _source(
 
 def _from_memory(
     project: Project, tensors: TensorPairs, batch_size: int, module: Any, ranks: Ranks
-) -> Source:
+) -> BatchSource:
     def source(seed: int, rows: np.ndarray | None = None) -> MemoryPairs:
         return MemoryPairs(tensors, batch_size, seed, rows=rows, rank=ranks.rank, world=ranks.world)
 
@@ -178,12 +178,12 @@ def _passing(
     settings: Settings,
     ranks: Ranks,
     check: Callable[[], None],
-) -> Source:
+) -> BatchSource:
     """Pairs that do not stay: from the simulator, or from disk."""
     options, rank, world = project.config.train, ranks.rank, ranks.world
     if settings.regime == "online":
         executor = project.config.machine.executor.build()  # type: ignore[attr-defined]
-        return RollingPairs(
+        return ReplayBuffer(
             online_feed(
                 project, adapter, executor, batch_size=options.batch_size, rank=rank, world=world
             ),
@@ -199,7 +199,7 @@ def _passing(
     shards.held = None
     # the reading thread has no current GPU of its own
     place = settings.device if settings.device == "cpu" else f"cuda:{torch.cuda.current_device()}"
-    spool = Spool(
+    spool = DecodedShardCache(
         lambda number: _tensors(project, adapter, shards.read(number), "cpu"),
         _scratch(project, rank),
         place,

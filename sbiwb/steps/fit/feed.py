@@ -20,8 +20,8 @@ from sbiwb.project.adapter import Adapter, restore_adapter
 from sbiwb.project.opening import open_run
 from sbiwb.project.project import Project
 from sbiwb.records import Pairs
-from sbiwb.simulation.blocks import Tally, simulate_block
-from sbiwb.training.online import FEW, Feed, Fresh
+from sbiwb.simulation.blocks import FailureCounter, simulate_block
+from sbiwb.training.online import FEW, Fresh, SimulationFeed
 from sbiwb.training.sources import TensorPairs
 
 SPLIT = "online"
@@ -36,7 +36,7 @@ def online_feed(
     batch_size: int,
     rank: int = 0,
     world: int = 1,
-) -> Callable[[int], Feed]:
+) -> Callable[[int], SimulationFeed]:
     """What `RollingPairs` begins simulating with; the run folder must hold the plan and this very config.
 
     Args:
@@ -65,13 +65,17 @@ def online_feed(
     if isinstance(executor, PoolExecutor):
         ahead = 2 * executor.workers + -(-share // (per_task * project.block_size))
         return lambda first: Ahead(
-            executor.stream(work, tasks(first), ahead=ahead), tally=Tally(max_rate), step=world
+            executor.stream(work, tasks(first), ahead=ahead),
+            tally=FailureCounter(max_rate),
+            step=world,
         )
     if isinstance(executor, SerialExecutor):
         # One task after the other, each when its result is asked for: they need no end.
         return lambda first: InStep(
-            executor.run(work, tasks(first)), tally=Tally(max_rate), step=world
-        )  # type: ignore[arg-type]
+            executor.run(work, tasks(first)),  # type: ignore[arg-type]
+            tally=FailureCounter(max_rate),
+            step=world,
+        )
     raise ConfigError(
         "machine.executor  cannot simulate while training",
         todo="Use executor: pool or serial with train.regime: online.",
@@ -86,7 +90,7 @@ def _blocks_per_task(project: Project, share: int) -> int:
 
 
 class Ahead:
-    """A `Feed` whose blocks other processes make in the meantime.
+    """A `SimulationFeed` whose blocks other processes make in the meantime.
 
     Args:
         stream: Tasks and what `simulate_piece` made of them, in the order of blocks.
@@ -94,7 +98,7 @@ class Ahead:
         step: From one block of this rank to the next.
     """
 
-    def __init__(self, stream: Stream, *, tally: Tally, step: int) -> None:
+    def __init__(self, stream: Stream, *, tally: FailureCounter, step: int) -> None:
         self._stream, self._tally, self._step = stream, tally, step
 
     def get(self, timeout_s: float) -> Fresh | None:
@@ -108,7 +112,7 @@ class Ahead:
 
 
 class InStep:
-    """A `Feed` that simulates in this process, only when pairs are missing; so a resumed run is the same to the last bit.
+    """A `SimulationFeed` that simulates in this process, only when pairs are missing; so a resumed run is the same to the last bit.
 
     Args:
         results: Tasks and what `simulate_piece` makes of them when it is asked, in the order of blocks.
@@ -117,7 +121,7 @@ class InStep:
     """
 
     def __init__(
-        self, results: Iterator[tuple[dict[str, Any], Any]], *, tally: Tally, step: int
+        self, results: Iterator[tuple[dict[str, Any], Any]], *, tally: FailureCounter, step: int
     ) -> None:
         self._results, self._tally, self._step = results, tally, step
 
@@ -129,7 +133,7 @@ class InStep:
         """Nothing runs."""
 
 
-def _fresh(task: dict[str, Any], result: Any, tally: Tally, step: int) -> Fresh:
+def _fresh(task: dict[str, Any], result: Any, tally: FailureCounter, step: int) -> Fresh:
     if isinstance(result, SbiwbError):
         raise result
     tally.add(result["simulated"], result["failed"], result["example"])
@@ -151,7 +155,7 @@ def simulate_piece(adapter_state: str, task: dict[str, Any]) -> dict[str, Any]:
         z (N, D), inputs by name (values, mask), and how many simulations were made and failed, with an example.
     """
     project = open_run(task["run"])
-    problem, tally = project.problem, Tally(project.config.simulate.failures.max_rate)
+    problem, tally = project.problem, FailureCounter(project.config.simulate.failures.max_rate)
     parts = [
         simulate_block(problem, SPLIT, block, project.block_size, tally)[0]
         for block in task["blocks"]

@@ -8,7 +8,7 @@ from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
 from sbiwb.report import rates_picture, to_png
 from sbiwb.steps.fit.assemble import open_trainer
-from sbiwb.stopping import raised
+from sbiwb.stopping import raise_on_signal
 from sbiwb.training.range_test import RangeTest, range_test
 
 STEPS = 400
@@ -24,7 +24,7 @@ def find_lr(project: Project, reporter: Reporter) -> RangeTest:
     Raises:
         RunError: Simulations are missing.
     """
-    with raised():
+    with raise_on_signal():
         write_config(project)
         trainer = open_trainer(project, reporter).trainer
         try:

@@ -17,17 +17,17 @@ from sbiwb.files import put_text
 from sbiwb.project.project import Project
 from sbiwb.project.settings import GB
 from sbiwb.rundir import RunDir
-from sbiwb.steps.fit.assemble import Opened
+from sbiwb.steps.fit.assemble import TrainingSession
 from sbiwb.steps.fit.tracking import Tracking
 from sbiwb.stopping import Flag
 from sbiwb.training.checkpoint import checkpoint_path, keep_last, put_checkpoint
-from sbiwb.training.events import Finished, Stepped, Stopping, Validated, WentBack
+from sbiwb.training.events import Finished, RolledBack, Stepped, Stopping, Validated
 
 SHOW_EVERY_S = 0.2
 Hook = Callable[[Validated], None]
 
 
-class Keeper:
+class TrainingMonitor:
     """Follows a trainer's events: best weights, metrics, checkpoints, progress, signals.
 
     Args:
@@ -41,7 +41,7 @@ class Keeper:
     def __init__(
         self,
         project: Project,
-        opened: Opened,
+        opened: TrainingSession,
         reporter: Reporter,
         tracking: Tracking | None,
         on_validated: Hook | None,
@@ -90,7 +90,7 @@ class Keeper:
             "train", trainer.steps, unit="steps", done=trainer.progress.step
         ) as ticker:
             try:
-                for event in trainer.run(stopping=lambda: flag.due):
+                for event in trainer.run(stopping=lambda: flag.should_stop):
                     if isinstance(event, Finished):
                         self._show(ticker)
                         if (
@@ -107,7 +107,7 @@ class Keeper:
         raise AssertionError("unreachable")
 
     def _take(
-        self, event: Stepped | Stopping | WentBack | Validated, ticker: Ticker, flag: Flag
+        self, event: Stepped | Stopping | RolledBack | Validated, ticker: Ticker, flag: Flag
     ) -> None:
         now = time.monotonic()
         if isinstance(event, Stepped) and now - self.shown_at > SHOW_EVERY_S:
@@ -115,7 +115,7 @@ class Keeper:
         elif isinstance(event, Validated):
             self._validated(event)
             self._show(ticker)
-        elif isinstance(event, WentBack):
+        elif isinstance(event, RolledBack):
             self.reporter.warn(
                 f"the loss was no number again and again: at step {event.step:,} the weights of step {event.to:,} are back, and the "
                 f"learning rate is {event.rate_scale:g} of its schedule from here on."
@@ -188,7 +188,7 @@ class Keeper:
         self.saved_at = time.monotonic()
 
 
-def _about(project: Project, opened: Opened) -> dict[str, Any]:
+def _about(project: Project, opened: TrainingSession) -> dict[str, Any]:
     """What a checkpoint needs to be loaded alone: plain Python only."""
     return {
         "config": json.dumps(project.config.model_dump(mode="json")),

@@ -28,7 +28,7 @@ OWN_PICTURES = ("forest", "pairs", "predictive", "epistemic")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PosteriorDraws:
     """Posterior draws of N data sets, with what is told beside them.
 
     Args:
@@ -44,7 +44,7 @@ class Drawn:
     levels: Mapping[str, Sequence[float]] | None = None
 
 
-def rows_of(project: Project, drawn: Drawn) -> list[report.Row]:
+def rows_of(project: Project, drawn: PosteriorDraws) -> list[report.Row]:
     """The summary table: a row for each data set and quantity."""
     found = quantities(project, drawn.theta)
     flat = report.flat(found)
@@ -63,7 +63,7 @@ def rows_of(project: Project, drawn: Drawn) -> list[report.Row]:
 
 def write(
     project: Project,
-    drawn: Drawn,
+    drawn: PosteriorDraws,
     rows: Sequence[report.Row],
     folder: Path,
     reporter: Reporter,
@@ -99,7 +99,9 @@ def _prior(project: Project) -> np.ndarray:
     return project.prior.stack(project.prior.sample(generator(0, "preflight"), PRIOR_DRAWS))
 
 
-def _turned(project: Project, drawn: Drawn, flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _turned(
+    project: Project, drawn: PosteriorDraws, flat: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Draws (N, S) of each angle, moved by whole turns to within half a turn of their circular mean: 359 and 1 degrees have the mean 0."""
     found = {}
     low, high = project.prior.support()
@@ -138,7 +140,7 @@ def _write_table(
 
 def _write_draws(
     project: Project,
-    drawn: Drawn,
+    drawn: PosteriorDraws,
     folder: Path,
     predicted: Simulations | None,
     prior: np.ndarray,
@@ -187,7 +189,7 @@ def _write_draws(
 
 def _draw_pictures(
     project: Project,
-    drawn: Drawn,
+    drawn: PosteriorDraws,
     rows: Sequence[report.Row],
     predicted: Simulations | None,
     prior: np.ndarray,
@@ -224,9 +226,9 @@ def _forest(project: Project, data: DataSets, rows: Sequence[report.Row]) -> Any
     }
     return report.forest_picture(
         data.labels,
-        summaries,
+        summaries,  # type: ignore[arg-type]
         title=f"{data.name}: {len(data)} data sets (median, 50 % and 95 % intervals)",
-    )  # type: ignore[arg-type]
+    )
 
 
 def label(project: Project, column: str) -> str:

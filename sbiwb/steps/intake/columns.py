@@ -69,11 +69,11 @@ class Mapped:
             DataError: Some are nowhere; with the columns that there are.
         """
         theta, context, x = _wanted(project)
-        strange = sorted(set(mapping) - {*theta, *context, *x})
-        if strange:
+        unknown = sorted(set(mapping) - {*theta, *context, *x})
+        if unknown:
             todo = f"There are: {', '.join([*theta, *context, *x])}."
             raise ConfigError(
-                f"{', '.join(strange)} is no variable of the YAML",
+                f"{', '.join(unknown)} is no variable of the YAML",
                 where=f"{WHERE} --column",
                 todo=todo,
             )

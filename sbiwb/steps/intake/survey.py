@@ -13,7 +13,7 @@ from sbiwb.contracts import Distribution, Reporter
 from sbiwb.errors import DataError
 from sbiwb.project.project import Project
 from sbiwb.records import Pairs, Ragged, Variable
-from sbiwb.simulation.blocks import Failure, Tally
+from sbiwb.simulation.blocks import Failure, FailureCounter
 from sbiwb.simulation.layout import Layout, Observable
 from sbiwb.steps.intake.columns import Mapped
 from sbiwb.store.audit import digests, may_compare
@@ -61,7 +61,7 @@ class Survey:
 def survey(project: Project, files: Sequence[Mapped], reporter: Reporter) -> Survey:
     """Reads everything once, keeps a few bytes of each row, and refuses what cannot be used."""
     found = Survey()
-    tally = Tally(project.config.simulate.failures.max_rate)
+    tally = FailureCounter(project.config.simulate.failures.max_rate)
     with reporter.task("read", len(files), unit="files") as ticker:
         for mapped in files:
             for pairs in mapped.chunks():

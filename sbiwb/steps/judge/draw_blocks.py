@@ -11,7 +11,7 @@ import numpy as np
 
 from sbiwb.contracts import Reporter
 from sbiwb.errors import CorruptFile
-from sbiwb.evidence import Rows
+from sbiwb.evidence import RowArray
 from sbiwb.files import put, remove_orphans
 from sbiwb.posterior import CHUNK_ROWS, Posterior
 from sbiwb.project.fingerprint import weights_hash
@@ -25,7 +25,7 @@ HELD_BYTES = 256 << 20  # of draws that are kept in memory
 
 
 @dataclass(frozen=True)
-class Drawn:
+class TestDraws:
     """Draws for N test pairs, and densities.
 
     Args:
@@ -35,13 +35,15 @@ class Drawn:
         leaked: Share of draws outside the prior's support, (D,).
     """
 
-    draws: Rows
+    draws: RowArray
     log_prob_theta: np.ndarray | None
     log_prob_draws: np.ndarray | None
     leaked: np.ndarray
 
 
-def drawn(project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter) -> Drawn:
+def draw_test_posteriors(
+    project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter
+) -> TestDraws:
     """Draws for every test pair: blocks that these weights made before are read, the others are made now."""
     n, config = len(pairs), project.config.diagnose
     made_by = {
@@ -104,7 +106,7 @@ def _block(
         x, project.config.diagnose.draws, generator(project.config.diagnose.seed, "draws", block)
     )
     found = {"draws": draws, "leaked": (~project.prior.inside(draws)).sum(axis=(0, 1))}
-    if posterior.gives == "joint":
+    if posterior.output_kind == "joint":
         found |= {
             "log_prob_theta": posterior.log_prob(theta, x),
             "log_prob_draws": posterior.log_prob(draws, x),
@@ -112,7 +114,7 @@ def _block(
     return found
 
 
-def _read(paths: list[Path], n: int) -> Drawn:
+def _read(paths: list[Path], n: int) -> TestDraws:
     """All blocks: small arrays in memory, the draws there too unless they are many."""
     shape = (n, *_arrays(paths[0])["draws"].shape[1:])
     fits = 8 * int(np.prod(shape)) <= HELD_BYTES
@@ -120,7 +122,7 @@ def _read(paths: list[Path], n: int) -> Drawn:
         {name: array for name, array in _arrays(path).items() if fits or name != "draws"}
         for path in paths
     ]
-    draws: Rows = (
+    draws: RowArray = (
         np.concatenate([part["draws"] for part in parts]) if fits else OnDisk(tuple(paths), shape)
     )
     densities = ("log_prob_theta", "log_prob_draws")
@@ -128,7 +130,7 @@ def _read(paths: list[Path], n: int) -> Drawn:
         np.concatenate([part[name] for part in parts]) if name in parts[0] else None
         for name in densities
     )
-    return Drawn(
+    return TestDraws(
         draws,
         truth,
         cloud,

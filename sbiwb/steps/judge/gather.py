@@ -12,7 +12,15 @@ import numpy as np
 from sbiwb.contracts import Reporter, Silent
 from sbiwb.diagnostics import moments, statistics
 from sbiwb.errors import SimulatorError
-from sbiwb.evidence import Budget, Draws, Local, Quantity, Replicas, Summaries, WeightDraws
+from sbiwb.evidence import (
+    Budget,
+    Draws,
+    LC2STData,
+    PredictiveReplicates,
+    Quantity,
+    Summaries,
+    WeightDraws,
+)
 from sbiwb.posterior import Posterior
 from sbiwb.project.observe import DataSets
 from sbiwb.project.project import Project
@@ -21,9 +29,9 @@ from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
 from sbiwb.records import Pairs, Ragged, join, take
 from sbiwb.seeds import generator
-from sbiwb.steps.judge.draw_blocks import drawn
+from sbiwb.steps.judge.draw_blocks import draw_test_posteriors
 from sbiwb.steps.judge.measure import WEIGHED, numbers, observed, summaries, weight_draws
-from sbiwb.steps.judge.ridge import fit_guess
+from sbiwb.steps.judge.ridge import ridge_prediction
 
 REPLICATED, REPLICAS, AT_ONCE = (
     200,
@@ -38,7 +46,7 @@ BUDGET = (
 
 
 @dataclass(frozen=True)
-class Gathered:
+class EvidenceCache:
     """Evidence by kind; each is a property that is made when it is first asked for.
 
     Args:
@@ -73,11 +81,11 @@ class Gathered:
         return summaries(self.project, self.posterior, self.observations, self.test)
 
     @cached_property
-    def replicas(self) -> Replicas:
+    def replicas(self) -> PredictiveReplicates:
         return _replicas(self.project, self.draws, self.test, self.reporter)
 
     @cached_property
-    def local(self) -> Local:
+    def local(self) -> LC2STData:
         return _local(
             self.posterior,
             self.draws,
@@ -106,7 +114,7 @@ class Gathered:
 
 
 def _draws(project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter) -> Draws:
-    found = drawn(project, posterior, pairs, reporter)
+    found = draw_test_posteriors(project, posterior, pairs, reporter)
     prior, theta, seed = (
         project.prior,
         project.prior.stack(pairs.theta),
@@ -133,7 +141,7 @@ def _draws(project: Project, posterior: Posterior, pairs: Pairs, reporter: Repor
         },
         prior_draws=prior.stack(prior.sample(generator(seed, "prior"), max(len(theta), 1_000))),
         unconstrain=posterior.theta_map.forward,
-        guess=_guess(project, posterior, pairs),
+        ridge_prediction=_guess(project, posterior, pairs),
     )
     return replace(draws, quantities=_quantities(project, draws, pairs))
 
@@ -143,7 +151,7 @@ def _guess(project: Project, posterior: Posterior, pairs: Pairs) -> np.ndarray:
     others = load_split(project, "validation")
     z = posterior.theta_map.forward(project.prior.stack(others.theta))
     missing = project.config.problem.missing
-    return fit_guess(numbers(others.x, others.context, missing), z)(
+    return ridge_prediction(numbers(others.x, others.context, missing), z)(
         numbers(pairs.x, pairs.context, missing)
     )
 
@@ -207,7 +215,9 @@ def _called(
         ) from error
 
 
-def _replicas(project: Project, draws: Draws, pairs: Pairs, reporter: Reporter) -> Replicas:
+def _replicas(
+    project: Project, draws: Draws, pairs: Pairs, reporter: Reporter
+) -> PredictiveReplicates:
     """Data simulated again from the posterior of the first test pairs."""
     n, count = min(REPLICATED, draws.n), min(REPLICAS, draws.s)
     kept = pairs.take(np.arange(n))
@@ -223,7 +233,7 @@ def _replicas(project: Project, draws: Draws, pairs: Pairs, reporter: Reporter) 
             row, replica = np.divmod(done.rows, count)
             replicated[start + row, replica] = statistics(done.pairs.x, missing)[1]
             ticker.advance(len(rows))
-    return Replicas(names, observed, replicated)
+    return PredictiveReplicates(names, observed, replicated)
 
 
 def _local(
@@ -233,7 +243,7 @@ def _local(
     observations: list[DataSets],
     seed: int,
     reporter: Reporter,
-) -> Local:
+) -> LC2STData:
     """Test pairs for the classifier, and real data sets to judge: not more than `MOST_LOCAL`, for each is a test of its own."""
     forward, d = posterior.theta_map.forward, len(draws.names)
     first = np.concatenate(
@@ -250,7 +260,7 @@ def _local(
         for name in observations[0].variables
     }
     cloud = posterior.sample(x, LOCAL_DRAWS, generator(seed, "local"))
-    return Local(
+    return LC2STData(
         draws.names,
         forward(draws.theta),
         forward(first),

@@ -9,7 +9,7 @@ import numpy as np
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import moments, statistics
 from sbiwb.errors import DataError
-from sbiwb.evidence import Space, Summaries, WeightDraws
+from sbiwb.evidence import FeatureSpace, Summaries, WeightDraws
 from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.project.observe import DataSets, observe
@@ -85,8 +85,8 @@ def summaries(
         labels,
         groups,
         {
-            "statistics": Space(names, *known),
-            "network": Space(tuple(f"feature {k}" for k in range(width)), *learned),
+            "statistics": FeatureSpace(names, *known),
+            "network": FeatureSpace(tuple(f"feature {k}" for k in range(width)), *learned),
         },
         project.config.diagnose.seed,
     )

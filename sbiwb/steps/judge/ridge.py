@@ -13,7 +13,7 @@ import numpy as np
 PENALTIES = 10.0 ** np.arange(-4, 7)
 
 
-def fit_guess(numbers: np.ndarray, z: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def ridge_prediction(numbers: np.ndarray, z: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A prediction of z from numbers.
 
     The penalty of each column of z is the one with the smallest generalised cross-validation error, so that numbers which say

@@ -18,10 +18,10 @@ from sbiwb.files import put_json, remove_orphans
 from sbiwb.project.opening import open_run
 from sbiwb.project.project import Project
 from sbiwb.rundir import SPLITS, RunDir, versions
-from sbiwb.simulation.blocks import Failure, Tally, simulate_block
+from sbiwb.simulation.blocks import Failure, FailureCounter, simulate_block
 from sbiwb.steps.pairs.plan import blocks, shard_blocks
 from sbiwb.store import manifest
-from sbiwb.store.rows import Rows
+from sbiwb.store.rows import RowBuffer
 from sbiwb.store.shards import read_bytes, read_record, record_path, shard_path, write_shard
 
 MACHINE_VERSIONS = ("python", "numpy", "scipy", "h5py", "sbiwb")
@@ -109,8 +109,8 @@ def simulate_shard(task: dict[str, Any]) -> dict[str, Any]:
     problem, start = project.problem, time.perf_counter()
     if task.get("isolated") or _cannot_time(project):
         problem = replace(problem, simulator=project.isolated)
-    tally = Tally(project.config.simulate.failures.max_rate)
-    rows, failures = Rows(task["blocks"] * project.block_size), []
+    tally = FailureCounter(project.config.simulate.failures.max_rate)
+    rows, failures = RowBuffer(task["blocks"] * project.block_size), []
     for block in range(task["first_block"], task["first_block"] + task["blocks"]):
         pairs, failed = simulate_block(problem, task["split"], block, project.block_size, tally)
         rows.add(pairs)
