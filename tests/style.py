@@ -1,6 +1,7 @@
-"""`python -m tests.style [FOLDER ...]`: how the code reads, in numbers; without folders zuko and sbiwb, side by side.
+"""`python -m tests.style [FOLDER ...]`: how the code reads, in numbers; by default zuko and sbiwb.
 
-Nodes: of the syntax tree of a function's body without its docstring. Lines: those that are not blank.
+
+Nodes: of the syntax tree of a function's body without its docstring. Lines: not the blank ones.
 """
 
 from __future__ import annotations
