@@ -22,6 +22,7 @@ GROUND = {
     "stopping",
     "words",
     "extras",
+    "intervals",
     "pareto",
     "kernels",
     "__init__",

@@ -11,7 +11,6 @@ worker that died, or a simulator in a process of its own (`sandbox`). Only what 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import numpy as np
 
 from sbiwb.contracts import Distribution
 from sbiwb.errors import FailureRateError, SbiwbError, SimulatorError
+from sbiwb.intervals import binomial_upper_quantile
 from sbiwb.records import Columns, Pairs, Ragged, Variable, take
 from sbiwb.seeds import generator
 from sbiwb.simulation.layout import Layout, Observable, layout_of
@@ -28,7 +28,6 @@ from sbiwb.simulation.simulator import Simulates, reason, stack
 
 ATTEMPTS = 100  # per row, at most
 JUDGED_AFTER = 200  # simulations, before a failure rate is judged
-CONFIDENCE = 0.99
 
 
 class SamplesTheta(Protocol):
@@ -104,15 +103,6 @@ class FailureCounter:
             where="simulate",
             todo="Mend the simulator, narrow the prior, or raise max_rate if these failures are part of the model.",
         )
-
-
-def binomial_upper_quantile(simulated: int, rate: float) -> int:
-    """The 99 % quantile of a binomial count: more failures than this say that the true rate is above `rate`."""
-    if rate in (0.0, 1.0):
-        return round(rate * simulated)
-    from scipy.special import bdtrik  # scipy.stats has it by name, and costs 0.7 s to import
-
-    return math.ceil(bdtrik(CONFIDENCE, simulated, rate))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from sbiwb.errors import FailureRateError, Stopped
 from sbiwb.records import Pairs
 from sbiwb.simulation.blocks import (
     FailureCounter,
-    binomial_upper_quantile,
     simulate_at,
     simulate_block,
 )
@@ -140,14 +139,6 @@ def test_a_rate_just_at_the_limit_passes(tmp_path):
     for _ in range(100):
         tally.add(100, int(rng.binomial(100, 0.1)))
     assert tally.simulated == 10_000
-
-
-def test_largest_plausible_is_the_99_percent_quantile():
-    from scipy.stats import binom
-
-    for n, p in ((200, 0.05), (1000, 0.5), (10_000, 0.001)):
-        assert binomial_upper_quantile(n, p) == binom.ppf(0.99, n, p)
-    assert (binomial_upper_quantile(500, 0.0), binomial_upper_quantile(500, 1.0)) == (0, 500)
 
 
 @pytest.mark.parametrize("batched", [True, False])
