@@ -7,7 +7,8 @@ from typing import Any
 from sbiwb.files import sha256
 from sbiwb.rundir import RunDir
 
-Identity = dict[str, Any]
+Plain = dict[str, Any]  # what JSON can hold
+Identity = Plain
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:

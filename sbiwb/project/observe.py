@@ -44,23 +44,43 @@ class DataSets:
         return {**self.x, **self.context}
 
 
-def observe(
-    name: str, what: Observation, base: Path, layout: Layout, context: Mapping[str, tuple[int, ...]]
-) -> DataSets:
-    """Reads one observation; where the simulator may leave a value out, so may the file: an empty cell, NA or NaN.
+@dataclass(frozen=True)
+class NamedObservation:
+    """Real data that are not read yet.
 
     Args:
-        name: Its name.
-        what: The section of the YAML, or the like made from the command line.
+        name: The folder under `sample/`.
+        options: The section of the YAML, or the like made from the command line.
         base: Folder its path is relative to.
+    """
+
+    name: str
+    options: Observation
+    base: Path
+
+    @property
+    def path(self) -> Path:
+        return self.base / self.options.file
+
+
+def observe(
+    observation: NamedObservation, layout: Layout, context: Mapping[str, tuple[int, ...]]
+) -> DataSets:
+    """Reads one observation.
+
+    Where the simulator may leave a value out, so may the file: an empty cell, NA or NaN.
+
+    Args:
+        observation: Its file, and how to read it.
         layout: What the simulator returns.
         context: Shape of each context variable.
 
     Raises:
         DataError: Missing columns, wrong lengths, values that are no numbers: with file and place.
     """
-    _refuse_unknown(what, base, set(layout), set(context))
-    table = read_table(base / what.file)
+    name, what = observation.name, observation.options
+    _refuse_unknown(observation, set(layout), set(context))
+    table = read_table(observation.path)
     groups = _groups(table, what.group_by)
     rows = [rows for _, rows in groups]
     x = {key: _observable(key, one, table, what, rows) for key, one in layout.items()}
@@ -81,8 +101,9 @@ def observe(
     return DataSets(name, tuple(label or name for label in labels), x, known, keys, unused)
 
 
-def _refuse_unknown(what: Observation, base: Path, x: set[str], context: set[str]) -> None:
+def _refuse_unknown(observation: NamedObservation, x: set[str], context: set[str]) -> None:
     """Names that nothing here has."""
+    what = observation.options
     for option, named, known in (
         ("columns", what.columns, x | context),
         ("context", what.context, context),
@@ -91,7 +112,7 @@ def _refuse_unknown(what: Observation, base: Path, x: set[str], context: set[str
         if unknown:
             raise DataError(
                 f"{option} names {', '.join(unknown)}, which does not exist",
-                where=base / what.file,
+                where=observation.path,
                 todo=f"There are: {', '.join(sorted(known)) or 'none'}.",
             )
 

@@ -15,6 +15,7 @@ from sbiwb.files import read_json, stable_hash
 from sbiwb.priors import Prior
 from sbiwb.project.fingerprint import Identity
 from sbiwb.project.imported import IMPORTED, KINDS, Imported
+from sbiwb.project.observe import NamedObservation
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.blocks import Problem
 from sbiwb.simulation.command import ProgramCommand
@@ -76,6 +77,12 @@ class Project:
     @cached_property
     def context(self) -> dict[str, Distribution]:
         return _distributions(self.config.problem.context)
+
+    @property
+    def observations(self) -> list[NamedObservation]:
+        """Real data of the YAML, not read yet."""
+        sections = self.config.problem.observations
+        return [NamedObservation(name, one, self.base) for name, one in sections.items()]
 
     @cached_property
     def simulator(self) -> Simulator:

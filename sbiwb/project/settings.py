@@ -18,6 +18,7 @@ from sbiwb.files import read_json
 from sbiwb.networks import compiled_flow
 from sbiwb.project.project import Project
 
+KERNELS = {"auto": "auto", "c": True, "torch": False}  # what machine.splines says of them
 MANY_MEMBERS = 4096  # in a batch
 COMPILE_COSTS_S, COMPILE_SAVES_S = (
     70.0,
@@ -71,7 +72,7 @@ def settle(
     project: Project,
     shapes: Mapping[str, InputShape],
     steps: int,
-    saved: Mapping[str, Any] | None,
+    saved: Settings | None,
     reporter: Reporter | None,
     *,
     window: int = 0,
@@ -89,46 +90,54 @@ def settle(
         processes: That train together.
     """
     machine, train = project.config.machine, project.config.train
-    device = _keep(machine.device, saved, "device", device_of("auto"))
+    device = _keep(machine.device, saved and saved.device, device_of("auto"))
     if device == "cuda" and not torch.cuda.is_available():
         device = device_of(machine.device)
-    kernels = _keep(
-        {"auto": "auto", "c": True, "torch": False}[machine.splines], saved, "kernels", True
-    )
     compiler = device == "cuda" or compiled_flow.available()
     if not compiler and reporter:
         reporter.warn(
-            "no working C compiler (cc): the network is evaluated by torch operations, several times slower."
+            "no working C compiler (cc): the network is evaluated by torch operations, "
+            "several times slower."
         )
+    kernels = _keep(KERNELS[machine.splines], saved and saved.kernels, True)
     kernels = kernels and device == "cpu" and compiler
     worth = not kernels and compiler and steps * COMPILE_SAVES_S > COMPILE_COSTS_S
-    regime = _keep(train.regime, saved, "regime", _regime(project))
-    found = Settings(
+    regime = _keep(train.regime, saved and saved.regime, _regime(project))
+    if machine.memory_gb == "auto" and saved:
+        window = saved.window
+    settings = Settings(
         device=device,
-        threads=_keep(machine.threads, saved, "threads", _threads(train.batch_size, shapes)),
+        threads=_keep(machine.threads, saved and saved.threads, _threads(train.batch_size, shapes)),
         kernels=kernels,
         precision=machine.precision,
-        compile=_keep(machine.compile, saved, "compile", worth),
+        compile=_keep(machine.compile, saved and saved.compile, worth),
         regime=regime,
-        window=_keep("auto" if machine.memory_gb == "auto" else window, saved, "window", window)
-        if regime == "disk"
-        else 0,
+        window=window if regime == "disk" else 0,
         processes=processes,
     )
-    changed = [
-        f"{name}: {saved[name]} -> {now}"
-        for name, now in asdict(found).items()
-        if saved and saved[name] != now
-    ]
-    if changed and reporter:
+    if saved and reporter:
+        _warn_of_changes(saved, settings, reporter)
+    return settings
+
+
+def _keep(wanted: Any, saved: Any, auto: Any) -> Any:
+    """What the YAML says, else what the training began with, else what suits this machine."""
+    if wanted != "auto":
+        return wanted
+    return auto if saved is None else saved
+
+
+def _warn_of_changes(saved: Settings, settings: Settings, reporter: Reporter) -> None:
+    before = asdict(saved)
+    changed = []
+    for name, now in asdict(settings).items():
+        if before[name] != now:
+            changed.append(f"{name}: {before[name]} -> {now}")
+    if changed:
         reporter.warn(
-            f"this training began with other settings ({'; '.join(changed)}): from here on its bits will differ."
+            f"this training began with other settings ({'; '.join(changed)}): "
+            "from here on its bits will differ."
         )
-    return found
-
-
-def _keep(wanted: Any, saved: Mapping[str, Any] | None, name: str, auto: Any) -> Any:
-    return wanted if wanted != "auto" else saved[name] if saved else auto
 
 
 def _threads(batch_size: int, shapes: Mapping[str, InputShape]) -> int:

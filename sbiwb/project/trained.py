@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.project.adapter import Adapter, restore_adapter
+from sbiwb.project.checkpoint_facts import CheckpointFacts
 from sbiwb.project.fingerprint import differences
 from sbiwb.project.network import build_network
 from sbiwb.project.project import Project
@@ -47,8 +47,8 @@ def posterior_of(project: Project, reporter: Reporter) -> Posterior:
     Raises:
         RunError: Nothing is trained, or the prior, the simulator or a seed has changed since.
     """
-    posterior, about = _load(project.run.path, project.config.machine.device)
-    if about["data_hash"] != project.data_hash:
+    posterior, facts = _load(project.run.path, project.config.machine.device)
+    if facts.data_hash != project.data_hash:
         plan = (
             read_json(project.data_run.plan)
             if project.data_run.plan.is_file()
@@ -60,15 +60,15 @@ def posterior_of(project: Project, reporter: Reporter) -> Posterior:
             where=project.run.train,
             todo="Change that back, or give the changed problem its own `name` and `sbiwb run` it.",
         )
-    if about["model_hash"] != project.model_hash:
-        changed = differences(json.loads(about["identity"]), project.model_identity)
+    if facts.model_hash != project.model_hash:
+        changed = differences(facts.identity, project.model_identity)
         reporter.warn(
             f"the network was trained before these changes: {'; '.join(changed)}. It is used as it is."
         )
     return posterior
 
 
-def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
+def _load(path: Path, device: str) -> tuple[Posterior, CheckpointFacts]:
     """The posterior, and what its checkpoint says about it."""
     path = path / "train" / "best.pt" if path.is_dir() else path
     if not path.is_file():
@@ -81,10 +81,10 @@ def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
         raise CorruptFile(
             "is a checkpoint to go on from, not a posterior", where=path, todo="Load train/best.pt."
         )
-    about = state["about"]
-    config = RunConfig.model_validate(json.loads(about["config"]))
+    facts = CheckpointFacts.of(state, path)
+    config = RunConfig.model_validate(facts.config)
     prior = Prior({name: part.build() for name, part in config.problem.parameters.items()})  # type: ignore[attr-defined]
-    adapter = restore_adapter(config.model, prior, json.loads(about["adapter"]))
+    adapter = restore_adapter(config.model, prior, facts.adapter)
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
     network: Any = build_network(config.model, adapter.theta_map, shapes, seed=0, pairs=1)
     network.to(place).load_state_dict(state["weights"])
@@ -108,7 +108,7 @@ def _load(path: Path, device: str) -> tuple[Posterior, dict[str, Any]]:
         threads,
         units,
         tuple(network.mixture()),
-    ), about
+    ), facts
 
 
 def _expected(adapter: Adapter) -> dict[str, ExpectedInput]:

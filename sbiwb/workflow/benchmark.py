@@ -27,6 +27,7 @@ from sbiwb.executors.serial import SerialExecutor
 from sbiwb.executors.slurm import note, put_failure
 from sbiwb.files import put, put_json, put_text, read_json, stable_hash
 from sbiwb.posterior import Posterior
+from sbiwb.project.checkpoint_facts import CheckpointFacts
 from sbiwb.project.opening import open_project
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
@@ -450,7 +451,8 @@ def _trained(project: Project) -> float:
     train(
         project,
         Silent(),
-        fresh=before is not None and before["about"]["model_hash"] != project.model_hash,
+        fresh=before is not None
+        and CheckpointFacts.of(before, project.run.train).model_hash != project.model_hash,
     )
     told = project.run.train / "provenance.json"
     return float(read_json(told)["seconds"]) if told.is_file() else time.perf_counter() - start

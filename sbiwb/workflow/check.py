@@ -65,8 +65,8 @@ def check(project: Project) -> Checked:
         check_derived(project)
         shapes = {name: one.event for name, one in project.context.items()}
         observations = {
-            name: len(observe(name, what, project.base, seen.layout, shapes))
-            for name, what in project.config.problem.observations.items()
+            observation.name: len(observe(observation, seen.layout, shapes))
+            for observation in project.observations
         }
     rows = sum(blocks(project, split) for split in SPLITS) * project.block_size
     workers = project.config.machine.build_executor().workers

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 
 from sbiwb import report
-from sbiwb.config.model import Observation
 from sbiwb.contracts import Reporter
 from sbiwb.errors import DataError, RunError
 from sbiwb.files import put
 from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.observe import DataSets, observe
+from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.project import Project
 from sbiwb.project.simulations import Simulations, simulations
 from sbiwb.project.trained import posterior_of
@@ -70,7 +69,7 @@ def predict(
     project: Project,
     reporter: Reporter,
     *,
-    observation: tuple[str, Observation, Path] | None,
+    observation: NamedObservation | None,
     draws: int,
     seed: int,
     context: Mapping[str, float] | None = None,
@@ -83,7 +82,7 @@ def predict(
     Args:
         project: A trained run; for the prior any project.
         reporter: Where progress goes.
-        observation: (name, how to read it, folder its path is relative to), as `sample` takes them; None for the prior.
+        observation: As `sample` takes them; None for the prior.
         draws: Simulations for each data set, or from the prior. For one data set they are the first draws of `sample` with this seed.
         seed: Root of draws and simulations.
         context: Design variables that are fixed to a number.
@@ -158,7 +157,7 @@ def _from_prior(project: Project, draws: int, seed: int) -> _Start:
 def _from_posterior(
     project: Project,
     reporter: Reporter,
-    observation: tuple[str, Observation, Path],
+    observation: NamedObservation,
     draws: int,
     seed: int,
 ) -> _Start:
@@ -169,7 +168,7 @@ def _from_posterior(
             where=project.data_run.path,
             todo="Run `sbiwb run` on the config first.",
         )
-    data = observe(*observation, layout, {name: one.event for name, one in project.context.items()})
+    data = observe(observation, layout, {name: one.event for name, one in project.context.items()})
     theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
     return _Start(
         data.name,

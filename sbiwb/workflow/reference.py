@@ -14,13 +14,12 @@ from pydantic import ValidationError
 
 from sbiwb import references, report
 from sbiwb.config.document import Document
-from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.errors import ConfigError, GateFailed, RunError
 from sbiwb.files import finite, put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.observe import DataSets, observe
+from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
 from sbiwb.project.target import density_target, target_of
@@ -96,7 +95,7 @@ def method_of(kind: str, options: Sequence[str]) -> Any:
         ) from error
 
 
-def only_observation(project: Project) -> tuple[str, Observation, Path] | None:
+def only_observation(project: Project) -> NamedObservation | None:
     """The YAML's observation; None where it has none.
 
     Raises:
@@ -109,12 +108,12 @@ def only_observation(project: Project) -> tuple[str, Observation, Path] | None:
             where="problem.observations",
             todo=f"Choose one: --observation NAME, of {', '.join(known)}; or name a file.",
         )
-    return next(((name, what, project.base) for name, what in known.items()), None)
+    return next(iter(project.observations), None)
 
 
 def reference(
     project: Project,
-    observation: tuple[str, Observation, Path] | None,
+    observation: NamedObservation | None,
     method: Any,
     reporter: Reporter,
     *,
@@ -125,7 +124,7 @@ def reference(
 
     Args:
         project: With `log_likelihood`, `posterior` or `log_density` in its simulator file; trained where the method starts from that.
-        observation: (name, how to read it, folder its path is relative to); None for a file that is a density by itself.
+        observation: Its file, and how to read it; None for a file that is a density by itself.
         method: A part of the family `references`.
         reporter: Where progress goes.
         draws: Draws for each data set.
@@ -172,7 +171,7 @@ def check_reference(found: Referenced) -> None:
 
 def _targets(
     project: Project,
-    observation: tuple[str, Observation, Path] | None,
+    observation: NamedObservation | None,
     method: Any,
     reporter: Reporter,
 ) -> tuple[DataSets, list[Target]]:
@@ -182,9 +181,8 @@ def _targets(
         raise ConfigError(
             "is a density by itself", where=project.source.path, todo="Leave out --observation."
         )
-    name, what, base = observation
     shapes = {one: part.event for one, part in project.context.items()}
-    data = observe(name, what, base, _layout(project), shapes)
+    data = observe(observation, _layout(project), shapes)
     posterior = _amortized(project, method, reporter)
     return data, [target_of(project, data.x, data.context, i, posterior) for i in range(len(data))]
 

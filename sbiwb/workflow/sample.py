@@ -20,7 +20,7 @@ from sbiwb.evidence import Value
 from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.observe import DataSets, observe
+from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
@@ -62,7 +62,7 @@ class Sampled:
 
 def sample(
     project: Project,
-    observations: Sequence[tuple[str, Observation, Path]],
+    observations: Sequence[NamedObservation],
     reporter: Reporter,
     *,
     draws: int,
@@ -73,7 +73,7 @@ def sample(
 
     Args:
         project: A trained run.
-        observations: (name, how to read it, folder its path is relative to).
+        observations: Their files, and how to read them.
         reporter: Where progress goes.
         draws: Posterior draws for each data set.
         seed: Root of the draws.
@@ -95,11 +95,11 @@ def sample(
         posterior = posterior_of(project, reporter)
         layout = from_json(_plan(project)["layout"])
         shapes = {name: one.event for name, one in project.context.items()}
-        found = [observe(name, what, base, layout, shapes) for name, what, base in observations]
+        found = [observe(observation, layout, shapes) for observation in observations]
         return [_sample_one(project, posterior, data, reporter, draws, seed, how) for data in found]
 
 
-def named_observations(project: Project, name: str | None) -> list[tuple[str, Observation, Path]]:
+def named_observations(project: Project, name: str | None) -> list[NamedObservation]:
     """All observations of the YAML, or the named one.
 
     Raises:
@@ -112,7 +112,7 @@ def named_observations(project: Project, name: str | None) -> list[tuple[str, Ob
             where="problem.observations",
             todo=f"There are: {', '.join(known) or '(none)'}; or name a file.",
         )
-    return [(key, what, project.base) for key, what in known.items() if name in (None, key)]
+    return [one for one in project.observations if name in (None, one.name)]
 
 
 def _plan(project: Project) -> dict[str, Any]:
@@ -304,13 +304,13 @@ def _leaked(project: Project, theta: np.ndarray) -> list[str]:
 
 def from_file(
     path: Path, *, group_by: str, columns: Sequence[str], context: Sequence[str]
-) -> tuple[str, Observation, Path]:
+) -> NamedObservation:
     """An observation named on the command line.
 
     Raises:
         DataError: An option is not NAME=VALUE.
     """
-    return (
+    return NamedObservation(
         path.stem,
         Observation.model_validate(
             {

@@ -16,6 +16,7 @@ import torch
 from sbiwb.contracts import Reporter, Silent
 from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.files import put, put_json, read_json
+from sbiwb.project.checkpoint_facts import CheckpointFacts
 from sbiwb.project.fingerprint import differences
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
@@ -126,7 +127,11 @@ def _train(
     # of several processes none may leave alone, while the others wait for its gradient
     check = flag.raise_if_stopping if ranks.world == 1 else lambda: None
     opened = open_trainer(
-        project, reporter, saved=state and state["about"], ranks=ranks, check=check
+        project,
+        reporter,
+        saved=None if state is None else _facts(project, state),
+        ranks=ranks,
+        check=check,
     )
     trainer = opened.trainer
     try:
@@ -240,8 +245,8 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
         )
     if wrong and state is None:
         reporter.warn("No whole checkpoint is left: training begins again.")
-    if state is not None and state["about"]["model_hash"] != project.model_hash:
-        changed = differences(json.loads(state["about"]["identity"]), project.model_identity)
+    if state is not None and _facts(project, state).model_hash != project.model_hash:
+        changed = differences(_facts(project, state).identity, project.model_identity)
         raise RunError(
             f"holds the training of another model: {'; '.join(changed)}",
             where=project.run.train,
@@ -253,6 +258,10 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
     return state
 
 
+def _facts(project: Project, state: dict[str, Any]) -> CheckpointFacts:
+    return CheckpointFacts.of(state, project.run.train)
+
+
 def _ended(project: Project, state: dict[str, Any]) -> TrainResult:
     """The result of a training that ended before; lost or damaged best weights are written again."""
     trainer = state["trainer"]
@@ -260,7 +269,12 @@ def _ended(project: Project, state: dict[str, Any]) -> TrainResult:
         read_checkpoint(project.run.best)
     except (CorruptFile, DiskError):
         if ranks_from_environment().rank == 0:
-            put_best(project.run, trainer["best"], state["about"], trainer["progress"]["best_step"])
+            put_best(
+                project.run,
+                trainer["best"],
+                _facts(project, state),
+                trainer["progress"]["best_step"],
+            )
     provenance = json.loads((project.run.train / "provenance.json").read_bytes())
     finished = Finished(**{name: provenance[name] for name in Finished.__dataclass_fields__})
     return TrainResult(

@@ -10,7 +10,7 @@ import pytest
 
 from sbiwb.config.model import Observation
 from sbiwb.errors import CorruptFile, DataError
-from sbiwb.project.observe import observe
+from sbiwb.project.observe import NamedObservation, observe
 from sbiwb.records import Ragged
 from sbiwb.simulation.layout import Observable
 from sbiwb.store.tables import read_table
@@ -37,13 +37,8 @@ def read(tmp_path):
             path.write_bytes(content)
         else:
             path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return observe(
-            "seen",
-            Observation.model_validate({"file": name, **what}),
-            tmp_path,
-            layout,
-            shapes or {},
-        )
+        options = Observation.model_validate({"file": name, **what})
+        return observe(NamedObservation("seen", options, tmp_path), layout, shapes or {})
 
     return make
 

@@ -12,7 +12,7 @@ from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.config.model import Input, Model, Observation
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.project.adapter import check_variables
-from sbiwb.project.observe import observe
+from sbiwb.project.observe import NamedObservation, observe
 from sbiwb.project.trained import load_posterior
 from sbiwb.simulation.layout import Observable
 from sbiwb.workflow.diagnose import diagnose
@@ -109,9 +109,8 @@ def seen(tmp_path):
             (tmp_path / name).write_text(content)
         else:
             np.savez(tmp_path / name, **content)
-        return observe(
-            "seen", Observation.model_validate({"file": name, **what}), tmp_path, layout, {}
-        )
+        options = Observation.model_validate({"file": name, **what})
+        return observe(NamedObservation("seen", options, tmp_path), layout, {})
 
     return make
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import norm
 from typer.testing import CliRunner
 
-from sbiwb.cli.door import app
+from sbiwb.cli.app import app
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.posterior import Posterior
 from sbiwb.project.trained import load_posterior
@@ -193,10 +193,9 @@ def seen(project):
     from sbiwb.project.observe import observe
     from sbiwb.simulation.layout import from_json
 
-    ((name, what, base),) = named_observations(project, "seen")
-    return observe(
-        name, what, base, from_json(json.loads(project.data_run.plan.read_text())["layout"]), {}
-    )
+    (observation,) = named_observations(project, "seen")
+    layout = from_json(json.loads(project.data_run.plan.read_text())["layout"])
+    return observe(observation, layout, {})
 
 
 def test_without_a_likelihood_it_refuses_before_anything_is_spent(trained, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from sbiwb.contracts import Reporter
 from sbiwb.errors import ConfigError
 from sbiwb.project.adapter import Adapter, fit_adapter, restore_adapter
+from sbiwb.project.checkpoint_facts import CheckpointFacts
 from sbiwb.project.network import build_network, member_seed
 from sbiwb.project.project import Project
 from sbiwb.project.settings import Settings, sampling_threads, settle
@@ -43,7 +44,7 @@ def open_trainer(
     project: Project,
     reporter: Reporter,
     *,
-    saved: Mapping[str, Any] | None = None,
+    saved: CheckpointFacts | None = None,
     ranks: Ranks = ALONE,
     check: Callable[[], None] = lambda: None,
 ) -> TrainingSession:
@@ -58,7 +59,7 @@ def open_trainer(
     """
     shards, model, prior = _Shards(project), project.config.model, project.prior
     if saved:
-        adapter = restore_adapter(model, prior, json.loads(saved["adapter"]))
+        adapter = restore_adapter(model, prior, saved.adapter)
     else:
         learned = fit_adapter(model, prior, shards.sample()).state()
         adapter = restore_adapter(model, prior, json.loads(ranks.first(json.dumps(learned))))
@@ -68,7 +69,7 @@ def open_trainer(
         project,
         shapes,
         steps,
-        saved and saved["settings"],
+        saved and saved.settings,
         reporter,
         window=shards.window,
         processes=ranks.world,

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sbiwb.contracts import Reporter, Ticker
 from sbiwb.errors import DiskError, Stopped
 from sbiwb.files import put_text
+from sbiwb.project.checkpoint_facts import FACTS, CheckpointFacts
 from sbiwb.project.project import Project
 from sbiwb.project.settings import GB
 from sbiwb.rundir import RunDir
@@ -52,7 +52,7 @@ class TrainingMonitor:
             opened.trainer,
         )
         self.about, self.reporter, self.tracking, self.on_validated = (
-            _about(project, opened),
+            _facts(project, opened),
             reporter,
             tracking,
             on_validated,
@@ -182,28 +182,27 @@ class TrainingMonitor:
         if self.tracking:
             put_checkpoint(
                 checkpoint_path(self.run.train, self.trainer.progress.step),
-                {"about": self.about, "trainer": self.trainer.state()},
+                {FACTS: self.about.plain(), "trainer": self.trainer.state()},
             )
             keep_last(self.run.train)
         self.saved_at = time.monotonic()
 
 
-def _about(project: Project, opened: TrainingSession) -> dict[str, Any]:
-    """What a checkpoint needs to be loaded alone: plain Python only."""
-    return {
-        "config": json.dumps(project.config.model_dump(mode="json")),
-        "data_hash": project.data_hash,
-        "model_hash": project.model_hash,
-        "identity": json.dumps(project.model_identity),
-        "adapter": json.dumps(opened.adapter.state()),
-        "settings": asdict(opened.settings),
-    }
+def _facts(project: Project, opened: TrainingSession) -> CheckpointFacts:
+    return CheckpointFacts(
+        config=project.config.model_dump(mode="json"),
+        adapter=opened.adapter.state(),
+        settings=opened.settings,
+        identity=project.model_identity,
+        data_hash=project.data_hash,
+        model_hash=project.model_hash,
+    )
 
 
 def put_best(
-    run: RunDir, weights: dict[str, torch.Tensor], about: dict[str, Any], step: int
+    run: RunDir, weights: dict[str, torch.Tensor], facts: CheckpointFacts, step: int
 ) -> None:
-    put_checkpoint(run.best, {"about": about, "weights": weights, "step": step})
+    put_checkpoint(run.best, {FACTS: facts.plain(), "weights": weights, "step": step})
 
 
 def count(module: torch.nn.Module) -> int:

@@ -38,11 +38,11 @@ def observed(project: Project, reporter: Reporter) -> list[DataSets]:
     layout = from_json(read_json(project.data_run.plan)["layout"])
     shapes = {name: one.event for name, one in project.context.items()}
     found = []
-    for name, what in project.config.problem.observations.items():
+    for observation in project.observations:
         try:
-            found.append(observe(name, what, project.base, layout, shapes))
+            found.append(observe(observation, layout, shapes))
         except DataError as error:
-            reporter.warn(f"observation {name} is left out: {error.where} {error.what}")
+            reporter.warn(f"observation {observation.name} is left out: {error.where} {error.what}")
     return found
 
 

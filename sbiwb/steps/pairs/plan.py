@@ -128,11 +128,11 @@ def _check_later_steps(project: Project, layout: Layout, reporter: Reporter) -> 
     check_variables(project.config.model, set(layout), set(project.context))
     check_derived(project)
     shapes = {name: one.event for name, one in project.context.items()}
-    for name, what in project.config.problem.observations.items():
+    for observation in project.observations:
         try:
-            observe(name, what, project.base, layout, shapes)
+            observe(observation, layout, shapes)
         except DataError as error:
-            reporter.warn(f"observation {name} cannot be read: {error}")
+            reporter.warn(f"observation {observation.name} cannot be read: {error}")
 
 
 def _auto_blocks(project: Project, split: str, seconds_per_row: float, bytes_per_row: float) -> int:
