@@ -8,7 +8,7 @@ SbiwbError                exit code 2 unless it says otherwise
 │   └── CorruptFile       a checksum or a format does not hold
 ├── RunError              the run folder: another problem, nothing there yet
 ├── DiskError             full disk, no permission, input/output error
-├── TrainingError         the loss left the numbers
+├── TrainingError         the loss became NaN or infinite
 ├── GateFailed            a diagnostic failed under --gate              (exit 3)
 └── Stopped               a signal or the time limit; run again         (exit 75)
 """
@@ -16,6 +16,7 @@ SbiwbError                exit code 2 unless it says otherwise
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -40,6 +41,11 @@ class SbiwbError(Exception):
     def __reduce__(self):  # crosses process borders with its three parts
         return _rebuild, (type(self), self.what, self.where, self.todo)
 
+    def to_json(self) -> dict[str, object]:
+        """Its parts, from which `from_json` makes it again: for failures that cross by a file."""
+        kinds = (kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__)
+        return {"kind": next(kinds), "what": self.what, "where": self.where, "todo": self.todo}
+
 
 def _rebuild(cls: type[SbiwbError], what: str, where: str, todo: str) -> SbiwbError:
     return cls(what, where=where, todo=todo)
@@ -52,9 +58,12 @@ class ConfigError(SbiwbError):
 class ConfigErrors(ConfigError):
     """All problems of one config at once."""
 
-    def __init__(self, problems: list[ConfigError]) -> None:
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), "problems": [one.to_json() for one in self.problems]}
 
     def __reduce__(self):
         return ConfigErrors, (self.problems,)
@@ -86,21 +95,31 @@ class DiskError(SbiwbError):
     @classmethod
     def of(cls, error: OSError, path: Path | str) -> DiskError:
         """Names the remedy for an `OSError` met at `path`."""
-        todo = {
-            errno.ENOSPC: "The disk is full: free some space and run the same command again; nothing already written is lost.",
-            errno.EDQUOT: "Your quota is used up: free some space and run the same command again; nothing already written is lost.",
-            errno.EACCES: "No permission: choose another folder with --runs DIR, or change the permissions.",
-            errno.EPERM: "No permission: choose another folder with --runs DIR, or change the permissions.",
-            errno.EROFS: "The file system is read-only: choose another folder with --runs DIR.",
-            errno.ENOTDIR: "A file stands where a folder should be: move it away or choose another --runs DIR.",
-            errno.EEXIST: "A file stands where a folder should be: move it away or choose another --runs DIR.",
-            errno.EISDIR: "A folder stands where a file should be: move it away.",
-        }.get(error.errno or 0, "Check the disk and run the same command again.")
+        todo = _DISK_REMEDIES.get(
+            error.errno or 0, "Check the disk and run the same command again."
+        )
         return cls(error.strerror or str(error), where=path, todo=todo)
 
 
+_FREE_SPACE = "free some space and run the same command again; nothing already written is lost."
+_OTHER_FOLDER = "choose another folder with --runs DIR"
+_FILE_IN_THE_WAY = (
+    "A file stands where a folder should be: move it away or choose another --runs DIR."
+)
+_DISK_REMEDIES = {
+    errno.ENOSPC: f"The disk is full: {_FREE_SPACE}",
+    errno.EDQUOT: f"Your quota is used up: {_FREE_SPACE}",
+    errno.EACCES: f"No permission: {_OTHER_FOLDER}, or change the permissions.",
+    errno.EPERM: f"No permission: {_OTHER_FOLDER}, or change the permissions.",
+    errno.EROFS: f"The file system is read-only: {_OTHER_FOLDER}.",
+    errno.ENOTDIR: _FILE_IN_THE_WAY,
+    errno.EEXIST: _FILE_IN_THE_WAY,
+    errno.EISDIR: "A folder stands where a file should be: move it away.",
+}
+
+
 class TrainingError(SbiwbError):
-    """The loss left the numbers."""
+    """The loss became NaN or infinite."""
 
 
 class GateFailed(SbiwbError):
@@ -113,3 +132,21 @@ class Stopped(SbiwbError):
     """Stopped early by a signal or the time limit; the same command continues."""
 
     exit_code = 75
+
+
+def from_json(failure: Mapping[str, object]) -> SbiwbError:
+    """The failure that `to_json` wrote; one of an unknown kind comes back as the general one."""
+    problems = failure.get("problems")
+    if isinstance(problems, list):
+        read = [from_json(problem) for problem in problems]
+        return ConfigErrors([problem for problem in read if isinstance(problem, ConfigError)])
+    kinds = {kind.__name__: kind for kind in _kinds(SbiwbError)}
+    kind = kinds.get(str(failure.get("kind")), SbiwbError)
+    where, todo = failure.get("where", ""), str(failure.get("todo", ""))
+    return kind(str(failure.get("what", "failed")), where=where, todo=todo)
+
+
+def _kinds(kind: type[SbiwbError]) -> Iterator[type[SbiwbError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)

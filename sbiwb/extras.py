@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 from sbiwb.errors import ConfigError
 
 
-def imported(module: str, *, extra: str, where: str) -> Any:
+def imported(module: str, *, extra: str, where: str) -> ModuleType:
     """The module, which comes with `pip install "sbiwb[EXTRA]"`.
 
     Args:

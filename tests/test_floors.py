@@ -24,6 +24,7 @@ GROUND = {
     "extras",
     "intervals",
     "pareto",
+    "processes",
     "kernels",
     "__init__",
 }

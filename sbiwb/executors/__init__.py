@@ -1,7 +1,7 @@
 """Executors: who runs the tasks, and where."""
 
 from sbiwb.executors._batch import STEPS, Cluster, Job, JobCommand, Step, job_name, script
-from sbiwb.executors._death import WorkerDied
+from sbiwb.executors._tasks import Results, Task, Work, WorkerDied
 from sbiwb.families import Family
 
 __all__ = [
@@ -9,7 +9,10 @@ __all__ = [
     "Cluster",
     "JobCommand",
     "Job",
+    "Results",
     "Step",
+    "Task",
+    "Work",
     "WorkerDied",
     "family",
     "job_name",

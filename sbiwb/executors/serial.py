@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
 from sbiwb.errors import SbiwbError
+from sbiwb.executors._tasks import R, Results, Task, Work
 from sbiwb.families import Part
 
 
@@ -27,11 +28,10 @@ class SerialExecutor:
 
     workers = 1
 
-    def run(
-        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
+    def run(self, work: Work[R], tasks: Sequence[Task]) -> Results[R]:
         """(task, result) in order; a failure a user can mend comes back as the result."""
         for task in tasks:
+            result: R | SbiwbError
             try:
                 result = work(task)
             except SbiwbError as error:

@@ -7,28 +7,24 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from sbiwb import errors
 from sbiwb.errors import RunError, SbiwbError
 from sbiwb.executors._batch import INDEX, Cluster, Job, JobCommand, job_name, script
+from sbiwb.executors._tasks import Results, Task, Work
 from sbiwb.families import Count, Part
 from sbiwb.files import put_json, put_text, read_json
+from sbiwb.words import duration
 
-SBIWB = (
-    sys.executable,
-    "-P",
-    "-m",
-    "sbiwb",
-)  # -P: a file beside the config must not stand for a module of the same name
+# -P: a file beside the config must not stand for a module of the same name
+SBIWB = (sys.executable, "-P", "-m", "sbiwb")
 COMMAND_S = 120  # for one of SLURM's commands, which retry by themselves
-SILENT_S = (
-    900.0  # without an answer of the controller, before this process gives up; the jobs go on
-)
+SILENT_S = 900.0  # without an answer of SLURM, before this process gives up; the jobs go on
 LARGEST_ARRAY = 1001  # SLURM's own default
 
 
@@ -52,8 +48,10 @@ class Config(Part):
 class SlurmExecutor:
     """Runs the tasks of one run as an array job.
 
-    Its elements do not get the tasks: an element takes from the run folder what is missing of its share. So a task must name the `run`, its
-    `cell` (element i of `count` takes the cells i, i + count, ...) and the `record`, a JSON file that its work leaves when it is done.
+    Its elements do not get the tasks: an element takes from the run folder what is missing of its
+    share. So a task must name the `run`, its `cell` (element i of `count` takes the cells i,
+    i + count, ...), the `file` that its work writes, and the `record`, a JSON file that is written
+    after it. This process deletes neither: an element may have finished them a moment ago.
 
     Args:
         cluster: What the array asks for.
@@ -65,68 +63,78 @@ class SlurmExecutor:
         self.cluster, self.resubmit, self.poll_s = cluster, resubmit, poll_s
         self.workers = (cluster.at_once or cluster.array) * cluster.of("simulate").cpus
 
-    def run(
-        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
-        """(task, record) as records appear; the failure that an element told comes as the result, or that it was lost too often."""
-        waiting = {task["record"]: task for task in tasks}
-        if not tasks:
+    def run(self, work: Work[object], tasks: Sequence[Task]) -> Results[Task]:
+        """(task, record) as records appear.
+
+        The failure that an element noted comes as the result, or that it was lost too often.
+
+        Raises:
+            RunError: SLURM does not answer. The array goes on.
+        """
+        waiting = list(tasks)
+        if not waiting:
             return
         run = Path(tasks[0]["run"]).resolve()
         count = elements(self.cluster, 1 + max(task["cell"] for task in tasks))
-        for record in waiting:
-            Path(record).unlink(missing_ok=True)  # left of a shard that is lost
         for _ in range(1 + self.resubmit):
-            numbers = sorted({task["cell"] % count for task in waiting.values()})
-            yield from self._follow(
-                running_array(run) or _submit_array(run, self.cluster, numbers, count), waiting
-            )
-            yield from _told(run, count, waiting)
+            numbers = sorted({task["cell"] % count for task in waiting})
+            job = running_array(run) or _submit_array(run, self.cluster, numbers, count)
+            yield from self._follow(job, waiting)
+            yield from _noted_failures(run, count, waiting)
             if not waiting:
                 return
-        for task in waiting.values():
+        for task in waiting:
             yield task, _lost(run, task["cell"] % count, 1 + self.resubmit)
 
-    def _follow(
-        self, job: str, waiting: dict[str, dict[str, Any]]
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
-        """What lands until the job is over; the job is cancelled where the caller leaves before."""
-        over = False
+    def _follow(self, job: str, waiting: list[Task]) -> Results[Task]:
+        """What is finished until the job is over.
+
+        The job is cancelled where the caller leaves before, but not where SLURM does not answer.
+        """
         try:
-            while not over:
-                over = not queued(
-                    [job]
-                )  # asked first: what an element wrote before its end is there then
-                yield from _landed(waiting)
-                if not over:
+            is_over = False
+            while not is_over:
+                # asked first: what an element wrote before its end is there then
+                is_over = not queued([job])
+                yield from _finished(waiting)
+                if not is_over:
                     time.sleep(self.poll_s)
-        finally:
-            if not over:
-                cancel([job])
+        except RunError:
+            raise
+        except BaseException:
+            cancel([job])
+            raise
 
 
-def _landed(waiting: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Tasks whose record is there, opened by name: listings of network file systems lag."""
-    for record in list(waiting):
-        try:
-            found = json.loads(Path(record).read_bytes())
-        except FileNotFoundError:
-            continue
-        yield waiting.pop(record), found
+def _finished(waiting: list[Task]) -> Results[Task]:
+    """Takes out the tasks that are done, each with its record."""
+    for task in list(waiting):
+        record = _read_result(task)
+        if record is not None:
+            waiting.remove(task)
+            yield task, record
 
 
-def _told(
-    run: Path, count: int, waiting: dict[str, dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], Any]]:
+def _read_result(task: Task) -> Task | None:
+    """The record of a task, opened by name, for listings of network file systems lag.
+
+    None while there is none, and where it describes a file that is lost, or another problem's.
+    """
+    try:
+        record = json.loads(Path(task["record"]).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    is_of_task = isinstance(record, dict) and record.get("data_hash") == task["data_hash"]
+    return record if is_of_task and Path(task["file"]).is_file() else None
+
+
+def _noted_failures(run: Path, count: int, waiting: list[Task]) -> Results[Task]:
     """The failures that elements noted, each as the result of the tasks it had left."""
-    failures = {
-        number: read_failure(note(run, number, count))
-        for number in {task["cell"] % count for task in waiting.values()}
-    }
-    for record, task in list(waiting.items()):
-        failure = failures[task["cell"] % count]
+    for task in list(waiting):
+        failure = read_failure(note(run, task["cell"] % count, count))
         if failure is not None:
-            yield waiting.pop(record), failure
+            waiting.remove(task)
+            yield task, failure
 
 
 def _lost(run: Path, number: int, times: int) -> RunError:
@@ -188,19 +196,15 @@ def note(run: Path, index: int, count: int) -> Path:
 
 def put_failure(path: Path, error: SbiwbError) -> None:
     """Notes the failure that ends an element, for whoever follows the array."""
-    kind = next(one.__name__ for one in type(error).__mro__ if one.__module__ == errors.__name__)
-    put_json(
-        path,
-        {"failure": {"kind": kind, "what": error.what, "where": error.where, "todo": error.todo}},
-    )
+    put_json(path, {"failure": error.to_json()})
 
 
 def read_failure(path: Path) -> SbiwbError | None:
     """The failure that ended an element, if it noted one."""
-    failure = read_json(path).get("failure") if path.is_file() else None
-    return failure and getattr(errors, failure["kind"])(
-        failure["what"], where=failure["where"], todo=failure["todo"]
-    )
+    if not path.is_file():
+        return None
+    failure = read_json(path).get("failure")
+    return errors.from_json(failure) if isinstance(failure, dict) else None
 
 
 def put_script(job: Job, cluster: Cluster, run: Path) -> Path:
@@ -230,33 +234,55 @@ def queued(jobs: Sequence[str]) -> list[str]:
     Raises:
         RunError: It does not come back.
     """
-    end = time.monotonic() + SILENT_S
-    while True:
-        try:
-            found = _slurm(
-                "squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F"
-            ).split()
-        except RunError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(min(10.0, SILENT_S / 10))
-        else:
-            return [job for job in jobs if job in found]
+    present = _queue("%F").split()
+    return [job for job in jobs if job in present]
 
 
 def running_array(run: Path) -> str | None:
     """The array that simulates this run already: of an earlier command whose terminal was closed, say."""
-    for line in _slurm(
-        "squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F %k"
-    ).splitlines():
+    for line in _queue("%F %k").splitlines():
         job, _, comment = line.partition(" ")
         if comment == str(log(run, "simulate")):
             return job
     return None
 
 
+def _queue(columns: str) -> str:
+    """The user's jobs, a line each; waits with the answer while the controller is away.
+
+    Raises:
+        RunError: It does not come back.
+    """
+    end = time.monotonic() + SILENT_S
+    while True:
+        try:
+            return _slurm(
+                "squeue", "--noheader", f"--user={getpass.getuser()}", f"--format={columns}"
+            )
+        except RunError as error:
+            if time.monotonic() > end:
+                raise RunError(
+                    f"no answer for {duration(SILENT_S)} ({error.what})",
+                    where="SLURM",
+                    todo="What is submitted goes on; run the same command again later.",
+                ) from error
+            time.sleep(min(10.0, SILENT_S / 10))
+
+
 def cancel(jobs: Sequence[str]) -> None:
-    _slurm("scancel", *jobs)
+    """Ends jobs.
+
+    Raises:
+        RunError: SLURM does not do it.
+    """
+    try:
+        _slurm("scancel", *jobs)
+    except RunError as error:
+        raise RunError(
+            f"the jobs go on, for they could not be cancelled ({error.what})",
+            where="SLURM",
+            todo=f"End them when it answers again: scancel {' '.join(jobs)}",
+        ) from error
 
 
 def largest_array() -> int:

@@ -13,9 +13,9 @@ import torch
 
 from sbiwb.contracts import InputShape, Reporter
 from sbiwb.errors import ConfigError
-from sbiwb.executors.pool import usable_cores
 from sbiwb.files import read_json
 from sbiwb.networks import compiled_flow
+from sbiwb.processes import usable_cores
 from sbiwb.project.project import Project
 
 KERNELS = {"auto": "auto", "c": True, "torch": False}  # what machine.splines says of them

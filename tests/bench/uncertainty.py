@@ -13,9 +13,9 @@ import time
 import torch
 
 from sbiwb.contracts import InputShape
-from sbiwb.executors.pool import usable_cores
 from sbiwb.networks import compiled_flow, inference, summary, uncertainty
 from sbiwb.networks.estimator import Estimator
+from sbiwb.processes import usable_cores
 from sbiwb.training.loop import Trainer
 from sbiwb.training.sources import MemberPairs, MemoryPairs, TensorPairs
 from sbiwb.training.train_options import TrainOptions

@@ -15,8 +15,7 @@ import pytest
 pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 
 from sbiwb.errors import RunError, SimulatorError
-from sbiwb.executors import family
-from sbiwb.executors._batch import Cluster
+from sbiwb.executors import Cluster, family
 from sbiwb.executors.dask import jobqueue_options
 from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate

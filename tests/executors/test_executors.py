@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from sbiwb.errors import DataError, SimulatorError
-from sbiwb.executors import family
-from sbiwb.executors._death import WorkerDied
+from sbiwb.executors import WorkerDied, family
 from tests.executors import tasks
 
 ROOT = Path(__file__).parents[2]
@@ -76,8 +75,8 @@ def test_a_killed_worker_costs_one_retry(tmp_path):
 @pytest.mark.parametrize(
     ("work", "more", "cause"),
     [
-        (tasks.die_always, {}, "SIGKILL"),
-        (tasks.die_always, {"signal": int(signal.SIGSEGV)}, "SIGSEGV"),
+        (tasks.die_always, {}, "killed by SIGKILL"),
+        (tasks.die_always, {"signal": int(signal.SIGSEGV)}, "killed by SIGSEGV"),
         (tasks.leave, {}, "exit code 3"),
     ],
 )

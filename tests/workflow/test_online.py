@@ -203,7 +203,7 @@ def test_a_simulator_that_always_kills_its_process_is_told(tmp_path):
     (tiny.folder / "armed").write_text("")
     source = source_of(project, adapter, PoolExecutor(1))
     try:
-        with pytest.raises(SimulatorError, match=r"died 2 times \(SIGSEGV\)"):
+        with pytest.raises(SimulatorError, match=r"died 2 times \(killed by SIGSEGV\)"):
             source.batch(0)
     finally:
         source.close()

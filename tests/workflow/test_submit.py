@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from sbiwb.errors import ConfigError, ConfigErrors, RunError, SimulatorError, Stopped
-from sbiwb.executors import slurm
-from sbiwb.executors._batch import INDEX, STEPS, Cluster, Job, JobCommand, ranges, script
-from sbiwb.files import read_json
+from sbiwb.errors import (
+    ConfigError,
+    ConfigErrors,
+    RunError,
+    SbiwbError,
+    SimulatorError,
+    Stopped,
+)
+from sbiwb.executors import STEPS, Cluster, Job, JobCommand, script, slurm
+from sbiwb.executors._batch import INDEX, ranges
+from sbiwb.files import put_json, read_json
 from sbiwb.project.opening import write_config
 from sbiwb.steps.pairs.plan import cells
 from sbiwb.steps.pairs.tasks import missing_tasks
@@ -377,6 +385,83 @@ def test_an_array_that_runs_already_is_followed(tiny, recorder, monkeypatch):
 
 
 @pytest.fixture
+def lacking(tiny, recorder):
+    """A simulated run without one shard, whose record is left; and the task to make it again."""
+    project = tiny()
+    simulate(project.open(), recorder)
+    (project.run / "data/train/shard-000002.h5").unlink()
+    [task] = missing_tasks(project.open(), plan_of(project.open()), recorder)
+    return project, task
+
+
+def follow(task: dict) -> Iterator:
+    return slurm.SlurmExecutor(Cluster(), poll_s=0.01).run(lambda task: None, [task])
+
+
+def test_while_the_controller_is_silent_no_job_is_cancelled(lacking, monkeypatch):
+    asked: list[str] = []
+
+    def answer(*command: str) -> str:
+        asked.append(command[0])
+        if command[0] == "squeue" and asked.count("squeue") > 1:
+            raise RunError("squeue: Unable to contact slurm controller", where="SLURM")
+        return "7\n" if command[0] == "sbatch" else ""
+
+    monkeypatch.setattr(slurm, "_slurm", answer)
+    monkeypatch.setattr(slurm, "SILENT_S", 0.05)
+    with pytest.raises(RunError) as caught:
+        list(follow(lacking[1]))
+    assert "no answer for 1 s (squeue: Unable to contact slurm controller)" in caught.value.what
+    assert caught.value.todo.startswith("What is submitted goes on")
+    assert "scancel" not in asked and asked.count("sbatch") == 1
+
+
+def test_who_stops_following_cancels_the_array(lacking, monkeypatch):
+    asked: list[tuple[str, ...]] = []
+
+    def answer(*command: str) -> str:
+        asked.append(command)
+        return "7\n" if command[0] in ("sbatch", "squeue") else ""
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(slurm, "_slurm", answer)
+    monkeypatch.setattr(slurm.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(follow(lacking[1]))
+    assert asked[-1] == ("scancel", "7")
+
+
+def test_an_array_that_cannot_be_cancelled_is_named(monkeypatch):
+    def answer(*command: str) -> str:
+        raise RunError("scancel does not answer", where="SLURM")
+
+    monkeypatch.setattr(slurm, "_slurm", answer)
+    with pytest.raises(RunError, match="the jobs go on") as caught:
+        slurm.cancel(["7", "8"])
+    assert caught.value.todo.endswith("scancel 7 8")
+
+
+def test_a_shard_that_an_element_finished_a_moment_ago_counts(lacking, recorder, monkeypatch):
+    """Between the look for what is missing and the start of the executor, say."""
+    project, task = lacking
+    simulate(project.open(), recorder)
+    finished = Path(task["record"]).read_bytes()
+    monkeypatch.setattr(slurm, "_slurm", lambda *command: "7\n" * (command[0] == "sbatch"))
+    [(_, record)] = follow(task)
+    assert record["first_block"] == 2 and Path(task["record"]).read_bytes() == finished
+
+
+def test_the_record_of_another_problem_is_no_result(lacking, recorder, monkeypatch):
+    project, task = lacking
+    simulate(project.open(), recorder)
+    monkeypatch.setattr(slurm, "_slurm", lambda *command: "7\n" * (command[0] == "sbatch"))
+    [(_, error)] = follow({**task, "data_hash": "of another"})
+    assert "ended 4 times without finishing its shards" in error.what
+
+
+@pytest.fixture
 def planned(tiny, recorder, queue):
     project = tiny()
     submit(project.open(), recorder, what="simulate")
@@ -489,3 +574,25 @@ def test_an_element_notes_its_failure_for_whoever_follows(planned, recorder, mon
     )
     assert slurm.read_failure(slurm.note(planned.run, 0, 2)) is None
     assert re.fullmatch(r"element-1-of-2.json", slurm.note(planned.run, 1, 2).name)
+
+
+def two_problems() -> ConfigErrors:
+    first = ConfigError("unknown key", where="a.yaml:3:1", todo="Did you mean 'train'?")
+    return ConfigErrors([first, ConfigError("is required", where="a.yaml", todo="Add it.")])
+
+
+def test_all_problems_of_a_config_reach_whoever_follows(tmp_path):
+    slurm.put_failure(tmp_path / "note.json", two_problems())
+    read = slurm.read_failure(tmp_path / "note.json")
+    assert isinstance(read, ConfigErrors) and str(read) == str(two_problems())
+    assert [(one.what, one.where, one.todo) for one in read.problems] == [
+        ("unknown key", "a.yaml:3:1", "Did you mean 'train'?"),
+        ("is required", "a.yaml", "Add it."),
+    ]
+
+
+def test_a_failure_of_an_unknown_kind_is_told_all_the_same(tmp_path):
+    failure = {"kind": "from_json", "what": "no number", "where": "x", "todo": "Mend it."}
+    put_json(tmp_path / "note.json", {"failure": failure})
+    read = slurm.read_failure(tmp_path / "note.json")
+    assert type(read) is SbiwbError and str(read) == "x  no number  Mend it."

@@ -53,9 +53,10 @@ def missing_tasks(
 
 def _task(project: Project, split: str, piece: range, cell: int) -> dict[str, Any]:
     run = project.run.path.resolve()
-    record = record_path(shard_path(project.run.split(split).resolve(), piece.start))
+    shard = shard_path(project.run.split(split).resolve(), piece.start)
+    files = {"file": str(shard), "record": str(record_path(shard))}
     place = {"split": split, "first_block": piece.start, "blocks": len(piece), "cell": cell}
-    return {"run": str(run), **place, "record": str(record), "data_hash": project.data_hash}
+    return {"run": str(run), **place, **files, "data_hash": project.data_hash}
 
 
 def _set_damaged_aside(path: Path, data_hash: str, reporter: Reporter) -> None:

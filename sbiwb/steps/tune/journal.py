@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sbiwb.errors import CorruptFile, RunError
+from sbiwb.processes import is_alive
 from sbiwb.project.fingerprint import differences
 from sbiwb.project.project import Project
 from sbiwb.steps.tune.space import Choice, Range, Space, default_space, parse_space
@@ -232,13 +233,7 @@ def _process_lives(owner: Mapping[str, Any], us: Mapping[str, Any]) -> bool:
     """Whether a process of this machine is there; one with our number that is not us is a dead one's."""
     if owner["pid"] == us["pid"]:
         return owner["token"] == us["token"]
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return is_alive(owner["pid"])
 
 
 def _now_on_disk(folder: Path) -> float:
