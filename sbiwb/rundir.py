@@ -52,6 +52,11 @@ class RunDir:
         return self.path / "train"
 
     @property
+    def training_claim(self) -> Path:
+        """There while a process trains; beside the training folder, which `--fresh` renames."""
+        return self.path / "training.claim"
+
+    @property
     def best(self) -> Path:
         return self.train / "best.pt"
 

@@ -20,6 +20,7 @@ GROUND = {
     "files",
     "rundir",
     "stopping",
+    "claims",
     "words",
     "extras",
     "intervals",

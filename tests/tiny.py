@@ -198,7 +198,7 @@ class Child:
 
 
 def _main(arguments: list[str]) -> int:
-    from sbiwb.cli.door import app
+    from sbiwb.cli.app import app
 
     try:
         app(arguments, prog_name="sbiwb")

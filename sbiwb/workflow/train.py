@@ -6,13 +6,14 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from sbiwb.claims import Claim, hold
 from sbiwb.contracts import Reporter, Silent
 from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.files import put, put_json, read_json
@@ -75,14 +76,39 @@ def train(
         )
         with process_group(device) as ranks:
             reporter = reporter if ranks.rank == 0 else Silent()
-            if (
-                fresh
-                and ranks.rank == 0
-                and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-            ):
-                _set_aside(project.run, reporter)
-            ranks.wait()
-            return _train(project, reporter, ranks, on_validated)
+            if not fresh and (ended := _ended_before(project, reporter)):
+                return ended
+            with _claimed(project.run, ranks, reporter) as claim:
+                if fresh and claim and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+                    _set_aside(project.run, reporter)
+                ranks.wait()
+                return _train(project, reporter, ranks, claim, on_validated)
+
+
+@contextmanager
+def _claimed(run: RunDir, ranks: Ranks, reporter: Reporter) -> Iterator[Claim | None]:
+    """The claim on a run's training, held by the first of several processes for all of them.
+
+    A second `sbiwb train` is refused rather than made to wait: by mistake it was begun in another
+    terminal, and a job that waits spends its allocation on nothing. One that comes after a killed
+    one waits just until it knows, which on the same machine is at once.
+    """
+    with ExitStack() as stack:
+        claim, refused = None, ""
+        try:
+            if ranks.rank == 0:
+                claim = stack.enter_context(
+                    hold(run.training_claim, "trains this run", reporter.say)
+                )
+        except RunError as error:
+            if ranks.world == 1:
+                raise
+            refused = json.dumps([error.what, error.where, error.todo])
+        refused = ranks.first(refused)
+        if refused:
+            what, where, todo = json.loads(refused)
+            raise RunError(what, where=where, todo=todo)
+        yield claim
 
 
 def check_alone(verb: str) -> None:
@@ -109,17 +135,16 @@ def _set_aside(run: RunDir, reporter: Reporter) -> None:
 
 
 def _train(
-    project: Project, reporter: Reporter, ranks: Ranks, on_validated: Hook | None
+    project: Project,
+    reporter: Reporter,
+    ranks: Ranks,
+    claim: Claim | None,
+    on_validated: Hook | None,
 ) -> TrainResult:
     start = time.perf_counter()
+    if (ended := _ended_before(project, reporter)) is not None:
+        return ended  # by another process, since we looked
     state = _saved_state(project, reporter)
-    if (
-        state is not None
-        and state["trainer"]["progress"]["finished"]
-        and (project.run.train / "provenance.json").is_file()
-    ):
-        reporter.say("Training is done already.")
-        return _ended(project, state)
     if ranks.rank == 0:
         write_config(project)
     ranks.wait()
@@ -151,9 +176,15 @@ def _train(
             else nullcontext() as tracking,
             watch_signals(flag),
         ):
-            finished = TrainingMonitor(project, opened, reporter, tracking, on_validated).follow(
-                flag
+            monitor = TrainingMonitor(
+                project,
+                opened,
+                reporter,
+                tracking,
+                on_validated,
+                check=claim.check if claim else None,
             )
+            finished = monitor.follow(flag)
     finally:
         trainer.source.close()
     if ranks.rank == 0:
@@ -260,6 +291,17 @@ def _saved_state(project: Project, reporter: Reporter) -> dict[str, Any] | None:
 
 def _facts(project: Project, state: dict[str, Any]) -> CheckpointFacts:
     return CheckpointFacts.of(state, project.run.train)
+
+
+def _ended_before(project: Project, reporter: Reporter) -> TrainResult | None:
+    """The result of a training that is done already; no claim is needed to read it."""
+    if not (project.run.train / "provenance.json").is_file():
+        return None
+    state = _saved_state(project, reporter)
+    if state is None or not state["trainer"]["progress"]["finished"]:
+        return None
+    reporter.say("Training is done already.")
+    return _ended(project, state)
 
 
 def _ended(project: Project, state: dict[str, Any]) -> TrainResult:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import yaml
 
+from sbiwb.claims import heartbeat, in_turn
 from sbiwb.config.document import Document, Dumper
 from sbiwb.contracts import Reporter, Ticker
 from sbiwb.errors import ConfigErrors, DiskError, Stopped, TrainingError
@@ -33,8 +34,6 @@ from sbiwb.steps.tune.journal import (
     WHOLE,
     Search,
     agreed_space,
-    beating,
-    in_turn,
     open_study,
     quiet,
 )
@@ -207,7 +206,7 @@ class _Worker:
         self.part = 0  # of this training that was reported last
         within = _Within(self.reporter, ticker, run.name)
         try:
-            with beating(run.path / "alive"):
+            with heartbeat(run.path / "alive"):
                 trained = train(
                     project,
                     within,

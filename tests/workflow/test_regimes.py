@@ -170,7 +170,7 @@ def test_restarts_that_bring_nothing_end_with_an_error(simulated, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.Keeper, "follow", killed)
+        patch.setattr(module.TrainingMonitor, "follow", killed)
         for _ in range(3):
             with pytest.raises(KeyboardInterrupt):
                 train(tiny.open(), Recorder())
@@ -282,7 +282,7 @@ def test_a_signal_in_a_validation_or_while_saving_is_heeded_afterwards(
 ):
     tiny, whole = copy(simulated, tmp_path / "p"), copy(simulated, tmp_path / "whole")
     train(whole.open(), Recorder())
-    owner = module.Keeper if moment == "_save" else module.Trainer
+    owner = module.TrainingMonitor if moment == "_save" else module.Trainer
     real, times = getattr(owner, moment), []
 
     def signalled(self):

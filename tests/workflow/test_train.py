@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import random
 import signal
 import time
@@ -99,6 +100,38 @@ def killed_and_run_again(tmp_path, simulated, undisturbed, kills: int, seed: int
 
 def test_killed_at_random_and_run_again_gives_the_same_weights(tmp_path, simulated, undisturbed):
     assert killed_and_run_again(tmp_path, simulated, undisturbed, kills=4, seed=0) >= 2
+
+
+def test_of_two_at_a_time_the_second_is_told_who_trains(tmp_path, simulated, undisturbed):
+    tiny = copy(simulated, tmp_path / "p")
+    child = tiny.fork("train")
+    until(lambda: checkpoints(tiny.run / "train") or child.ended)
+    os.kill(child.pid, signal.SIGSTOP)
+    message = (
+        rf"tiny  process {child.pid} on .* since .* trains this run already .*kill {child.pid}"
+    )
+    with pytest.raises(RunError, match=message):
+        train(tiny.open(), Recorder())
+    with pytest.raises(RunError, match=message):
+        train(tiny.open(), Recorder(), fresh=True)
+    assert child.kill_after(0) == -signal.SIGKILL
+    train(tiny.open(), Recorder())  # the claim of a killed one ends at once
+    assert_same(tiny, undisturbed)
+    assert not (tiny.run / "training.claim").exists()
+
+
+def test_a_training_that_lost_its_claim_writes_no_more(tmp_path, simulated):
+    tiny = copy(simulated, tmp_path / "p")
+    claim = tiny.run / "training.claim"
+    other = {"host": "node7", "pid": 4711, "machine": "another boot"}
+
+    def lose(event) -> None:
+        claim.write_text(json.dumps(other))
+
+    with pytest.raises(RunError, match="is claimed by process 4711 on node7 now"):
+        train(tiny.open(), Recorder(), on_validated=lose)
+    assert json.loads(claim.read_text()) == other
+    assert [path.stem for path in checkpoints(tiny.run / "train")] <= ["checkpoint-000000010"]
 
 
 @pytest.mark.slow
@@ -301,7 +334,7 @@ def test_a_checkpoint_says_what_it_is(tmp_path):
 def test_a_checkpoint_between_a_step_and_its_validation(simulated, undisturbed, tmp_path, written):
     """The validation that was due is made up for, so that the best weights are the same, and is told once."""
     tiny = copy(simulated, tmp_path / "p")
-    real = module.Keeper._validated
+    real = module.TrainingMonitor._validated
 
     def killed(keeper, event):
         if written or event.step < 30:
@@ -310,7 +343,7 @@ def test_a_checkpoint_between_a_step_and_its_validation(simulated, undisturbed, 
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module.Keeper, "_validated", killed)
+        patch.setattr(module.TrainingMonitor, "_validated", killed)
         patch.setattr(
             module.time, "monotonic", iter(range(10**9)).__next__
         )  # a checkpoint at every event

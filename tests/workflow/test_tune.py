@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import sys
 import time
 
 import pytest
 import yaml
 
+from sbiwb import claims
 from sbiwb.errors import ConfigError, CorruptFile, RunError, Stopped, TrainingError
 from sbiwb.project.opening import open_project
 from sbiwb.steps.tune import journal as search_module
@@ -222,11 +221,12 @@ class TestStopped:
         there = background(tiny(**SLOW), project.folder, vary=[TWO], trials=1)
         until(lambda: (project.run / "tune/trial-0000/train/best.pt").is_file())
         there.kill_after(0)
-        monkeypatch.setattr(search_module.socket, "gethostname", lambda: "elsewhere")
+        monkeypatch.setattr(claims, "machine", lambda: "elsewhere")
         assert [
             one.state for one in tune(Tiny(project.folder).open(), Recorder(), trials=1).trials
         ] == ["running"]
         monkeypatch.setattr(search_module, "STALE_S", 0.0)
+        monkeypatch.setattr(claims, "STALE_S", 0.0)
         assert [
             one.state for one in tune(Tiny(project.folder).open(), Recorder(), trials=1).trials
         ] == ["done"]
@@ -267,17 +267,6 @@ class TestTogether:
         children = [background(project, tmp_path, vary=[TWO], trials=2) for _ in range(2)]
         assert [child.wait() for child in children] == [0, 0], [child.told for child in children]
         assert not (project.run / "tune/simulating").exists()
-
-    def test_a_dead_process_holds_up_nobody(self, tmp_path):
-        child = Child.start(lambda: 0, tmp_path / "log.txt")
-        child.wait()
-        lock = tmp_path / "simulating"
-        lock.write_text(
-            json.dumps({"host": socket.gethostname(), "pid": child.pid, "token": "its own"})
-        )
-        with search_module.in_turn(lock):
-            assert json.loads(lock.read_text())["pid"] == os.getpid()
-        assert not lock.exists()
 
     def test_another_space_is_refused(self, tiny):
         project = tiny(**SMALL)

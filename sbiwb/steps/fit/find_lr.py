@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sbiwb.claims import hold
 from sbiwb.contracts import Reporter
 from sbiwb.files import put
 from sbiwb.project.opening import write_config
@@ -24,7 +25,7 @@ def find_lr(project: Project, reporter: Reporter) -> RangeTest:
     Raises:
         RunError: Simulations are missing.
     """
-    with raise_on_signal():
+    with raise_on_signal(), hold(project.run.training_claim, "trains this run", reporter.say):
         write_config(project)
         trainer = open_trainer(project, reporter).trainer
         try:

@@ -36,6 +36,7 @@ class TrainingMonitor:
         reporter: Where progress goes.
         tracking: Further places for the numbers; None in a process that writes nothing.
         on_validated: Called after each validation.
+        check: Called before a checkpoint is written; raises where this process may train no longer.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class TrainingMonitor:
         reporter: Reporter,
         tracking: Tracking | None,
         on_validated: Hook | None,
+        check: Callable[[], None] | None = None,
     ) -> None:
+        self.check = check
         self.run, self.every_s, self.trainer = (
             project.run,
             project.config.train.checkpoint_every_s,
@@ -179,6 +182,8 @@ class TrainingMonitor:
 
     def _save(self) -> None:
         """A checkpoint, by the process that writes."""
+        if self.check:
+            self.check()
         if self.tracking:
             put_checkpoint(
                 checkpoint_path(self.run.train, self.trainer.progress.step),

@@ -6,28 +6,22 @@ import contextlib
 import itertools
 import json
 import os
-import socket
 import time
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 
+from sbiwb.claims import STALE_S, Owner, seconds_silent
 from sbiwb.errors import CorruptFile, RunError
-from sbiwb.processes import is_alive
 from sbiwb.project.fingerprint import differences
 from sbiwb.project.project import Project
 from sbiwb.steps.tune.space import Choice, Range, Space, default_space, parse_space
 
-BEAT_S, STALE_S = (
-    20.0,
-    300.0,
-)  # a process shows that it lives; without that, another takes its trial over
 WHOLE, WARM_UP = (
     10_000,
     3_000,
@@ -134,7 +128,7 @@ class Search:
             folder,
         )
         self.states = optuna.trial.TrialState
-        self.owner = _ourselves()
+        self.owner = asdict(Owner.here())
 
     def ended(self) -> int:
         """Trials that need nothing more."""
@@ -197,16 +191,14 @@ class Search:
                 self.hand_back(trial)
 
     def _is_alive(self, trial: Any) -> bool:
-        owner, run = trial.user_attrs.get("owner"), trial.user_attrs.get("run")
-        if (
-            owner is not None
-            and owner["host"] == self.owner["host"]
-            and not _process_lives(owner, self.owner)
-        ):
+        owner, run = Owner.read(trial.user_attrs.get("owner")), trial.user_attrs.get("run")
+        if owner is not None and owner.is_dead:
             return False
         beat = self.folder / (run or "") / "alive"
-        seen = beat.stat().st_mtime if run and beat.is_file() else 0.0
-        return _now_on_disk(self.folder) - max(seen, trial.datetime_start.timestamp()) < STALE_S
+        silent = time.time() - trial.datetime_start.timestamp()
+        if run and beat.is_file():
+            silent = min(silent, seconds_silent(beat))
+        return silent < STALE_S
 
     def hand_back(self, trial: Any) -> None:
         """Lets anyone go on with a trial."""
@@ -227,77 +219,3 @@ def _suggest(trial: Any, key: str, axis: Range | Choice) -> None:
         trial.suggest_int(key, axis.low, axis.high, log=axis.log)
     else:
         trial.suggest_float(key, axis.low, axis.high, log=axis.log)
-
-
-def _process_lives(owner: Mapping[str, Any], us: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine is there; one with our number that is not us is a dead one's."""
-    if owner["pid"] == us["pid"]:
-        return owner["token"] == us["token"]
-    return is_alive(owner["pid"])
-
-
-def _now_on_disk(folder: Path) -> float:
-    """The time by the clock that stamps files, which may be a file server's."""
-    path = folder / f".clock.{socket.gethostname()}.{os.getpid()}.tmp"
-    path.touch()
-    now = path.stat().st_mtime
-    path.unlink(missing_ok=True)
-    return now
-
-
-@contextmanager
-def in_turn(path: Path) -> Iterator[None]:
-    """One process at a time: the others wait, until it is done or dead."""
-    us = _ourselves()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while not _created(path, json.dumps(us)):
-        with contextlib.suppress(
-            FileNotFoundError, ValueError
-        ):  # its owner is just leaving, or just writing its name
-            owner = json.loads(path.read_text(encoding="utf-8"))
-            dead = owner["host"] == us["host"] and not _process_lives(owner, us)
-            if dead or _now_on_disk(path.parent) - path.stat().st_mtime > STALE_S:
-                path.unlink()
-        time.sleep(0.2)
-    try:
-        with beating(path):
-            yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _created(path: Path, text: str) -> bool:
-    """Whether the file was not there and is now."""
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _ourselves() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
-
-
-@contextmanager
-def beating(path: Path) -> Iterator[None]:
-    """Touches a file again and again, so that others see from any machine that this process lives."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stop = Event()
-
-    def beat() -> None:
-        while True:
-            with contextlib.suppress(OSError):  # a disk that is full or away for a while
-                path.touch()
-            if stop.wait(BEAT_S):
-                return
-
-    path.touch()
-    thread = Thread(target=beat, name="beat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
