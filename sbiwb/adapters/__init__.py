@@ -1,10 +1,24 @@
-"""Adapters: the user's variables to float32 arrays for the network, and theta to unconstrained z and back. numpy only."""
+"""Adapters: the user's variables to float32 arrays, and theta to unconstrained z and back.
 
-from sbiwb.adapters._input import InputAdapter, InputPlan, misfit
+numpy only.
+"""
+
+from sbiwb.adapters._input import InputAdapter, InputState
+from sbiwb.adapters._plan import InputPlan, misfit
 from sbiwb.adapters._reading import ExpectedInput, read
-from sbiwb.adapters._theta import ThetaMap
+from sbiwb.adapters._theta import ThetaMap, ThetaState
 from sbiwb.families import Family
 
 family = Family("sbiwb.adapters", "transform")
 
-__all__ = ["ExpectedInput", "InputAdapter", "InputPlan", "ThetaMap", "family", "misfit", "read"]
+__all__ = [
+    "ExpectedInput",
+    "InputAdapter",
+    "InputPlan",
+    "InputState",
+    "ThetaMap",
+    "ThetaState",
+    "family",
+    "misfit",
+    "read",
+]

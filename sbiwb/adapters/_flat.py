@@ -1,4 +1,7 @@
-"""One variable as rows of channels: a row is a data set (vector), a member or time step of one (set, series), or a cell (grid)."""
+"""One variable as rows of channels.
+
+A row is a data set (vector), a member or time step of one (set, series), or a cell (grid).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Flat:
 
     Args:
         values: (rows, C) float64, finite, or NaN where a value is missing.
-        lengths: Members or steps of each data set, (N,); None for a vector, where rows are data sets, and for a grid.
+        lengths: Members or steps of each data set, (N,); None for a vector, where rows are data
+            sets, and for a grid.
         grid: Sizes of a grid's axes; empty for the others.
     """
 
@@ -35,7 +39,7 @@ class Flat:
         )
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """One row a data set, (N, C'), repeated to each of its members, steps or cells, (rows, C')."""
+        """One row a data set, (N, C'), repeated to each of its members or cells, (rows, C')."""
         return np.repeat(values, prod(self.grid) if self.lengths is None else self.lengths, axis=0)
 
 
@@ -47,13 +51,14 @@ def flatten(
     Args:
         name: Its name, for messages.
         kind: What the input takes it for.
-        variable: (N,) or (N, C) for a vector; (N, M), (N, M, C) or `Ragged` for a set or a series; (N, *grid) or (N, *grid, C) for a
-            grid.
+        variable: (N,) or (N, C) for a vector; (N, M), (N, M, C) or `Ragged` for a set or a series;
+            (N, *grid) or (N, *grid, C) for a grid.
         axes: Axes of a grid.
         missing: Whether NaN is accepted, as a value that was not observed.
 
     Raises:
-        DataError: If it has another shape, holds no numbers, holds infinity, or NaN that is not accepted.
+        DataError: If it has another shape, holds no numbers, holds infinity, or NaN that is not
+            accepted.
     """
     values = variable.values if isinstance(variable, Ragged) else np.asarray(variable)
     if values.dtype.kind not in "biuf":
@@ -99,11 +104,15 @@ def _shapes(kind: str, axes: int) -> str:
     if kind == "grid":
         ahead = ("N, A", "N, A, B")[axes - 1]
         return (
-            f"A grid with 'axes: {axes}' has the shape ({ahead}) or ({ahead}, C): N data sets, C channels. "
+            f"A grid with 'axes: {axes}' has the shape ({ahead}) or ({ahead}, C): N data sets, C "
+            "channels. "
             f"Write 'axes: {3 - axes}', or choose another 'as'."
         )
     expected = "(N,) or (N, C)" if kind == "vector" else "(N, M) or (N, M, C)"
-    return f"A {kind} has the shape {expected}: N data sets, M members or steps, C channels. Choose another 'as'."
+    return (
+        f"A {kind} has the shape {expected}: N data sets, M members or steps, C channels. "
+        "Choose another 'as'."
+    )
 
 
 def _rows(values: np.ndarray, item: tuple[int, ...]) -> np.ndarray:
@@ -123,7 +132,8 @@ def _check_finite(name: str, flat: Flat, missing: bool) -> None:
         first = flat.values[row, channel]
         what = f"{int(bad.sum())} of {bad.size} values are not finite, the first one {first}"
         todo = (
-            "If NaN says that a value is missing, add the transform nan_to_mask; else let the simulator return a finite code."
+            "If NaN says that a value is missing, add the transform nan_to_mask; else let the "
+            "simulator return a finite code."
             if np.isnan(first)
             else "Leave such members out, or let the simulator return a finite code for them."
         )
@@ -146,7 +156,11 @@ def place(flat: Flat, row: int, channel: int = 0) -> str:
 
 
 def check_alike(flats: dict[str, Flat]) -> None:
-    """Raises unless all sources of one input have the same data sets of the same size, naming the two that differ."""
+    """Compares the sources of one input.
+
+    Raises:
+        DataError: Two of them have not the same data sets of the same size.
+    """
     first, *others = flats
     for other in others:
         a, b = flats[first], flats[other]
@@ -162,7 +176,10 @@ def check_alike(flats: dict[str, Flat]) -> None:
         if a.lengths is None or b.lengths is None or np.array_equal(a.lengths, b.lengths):
             continue
         row = int(np.flatnonzero(a.lengths != b.lengths)[0])
-        what = f"{first} has {a.lengths[row]} members and {other} has {b.lengths[row]} in data set {row}"
+        what = (
+            f"{first} has {a.lengths[row]} members and {other} has {b.lengths[row]} in data "
+            f"set {row}"
+        )
         raise DataError(
             what,
             where=where,

@@ -1,111 +1,72 @@
-"""One network input: from the user's variables, by their chains of transforms, to float32 values and a mask."""
+"""One network input: the user's variables, by chains of transforms, to float32 and a mask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 
-from sbiwb.adapters._flat import Flat, cells, check_alike, check_count, flatten
-from sbiwb.adapters._transform import Measured, SeriesConfig, TransformConfig
-from sbiwb.contracts import InputShape, SeriesTransform, Transform
-from sbiwb.errors import ConfigError, DataError
-from sbiwb.families import Part
+from sbiwb.adapters._chain import (
+    BuiltChain,
+    apply_chain,
+    build_chain,
+    learn_chain,
+    without_empty_channels,
+)
+from sbiwb.adapters._flat import Flat, cells
+from sbiwb.adapters._outside import lengths_outside, missing_values, values_outside
+from sbiwb.adapters._plan import InputPlan
+from sbiwb.adapters._precision import lost_in_float32, lost_in_own_digits
+from sbiwb.adapters._transform import Measured
+from sbiwb.contracts import InputShape
+from sbiwb.errors import DataError
 from sbiwb.records import Ragged, Variable
 
-Chain = Sequence[Part]
-Built = tuple[Transform | SeriesTransform, ...]
 
+class SourceState(TypedDict):
+    """What was learned of one variable.
 
-def misfit(
-    kind: str, chains: Mapping[str, Chain], tail: Chain, broadcast: Sequence[str]
-) -> str | None:
-    """Why such an input cannot be, or None; arguments as in `InputPlan`."""
-    if broadcast and kind == "vector":
-        return "'broadcast' repeats variables to members, steps or cells, and a vector has none: join them with 'from'"
-    parts = [
-        part
-        for name, chain in chains.items()
-        if kind != "series" or name in broadcast
-        for part in chain
-    ]
-    parts += [part for part in tail if kind != "series"]
-    odd = next((part.kind for part in parts if isinstance(part, SeriesConfig)), None)
-    return (
-        f"{odd} goes along the steps of a series, and here are none: use 'as: series', or leave it out"
-        if odd
-        else None
-    )
-
-
-@dataclass(frozen=True)
-class InputPlan:
-    """What one input is made of, before anything is learned.
-
-    Args:
-        kind: `vector`, `set`, `series` or `grid`.
-        sources: Variables to join by channels.
-        chains: Transforms of each variable before joining; a variable without any may be left out.
-        tail: Transforms after joining.
-        broadcast: Vectors that are repeated to every member, step or cell, as further channels.
-        axes: Axes of a grid.
-
-    Raises:
-        ConfigError: If the kind has no members, steps or cells for a transform or a broadcast.
+    Attributes:
+        low: Smallest training value of each channel, (C,).
+        high: Largest training value of each channel, (C,).
+        missing: Whether a value was ever missing.
+        measured: Statistics of each transform.
     """
 
-    kind: str
-    sources: tuple[str, ...]
-    chains: Mapping[str, Chain] = field(default_factory=dict)
-    tail: Chain = ()
-    broadcast: tuple[str, ...] = ()
-    axes: int = 2
+    low: list[float]
+    high: list[float]
+    missing: bool
+    measured: list[Measured]
 
-    def __post_init__(self) -> None:
-        trouble = misfit(self.kind, self.chains, self.tail, self.broadcast)
-        if trouble:
-            raise ConfigError(trouble, where=", ".join(self.variables))
 
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """All that is read, in the order of the channels."""
-        return (*self.sources, *self.broadcast)
+class InputState(TypedDict):
+    """What was learned of one input, as JSON can hold it.
 
-    def may_miss(self, name: str) -> bool:
-        """Whether a variable may hold NaN, because a transform takes it out again."""
-        parts = cast(Sequence[TransformConfig], (*self.chains.get(name, ()), *self.tail))
-        return any(part.fills for part in parts)
+    Attributes:
+        sources: Of each variable.
+        tail: Statistics of each transform of the joined channels.
+        channels: Of what comes out.
+        lengths: Fewest and most members or steps; None for a vector and a grid.
+        grid: Sizes of a grid's axes; older checkpoints have none.
+        warnings: Sentences on spreads that are lost in rounding, where there are any.
+    """
 
-    def read(self, variables: Mapping[str, Variable]) -> dict[str, Flat]:
-        """The variables of this input as rows of channels, after comparing their sizes.
-
-        Raises:
-            DataError: One is missing, of another shape or size, or holds what it may not.
-        """
-        missing = [name for name in self.variables if name not in variables]
-        if missing:
-            raise DataError(
-                f"no variable {', '.join(missing)}", todo=f"There are: {', '.join(variables)}."
-            )
-        flats = {name: self._flat(name, variables[name]) for name in self.variables}
-        check_alike({name: flats[name] for name in self.sources})
-        for name in self.broadcast:
-            check_count(self.sources[0], flats[self.sources[0]], name, flats[name])
-        return flats
-
-    def _flat(self, name: str, variable: Variable) -> Flat:
-        kind = "vector" if name in self.broadcast else self.kind
-        return flatten(name, kind, variable, axes=self.axes, missing=self.may_miss(name))
+    sources: dict[str, SourceState]
+    tail: list[Measured]
+    channels: int
+    lengths: list[int] | None
+    grid: NotRequired[list[int]]
+    warnings: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
 class InputAdapter:
     """One input of the network; made by `fit` on training data, or by `restore` from a checkpoint.
 
-    Statistics are shared over members, time and cells, and learned on training data only. Padding is zero after the transforms.
+    Statistics are shared over members, time and cells, and learned on training data only. Padding
+    is zero after the transforms.
 
     Args:
         plan: What it is made of.
@@ -120,9 +81,9 @@ class InputAdapter:
     """
 
     plan: InputPlan
-    chains: Mapping[str, Built]
-    tail: Built
-    learned: Mapping[str, Any]
+    chains: Mapping[str, BuiltChain]
+    tail: BuiltChain
+    learned: InputState
 
     @classmethod
     def fit(cls, plan: InputPlan, variables: Mapping[str, Variable]) -> InputAdapter:
@@ -137,53 +98,64 @@ class InputAdapter:
         """
         flats = plan.read(variables)
         main = flats[plan.sources[0]]
-        parts, learned = {}, {}
+        parts, sources, warnings = {}, {}, list[str]()
         for name, flat in flats.items():
-            parts[name], measured = _learn(
-                name, plan.chains.get(name, ()), flat.values, flat.lengths
-            )
-            known = _known(flat.values)
-            learned[name] = {
-                "low": np.nanmin(known, 0).tolist(),
-                "high": np.nanmax(known, 0).tolist(),
-                "missing": bool(np.isnan(flat.values).any()),
-                "measured": measured,
-            }
-        values, measured = _learn(
-            ", ".join(plan.variables), plan.tail, _joined(plan, main, parts), main.lengths
-        )
-        span = None if main.lengths is None else [int(main.lengths.min()), int(main.lengths.max())]
-        state = {
-            "sources": learned,
-            "tail": measured,
+            chain = plan.chain(name)
+            parts[name], measured = learn_chain(name, chain, flat.values, flat.lengths)
+            sources[name] = _source_state(flat, measured)
+            warnings += _rounded_away(name, flat, variables[name])
+        joined = _joined(plan, main, parts)
+        values, tail = learn_chain(plan.label, plan.joined_chain, joined, main.lengths)
+        warnings += lost_in_float32(plan.label, values, _single(plan.label, values))
+        state: InputState = {
+            "sources": sources,
+            "tail": tail,
             "channels": values.shape[1],
-            "lengths": span,
+            "lengths": _span(main.lengths),
             "grid": list(main.grid),
         }
+        if warnings:
+            state["warnings"] = warnings
         return cls.restore(plan, state)
 
     @classmethod
-    def restore(cls, plan: InputPlan, state: Mapping[str, Any]) -> InputAdapter:
+    def restore(cls, plan: InputPlan, state: InputState) -> InputAdapter:
         """The adapter whose `state` was saved; the plan as given to `fit`."""
-        built = {
-            name: _build(plan.chains.get(name, ()), state["sources"][name]["measured"])
-            for name in plan.variables
-        }
-        return cls(plan, built, _build(plan.tail, state["tail"]), state)
+        chains = {}
+        for name in plan.variables:
+            chains[name] = build_chain(plan.chain(name), state["sources"][name]["measured"])
+        return cls(plan, chains, build_chain(plan.joined_chain, state["tail"]), state)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> InputState:
         """Everything learned, as plain Python that JSON can hold."""
-        return dict(self.learned)
+        return cast(InputState, dict(self.learned))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on training values whose spread is lost in rounding."""
+        return self.learned.get("warnings", [])
+
+    @property
+    def lengths(self) -> tuple[int, int] | None:
+        """Fewest and most members or steps of the training data; None for a vector and a grid."""
+        if self.learned["lengths"] is None:
+            return None
+        low, high = self.learned["lengths"]
+        return low, high
 
     @property
     def shape(self) -> InputShape:
         """What the network will be given."""
-        low, high = self.learned["lengths"] or (None, None)
+        low, high = self.lengths or (None, None)
         return InputShape(self.plan.kind, self.learned["channels"], high, low != high, self._grid)
 
     @property
     def _grid(self) -> tuple[int, ...]:
-        return tuple(self.learned.get("grid", ()))  # checkpoints older than grids have none
+        return tuple(self.learned.get("grid", ()))
+
+    def source_channels(self, name: str) -> int:
+        """Channels of one variable as it comes."""
+        return len(self.learned["sources"][name]["low"])
 
     def apply(self, variables: Mapping[str, Variable]) -> tuple[np.ndarray, np.ndarray | None]:
         """Transforms N data sets.
@@ -192,164 +164,101 @@ class InputAdapter:
             variables: Data by name; others than those of the plan are ignored.
 
         Returns:
-            Values (N, C), (N, M, C) or (N, *grid, C), float32, finite, M the longest of these data sets; and the mask of real members
-            (N, M), or None where training data had one length (all data sets then have it).
+            Values (N, C), (N, M, C) or (N, *grid, C), float32, finite, M the longest of these data
+            sets; and the mask of real members (N, M), or None where training data had one length
+            (all data sets then have it).
 
         Raises:
             DataError: If a value cannot be transformed, or a length or a size cannot occur.
         """
         flats = self.plan.read(variables)
-        main = flats[self.plan.sources[0]]
-        joined = _joined(
-            self.plan, main, {name: self._source(name, flat) for name, flat in flats.items()}
-        )
-        where = ", ".join(self.plan.variables)
-        values = _single(where, _forward(where, self.tail, joined, main.lengths))
+        main, where = flats[self.plan.sources[0]], self.plan.label
+        parts = {name: self._transformed(name, flat) for name, flat in flats.items()}
+        joined = _joined(self.plan, main, parts)
+        values = _single(where, apply_chain(where, self.tail, joined, main.lengths))
+        channels = values.shape[1]
         if main.lengths is None:
-            return values.reshape(main.count, *main.grid, values.shape[1]), None
+            return values.reshape(main.count, *main.grid, channels), None
         if not self.shape.varies:
             self._check_length(main.lengths)
-            return values.reshape(main.count, self.shape.length or 0, values.shape[1]), None
+            return values.reshape(main.count, self.shape.length or 0, channels), None
         ragged = Ragged(values, np.concatenate([[0], np.cumsum(main.lengths)]).astype(np.int64))
         return ragged.padded(max(1, int(main.lengths.max(initial=0))))
 
     def outside(self, variables: Mapping[str, Variable]) -> list[str]:
-        """Sentences on values, gaps and lengths that no training simulation ever had; empty where all is well."""
+        """Sentences on values, gaps and lengths that no training simulation ever had."""
         flats = self.plan.read(variables)
-        sentences = [
-            sentence
-            for name, flat in flats.items()
-            for sentence in self._strange_values(name, flat.values)
-        ]
+        sentences = list[str]()
+        for name, flat in flats.items():
+            source = self.learned["sources"][name]
+            if not source["missing"]:
+                sentences += missing_values(name, flat.values)
+            sentences += values_outside(name, flat.values, source["low"], source["high"])
         lengths = flats[self.plan.sources[0]].lengths
-        return sentences + ([] if lengths is None else self._strange_lengths(lengths))
+        if lengths is not None and self.lengths is not None:
+            sentences += lengths_outside(", ".join(self.plan.sources), lengths, self.lengths)
+        return sentences
 
-    def _source(self, name: str, flat: Flat) -> np.ndarray:
-        known = len(self.learned["sources"][name]["low"])
-        if flat.values.shape[1] != known:
-            what = f"has {flat.values.shape[1]} channels, but the training data had {known}"
-            raise DataError(what, where=name, todo="Give as many columns as the simulator returns.")
+    def _transformed(self, name: str, flat: Flat) -> np.ndarray:
+        """One variable by its own chain, (rows, C'), after comparing its sizes with training."""
+        channels, expected = flat.values.shape[1], self.source_channels(name)
+        if channels != expected:
+            raise DataError(
+                f"has {channels} channels, but the training data had {expected}",
+                where=name,
+                todo="Give as many columns as the simulator returns.",
+            )
         if name in self.plan.sources and flat.grid != self._grid:
-            what = f"has {cells(flat.grid)} cells, but all training data had {cells(self._grid)}"
-            raise DataError(what, where=name, todo="Give data on the grid of the simulator.")
-        return _forward(name, self.chains[name], flat.values, flat.lengths)
+            raise DataError(
+                f"has {cells(flat.grid)} cells, but all training data had {cells(self._grid)}",
+                where=name,
+                todo="Give data on the grid of the simulator.",
+            )
+        return apply_chain(name, self.chains[name], flat.values, flat.lengths)
 
     def _check_length(self, lengths: np.ndarray) -> None:
         other = np.flatnonzero(lengths != self.shape.length)
         if other.size:
-            what = f"has {lengths[other[0]]} members in data set {other[0]}, but all training data had {self.shape.length}"
-            todo = "Give data of that length, or let the simulator vary it."
-            raise DataError(what, where=", ".join(self.plan.sources), todo=todo)
-
-    def _strange_values(self, name: str, values: np.ndarray) -> Iterator[str]:
-        learned = self.learned["sources"][name]
-        missing = int(np.isnan(values).sum())
-        if missing and not learned["missing"]:
-            yield f"{name}: {missing} of {values.size} values are missing, which never happened in the simulations"
-        for channel, (low, high) in enumerate(zip(learned["low"], learned["high"], strict=True)):
-            label = name if len(learned["low"]) == 1 else f"{name}[{channel}]"
-            yield from _strange(
-                label, values[:, channel], (low, high), "values lie outside the simulated range"
+            raise DataError(
+                f"has {lengths[other[0]]} members in data set {other[0]}, "
+                f"but all training data had {self.shape.length}",
+                where=", ".join(self.plan.sources),
+                todo="Give data of that length, or let the simulator vary it.",
             )
 
-    def _strange_lengths(self, lengths: np.ndarray) -> list[str]:
-        low, high = self.learned["lengths"]
-        return list(
-            _strange(
-                ", ".join(self.plan.sources),
-                lengths,
-                (low, high),
-                "data sets have a length outside the simulated range",
-            )
-        )
+
+def _source_state(flat: Flat, measured: list[Measured]) -> SourceState:
+    known = without_empty_channels(flat.values)
+    return {
+        "low": np.nanmin(known, 0).tolist(),
+        "high": np.nanmax(known, 0).tolist(),
+        "missing": bool(np.isnan(flat.values).any()),
+        "measured": measured,
+    }
 
 
-def _strange(name: str, values: np.ndarray, span: tuple[float, float], noun: str) -> Iterator[str]:
-    values = values[~np.isnan(values)]
-    below, above = values < span[0], values > span[1]
-    ends = (
-        ((below, f"smallest {values.min():g}"), (above, f"largest {values.max():g}"))
-        if values.size
-        else ()
-    )
-    worst = [end for side, end in ends if side.any()]
-    if worst:
-        count = int((below | above).sum())
-        yield f"{name}: {count} of {values.size} {noun} [{span[0]:g}, {span[1]:g}] ({', '.join(worst)})"
+def _rounded_away(name: str, flat: Flat, variable: Variable) -> list[str]:
+    """Sentences on channels that the simulator itself has rounded."""
+    values = variable
+    if isinstance(variable, Ragged):
+        values = variable.values
+    complete = flat.values[~np.isnan(flat.values).any(axis=1)]
+    if not len(complete):
+        return []
+    return lost_in_own_digits(name, complete, np.asarray(values).dtype)
+
+
+def _span(lengths: np.ndarray | None) -> list[int] | None:
+    if lengths is None:
+        return None
+    return [int(lengths.min()), int(lengths.max())]
 
 
 def _joined(plan: InputPlan, main: Flat, parts: Mapping[str, np.ndarray]) -> np.ndarray:
     """All channels of an input, (rows, C): broadcast ones once a row of the sources."""
-    return np.concatenate(
-        [
-            main.spread(values) if name in plan.broadcast else values
-            for name, values in parts.items()
-        ],
-        axis=1,
-    )
-
-
-def _learn(
-    where: str, chain: Chain, values: np.ndarray, lengths: np.ndarray | None
-) -> tuple[np.ndarray, list[Measured]]:
-    """Passes training values through a chain, learning each transform's statistics on what reaches it."""
-    if not values.size:
-        raise DataError(
-            "has no values to learn from", where=where, todo="Simulate more training data."
-        )
-    measured = []
-    for part in cast(Sequence[TransformConfig], chain):
-        with _named(where):
-            measured.append(_measured(part, _known(values), lengths))
-            values = _step(part.build(measured[-1]), values, lengths)
-    return values, measured
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    """The same with 0 in a channel that was never observed: nothing can be learned of it, and few pairs may just have missed it."""
-    never = np.isnan(values).all(axis=0)
-    return np.where(never, 0.0, values) if never.any() else values
-
-
-def _measured(part: TransformConfig, values: np.ndarray, lengths: np.ndarray | None) -> Measured:
-    if isinstance(part, SeriesConfig):
-        assert lengths is not None  # else the plan would have been refused
-        return part.measure_series(values, lengths)
-    return part.measure(values)
-
-
-def _build(chain: Chain, measured: Sequence[Measured]) -> Built:
-    return tuple(
-        part.build(learned)
-        for part, learned in zip(cast(Sequence[TransformConfig], chain), measured, strict=True)
-    )
-
-
-def _forward(
-    where: str, chain: Built, values: np.ndarray, lengths: np.ndarray | None
-) -> np.ndarray:
-    with _named(where):
-        for transform in chain:
-            values = _step(transform, values, lengths)
-    return values
-
-
-def _step(
-    transform: Transform | SeriesTransform, values: np.ndarray, lengths: np.ndarray | None
-) -> np.ndarray:
-    if isinstance(transform, SeriesTransform):
-        assert lengths is not None
-        return transform.forward(values, lengths)
-    return transform.forward(values)
-
-
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Says which variable a transform refused."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(error.what, where=where, todo=error.todo) from error
+    joined = [parts[name] for name in plan.sources]
+    joined += [main.spread(parts[name]) for name in plan.broadcast]
+    return np.concatenate(joined, axis=1)
 
 
 def _single(where: str, values: np.ndarray) -> np.ndarray:
@@ -360,11 +269,12 @@ def _single(where: str, values: np.ndarray) -> np.ndarray:
         return single
     bad = values[~np.isfinite(values)]
     if bad.size:
-        what = f"{bad.size} of {values.size} values are not finite after the transforms, the first one {bad[0]}"
         raise DataError(
-            what,
+            f"{bad.size} of {values.size} values are not finite after the transforms, "
+            f"the first one {bad[0]}",
             where=where,
-            todo="Change the order of the transforms, or put clip in front of the one that makes them.",
+            todo="Change the order of the transforms, or put clip in front of the one that makes "
+            "them.",
         )
     raise DataError(
         f"{np.abs(values).max():g} is too large for float32",

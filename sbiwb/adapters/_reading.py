@@ -32,7 +32,10 @@ class ExpectedInput:
 
     @property
     def axes(self) -> int:
-        """Axes of the array of one data set: () or (C,) for a vector, (M,) or (M, C) for a set or a series, the grid's or one more."""
+        """Axes of the array of one data set.
+
+        () or (C,) for a vector, (M,) or (M, C) for a set or a series, the grid's or one more.
+        """
         return (self.lengths is not None) + len(self.grid) + (self.channels > 1)
 
     def __str__(self) -> str:
@@ -121,7 +124,10 @@ def _array(name: str, value: Any) -> Variable:
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
-    """An array of numpy, torch, pandas, xarray or nested lists; what is masked, or None, becomes NaN."""
+    """An array of numpy, torch, pandas, xarray or nested lists.
+
+    What is masked, or None, becomes NaN.
+    """
     try:
         if isinstance(value, np.ma.MaskedArray):
             return np.ma.filled(value.astype(np.float64), np.nan)
@@ -161,8 +167,10 @@ def _whole(name: str, variable: Variable, expected: ExpectedInput) -> Variable:
         and not expected.lengths[0] <= 1 <= expected.lengths[1]
     ):
         raise DataError(
-            f"has the shape {variable.shape}: {len(variable)} data sets of one member, which training never had",
+            f"has the shape {variable.shape}: {len(variable)} data sets of one member, which "
+            "training never had",
             where=name,
-            todo=f"One data set of {len(variable)} members has the shape {variable.shape[:1]} or {(1, *variable.shape)}.",
+            todo=f"One data set of {len(variable)} members has the shape {variable.shape[:1]} or "
+            f"{(1, *variable.shape)}.",
         )
     return variable if extra else variable[None]

@@ -15,9 +15,11 @@ Measured = dict[str, list]
 
 
 class TransformConfig(Part, ABC):
-    """Options of one transform. Rows are data sets (vector), or members, steps or cells of all data sets (set, series, grid).
+    """Options of one transform.
 
-    Missing values are NaN and come only where a transform that `fills` them follows: learn from the others, and pass them on.
+    Rows are data sets (vector), or members, steps or cells of all data sets (set, series, grid).
+    Missing values are NaN and come only where a transform that `fills` them follows: learn from the
+    others, and pass them on.
 
     Attributes:
         fills: Whether missing values end here: NaN may come in, and none goes out.
@@ -26,7 +28,10 @@ class TransformConfig(Part, ABC):
     fills: ClassVar[bool] = False
 
     def measure(self, values: np.ndarray) -> Measured:
-        """Statistics of training values (rows, C), as lists of plain numbers; none unless a transform learns some."""
+        """Statistics of training values (rows, C), as lists of plain numbers.
+
+        None unless a transform learns some.
+        """
         return {}
 
     @abstractmethod

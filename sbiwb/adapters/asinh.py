@@ -31,7 +31,8 @@ class Config(TransformConfig):
 
     scale: Scale | None = Field(
         None,
-        description="Size of a value at which linear turns into logarithmic; null: by channel, the median size of the values not 0.",
+        description="Size of a value at which linear turns into logarithmic; null: by channel, "
+        "the median size of the values not 0.",
     )
 
     def measure(self, values: np.ndarray) -> Measured:

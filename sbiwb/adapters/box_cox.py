@@ -1,12 +1,17 @@
-"""Box-Cox power of channels that are positive and skewed, such as counts of animals or waiting times; others stay as they are.
+"""Box-Cox power of channels that are positive and skewed; others stay as they are.
 
-    x to (x^lambda - 1) / lambda, or log x for lambda = 0, with lambda of the largest likelihood of a normal distribution
+For counts of animals or waiting times:
 
-A channel of the training data is transformed where all its values are positive and its skewness exceeds `skewness`; lambda is at most 1
-and log is the least. What comes later and is not positive is taken for the smallest value that training had.
+    x to (x^lambda - 1) / lambda, or log x for lambda = 0, with lambda of the largest likelihood of
+    a normal distribution
+
+A channel of the training data is transformed where all its values are positive and its skewness
+exceeds `skewness`; lambda is at most 1 and log is the least. What comes later and is not positive
+is taken for the smallest value that training had.
 
 References:
-    Box & Cox (1964), An Analysis of Transformations, https://doi.org/10.1111/j.2517-6161.1964.tb00553.x
+    Box & Cox (1964), An Analysis of Transformations,
+    https://doi.org/10.1111/j.2517-6161.1964.tb00553.x
 """
 
 from __future__ import annotations
@@ -58,7 +63,8 @@ class Config(TransformConfig):
     skewness: float = Field(
         1.0,
         ge=0,
-        description="Skewness of the training values above which a positive channel is transformed.",
+        description="Skewness of the training values above which a positive channel is "
+        "transformed.",
     )
 
     def measure(self, values: np.ndarray) -> Measured:
@@ -71,7 +77,10 @@ class Config(TransformConfig):
         }
 
     def _power(self, column: np.ndarray) -> float | None:
-        """lambda between 0 and 1 that makes the channel most normal; None where it stays as it is."""
+        """lambda between 0 and 1 that makes the channel most normal.
+
+        None where it stays as it is.
+        """
         from scipy.optimize import minimize_scalar
         from scipy.stats import boxcox_llf, skew
 

@@ -1,4 +1,7 @@
-"""Changes from step to step of a series; a missing step is passed over, so that the next change is that since the last one seen."""
+"""Changes from step to step of a series.
+
+A missing step is passed over, so that the next change is that since the last one seen.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Difference(SeriesTransform):
     """x_t to x_t - x_s, s the last step before t that was observed.
 
     Args:
-        keep: Whether the first value of a series stays as it is; it becomes 0 otherwise, and `inverse` begins at 0.
+        keep: Whether the first value of a series stays as it is; it becomes 0 otherwise, and
+            `inverse` begins at 0.
     """
 
     keep: bool
@@ -33,7 +37,10 @@ class Difference(SeriesTransform):
 
 
 def _before(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The last observed value before each one, in its series, (rows, C); NaN where there is none."""
+    """The last observed value before each one, in its series, (rows, C).
+
+    NaN where there is none.
+    """
     rows = np.arange(len(values))
     first = np.repeat(np.cumsum(lengths) - lengths, lengths)
     seen = np.maximum.accumulate(np.where(np.isnan(values), first[:, None], rows[:, None]), axis=0)

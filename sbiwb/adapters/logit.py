@@ -21,7 +21,10 @@ class Logit:
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         bad = (values <= self.low) | (values >= self.high)
-        todo = f"The logit is for values between {self.low:g} and {self.high:g}: set 'low' and 'high', or put clip in front of it."
+        todo = (
+            f"The logit is for values between {self.low:g} and {self.high:g}: set 'low' and "
+            "'high', or put clip in front of it."
+        )
         refuse(values, bad, what="the logit of", todo=todo)
         return np.log(values - self.low) - np.log(self.high - values)
 

@@ -1,4 +1,7 @@
-"""Missing values (NaN) become 0, and one more channel for each says which values were observed (1) and which are missing (0)."""
+"""Missing values (NaN) become 0, and a further channel says which values were observed.
+
+Each channel gets one more: 1 where its value was observed, 0 where it is missing.
+"""
 
 from __future__ import annotations
 

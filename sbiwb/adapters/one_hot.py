@@ -63,7 +63,8 @@ class Config(TransformConfig):
 
     categories: Count | Levels | None = Field(
         None,
-        description="Number k of categories 0 to k-1, or the list of all, or null to learn them from the training data.",
+        description="Number k of categories 0 to k-1, or the list of all, or null to learn them "
+        "from the training data.",
     )
 
     @model_validator(mode="after")

@@ -1,11 +1,16 @@
-"""Ranks among the training values as normal scores: any continuous variable becomes a standard normal one, outliers included.
+"""Ranks among the training values as normal scores.
 
-The empirical distribution function F of the training values, at some of them evenly spaced in z, with ties at the middle of their
-step: z = Phi^-1((F(x-) + F(x)) / 2). Between them z is linear in x, so the map is strictly increasing and has an inverse. Beyond the
-smallest and the largest it grows like a logarithm and with the slope it had there: an outlier a million times too large stays near.
+Any continuous variable becomes a standard normal one, outliers included.
+
+The empirical distribution function F of the training values, at some of them evenly spaced in z,
+with ties at the middle of their step: z = Phi^-1((F(x-) + F(x)) / 2). Between them z is linear in
+x, so the map is strictly increasing and has an inverse. Beyond the smallest and the largest it
+grows like a logarithm and with the slope it had there: an outlier a million times too large stays
+near.
 
 References:
-    van der Waerden 1952, Order tests for the two-sample problem and their power, https://doi.org/10.1016/S1385-7258(52)50063-5.
+    van der Waerden 1952, Order tests for the two-sample problem and their power,
+    https://doi.org/10.1016/S1385-7258(52)50063-5.
 """
 
 from __future__ import annotations
@@ -30,7 +35,10 @@ class _Curve:
 
     @property
     def _ends(self) -> tuple[float, float]:
-        """Change of x for a unit of z at the smallest and at the largest value; 1 where there is one value only."""
+        """Change of x for a unit of z at the smallest and at the largest value.
+
+        1 where there is one value only.
+        """
         if len(self.values) == 1:
             return 1.0, 1.0
         first, last = (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sbiwb.adapters._precision import standardizer
 from sbiwb.adapters._transform import Measured, TransformConfig
 
 
@@ -28,10 +29,8 @@ class Config(TransformConfig):
 
     def measure(self, values: np.ndarray) -> Measured:
         mean, sd = np.nanmean(values, 0), np.nanstd(values, 0)
-        constant = sd <= 1e-12 * np.abs(
-            mean
-        )  # rounding gives a constant channel an sd of 1e-16 rather than 0
-        return {"mean": mean.tolist(), "sd": np.where(constant, 1.0, sd).tolist()}
+        mean, sd = standardizer(values, mean, sd)
+        return {"mean": mean.tolist(), "sd": sd.tolist()}
 
     def build(self, measured: Measured) -> Standardize:
         return Standardize(

@@ -1,4 +1,4 @@
-"""Further channels for the position in a series: from 0 to 1, and sine and cosine of given periods."""
+"""Further channels for the position in a series, from 0 to 1 and as waves of given periods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Period = Annotated[float, Field(gt=0)]
 
 @dataclass(frozen=True)
 class TimeFeatures(SeriesTransform):
-    """(rows, C) to (rows, C + 1 + 2 P): t / last, and sin and cos of 2 pi t / period for each of P periods, t = 0, 1, ...
+    """(rows, C) to (rows, C + 1 + 2 P), with the position t = 0, 1, ... in its series.
+
+    Added are t / last, and sin and cos of 2 pi t / period for each of P periods.
 
     Args:
         channels: C.
@@ -43,7 +45,8 @@ class Config(SeriesConfig):
 
     periods: list[Period] = Field(
         [],
-        description="Periods, in steps, of which sine and cosine are added, such as 7 for days of a week.",
+        description="Periods, in steps, of which sine and cosine are added, such as 7 for days of "
+        "a week.",
     )
 
     def measure_series(self, values: np.ndarray, lengths: np.ndarray) -> Measured:

@@ -1,18 +1,26 @@
-"""From config and training pairs to the objects that learn: theta's map, input adapters, the estimator; and back from a checkpoint."""
+"""The adapter between the user's variables and the network: learned on pairs, or from a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from sbiwb.adapters import InputAdapter, ThetaMap
+from sbiwb.adapters import InputAdapter, InputState, ThetaMap, ThetaState
 from sbiwb.config.model import Input, Model
+from sbiwb.contracts import Distribution
 from sbiwb.errors import ConfigError
 from sbiwb.priors import Prior
 from sbiwb.records import Pairs
+
+
+class AdapterState(TypedDict):
+    """Everything learned, as JSON can hold it."""
+
+    theta: ThetaState
+    inputs: dict[str, InputState]
 
 
 @dataclass(frozen=True)
@@ -22,70 +30,78 @@ class Adapter:
     theta_map: ThetaMap
     inputs: Mapping[str, InputAdapter]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> AdapterState:
         """Everything learned, as plain values."""
-        return {
-            "theta": self.theta_map.state(),
-            "inputs": {name: one.state() for name, one in self.inputs.items()},
-        }
+        inputs = {name: adapter.state() for name, adapter in self.inputs.items()}
+        return {"theta": self.theta_map.state(), "inputs": inputs}
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on training data whose spread is lost in rounding, each once."""
+        sentences = [line for adapter in self.inputs.values() for line in adapter.warnings]
+        return list(dict.fromkeys(sentences))
 
     def z(self, theta: np.ndarray) -> np.ndarray:
+        """Unconstrained parameters, (N, D), of theta (N, D)."""
         return self.theta_map.forward(theta)
 
     def arrays(self, pairs: Pairs) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         """Values and mask of each input."""
-        return {name: one.apply(pairs.variables) for name, one in self.inputs.items()}
+        return {name: adapter.apply(pairs.variables) for name, adapter in self.inputs.items()}
 
 
 def fit_adapter(model: Model, prior: Prior, pairs: Pairs) -> Adapter:
     """Learns all statistics on training pairs.
 
     Raises:
-        ConfigError: An observable or context variable is neither used nor dropped, or an input names one that does not exist.
+        ConfigError: An observable or context variable is neither used nor dropped, or an input
+            names one that does not exist.
         DataError: A transform cannot take the values.
     """
     check_variables(model, set(pairs.x), set(pairs.context))
-    inputs = {
-        name: InputAdapter.fit(one.plan(name), pairs.variables)
-        for name, one in model.inputs.items()
-    }
-    return Adapter(
-        ThetaMap.fit(prior.columns, _kinds(model, prior), prior.stack(pairs.theta)), inputs
-    )
+    inputs = {}
+    for name, section in model.inputs.items():
+        inputs[name] = InputAdapter.fit(section.plan(name), pairs.variables)
+    theta = prior.stack(pairs.theta)
+    return Adapter(ThetaMap.fit(prior.columns, _maps_of(model, prior), theta), inputs)
 
 
-def restore_adapter(model: Model, prior: Prior, state: Mapping[str, Any]) -> Adapter:
+def restore_adapter(model: Model, prior: Prior, state: AdapterState) -> Adapter:
     """The adapter whose state is in a checkpoint."""
-    inputs = {
-        name: InputAdapter.restore(one.plan(name), state["inputs"][name])
-        for name, one in model.inputs.items()
-    }
-    return Adapter(ThetaMap.restore(prior.columns, _kinds(model, prior), state["theta"]), inputs)
+    inputs = {}
+    for name, section in model.inputs.items():
+        inputs[name] = InputAdapter.restore(section.plan(name), state["inputs"][name])
+    theta_map = ThetaMap.restore(prior.columns, _maps_of(model, prior), state["theta"])
+    return Adapter(theta_map, inputs)
 
 
-def sources_of(name: str, one: Input) -> tuple[str, ...]:
+def sources_of(name: str, section: Input) -> tuple[str, ...]:
     """The variables that an input joins, but for those it broadcasts."""
-    return one.plan(name).sources
+    return section.plan(name).sources
 
 
-def _kinds(model: Model, prior: Prior) -> list[tuple[slice, Any, str]]:
-    stray = sorted(set(model.theta) - set(prior.names)) if isinstance(model.theta, dict) else []
-    if stray:
+def _maps_of(model: Model, prior: Prior) -> list[tuple[slice, Distribution, str]]:
+    """Columns, distribution and kind of map of each parameter."""
+    kinds = _kinds_by_name(model, prior)
+    maps = []
+    for name in prior.names:
+        kind = kinds.get(name, "prior")
+        if kind == "prior" and getattr(model.inference, "straight", False):
+            kind = "standardize"
+        maps.append((prior.slices[name], prior.distributions[name], kind))
+    return maps
+
+
+def _kinds_by_name(model: Model, prior: Prior) -> Mapping[str, str]:
+    if not isinstance(model.theta, dict):
+        return dict.fromkeys(prior.names, model.theta)
+    unknown = sorted(set(model.theta) - set(prior.names))
+    if unknown:
         raise ConfigError(
-            f"model.theta  {', '.join(stray)} is no parameter",
+            f"model.theta  {', '.join(unknown)} is no parameter",
             todo=f"There are: {', '.join(prior.names)}.",
         )
-    chosen = (
-        model.theta if isinstance(model.theta, dict) else dict.fromkeys(prior.names, model.theta)
-    )
-    usual = "standardize" if getattr(model.inference, "straight", False) else "prior"
-    kinds = [
-        usual if chosen.get(name, "prior") == "prior" else chosen[name] for name in prior.names
-    ]
-    return [
-        (prior.slices[name], prior.distributions[name], kind)
-        for name, kind in zip(prior.names, kinds, strict=True)
-    ]
+    return model.theta
 
 
 def check_variables(model: Model, x: set[str], context: set[str]) -> None:
@@ -95,37 +111,60 @@ def check_variables(model: Model, x: set[str], context: set[str]) -> None:
         ConfigError: With the names on either side.
     """
     known = x | context
-    read = {name: one.plan(name).variables for name, one in model.inputs.items()}
-    used = {source for sources in read.values() for source in sources}
-    for name, one in model.inputs.items():
-        unknown = [source for source in read[name] if source not in known]
-        if unknown:
-            raise ConfigError(
-                f"model.inputs.{name}  uses {', '.join(unknown)}, which the simulator does not return",
-                todo=f"There are: {', '.join(sorted(known))}. Join several with from: [a, b]."
-                + f" An array without a name is called x: return {{'{unknown[0]}': array}}."
-                * (x == {"x"}),
-            )
-        twice = sorted({source for source in read[name] if read[name].count(source) > 1})
-        if twice:
-            raise ConfigError(
-                f"model.inputs.{name}  uses {', '.join(twice)} twice",
-                todo="Name it under 'from' or 'broadcast', once.",
-            )
-        if isinstance(one.transforms, dict) and set(one.transforms) - set(read[name]):
-            stray = set(one.transforms) - set(read[name])
-            raise ConfigError(
-                f"model.inputs.{name}.transforms  names {', '.join(sorted(stray))}, which is not joined here"
-            )
+    used = set[str]()
+    for name, section in model.inputs.items():
+        variables = section.plan(name).variables
+        _check_known(name, variables, known, unnamed=x == {"x"})
+        _check_once(name, variables)
+        _check_chains(name, section, variables)
+        used.update(variables)
+    _check_all_used(model, known, used)
+
+
+def _check_known(
+    name: str, variables: tuple[str, ...], known: Collection[str], *, unnamed: bool
+) -> None:
+    unknown = [variable for variable in variables if variable not in known]
+    if not unknown:
+        return
+    todo = f"There are: {', '.join(sorted(known))}. Join several with from: [a, b]."
+    if unnamed:
+        todo += f" An array without a name is called x: return {{'{unknown[0]}': array}}."
+    raise ConfigError(
+        f"model.inputs.{name}  uses {', '.join(unknown)}, which the simulator does not return",
+        todo=todo,
+    )
+
+
+def _check_once(name: str, variables: tuple[str, ...]) -> None:
+    twice = sorted({variable for variable in variables if variables.count(variable) > 1})
+    if twice:
+        raise ConfigError(
+            f"model.inputs.{name}  uses {', '.join(twice)} twice",
+            todo="Name it under 'from' or 'broadcast', once.",
+        )
+
+
+def _check_chains(name: str, section: Input, variables: tuple[str, ...]) -> None:
+    if not isinstance(section.transforms, dict):
+        return
+    stray = sorted(set(section.transforms) - set(variables))
+    if stray:
+        raise ConfigError(
+            f"model.inputs.{name}.transforms  names {', '.join(stray)}, which is not joined here"
+        )
+
+
+def _check_all_used(model: Model, known: set[str], used: set[str]) -> None:
     forgotten = sorted(known - used - set(model.drop))
     if forgotten:
         raise ConfigError(
             f"model.inputs  {', '.join(forgotten)} is neither used nor dropped",
             todo=f"Use it as an input, or write drop: [{', '.join(forgotten)}].",
         )
-    stray_drop = sorted(set(model.drop) - known)
-    if stray_drop:
+    unknown = sorted(set(model.drop) - known)
+    if unknown:
         raise ConfigError(
-            f"model.drop  {', '.join(stray_drop)} does not exist",
+            f"model.drop  {', '.join(unknown)} does not exist",
             todo=f"There are: {', '.join(sorted(known))}.",
         )

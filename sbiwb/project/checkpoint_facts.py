@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import final
 
 from sbiwb.errors import CorruptFile
+from sbiwb.project.adapter import AdapterState
 from sbiwb.project.fingerprint import Identity, Plain
 from sbiwb.project.settings import Settings
 
@@ -30,7 +31,7 @@ class CheckpointFacts:
     """
 
     config: Plain
-    adapter: Plain
+    adapter: AdapterState
     settings: Settings
     identity: Identity
     data_hash: str

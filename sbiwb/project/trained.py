@@ -115,8 +115,8 @@ def _expected(adapter: Adapter) -> dict[str, ExpectedInput]:
     """What the inputs read, by observable or context variable."""
     found: dict[str, ExpectedInput] = {}
     for one in adapter.inputs.values():
-        plan, lengths = one.plan, one.learned["lengths"] and tuple(one.learned["lengths"])
-        channels = {name: len(one.learned["sources"][name]["low"]) for name in plan.variables}
+        plan, lengths = one.plan, one.lengths
+        channels = {name: one.source_channels(name) for name in plan.variables}
         repeated = {
             name: ExpectedInput("vector", channels[name], missing=plan.may_miss(name))
             for name in plan.broadcast

@@ -61,7 +61,10 @@ def open_trainer(
     if saved:
         adapter = restore_adapter(model, prior, saved.adapter)
     else:
-        learned = fit_adapter(model, prior, shards.sample()).state()
+        fitted = fit_adapter(model, prior, shards.sample())
+        for sentence in fitted.warnings:
+            reporter.warn(sentence)
+        learned = fitted.state()
         adapter = restore_adapter(model, prior, json.loads(ranks.first(json.dumps(learned))))
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
     steps = project.config.train.steps  # epochs are not known before the source is
