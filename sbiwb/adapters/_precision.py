@@ -50,7 +50,7 @@ def lost_in_float32(name: str, values: np.ndarray, single: np.ndarray) -> list[s
     """A sentence on each channel of values (rows, C) that varies, but hardly so as float32."""
     span = np.ptp(values, axis=0)
     error = np.abs(values - single).max(axis=0)
-    lost = np.flatnonzero((span > 0) & (2 * MIN_RANGE_STEPS * error > span))
+    lost = np.flatnonzero(~_is_constant(values) & (2 * MIN_RANGE_STEPS * error > span))
     return [
         f"{_label(name, values, channel)} varies by {span[channel]:g} around "
         f"{values[:, channel].mean():g}, which the network's float32 cannot tell apart: "
@@ -71,10 +71,9 @@ def lost_in_own_digits(name: str, values: np.ndarray, dtype: np.dtype) -> list[s
         return []
     span, largest = np.ptp(values, axis=0), np.abs(values).max(axis=0)
     step = np.spacing(largest.astype(dtype)).astype(np.float64)
-    constant = span <= 8 * EPS * largest  # a computed one, such as shares that sum to 1
     counts = (values == np.rint(values)).all(axis=0) & (step <= 1)
     steps = span / step
-    lost = np.flatnonzero((steps < MIN_RANGE_STEPS) & ~constant & ~counts)
+    lost = np.flatnonzero(~_is_constant(values) & (steps < MIN_RANGE_STEPS) & ~counts)
     return [
         f"{_label(name, values, channel)} varies by {span[channel]:g} around "
         f"{values[:, channel].mean():g}, which is {steps[channel]:.0f} steps of {dtype}, the type "
@@ -82,6 +81,11 @@ def lost_in_own_digits(name: str, values: np.ndarray, dtype: np.dtype) -> list[s
         "the data, or return float64."
         for channel in lost.tolist()
     ]
+
+
+def _is_constant(values: np.ndarray) -> np.ndarray:
+    """Whether each channel of (rows, C) varies by rounding alone, as shares do that sum to 1."""
+    return np.ptp(values, axis=0) <= 8 * EPS * np.abs(values).max(axis=0)
 
 
 def _label(name: str, values: np.ndarray, channel: int) -> str:
