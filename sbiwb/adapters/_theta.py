@@ -26,8 +26,8 @@ from typing import TypedDict
 import numpy as np
 
 from sbiwb.adapters._theta_blocks import (
-    Block,
     Placed,
+    ThetaBlock,
     build_map,
     learn_block,
     plan_blocks,
@@ -41,7 +41,7 @@ MAX_Z = 37.0  # Phi(-37) is about the smallest float64
 class ThetaState(TypedDict):
     """What was learned, as JSON can hold it."""
 
-    blocks: list[Block]
+    blocks: list[ThetaBlock]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ThetaMap:
 
     columns: tuple[str, ...]
     maps: tuple[tuple[slice, ColumnMap], ...]
-    learned: tuple[Block, ...]
+    learned: tuple[ThetaBlock, ...]
 
     @classmethod
     def fit(cls, columns: Sequence[str], parts: Sequence[Placed], theta: np.ndarray) -> ThetaMap:
@@ -111,7 +111,7 @@ class ThetaMap:
         """Places of the columns whose z is an angle."""
         return tuple(column for column, _ in self._columns_of("circular"))
 
-    def _columns_of(self, kind: str) -> list[tuple[int, Block]]:
+    def _columns_of(self, kind: str) -> list[tuple[int, ThetaBlock]]:
         """Blocks of one column by its place."""
         return [(block["columns"][0], block) for block in self.learned if block["kind"] == kind]
 

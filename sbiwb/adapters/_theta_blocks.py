@@ -11,27 +11,27 @@ from sbiwb.adapters._precision import standardizer
 from sbiwb.adapters._theta_maps import (
     Circle,
     ColumnMap,
-    Identity,
     Levels,
     LogAbove,
     LogitBetween,
     Standardized,
     ThroughPrior,
     Unbounding,
+    Untransformed,
 )
 from sbiwb.contracts import Distribution
 from sbiwb.errors import ConfigError, DataError
 
 MAX_LEVELS = 1000
 UNBOUNDING: dict[str, Callable[..., Unbounding]] = {
-    "standardize": Identity,
+    "standardize": Untransformed,
     "log": LogAbove,
     "logit": LogitBetween,
 }
 Placed = tuple[slice, Distribution, str]
 
 
-class Block(TypedDict):
+class ThetaBlock(TypedDict):
     """Columns that go through one map.
 
     Attributes:
@@ -55,7 +55,7 @@ class Block(TypedDict):
     shares: NotRequired[list[float]]
 
 
-def plan_blocks(columns: Sequence[str], placed: Placed) -> Iterator[Block]:
+def plan_blocks(columns: Sequence[str], placed: Placed) -> Iterator[ThetaBlock]:
     """One block for a prior as a whole, else one for each of its columns; nothing is learned yet.
 
     Args:
@@ -80,12 +80,12 @@ def plan_blocks(columns: Sequence[str], placed: Placed) -> Iterator[Block]:
             yield _bounded_block(columns[column], column, bounds, kind)
 
 
-def _discrete_block(name: str, column: int, prior: Distribution, k: int, kind: str) -> Block:
+def _discrete_block(name: str, column: int, prior: Distribution, k: int, kind: str) -> ThetaBlock:
     levels = _levels_of(name, prior, k, kind)
     return {"columns": [column, column + 1], "kind": "levels", "levels": levels.tolist()}
 
 
-def _bounded_block(name: str, column: int, bounds: tuple[float, float], kind: str) -> Block:
+def _bounded_block(name: str, column: int, bounds: tuple[float, float], kind: str) -> ThetaBlock:
     chosen = kind
     if kind == "prior":
         chosen = _kind_by_bounds(*bounds)
@@ -154,7 +154,7 @@ def _use_instead(bounds: tuple[float, float]) -> str:
     return f"Use prior or {_kind_by_bounds(*bounds)}."
 
 
-def learn_block(columns: Sequence[str], block: Block, theta: np.ndarray) -> Block:
+def learn_block(columns: Sequence[str], block: ThetaBlock, theta: np.ndarray) -> ThetaBlock:
     """Adds what is learned of theta (N, D): mean and sd of g(theta), or the share of each level.
 
     Raises:
@@ -181,7 +181,7 @@ def _shares(names: Sequence[str], levels: Sequence[float], theta: np.ndarray) ->
     return (counts / (len(theta) + len(levels))).tolist()
 
 
-def build_map(columns: Sequence[str], parts: Sequence[Placed], block: Block) -> ColumnMap:
+def build_map(columns: Sequence[str], parts: Sequence[Placed], block: ThetaBlock) -> ColumnMap:
     """The map of a block that has learned."""
     if block["kind"] == "prior":
         return ThroughPrior(_prior_at(block["columns"][0], columns, parts))
@@ -197,7 +197,7 @@ def _prior_at(column: int, columns: Sequence[str], parts: Sequence[Placed]) -> D
     return starts[column]
 
 
-def _unbounding(block: Block) -> Unbounding:
+def _unbounding(block: ThetaBlock) -> Unbounding:
     return UNBOUNDING[block["kind"]](block["low"], block["high"])
 
 

@@ -51,7 +51,7 @@ class ThroughPrior:
 
 
 @dataclass(frozen=True)
-class Identity:
+class Untransformed:
     """g(theta) = theta; draws can leave the support."""
 
     low: float | None
@@ -114,7 +114,7 @@ class LogitBetween:
         return below, above
 
 
-Unbounding = Identity | LogAbove | LogitBetween
+Unbounding = Untransformed | LogAbove | LogitBetween
 
 
 @dataclass(frozen=True)
