@@ -8,9 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sbiwb.kernels.compiled import SOURCES_FOLDER, load
-
-SOURCE = SOURCES_FOLDER / "perceptron.c"
+from sbiwb.kernels.compiled import load
 
 
 def available() -> bool:
@@ -60,7 +58,7 @@ def train(
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
-    library = load([SOURCE])
+    library = load("perceptron.c").functions
     if library is None:
         return None
     library.train.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 4

@@ -4,18 +4,12 @@
  * a weight times a row. Each layer's inputs end with a row of ones, whose weight is the bias; numbers of rows are rounded up to HIGH, and
  * the weights of what is not there are zero and stay so. A panel of up to WIDE vectors of every row fits the first cache.
  */
+#include "vector.h"
+
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define LANES 16 /* floats in a vector of this machine */
-#elif defined(__AVX__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define WIDE 5 /* of 32 registers */
 #else
@@ -24,17 +18,9 @@
 #define HIGH 4
 #define MOST_BATCH 200
 #define STEP 208 /* MOST_BATCH up to whole vectors and whole lines of cache */
-#define INLINE static inline __attribute__((always_inline))
 
-typedef float V __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4)));
-
-INLINE V splat(float a) { return a - (V){0}; }
-INLINE V load(const float *p) { return *(const V *)p; }
-INLINE void store(float *p, V v) { *(V *)p = v; }
 INLINE V where_positive(V gate, V v) { return (V)((gate > 0) & (I)v); }
 static int64_t rows_of(int64_t units) { return (units + HIGH - 1) / HIGH * HIGH; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* ---- Products ---- */
 
@@ -87,11 +73,6 @@ static void product(Product p) {
 
 /* The sums of each of HIGH x HIGH vectors. */
 #if LANES == 16
-#ifdef __clang__
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (I){__VA_ARGS__})
-#endif
 INLINE V fold8(V a, V b) {
   return SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
          SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);

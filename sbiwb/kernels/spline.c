@@ -5,25 +5,12 @@
  * With AFFINE the first two rows of phi are shift and log-scale of an affine map ahead of the spline.
  * B must be at least LANES: the last vector overlaps the one before it, which is harmless, as no output is an input.
  */
-#include <stdint.h>
+#include "vector.h"
 
-#if defined(__AVX512F__)
-#define LANES 16 /* floats in a vector of this machine */
-#elif defined(__AVX__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
 #define BOUND 5.0f
 #define LOG_SLOPE (-6.9077552789821f)
 #define ROWS (3 * BINS - 1 + 2 * AFFINE)
 
-typedef float V __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4)));
-
-static inline V splat(float a) { return a - (V){0}; }
-static inline V load(const float *p) { return *(const V *)p; }
-static inline void store(float *p, V v) { *(V *)p = v; }
 static inline V pick(I where, V a, V b) { return (V)((where & (I)a) | (~where & (I)b)); }
 static inline V magnitude(V a) { return (V)((I)a & 0x7fffffff); }
 static inline V clamp01(V t) { t = pick(t < 0, splat(0), t); return pick(t > 1, splat(1), t); }

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sbiwb.kernels.compiled import SOURCES_FOLDER, load
+from sbiwb.kernels.compiled import Library, load
 
-LANES = 16  # members of the batch in a vector, as in spline.c
+LANES = 16  # members of the batch in a vector, as in vector.h
 MOST_LAYERS = 33  # of a transform's network, as in flow.c
-SOURCES = [SOURCES_FOLDER / name for name in ("flow.c", "spline.c")]  # the first includes the other
+DEFAULT_ROWS = 25  # of parameters of the default network, which will be wanted most
 _SIGNATURES = {  # name: how many pointers, then how many int64
     "forward": (4, 2),
     "backward": (6, 2),
@@ -177,16 +177,26 @@ def flows(x: Tensor, rows: int) -> Kernels | None:
 
 @lru_cache
 def compiled(rows: int) -> Kernels | None:
-    """The kernels for R rows of parameters, 3 K - 1, or 3 K + 1 with an affine map; None where they cannot be had."""
-    affine = rows % 3 == 1
-    bins = rows // 3 if affine else (rows + 1) // 3
-    library = load(SOURCES, (f"-DBINS={bins}", f"-DAFFINE={int(affine)}"))
-    return None if library is None else Kernels(_typed(library))
+    """The kernels for R rows of parameters; None where they cannot be had."""
+    functions = _library(rows).functions
+    return None if functions is None else Kernels(_typed(functions))
+
+
+def _library(rows: int) -> Library:
+    """The library for R rows of parameters: 3 K - 1 of K bins, or 3 K + 1 with an affine map."""
+    affine = int(rows % 3 == 1)
+    bins = (rows + 1 - 2 * affine) // 3
+    return load("flow.c", (f"-DBINS={bins}", f"-DAFFINE={affine}"))
 
 
 def available() -> bool:
-    """Whether this machine has, or can compile, kernels: those of the default network, which will be wanted most."""
-    return compiled(25) is not None
+    """Whether this machine has, or can compile, kernels."""
+    return compiled(DEFAULT_ROWS) is not None
+
+
+def unavailable_because() -> str:
+    """Why this machine has no kernels, in the compiler's words; empty where it has."""
+    return _library(DEFAULT_ROWS).problem
 
 
 def _typed(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -96,8 +96,8 @@ def settle(
     compiler = device == "cuda" or compiled_flow.available()
     if not compiler and reporter:
         reporter.warn(
-            "no working C compiler (cc): the network is evaluated by torch operations, "
-            "several times slower."
+            "the network is evaluated by torch operations, several times slower than in C: "
+            + compiled_flow.unavailable_because()
         )
     kernels = _keep(KERNELS[machine.splines], saved and saved.kernels, True)
     kernels = kernels and device == "cpu" and compiler

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sbiwb.errors import RunError, Stopped
+from sbiwb.networks import compiled_flow
 from sbiwb.project import settings as machine
 from sbiwb.steps.fit.find_lr import find_lr
 from sbiwb.training.checkpoint import checkpoints, read_checkpoint
@@ -331,10 +332,15 @@ def test_a_machine_without_a_compiler_is_told_that_it_will_be_slow(
     simulated, tmp_path, monkeypatch
 ):
     tiny, recorder = copy(simulated, tmp_path / "p"), Recorder()
-    monkeypatch.setattr(machine.compiled_flow, "available", lambda: False)
-    train(tiny.open(), recorder)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    compiled_flow.compiled.cache_clear()
+    try:
+        train(tiny.open(), recorder)
+    finally:
+        compiled_flow.compiled.cache_clear()
     assert recorder.warned == [
-        "no working C compiler (cc): the network is evaluated by torch operations, several times slower."
+        "the network is evaluated by torch operations, several times slower than in C: "
+        "there is no C compiler (no-such-compiler)"
     ]
     assert last(tiny)["about"]["settings"]["kernels"] is False
 
