@@ -1,6 +1,8 @@
-"""Durable files: whole or absent under their final name, whatever is killed when.
+"""Durable files: whole or absent under their final name, and read with suspicion.
 
-Image in memory, temporary name, fsync, rename, fsync of the folder. Every operation goes through one `Disk`, so that tests can break it.
+Written as an image in memory, under a temporary name, then fsync, rename, fsync of the folder.
+Every operation goes through one `Disk`, so that tests can break it. Whatever is wrong with a JSON
+file that is read becomes one `CorruptFile` with the file, the field and the remedy.
 """
 
 from __future__ import annotations
@@ -13,11 +15,19 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from reprlib import repr as short_repr
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sbiwb.errors import CorruptFile, DiskError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
 
 FORMAT = 1  # of every file this version writes
 
@@ -96,28 +106,132 @@ def put_json(path: Path, value: dict[str, Any]) -> None:
     put_text(path, json.dumps({"format": FORMAT, **value}, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object written by `put_json`.
+DELETE = "Delete it and run the same command again."
+
+
+def read_data(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        DiskError: It cannot be read, or is not there.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DiskError.of(error, path) from error
+
+
+def read_json(path: Path, *, todo: str = DELETE) -> dict[str, Any]:
+    """Reads a JSON object written by `put_json`, whatever its fields; see `read_typed`.
+
+    Args:
+        path: The file.
+        todo: How to make it again, for the message.
 
     Raises:
         CorruptFile: Not JSON, not an object, or of a format this version does not know.
+        DiskError: It cannot be read, or is not there.
+    """
+    value = parse_json(read_data(path), where=path, todo=todo)
+    if not isinstance(value, dict):
+        what = f"is no JSON object but {short_repr(value)}"
+        raise CorruptFile(what, where=path, todo=todo)
+    _check_format(value.get("format"), path, todo)
+    return value
+
+
+def parse_json(data: bytes | str, *, where: object, todo: str = DELETE) -> object:
+    """The value of a JSON text.
+
+    Raises:
+        CorruptFile: Not UTF-8, not JSON, nested too deep, or a number of thousands of digits.
     """
     try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFile(
-            f"is not JSON ({error})", where=path, todo="Delete it and run the same command again."
-        ) from error
-    except OSError as error:
-        raise DiskError.of(error, path) from error
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        found = value.get("format") if isinstance(value, dict) else None
-        raise CorruptFile(
-            f"has format {found!r}, this version reads format {FORMAT}",
-            where=path,
-            todo="Install the sbiwb that wrote it.",
-        )
-    return value
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFile(f"is not JSON ({error})", where=where, todo=todo) from error
+
+
+def read_typed(kind: type[T], path: Path, *, todo: str = DELETE) -> T:
+    """Reads a file of `put_json` as a dataclass, every field of its declared type.
+
+    No number is taken for a text, no text for a number; fields that `kind` does not name are
+    passed over, and those with a default may be missing.
+
+    Args:
+        kind: A frozen dataclass; nested ones, tuples, dicts and `Annotated` bounds are checked.
+        path: The file.
+        todo: How to make it again, for the message.
+
+    Raises:
+        CorruptFile: With the field that is missing, or of another type than declared.
+        DiskError: It cannot be read, or is not there.
+    """
+    data = read_data(path)
+    _check_format(parse_typed(_Formatted, data, where=path, todo=todo).format, path, todo)
+    return parse_typed(kind, data, where=path, todo=todo)
+
+
+def parse_typed(kind: type[T], data: bytes | str, *, where: object, todo: str = DELETE) -> T:
+    """A JSON text as a dataclass, such as a line of a file; see `read_typed`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Start:
+        ...     step: int
+        >>> parse_typed(Start, '{"step": 3}', where="starts.json")
+        Start(step=3)
+        >>> parse_typed(Start, '{"step": "3"}', where="starts.json")
+        Traceback (most recent call last):
+        sbiwb.errors.CorruptFile: starts.json  'step' should be a valid integer, and is '3'  \
+Delete it and run the same command again.
+
+    Raises:
+        CorruptFile: With the field that is missing, or of another type than declared.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(cast(Hashable, kind)).validate_json(data, strict=True)
+    except ValidationError as error:
+        raise CorruptFile(_first_problem(error), where=where, todo=todo) from error
+
+
+@dataclass(frozen=True)
+class _Formatted:
+    format: object = None
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # takes 0.1 s, which --help need not wait for
+
+    return TypeAdapter(kind)
+
+
+def _first_problem(error: ValidationError) -> str:
+    """What is wrong with a file, by the first of pydantic's findings."""
+    problem = error.errors(include_url=False)[0]
+    reason = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "json_invalid":
+        return f"is not JSON ({reason.removeprefix('Invalid JSON: ')})"
+    if problem["type"] == "missing":
+        return f"lacks '{place}'"
+    value = short_repr(problem["input"])
+    return f"'{place}' {reason}, and is {value}" if place else f"is no JSON object but {value}"
+
+
+def _check_format(number: object, path: Path, todo: str) -> None:
+    """Refuses the formats of other versions."""
+    is_number = type(number) is int  # which True is not
+    if is_number and number == FORMAT:
+        return
+    if is_number:
+        todo = "Install the sbiwb that wrote it."
+    what = f"has format {short_repr(number)}, this version reads format {FORMAT}"
+    raise CorruptFile(what, where=path, todo=todo)
 
 
 def sha256(data: bytes) -> str:

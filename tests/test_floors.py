@@ -19,6 +19,8 @@ GROUND = {
     "seeds",
     "files",
     "rundir",
+    "starts",
+    "numbers",
     "stopping",
     "claims",
     "words",

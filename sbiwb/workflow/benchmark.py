@@ -37,7 +37,7 @@ from sbiwb.rundir import put_provenance, versions
 from sbiwb.seeds import generator
 from sbiwb.simulation.layout import from_json
 from sbiwb.steps.exact.reference_posteriors import ReferenceSet, reference_sets
-from sbiwb.steps.pairs.plan import counts
+from sbiwb.steps.pairs.prepare import counts
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.checkpoint import newest
 from sbiwb.workflow.simulate import simulate

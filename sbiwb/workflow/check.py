@@ -15,7 +15,7 @@ from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight
 from sbiwb.steps.fit.assemble import try_out
-from sbiwb.steps.pairs.plan import blocks, try_simulator
+from sbiwb.steps.pairs.prepare import blocks, try_simulator
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
 

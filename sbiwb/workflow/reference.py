@@ -33,7 +33,7 @@ from sbiwb.simulation.source import is_density
 from sbiwb.steps.exact.saved_results import put_part, read_part
 from sbiwb.steps.infer.posterior_files import PosteriorDraws, rows_of, write
 from sbiwb.steps.infer.posterior_predictive import predicted_of
-from sbiwb.steps.pairs.plan import try_simulator
+from sbiwb.steps.pairs.prepare import try_simulator
 from sbiwb.stopping import raise_on_signal
 
 AMORTIZED = "amortized"

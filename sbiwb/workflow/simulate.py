@@ -13,7 +13,7 @@ from sbiwb.project.project import Project
 from sbiwb.rundir import put_provenance
 from sbiwb.simulation.blocks import FailureCounter
 from sbiwb.steps.pairs.more import extended
-from sbiwb.steps.pairs.plan import _accept, borrow, prepare
+from sbiwb.steps.pairs.prepare import _accept, borrow, prepare
 from sbiwb.steps.pairs.tasks import _example, missing_tasks, results, write_manifest
 from sbiwb.words import duration
 

@@ -15,7 +15,7 @@ from sbiwb.files import put_json, read_json
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
 from sbiwb.rundir import RunDir
-from sbiwb.steps.pairs.plan import borrow, cells, prepare
+from sbiwb.steps.pairs.prepare import borrow, cells, prepare
 from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.workflow.worker import plan_of
 

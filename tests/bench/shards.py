@@ -97,7 +97,7 @@ def speeds(folder: Path) -> None:
 def memory(megabytes: int) -> None:
     """In a process of its own: growth of its largest size over one shard, in shards."""
     from sbiwb.contracts import Silent
-    from sbiwb.steps.pairs.plan import prepare
+    from sbiwb.steps.pairs.prepare import prepare
     from sbiwb.steps.pairs.tasks import simulate_shard
     from tests.tiny import Tiny
 

@@ -15,7 +15,7 @@ import pytest
 from sbiwb.errors import RunError, SimulatorError
 from sbiwb.executors import slurm as slurm_executor
 from sbiwb.files import read_json
-from sbiwb.steps.pairs.plan import prepare
+from sbiwb.steps.pairs.prepare import prepare
 from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate

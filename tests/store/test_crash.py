@@ -142,7 +142,7 @@ def test_a_folder_where_a_file_should_be(tmp_path):
     [
         (b"{", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
-        (b"[1]", "has format None"),
+        (b"[1]", r"is no JSON object but \[1\]"),
         (b'{"format": 2}', "has format 2, this version reads"),
     ],
 )

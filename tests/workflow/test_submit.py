@@ -23,7 +23,7 @@ from sbiwb.executors import STEPS, Cluster, Job, JobCommand, script, slurm
 from sbiwb.executors._batch import INDEX, ranges
 from sbiwb.files import put_json, read_json
 from sbiwb.project.opening import write_config
-from sbiwb.steps.pairs.plan import cells
+from sbiwb.steps.pairs.prepare import cells
 from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.workflow import worker as module
 from sbiwb.workflow.simulate import simulate

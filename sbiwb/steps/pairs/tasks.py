@@ -19,7 +19,7 @@ from sbiwb.project.opening import open_run
 from sbiwb.project.project import Project
 from sbiwb.rundir import SPLITS, RunDir, versions
 from sbiwb.simulation.blocks import Failure, FailureCounter, simulate_block
-from sbiwb.steps.pairs.plan import blocks, shard_blocks
+from sbiwb.steps.pairs.prepare import blocks, shard_blocks
 from sbiwb.store import manifest
 from sbiwb.store.rows import RowBuffer
 from sbiwb.store.shards import read_bytes, read_record, record_path, shard_path, write_shard
