@@ -1,6 +1,6 @@
 """What diagnostics judge, and the numbers they give. numpy only.
 
-A check takes one of these records, the one that it names by `TAKES` (a key of `KINDS`); the workflow makes each record once, and
+A check takes one of these records, the one that its `Config.takes` names (a key of `KINDS`); the workflow makes each record once, and
 only where a check takes it.
 
 Shapes: N test pairs, S draws, D parameter columns, K statistics, M real data sets.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -240,13 +241,24 @@ class WeightDraws:
     shares: np.ndarray | None = None
 
 
-KINDS: dict[str, type] = {
-    "draws": Draws,
-    "replicas": PredictiveReplicates,
-    "summaries": Summaries,
-    "local": LC2STData,
-    "budget": Budget,
-    "weight_draws": WeightDraws,
+class EvidenceKind(StrEnum):
+    """The kinds of evidence that a check can judge."""
+
+    DRAWS = "draws"
+    REPLICAS = "replicas"
+    SUMMARIES = "summaries"
+    LOCAL = "local"
+    BUDGET = "budget"
+    WEIGHT_DRAWS = "weight_draws"
+
+
+KINDS: dict[EvidenceKind, type] = {
+    EvidenceKind.DRAWS: Draws,
+    EvidenceKind.REPLICAS: PredictiveReplicates,
+    EvidenceKind.SUMMARIES: Summaries,
+    EvidenceKind.LOCAL: LC2STData,
+    EvidenceKind.BUDGET: Budget,
+    EvidenceKind.WEIGHT_DRAWS: WeightDraws,
 }
 
 

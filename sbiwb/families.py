@@ -6,13 +6,14 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -89,21 +90,37 @@ class Part(Options):
     )
 
 
-class Family:
+P = TypeVar("P", bound=Part)
+
+
+class Family(Generic[P]):
     """All parts in one package, found by file name without importing them.
 
     Args:
         package: Dotted name of the folder, such as `sbiwb.priors`.
         noun: What one part is called in messages.
+        base: What the `Config` of every part derives from; it states how a part is built and what it can do.
         default: Kind that is meant where only options are given.
+        functions: Functions that a part's file defines beside its `Config`, each as `name(arguments)`.
 
     Example:
-        >>> Family("sbiwb.priors", "prior").parse({"kind": "normal", "loc": 0, "scale": 1}).kind
+        >>> from sbiwb.contracts import PriorPart
+        >>> family = Family("sbiwb.priors", "prior", PriorPart)
+        >>> family.parse({"kind": "normal", "loc": 0, "scale": 1}).kind
         'normal'
     """
 
-    def __init__(self, package: str, noun: str, *, default: str | None = None) -> None:
-        self.package, self.noun, self.default = package, noun, default
+    def __init__(
+        self,
+        package: str,
+        noun: str,
+        base: type[P],
+        *,
+        default: str | None = None,
+        functions: Sequence[str] = (),
+    ) -> None:
+        self.package, self.noun, self.base = package, noun, base
+        self.default, self.functions = default, tuple(functions)
 
     def names(self) -> list[str]:
         """Kinds that ship with the package, in alphabetical order."""
@@ -120,18 +137,47 @@ class Family:
             else importlib.import_module(f"{self.package}.{kind}")
         )
 
-    def config(self, kind: str) -> type[Part]:
-        """The `Config` class of a kind."""
+    def config(self, kind: str) -> type[P]:
+        """The `Config` class of a kind.
+
+        Raises:
+            PydanticCustomError: The part has none, or forgets something that its family needs.
+        """
         module = self.module(kind)
-        if not hasattr(module, "Config"):
+        config = vars(module).get("Config")
+        if config is None:
             raise PydanticCustomError(
                 "no_config", "'{kind}' defines no class Config", {"kind": kind}
             )
-        return module.Config
+        problem = self._derivation_problem(config) or self._missing(module, config)
+        if problem:
+            raise PydanticCustomError(
+                "incomplete_part", "'{kind}': {problem}", {"kind": kind, "problem": problem}
+            )
+        return config
 
-    def parse(self, value: Any, folder: Path | None = None) -> Part:
+    def _derivation_problem(self, config: object) -> str | None:
+        if isinstance(config, type) and issubclass(config, self.base):
+            return None
+        base = self.base
+        return f"write class Config({base.__name__}), from {base.__module__}"
+
+    def _missing(self, module: ModuleType, config: type[P]) -> str | None:
+        """What the part forgets: a method that its base leaves open, or a function."""
+        for name in sorted(self.base.__abstractmethods__):
+            wanted = inspect.signature(getattr(self.base, name))
+            if name in config.__abstractmethods__:
+                return f"its Config defines no {name}{_arguments(wanted)}"
+            if not _takes_as_many(inspect.signature(getattr(config, name)), wanted):
+                return f"its Config defines another {name} than {name}{_arguments(wanted)}"
+        for function in self.functions:
+            if not callable(vars(module).get(function.partition("(")[0])):
+                return f"it defines no function {function}"
+        return None
+
+    def parse(self, value: Any, folder: Path | None = None) -> P:
         """Reads `kind` or `{kind: ..., option: ...}` into the part's own `Config`; a path is relative to `folder`."""
-        if isinstance(value, Part):
+        if isinstance(value, self.base):
             return value
         options = {"kind": value} if isinstance(value, str) else value
         if not isinstance(options, dict):
@@ -196,6 +242,20 @@ class Family:
         }
 
 
+def _arguments(signature: inspect.Signature) -> str:
+    """`(features, context)`, without `self`."""
+    return f"({', '.join(name for name in signature.parameters if name != 'self')})"
+
+
+def _takes_as_many(signature: inspect.Signature, wanted: inspect.Signature) -> bool:
+    """Whether it can be called with the arguments that are wanted, by position."""
+    try:
+        signature.bind(*wanted.parameters)
+    except TypeError:
+        return False
+    return True
+
+
 def _existing(path: Path) -> str:
     """The full path of a part's file."""
     if not path.is_file():
@@ -250,7 +310,7 @@ def _line(error: BaseException, path: Path) -> str:
     return f" (line {lines[-1]})" if lines else ""
 
 
-def describe(family: Family) -> Sequence[tuple[str, str, type[Part]]]:
+def describe(family: Family[P]) -> Sequence[tuple[str, str, type[P]]]:
     """(kind, first sentence of its file, Config) of every part, for `sbiwb parts`."""
     return [
         (name, (family.module(name).__doc__ or "").strip().split("\n")[0], family.config(name))

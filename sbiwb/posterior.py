@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
+from sbiwb.contracts import OutputKind
 from sbiwb.errors import DataError
 from sbiwb.records import Columns, Variable, take
 
 if TYPE_CHECKING:
     import xarray
 
-    from sbiwb.contracts import InferenceNetwork
+    from sbiwb.contracts.modules import NetworkInputs
 
-    class Network(InferenceNetwork, Protocol):
+    class Network(Protocol):
         """Summaries and a density."""
 
-        output_kind: str
-
+        @property
+        def output_kind(self) -> OutputKind: ...
         def eval(self) -> object: ...
-        def summarise(
-            self, inputs: dict[str, tuple[torch.Tensor, torch.Tensor | None]]
-        ) -> torch.Tensor: ...
+        def summarise(self, inputs: NetworkInputs) -> torch.Tensor: ...
+        def log_prob(self, z: torch.Tensor, features: torch.Tensor) -> torch.Tensor: ...
+        def transport(self, noise: torch.Tensor, features: torch.Tensor) -> torch.Tensor: ...
 
 
 CHUNK_DRAWS = 4096  # a flat call over hundreds of thousands of draws leaves the cache and is slower
@@ -105,7 +106,7 @@ class Posterior:
     shares: Sequence[float] = (1.0,)
 
     @property
-    def output_kind(self) -> str:
+    def output_kind(self) -> OutputKind:
         """`joint`: a density of all parameters; `marginals`: draws of each alone; `estimate`: one number for each."""
         return self.networks[0].output_kind
 
@@ -261,7 +262,7 @@ class Posterior:
         )
 
     def _check_density(self) -> None:
-        if self.output_kind != "joint":
+        if self.output_kind != OutputKind.JOINT:
             raise DataError(
                 "is asked of a point network, which has no density",
                 where="log_prob",

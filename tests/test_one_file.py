@@ -25,11 +25,11 @@ from tests.tiny import SIMULATOR, Recorder
 
 SUMMARY = '''"""The mean of a vector, times a factor."""
 from pydantic import Field
-from torch import nn
-from sbiwb.families import Part
+from sbiwb.contracts import SummaryPart
+from sbiwb.contracts.modules import SummaryModule
 
 
-class Mean(nn.Module):
+class Mean(SummaryModule):
     features = 1
 
     def __init__(self, factor):
@@ -40,14 +40,14 @@ class Mean(nn.Module):
         return self.factor * values.mean(-1, keepdim=True)
 
 
-class Config(Part):
+class Config(SummaryPart):
     factor: float = Field(1.0, description="What the mean is multiplied by.")
 
     def build(self, shape, features):
         return Mean(self.factor)
 '''
 TRANSFORM = '''"""x to x / 2."""
-from sbiwb.adapters._transform import TransformConfig
+from sbiwb.contracts import TransformPart
 
 
 class Half:
@@ -55,7 +55,7 @@ class Half:
         return values / 2
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     def build(self, measured):
         return Half()
 '''
@@ -70,7 +70,7 @@ class Config(UnivariateConfig):
 '''
 EXECUTOR = '''"""Last task first."""
 from sbiwb.executors.serial import SerialExecutor
-from sbiwb.families import Part
+from sbiwb.contracts import ExecutorPart
 
 
 class Backwards(SerialExecutor):
@@ -78,18 +78,18 @@ class Backwards(SerialExecutor):
         return super().run(work, list(tasks)[::-1])
 
 
-class Config(Part):
-    def build(self):
+class Config(ExecutorPart):
+    def build(self, cluster):
         return Backwards()
 '''
 DIAGNOSTIC = '''"""Mean error of the posterior mean."""
 from dataclasses import dataclass
 from matplotlib.figure import Figure
-from sbiwb.families import Part
+from sbiwb.contracts import DiagnosticPart
 from sbiwb.evidence import Value
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     pass
 
 
@@ -110,10 +110,11 @@ def plot(result):
 INFERENCE = '''"""A normal density with a linear mean."""
 import torch
 from torch import nn
-from sbiwb.families import Part
+from sbiwb.contracts import InferencePart
+from sbiwb.contracts.modules import InferenceModule
 
 
-class Linear(nn.Module):
+class Linear(InferenceModule):
     def __init__(self, features, context):
         super().__init__()
         self.mean, self.log_sd = nn.Linear(context, features), nn.Parameter(torch.zeros(features))
@@ -125,12 +126,12 @@ class Linear(nn.Module):
         return self.mean(features)[:, None] + self.log_sd.exp() * noise
 
 
-class Config(Part):
+class Config(InferencePart):
     def build(self, features, context):
         return Linear(features, context)
 '''
 TRACKER = '''"""A line a validation, in a text file."""
-from sbiwb.families import Part
+from sbiwb.contracts import TrackerPart
 
 
 class Lines:
@@ -148,21 +149,19 @@ class Lines:
         pass
 
 
-class Config(Part):
+class Config(TrackerPart):
     def build(self, folder, name):
         return Lines(folder / f"{name}.txt")
 '''
 REFERENCE = '''"""Draws of the prior that the density keeps: rejection."""
-from typing import ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from sbiwb.contracts import Reference
-from sbiwb.families import Part
+from sbiwb.contracts import Reference, ReferencePart
 
 
-class Config(Part):
-    NEEDS: ClassVar[str] = "density"
+
+class Config(ReferencePart):
     tries: int = Field(200, ge=1, description="Draws of the prior for each draw.")
 
     def run(self, target, draws, rng, reporter):

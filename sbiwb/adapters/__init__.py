@@ -7,11 +7,15 @@ from sbiwb.adapters._input import InputAdapter, InputState
 from sbiwb.adapters._plan import InputPlan, misfit
 from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.adapters._theta import ThetaMap, ThetaState
+from sbiwb.adapters._transform import SeriesConfig
+from sbiwb.contracts import TransformPart
 from sbiwb.families import Family
 
-family = Family("sbiwb.adapters", "transform")
+family = Family("sbiwb.adapters", "transform", TransformPart)
 
 __all__ = [
+    "SeriesConfig",
+    "TransformPart",
     "ExpectedInput",
     "InputAdapter",
     "InputPlan",

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from sbiwb.adapters._transform import Measured, SeriesConfig, TransformConfig
-from sbiwb.contracts import SeriesTransform, Transform
+from sbiwb.adapters._transform import SeriesConfig
+from sbiwb.contracts import Measured, SeriesTransform, Transform, TransformPart
 from sbiwb.errors import DataError
 
 BuiltChain = tuple[Transform | SeriesTransform, ...]
@@ -16,7 +16,7 @@ Lengths = np.ndarray | None  # members or steps of each data set, (N,); None whe
 
 
 def learn_chain(
-    where: str, chain: Sequence[TransformConfig], values: np.ndarray, lengths: Lengths
+    where: str, chain: Sequence[TransformPart], values: np.ndarray, lengths: Lengths
 ) -> tuple[np.ndarray, list[Measured]]:
     """Passes training values through a chain, each transform learning from what reaches it.
 
@@ -45,7 +45,7 @@ def learn_chain(
     return values, statistics
 
 
-def build_chain(chain: Sequence[TransformConfig], statistics: Sequence[Measured]) -> BuiltChain:
+def build_chain(chain: Sequence[TransformPart], statistics: Sequence[Measured]) -> BuiltChain:
     """The transforms with what they learned."""
     return tuple(part.build(measured) for part, measured in zip(chain, statistics, strict=True))
 
@@ -73,7 +73,7 @@ def without_empty_channels(values: np.ndarray) -> np.ndarray:
     return np.where(never, 0.0, values)
 
 
-def _measure(part: TransformConfig, values: np.ndarray, lengths: Lengths) -> Measured:
+def _measure(part: TransformPart, values: np.ndarray, lengths: Lengths) -> Measured:
     if isinstance(part, SeriesConfig):
         assert lengths is not None  # else the plan would have been refused
         return part.measure_series(values, lengths)

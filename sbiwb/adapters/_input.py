@@ -19,8 +19,7 @@ from sbiwb.adapters._flat import Flat, cells
 from sbiwb.adapters._outside import lengths_outside, missing_values, values_outside
 from sbiwb.adapters._plan import InputPlan
 from sbiwb.adapters._precision import lost_in_float32, lost_in_own_digits
-from sbiwb.adapters._transform import Measured
-from sbiwb.contracts import InputShape
+from sbiwb.contracts import InputShape, Measured
 from sbiwb.errors import DataError
 from sbiwb.records import Ragged, Variable
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from sbiwb.adapters._flat import Flat, check_alike, check_count, flatten
-from sbiwb.adapters._transform import SeriesConfig, TransformConfig
+from sbiwb.adapters._transform import SeriesConfig
+from sbiwb.contracts import TransformPart
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.families import Part
 from sbiwb.records import Variable
@@ -80,14 +81,14 @@ class InputPlan:
         """All that is read, for messages."""
         return ", ".join(self.variables)
 
-    def chain(self, name: str) -> Sequence[TransformConfig]:
+    def chain(self, name: str) -> Sequence[TransformPart]:
         """The transforms of one variable before joining."""
-        return cast(Sequence[TransformConfig], self.chains.get(name, ()))
+        return cast(Sequence[TransformPart], self.chains.get(name, ()))
 
     @property
-    def joined_chain(self) -> Sequence[TransformConfig]:
+    def joined_chain(self) -> Sequence[TransformPart]:
         """The transforms after joining."""
-        return cast(Sequence[TransformConfig], self.tail)
+        return cast(Sequence[TransformPart], self.tail)
 
     def may_miss(self, name: str) -> bool:
         """Whether a variable may hold NaN, because a transform takes it out again."""

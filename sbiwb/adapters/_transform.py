@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import ClassVar
+from abc import ABC
 
 import numpy as np
 
-from sbiwb.contracts import SeriesTransform, Transform
+from sbiwb.contracts import Measured, TransformPart
 from sbiwb.errors import DataError
-from sbiwb.families import Part
-
-Measured = dict[str, list]
 
 
-class TransformConfig(Part, ABC):
-    """Options of one transform.
-
-    Rows are data sets (vector), or members, steps or cells of all data sets (set, series, grid).
-    Missing values are NaN and come only where a transform that `fills` them follows: learn from the
-    others, and pass them on.
-
-    Attributes:
-        fills: Whether missing values end here: NaN may come in, and none goes out.
-    """
-
-    fills: ClassVar[bool] = False
-
-    def measure(self, values: np.ndarray) -> Measured:
-        """Statistics of training values (rows, C), as lists of plain numbers.
-
-        None unless a transform learns some.
-        """
-        return {}
-
-    @abstractmethod
-    def build(self, measured: Measured) -> Transform | SeriesTransform:
-        """The transform with its learned statistics."""
-
-
-class SeriesConfig(TransformConfig, ABC):
+class SeriesConfig(TransformPart, ABC):
     """Options of a transform along each series; it builds a `SeriesTransform`."""
 
     def measure_series(self, values: np.ndarray, lengths: np.ndarray) -> Measured:

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.contracts import Measured, TransformPart
 
 Scale = Annotated[float, Field(gt=0)]
 
@@ -26,7 +26,7 @@ class Asinh:
         return np.sinh(values) * self.scale
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """Where linear turns into logarithmic."""
 
     scale: Scale | None = Field(

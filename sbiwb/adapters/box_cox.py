@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.contracts import Measured, TransformPart
 
 LINEAR = 1.0
 
@@ -57,7 +57,7 @@ class BoxCox:
         return found
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """Which channels are transformed."""
 
     skewness: float = Field(

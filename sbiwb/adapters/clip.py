@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.contracts import Measured, TransformPart
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Clip:
         return np.clip(values, self.low, self.high)
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """At least one bound."""
 
     low: float | None = Field(

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from sbiwb.adapters._transform import Measured, SeriesConfig
-from sbiwb.contracts import SeriesTransform
+from sbiwb.adapters._transform import SeriesConfig
+from sbiwb.contracts import Measured, SeriesTransform
 
 
 @dataclass(frozen=True)

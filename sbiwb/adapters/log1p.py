@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sbiwb.adapters._transform import Measured, TransformConfig, refuse
+from sbiwb.adapters._transform import refuse
+from sbiwb.contracts import Measured, TransformPart
 
 
 class Log1p:
@@ -23,7 +24,7 @@ class Log1p:
         return np.expm1(values)
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """No options."""
 
     def build(self, measured: Measured) -> Log1p:

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sbiwb.adapters._transform import Measured, TransformConfig, refuse
+from sbiwb.adapters._transform import refuse
+from sbiwb.contracts import Measured, TransformPart
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Logit:
         return self.low + (self.high - self.low) * expit(values)
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """The two bounds."""
 
     low: float = Field(0.0, description="All values are larger than this.")

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.contracts import Measured, TransformPart
 
 
 class NanToMask:
@@ -24,7 +24,7 @@ class NanToMask:
         return np.where(observed == 1, known, np.nan)
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """No options."""
 
     fills: ClassVar[bool] = True

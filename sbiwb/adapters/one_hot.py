@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.contracts import Measured, TransformPart
 from sbiwb.errors import DataError
 
 _MANY = 1000
@@ -58,7 +58,7 @@ class OneHot:
         )
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """Which categories there are."""
 
     categories: Count | Levels | None = Field(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.contracts import Measured, TransformPart
 from sbiwb.families import Count
 
 SMALLEST = float(np.finfo(float).tiny ** 0.5)  # change of x that a quotient can bear
@@ -79,7 +79,7 @@ class Rank:
         )
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """How finely the distribution is kept."""
 
     points: Count = Field(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbiwb.adapters._precision import standardizer
-from sbiwb.adapters._transform import Measured, TransformConfig
+from sbiwb.contracts import Measured, TransformPart
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Standardize:
         return values * self.sd + self.mean
 
 
-class Config(TransformConfig):
+class Config(TransformPart):
     """No options."""
 
     def measure(self, values: np.ndarray) -> Measured:

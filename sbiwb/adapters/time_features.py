@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from sbiwb.adapters._transform import Measured, SeriesConfig
-from sbiwb.contracts import SeriesTransform
+from sbiwb.adapters._transform import SeriesConfig
+from sbiwb.contracts import Measured, SeriesTransform
 
 Period = Annotated[float, Field(gt=0)]
 

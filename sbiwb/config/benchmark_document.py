@@ -8,8 +8,9 @@ from pydantic import Field
 
 from sbiwb import executors
 from sbiwb.config.model import Section
+from sbiwb.contracts import Executor, ExecutorPart
 from sbiwb.executors import Cluster
-from sbiwb.families import Count, Part
+from sbiwb.families import Count
 
 Words = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
@@ -50,12 +51,11 @@ class BenchmarkConfig(Section):
         ge=2,
         description="Further pairs, in no budget, on which -log q(theta* | x) is reported.",
     )
-    executor: Annotated[Part, executors.family] = Field(
+    executor: Annotated[ExecutorPart, executors.family] = Field(
         {"kind": "serial"}, validate_default=True, description="Who trains and scores."
     )
     cluster: Cluster = Field(Cluster(), description="What jobs ask of a batch system.")
 
-    def build_executor(self) -> Any:
+    def build_executor(self) -> Executor:
         """The executor; one that gets its workers from a batch system is told what to ask for."""
-        part: Any = self.executor
-        return part.build(self.cluster) if getattr(part, "ON_CLUSTER", False) else part.build()
+        return self.executor.build(self.cluster)

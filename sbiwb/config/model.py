@@ -8,8 +8,19 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sbiwb import adapters, diagnostics, executors, priors, trackers
+from sbiwb.contracts import (
+    DiagnosticPart,
+    Executor,
+    ExecutorPart,
+    InferencePart,
+    PriorPart,
+    SummaryPart,
+    TrackerPart,
+    TransformPart,
+    UncertaintyPart,
+)
 from sbiwb.executors import Cluster
-from sbiwb.families import Count, Options, Part
+from sbiwb.families import Count, Options
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
 from sbiwb.networks.uncertainty import family as uncertainties
@@ -17,7 +28,7 @@ from sbiwb.simulation.command import Failures, ProgramCommand
 from sbiwb.training.train_options import TrainOptions
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name.")]
-Prior = Annotated[Part, priors.family]
+Prior = Annotated[PriorPart, priors.family]
 Constant = bool | int | float | str | list[Any]
 
 
@@ -88,7 +99,7 @@ class Simulate(Section):
     )
 
 
-Transforms = list[Annotated[Part, adapters.family]]
+Transforms = list[Annotated[TransformPart, adapters.family]]
 
 
 class Input(Section):
@@ -113,7 +124,7 @@ class Input(Section):
     transforms: Transforms | dict[Name, Transforms] = Field(
         [], description="A chain for all channels, or one for each variable."
     )
-    summary: Annotated[Part, summary_networks] | None = Field(
+    summary: Annotated[SummaryPart, summary_networks] | None = Field(
         None, description="Summary network; null: the simplest of its kind."
     )
     features: Count | None = Field(
@@ -156,14 +167,14 @@ class Model(Section):
         description="How theta is made unbounded: through its prior's distribution function, or otherwise, by parameter; "
         "circular: an angle, the prior's two bounds one point.",
     )
-    fusion: Annotated[Part, summary_networks] | None = Field(
+    fusion: Annotated[SummaryPart, summary_networks] | None = Field(
         None,
         description="Network from the summaries of all inputs to the features the inference network sees; null: side by side.",
     )
-    inference: Annotated[Part, inference_networks] = Field(
+    inference: Annotated[InferencePart, inference_networks] = Field(
         {"kind": "nsf"}, validate_default=True, description="Density network."
     )
-    uncertainty: Annotated[Part, uncertainties] = Field(
+    uncertainty: Annotated[UncertaintyPart, uncertainties] = Field(
         {"kind": "none"},
         validate_default=True,
         description="How unsure the network is of itself: Bayesian weights, or an ensemble.",
@@ -178,7 +189,7 @@ class Diagnose(Section):
         ge=19,
         description="Posterior draws for each test pair; draws + 1 divisible by 20 is best.",
     )
-    checks: list[Annotated[Part, diagnostics.family]] = Field(
+    checks: list[Annotated[DiagnosticPart, diagnostics.family]] = Field(
         [
             "sbc",
             "coverage",
@@ -207,7 +218,7 @@ class Diagnose(Section):
 class Machine(Section):
     """Where and how fast, never what: free to change on resume."""
 
-    executor: Annotated[Part, executors.family] = Field(
+    executor: Annotated[ExecutorPart, executors.family] = Field(
         {"kind": "pool"}, validate_default=True, description="Who simulates."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
@@ -233,14 +244,13 @@ class Machine(Section):
         Cluster(),
         description="What jobs ask of the batch system, for `submit` and for executors on a cluster.",
     )
-    tracking: list[Annotated[Part, trackers.family]] = Field(
+    tracking: list[Annotated[TrackerPart, trackers.family]] = Field(
         [], description="Pages to watch training on: tensorboard, wandb, mlflow."
     )
 
-    def build_executor(self) -> Any:
+    def build_executor(self) -> Executor:
         """The executor; one that gets its workers from a batch system is told what to ask for."""
-        part: Any = self.executor
-        return part.build(self.cluster) if getattr(part, "ON_CLUSTER", False) else part.build()
+        return self.executor.build(self.cluster)
 
 
 class RunConfig(Section):

@@ -1,10 +1,11 @@
 """Diagnostics: evidence in, numbers out; and a picture of the numbers. One file per check, its name is the `kind`.
 
-A check is a module with `Config`, `compute(evidence, config) -> Result` and `plot(result) -> Figure`; `TAKES` names the kind of
+A check is a module with `Config`, `compute(evidence, config) -> Result` and `plot(result) -> Figure`; `Config.takes` names the kind of
 evidence, posterior draws where it does not say. `judge` turns the results of all checks together into verdicts, and `advise` says
 what they look like and what to change.
 """
 
+from sbiwb.contracts import DiagnosticPart
 from sbiwb.diagnostics._advice import Advice, Training, advise
 from sbiwb.diagnostics._inputs import moments, prior_variance
 from sbiwb.diagnostics._judge import STRATUM, Judgment, judge, overall, to_json
@@ -31,4 +32,9 @@ __all__ = [
     "to_json",
 ]
 
-family = Family("sbiwb.diagnostics", "diagnostic")
+family = Family(
+    "sbiwb.diagnostics",
+    "diagnostic",
+    DiagnosticPart,
+    functions=("compute(evidence, config)", "plot(result)"),
+)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticPart, Level
 from sbiwb.diagnostics import _ecdf
 from sbiwb.diagnostics._ecdf import Uniformity
 from sbiwb.evidence import Value
-from sbiwb.families import Part
 
 SURE = 3.0  # standard errors from which a shape is named
 
@@ -22,7 +22,7 @@ BIASED_LOW, BIASED_HIGH, OVERCONFIDENT, UNDERCONFIDENT = (
 PRIOR_LIKE, OVERREACTING = "follows the data too little", "follows the data too much"
 
 
-class CalibrationConfig(Part):
+class CalibrationConfig(DiagnosticPart):
     """Options of a check with a p-value."""
 
     alpha: float = Field(
@@ -37,6 +37,10 @@ class CalibrationConfig(Part):
         le=1,
         description="Largest max |ECDF - z| that warns only, where a check rejects.",
     )
+
+    @property
+    def level(self) -> Level:
+        return Level(self.alpha, self.tolerance)
 
 
 def value(name: str, parameter: str, test: Uniformity, column: int, *, reason: str) -> Value:

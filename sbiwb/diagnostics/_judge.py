@@ -21,9 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sbiwb.contracts import DiagnosticResult
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult
 from sbiwb.evidence import Value
-from sbiwb.families import Part
 
 Verdict = Literal["pass", "warn", "fail", "info"]
 SEVERITY: dict[str, int] = {"info": 0, "pass": 1, "warn": 2, "fail": 3}
@@ -62,7 +61,7 @@ class Judgment:
     definition: str = ""
 
 
-def judge(results: Sequence[tuple[str, Part, DiagnosticResult]]) -> list[Judgment]:
+def judge(results: Sequence[tuple[str, DiagnosticPart, DiagnosticResult]]) -> list[Judgment]:
     """Judges all values of all checks together.
 
     Args:
@@ -86,7 +85,7 @@ def _usable(p: float | None) -> bool:
 
 
 def _definition(result: DiagnosticResult, value: Value) -> str:
-    return getattr(result, "definitions", {}).get(value.name, "")
+    return result.definitions.get(value.name, "")
 
 
 def holm(p_values: Sequence[float | None]) -> list[float]:
@@ -105,7 +104,7 @@ def holm(p_values: Sequence[float | None]) -> list[float]:
 
 
 def _judgment(
-    check: str, config: Part, value: Value, definition: str, p_adjusted: float | None
+    check: str, config: DiagnosticPart, value: Value, definition: str, p_adjusted: float | None
 ) -> Judgment:
     verdict, reason = _verdict(config, value, p_adjusted)
     return Judgment(
@@ -123,7 +122,7 @@ def _judgment(
     )
 
 
-def _verdict(config: Part, value: Value, p_adjusted: float | None) -> tuple[Verdict, str]:
+def _verdict(config: DiagnosticPart, value: Value, p_adjusted: float | None) -> tuple[Verdict, str]:
     if p_adjusted is not None:
         return _calibrated(config, value, p_adjusted)
     if value.warning is not None:
@@ -132,8 +131,8 @@ def _verdict(config: Part, value: Value, p_adjusted: float | None) -> tuple[Verd
     return "warn" if unjudged else "info", value.reason
 
 
-def _calibrated(config: Part, value: Value, p_adjusted: float) -> tuple[Verdict, str]:
-    alpha, tolerance = getattr(config, "alpha", 0.05), getattr(config, "tolerance", 0.03)
+def _calibrated(config: DiagnosticPart, value: Value, p_adjusted: float) -> tuple[Verdict, str]:
+    alpha, tolerance = config.level.alpha, config.level.tolerance
     if p_adjusted > alpha:
         alone = value.p is not None and value.p <= alpha
         return (

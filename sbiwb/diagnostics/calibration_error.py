@@ -19,24 +19,25 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticPart, OutputKind
 from sbiwb.diagnostics import _calibration, _inputs
 from sbiwb.evidence import Draws, Value
-from sbiwb.families import Part
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NEEDS = "marginals"
 NAME = "calibration_error"
 LEVELS = np.linspace(0.005, 0.995, 20)
 REPETITIONS = 10_000  # exact posteriors, the worst of which says what chance does
 NULL_SEED = 0  # what chance does is a property of N, not of a run
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the calibration error."""
+
+    needs: ClassVar[OutputKind] = OutputKind.MARGINALS
 
     warn_above: float = Field(
         0.05, ge=0, le=1, description="Calibration error above which we warn: miscalibrated."

@@ -17,11 +17,12 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import OutputKind
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.errors import DataError
 from sbiwb.evidence import Draws, Value
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NEEDS = "marginals"
 FEWEST_DRAWS = 4
 MAIN = "coverage_log_gamma"
 
@@ -40,6 +40,8 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 
 class Config(_calibration.CalibrationConfig):
     """Options of interval coverage."""
+
+    needs: ClassVar[OutputKind] = OutputKind.MARGINALS
 
     levels: tuple[Level, ...] = Field(
         (0.5, 0.8, 0.9, 0.95),

@@ -24,14 +24,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.evidence import Budget, Value
-from sbiwb.families import Part
+from sbiwb.contracts import DiagnosticPart
+from sbiwb.evidence import Budget, EvidenceKind, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TAKES = "budget"
 GAIN, LAST = "doubling_gain", "last_gain"
 EXPONENTS = np.linspace(0.2, 1.0, 33)
 BOOTSTRAPS = 1_000
@@ -40,8 +39,10 @@ SURE = 2.0  # standard errors
 MOST_NATS = 1e12  # of one pair; squares of more than that would drown the others
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the data budget."""
+
+    takes: ClassVar[EvidenceKind] = EvidenceKind.BUDGET
 
     worth_nats: float = Field(
         0.05,

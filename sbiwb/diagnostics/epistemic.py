@@ -24,20 +24,21 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.evidence import Value, WeightDraws
-from sbiwb.families import Part
+from sbiwb.contracts import DiagnosticPart, OutputKind
+from sbiwb.evidence import EvidenceKind, Value, WeightDraws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TAKES = "weight_draws"
-NEEDS = "estimate"
 NAME = "epistemic_share"
 LEVELS = (0.05, 0.5, 0.95)
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the epistemic share."""
+
+    takes: ClassVar[EvidenceKind] = EvidenceKind.WEIGHT_DRAWS
+    needs: ClassVar[OutputKind] = OutputKind.ESTIMATE
 
     most: float = Field(
         0.2, ge=0, le=1, description="Median share of the posterior's variance above which we warn."

@@ -34,7 +34,7 @@ from pydantic import Field
 
 from sbiwb.diagnostics._calibration import CalibrationConfig, missing
 from sbiwb.diagnostics._statistics import tail
-from sbiwb.evidence import LC2STData, Value
+from sbiwb.evidence import EvidenceKind, LC2STData, Value
 from sbiwb.families import Count
 from sbiwb.seeds import generator, torch_seed
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Generator, Tensor
 
-TAKES = "local"
 NAME = "lc2st_rms"
 FEWEST = 50  # calibration pairs
 MOST_DRAWS = 1_000  # of a data set: more do not change t
@@ -56,6 +55,8 @@ QUIET = 0.5  # standard deviation of all inputs from x together: loud ones are l
 
 class Config(CalibrationConfig):
     """Options of L-C2ST."""
+
+    takes: ClassVar[EvidenceKind] = EvidenceKind.LOCAL
 
     tolerance: float = Field(
         0.05,

@@ -36,16 +36,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticPart, OutputKind
 from sbiwb.diagnostics._statistics import tail
-from sbiwb.evidence import FeatureSpace, Summaries, Value
-from sbiwb.families import Part
+from sbiwb.evidence import EvidenceKind, FeatureSpace, Summaries, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TAKES = "summaries"
-NEEDS = "estimate"
 SPACES = {
     "network": "the summary network's features",
     "statistics": "statistics of the observables",
@@ -63,8 +61,11 @@ SMALLEST_EIGENVALUE = 1e-4  # of the mean eigenvalue of the covariance
 BLOCK = 1_000
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the check for misspecification."""
+
+    takes: ClassVar[EvidenceKind] = EvidenceKind.SUMMARIES
+    needs: ClassVar[OutputKind] = OutputKind.ESTIMATE
 
     below: float = Field(
         0.01,

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticPart
 from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import Draws, Value
-from sbiwb.families import Count, Part
+from sbiwb.families import Count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ NAME = "nlpd"
 HEADING = "NLPD: what density does the posterior give to the truth?"
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the negative log density."""
 
     worst: Count = Field(

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticPart, OutputKind
 from sbiwb.diagnostics import _calibration, _inputs
 from sbiwb.evidence import Draws, Value
-from sbiwb.families import Part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 DRAWS, MEAN = "nrmse_draws", "nrmse_mean"
 
 
-NEEDS = "estimate"
-
-
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the normalised error."""
+
+    needs: ClassVar[OutputKind] = OutputKind.ESTIMATE
 
     little_above: float = Field(
         0.9, ge=0, description="nrmse_draws above which we warn: learned little."

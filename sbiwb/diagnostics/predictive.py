@@ -24,21 +24,22 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.evidence import PredictiveReplicates, Value
-from sbiwb.families import Part
+from sbiwb.contracts import DiagnosticPart
+from sbiwb.evidence import EvidenceKind, PredictiveReplicates, Value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TAKES = "replicas"
 NAME = "predictive_outside_95"
 EXPECTED = 0.05
 FEWEST = 39  # replicates of which the smallest two-sided p is 0.05
 SURE = 0.01  # chance over all statistics together that sampling noise alone makes a warning
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the posterior predictive check."""
+
+    takes: ClassVar[EvidenceKind] = EvidenceKind.REPLICAS
 
     margin: float = Field(
         0.02,

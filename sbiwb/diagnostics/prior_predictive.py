@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticPart, OutputKind
 from sbiwb.diagnostics._statistics import tail
-from sbiwb.evidence import FeatureSpace, Summaries, Value
-from sbiwb.families import Part
+from sbiwb.evidence import EvidenceKind, FeatureSpace, Summaries, Value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TAKES = "summaries"
-NEEDS = "estimate"
 SPACE = "statistics"
 NAME = "prior_predictive_p"
 LEVELS = (0.025, 0.25, 0.5, 0.75, 0.975)
@@ -37,8 +35,11 @@ MOST_NAMED = 3
 EDGE = 3.0  # of the picture, in half widths of the interval
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of the prior predictive check."""
+
+    takes: ClassVar[EvidenceKind] = EvidenceKind.SUMMARIES
+    needs: ClassVar[OutputKind] = OutputKind.ESTIMATE
 
     below: float = Field(
         0.01,

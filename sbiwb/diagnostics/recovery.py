@@ -15,22 +15,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from sbiwb.contracts import DiagnosticPart, OutputKind
 from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import Draws, RowArray, Value
-from sbiwb.families import Part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NEEDS = "estimate"
 MOST_POINTS = 200  # in a panel
 QUANTILES = (0.025, 0.5, 0.975)
 NAMES = ("recovery_r", "recovery_r2", "recovery_slope")
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of recovery: none."""
+
+    needs: ClassVar[OutputKind] = OutputKind.ESTIMATE
 
 
 @dataclass(frozen=True)

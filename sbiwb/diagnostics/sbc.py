@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from sbiwb.contracts import OutputKind
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.errors import DataError
 from sbiwb.evidence import Draws, Value
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BINS, FEWEST_BINS = 20, 5
-NEEDS = "marginals"
 MAIN = "sbc_log_gamma"
 WITH_DATA = "·x"  # ends the name of theta_j * h_j(x)
 
 
 class Config(_calibration.CalibrationConfig):
     """Options of SBC."""
+
+    needs: ClassVar[OutputKind] = OutputKind.MARGINALS
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,21 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticPart, OutputKind
 from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import Draws, Value
-from sbiwb.families import Part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NEEDS = "marginals"
 MOST_POINTS = 1000  # in a panel
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     """Options of z-score and contraction."""
+
+    needs: ClassVar[OutputKind] = OutputKind.MARGINALS
 
     definition: Literal["variance", "sd"] = Field(
         "variance", description="Whether contraction compares variances or sds."

@@ -1,5 +1,6 @@
 """Executors: who runs the tasks, and where."""
 
+from sbiwb.contracts import ExecutorPart
 from sbiwb.executors._batch import STEPS, Cluster, Job, JobCommand, Step, job_name, script
 from sbiwb.executors._tasks import Results, Task, Work, WorkerDied
 from sbiwb.families import Family
@@ -19,4 +20,4 @@ __all__ = [
     "script",
 ]
 
-family = Family("sbiwb.executors", "executor")
+family = Family("sbiwb.executors", "executor", ExecutorPart)

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from sbiwb.contracts import ExecutorPart
 from sbiwb.errors import RunError, SbiwbError
 from sbiwb.executors._batch import Cluster
 from sbiwb.executors._tasks import R, Results, Task, Work, worker_died
 from sbiwb.extras import imported
-from sbiwb.families import Count, Part
+from sbiwb.families import Count
 from sbiwb.processes import usable_cores
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Where = Literal["local", "slurm", "pbs", "lsf", "sge"]
 JobqueueOption = str | int | list[str] | dict[str, str]
 
 
-class Config(Part):
+class Config(ExecutorPart):
     """Where the workers come from."""
 
     kind: Literal["dask"] = Field("dask", description="Workers of Dask.")
@@ -56,8 +57,6 @@ class Config(Part):
     interface: str | None = Field(
         None, description="Network interface through which jobs reach this machine, such as ib0."
     )
-
-    ON_CLUSTER: ClassVar[bool] = True
 
     def build(self, cluster: Cluster | None = None) -> DaskExecutor:
         cluster = cluster or Cluster()

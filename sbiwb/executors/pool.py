@@ -9,17 +9,19 @@ from typing import Generic, Literal
 
 from pydantic import Field
 
+from sbiwb.contracts import ExecutorPart
 from sbiwb.errors import SbiwbError
+from sbiwb.executors._batch import Cluster
 from sbiwb.executors._tasks import R, Results, Task, Work
 from sbiwb.executors._workers import PendingTask, WorkerPool
-from sbiwb.families import Count, Part
+from sbiwb.families import Count
 from sbiwb.processes import usable_cores
 
 LOOK_S = 0.5  # between two looks for processes that ended without a word
 TASKS_PER_WORKER = 2  # with the workers at once: none is idle, and stopping wastes little
 
 
-class Config(Part):
+class Config(ExecutorPart):
     """How many processes."""
 
     kind: Literal["pool"] = Field("pool", description="Worker processes on this machine.")
@@ -27,7 +29,7 @@ class Config(Part):
         "auto", description="Processes; auto: as many as this process may use cores."
     )
 
-    def build(self) -> PoolExecutor:
+    def build(self, cluster: Cluster) -> PoolExecutor:
         return PoolExecutor(usable_cores() if self.workers == "auto" else self.workers)
 
 

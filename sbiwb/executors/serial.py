@@ -7,19 +7,20 @@ from typing import Literal
 
 from pydantic import Field
 
+from sbiwb.contracts import ExecutorPart
 from sbiwb.errors import SbiwbError
+from sbiwb.executors._batch import Cluster
 from sbiwb.executors._tasks import R, Results, Task, Work
-from sbiwb.families import Part
 
 
-class Config(Part):
+class Config(ExecutorPart):
     """No options."""
 
     kind: Literal["serial"] = Field(
         "serial", description="One task after the other, in this process."
     )
 
-    def build(self) -> SerialExecutor:
+    def build(self, cluster: Cluster) -> SerialExecutor:
         return SerialExecutor()
 
 

@@ -9,15 +9,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from sbiwb import errors
+from sbiwb.contracts import ExecutorPart
 from sbiwb.errors import RunError, SbiwbError
 from sbiwb.executors._batch import INDEX, Cluster, Job, JobCommand, job_name, script
 from sbiwb.executors._tasks import Results, Task, Work
-from sbiwb.families import Count, Part
+from sbiwb.families import Count
 from sbiwb.files import put_json, put_text, read_json
 from sbiwb.words import duration
 
@@ -28,7 +29,7 @@ SILENT_S = 900.0  # without an answer of SLURM, before this process gives up; th
 LARGEST_ARRAY = 1001  # SLURM's own default
 
 
-class Config(Part):
+class Config(ExecutorPart):
     """How the array is followed; what it asks for stands in `machine.cluster`."""
 
     kind: Literal["slurm"] = Field("slurm", description="Array jobs of SLURM.")
@@ -38,8 +39,6 @@ class Config(Part):
     poll_s: float = Field(
         5.0, gt=0, description="Seconds between two looks at the queue and the shards."
     )
-
-    ON_CLUSTER: ClassVar[bool] = True
 
     def build(self, cluster: Cluster | None = None) -> SlurmExecutor:
         return SlurmExecutor(cluster or Cluster(), self.resubmit, self.poll_s)

@@ -17,19 +17,18 @@ import torch
 from torch import Tensor, nn
 from zuko.nn import MLP
 
-from sbiwb.contracts import InferenceNetwork
+from sbiwb.contracts import InferencePart, OutputKind
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.errors import ConfigError
-from sbiwb.families import Part
 
-HIDDEN = (64, 64)  # of a head, where the network after it has no layers of its own to go by
 DECIMALS = 4  # of a log-mass in nats; float32 is about 1e-7 away from batch to batch
 
 Shares = Mapping[int, Sequence[float]]
 
 
 def build(
-    part: Part, size: int, context: int, *, discrete: Shares, circular: Sequence[int]
-) -> nn.Module:
+    part: InferencePart, size: int, context: int, *, discrete: Shares, circular: Sequence[int]
+) -> InferenceModule:
     """The network of a part for D columns of z, with heads for those that are discrete.
 
     Args:
@@ -47,29 +46,30 @@ def build(
     flow = _continuous(part, len(rest), known, tuple(map(rest.index, circular))) if rest else None
     if flow is not None and not discrete:
         return flow
-    if getattr(flow, "output_kind", "joint") != "joint":
+    if flow is not None and flow.output_kind != OutputKind.JOINT:
         raise ConfigError(
             f"model.inference  {part.kind} gives no probabilities of levels, which a discrete parameter needs",
             todo="Use a network with a density, such as inference: nsf, or give every parameter a continuous prior.",
         )
-    heads = _heads(getattr(part, "hidden", None), context, discrete)
-    return (MixedByLoss if hasattr(flow, "loss") else Mixed)(size, heads, flow)
+    return Mixed(size, _heads(part.head_widths, context, discrete), flow)
 
 
-def _continuous(part: Part, size: int, context: int, circular: tuple[int, ...]) -> nn.Module:
+def _continuous(
+    part: InferencePart, size: int, context: int, circular: tuple[int, ...]
+) -> InferenceModule:
     if not circular:
-        return part.build(size, context)  # type: ignore[attr-defined]
-    if not getattr(part, "CIRCULAR", False):
+        return part.build(size, context)
+    if not part.circular:
         raise ConfigError(
             f"model.inference  {part.kind} knows no circular parameters",
             todo="Use inference: ncsf.",
         )
-    return part.build(size, context, circular=circular)  # type: ignore[attr-defined]
+    return part.build_circular(size, context, circular)
 
 
-def _heads(hidden: object, context: int, discrete: Shares) -> dict[int, MLP]:
+def _heads(widths: Sequence[int], context: int, discrete: Shares) -> dict[int, MLP]:
     """A head for each discrete column, in order; each is told the levels of those before it."""
-    widths, heads = hidden if isinstance(hidden, list) else HIDDEN, dict[int, MLP]()
+    heads = dict[int, MLP]()
     for column, shares in discrete.items():
         heads[column] = MLP(context, len(shares), widths)
         nn.init.zeros_(heads[column][-1].weight)
@@ -78,7 +78,7 @@ def _heads(hidden: object, context: int, discrete: Shares) -> dict[int, MLP]:
     return heads
 
 
-class Mixed(nn.Module):
+class Mixed(InferenceModule):
     """Mass of the discrete columns times density of the others.
 
     Args:
@@ -87,12 +87,23 @@ class Mixed(nn.Module):
         flow: Density of the other columns given features and all levels; None where there are no others.
     """
 
-    def __init__(self, size: int, heads: Mapping[int, MLP], flow: nn.Module | None) -> None:
+    def __init__(self, size: int, heads: Mapping[int, MLP], flow: InferenceModule | None) -> None:
         super().__init__()
         self.columns = tuple(heads)
         self.rest = [column for column in range(size) if column not in heads]
         self.heads = nn.ModuleList(heads.values())
         self.flow = flow
+
+    @property
+    def likelihood(self) -> bool:
+        return self.flow is None or self.flow.likelihood
+
+    def loss(self, z: Tensor, features: Tensor) -> Tensor:
+        """Minus the log-mass, plus the loss of the other columns, (B,)."""
+        log_mass, known = self._log_mass(z, features)
+        if self.flow is None:
+            return -log_mass
+        return self.flow.loss(z[:, self.rest], known) - log_mass
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,): a log-mass plus a log-density.
@@ -102,7 +113,7 @@ class Mixed(nn.Module):
         """
         log_mass, known = self._log_mass(z, features)
         if self.flow is not None:
-            return log_mass + self._density.log_prob(z[:, self.rest], known)
+            return log_mass + self.flow.log_prob(z[:, self.rest], known)
         return log_mass if self.training else log_mass.round(decimals=DECIMALS)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
@@ -114,7 +125,7 @@ class Mixed(nn.Module):
             known = torch.cat([known.expand(*level.shape, -1), levels.to(features.dtype)], -1)
         if self.flow is not None:
             one_draw_each = noise[..., self.rest].flatten(0, 1)[:, None]
-            z[..., self.rest] = self._density.transport(one_draw_each, known.flatten(0, 1)).reshape(
+            z[..., self.rest] = self.flow.transport(one_draw_each, known.flatten(0, 1)).reshape(
                 *z.shape[:2], -1
             )
         return z
@@ -130,19 +141,6 @@ class Mixed(nn.Module):
                 [known, nn.functional.one_hot(level, log_masses.shape[-1]).to(features.dtype)], -1
             )
         return log_mass, known
-
-    @property
-    def _density(self) -> InferenceNetwork:
-        return self.flow  # type: ignore[return-value]
-
-
-class MixedByLoss(Mixed):
-    """The same where the network of the other columns is trained by a loss of its own instead of its density."""
-
-    def loss(self, z: Tensor, features: Tensor) -> Tensor:
-        """What training minimises, (B,): minus the log-mass, plus the loss of the other columns."""
-        log_mass, known = self._log_mass(z, features)
-        return self.flow.loss(z[:, self.rest], known) - log_mass  # type: ignore[union-attr, operator]
 
 
 def _quantile(logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

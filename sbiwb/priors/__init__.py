@@ -3,10 +3,11 @@
 A new prior is a file with `class Config(UnivariateConfig)` whose `build` returns a `UnivariatePrior`; its name is the `kind`.
 """
 
+from sbiwb.contracts import PriorPart
 from sbiwb.families import Family
 from sbiwb.priors._prior import Prior
 from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
 __all__ = ["Prior", "UnivariatePrior", "UnivariateConfig", "family"]
 
-family = Family("sbiwb.priors", "prior")
+family = Family("sbiwb.priors", "prior", PriorPart)

@@ -15,8 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import Distribution
-from sbiwb.families import Part
+from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.priors import _special as special
 
 HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
@@ -26,7 +25,7 @@ SMALLEST_U = 2.0**-54  # half the step of `rng.random`, which returns 0 now and 
 LARGEST_Z = 20.0  # of `from_normal`, with a tail of 1e-89; betaincinv returns NaN for some tails below 1e-150
 
 
-class UnivariateConfig(Part):
+class UnivariateConfig(PriorPart):
     """Options that every univariate prior has."""
 
     shape: (
@@ -36,7 +35,6 @@ class UnivariateConfig(Part):
         None,
         description="[K] for a vector-valued parameter with K independent, identically distributed columns.",
     )
-    unit: str = Field("", description="Unit of the parameter, shown in tables and figures.")
 
     @property
     def event(self) -> tuple[int, ...]:

@@ -10,13 +10,12 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sbiwb.contracts import Distribution
-from sbiwb.families import Part
+from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.priors import _special as special
 from sbiwb.priors._univariate import SMALLEST_U
 
 
-class Config(Part):
+class Config(PriorPart):
     """Options of the multivariate normal prior."""
 
     loc: list[float] = Field(min_length=1, description="Mean of each of the K columns.")
@@ -27,7 +26,6 @@ class Config(Part):
         None,
         description="Standard deviation of each column, instead of `covariance`, for independent columns.",
     )
-    unit: str = Field("", description="Unit of the parameter, shown in tables and figures.")
 
     @model_validator(mode="after")
     def _fits(self) -> Config:

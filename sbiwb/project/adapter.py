@@ -86,8 +86,8 @@ def _maps_of(model: Model, prior: Prior) -> list[tuple[slice, Distribution, str]
     maps = []
     for name in prior.names:
         kind = kinds.get(name, "prior")
-        if kind == "prior" and getattr(model.inference, "straight", False):
-            kind = "standardize"
+        if kind == "prior":
+            kind = model.inference.theta_map
         maps.append((prior.slices[name], prior.distributions[name], kind))
     return maps
 

@@ -9,8 +9,7 @@ import torch
 
 from sbiwb.adapters import ThetaMap
 from sbiwb.config.model import Input, Model
-from sbiwb.contracts import InputShape
-from sbiwb.families import Part
+from sbiwb.contracts import InputShape, SummaryPart
 from sbiwb.networks import mixed
 from sbiwb.networks import summary as summaries
 from sbiwb.networks.estimator import Estimator
@@ -40,12 +39,12 @@ def build_network(
             torch.manual_seed(torch_seed(generator(member_seed(model, seed, member), "init")))
             return _estimator(model, theta_map, shapes)
 
-    return model.uncertainty.build(make, pairs)  # type: ignore[attr-defined]
+    return model.uncertainty.build(make, pairs)
 
 
 def member_seed(model: Model, seed: int, member: int) -> int:
     """The seed of one of the networks that train together: with it as `train.seed`, a network alone takes the same steps."""
-    alone = model.uncertainty.kind != "ensemble"
+    alone = not model.uncertainty.seeds_each_member
     return seed if alone else torch_seed(generator(seed, "member", member))
 
 
@@ -55,7 +54,7 @@ def _estimator(model: Model, theta_map: ThetaMap, shapes: Mapping[str, InputShap
     features = sum(network.features for network in networks.values())
     fusion: Any = None
     if model.fusion:
-        fusion = model.fusion.build(InputShape("vector", features), max(2 * size, 8))  # type: ignore[attr-defined]
+        fusion = model.fusion.build(InputShape("vector", features), max(2 * size, 8))
     known = fusion.features if fusion else features
     inference = mixed.build(
         model.inference, size, known, discrete=theta_map.discrete, circular=theta_map.circular
@@ -74,9 +73,9 @@ def _summary(one: Input, shape: InputShape, size: int) -> Any:
     part = one.summary or summaries.family.parse(
         "conv1d" if len(shape.grid) == 1 else DEFAULT_SUMMARY[shape.kind]
     )
-    return part.build(shape, one.features or max(2 * size, 8))  # type: ignore[attr-defined]
+    return part.build(shape, one.features or max(2 * size, 8))
 
 
-def _mmd_weight(part: Part | None) -> float:
+def _mmd_weight(part: SummaryPart | None) -> float:
     """Of the squared MMD between summaries and N(0, I) in the loss; 0 where the summaries may lie anywhere."""
-    return part.mmd_weight if getattr(part, "base_distribution", None) == "normal" else 0.0  # type: ignore[union-attr]
+    return part.penalty_weight if part else 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sbiwb import config as yaml_config
 from sbiwb.config import RunConfig
+from sbiwb.contracts import OutputKind
 from sbiwb.errors import ConfigError, DiskError, RunError
 from sbiwb.files import put_text, read_json
 from sbiwb.project.imported import IMPORTED
@@ -112,13 +113,13 @@ def _check_network(project: Project) -> None:
     kinds = model.theta if isinstance(model.theta, dict) else dict.fromkeys(parameters, model.theta)
     circular = [name for name, kind in kinds.items() if kind == "circular"]
     discrete = [name for name, one in _distributions(parameters).items() if one.discrete]
-    if circular and not getattr(model.inference, "CIRCULAR", False):
+    if circular and not model.inference.circular:
         raise ConfigError(
             f"model.theta  {', '.join(circular)}: inference network {model.inference.kind} knows no circular parameters",
             where=project.base,
             todo="Use model.inference: ncsf, or map through the prior.",
         )
-    if discrete and getattr(model.inference, "output_kind", "joint") != "joint":
+    if discrete and model.inference.output_kind != OutputKind.JOINT:
         raise ConfigError(
             f"problem.parameters  {', '.join(discrete)}: inference network {model.inference.kind} gives no probabilities of levels",
             where=project.base,

@@ -66,7 +66,7 @@ class Project:
     @cached_property
     def prior(self) -> Prior:
         parameters = self.config.problem.parameters
-        units = {name: getattr(part, "unit", "") for name, part in parameters.items()}
+        units = {name: part.unit for name, part in parameters.items()}
         sampler = (
             self.source.optional("prior")
             if any(part.kind in KINDS for part in parameters.values())

@@ -83,7 +83,7 @@ def _load(path: Path, device: str) -> tuple[Posterior, CheckpointFacts]:
         )
     facts = CheckpointFacts.of(state, path)
     config = RunConfig.model_validate(facts.config)
-    prior = Prior({name: part.build() for name, part in config.problem.parameters.items()})  # type: ignore[attr-defined]
+    prior = Prior({name: part.build() for name, part in config.problem.parameters.items()})
     adapter = restore_adapter(config.model, prior, facts.adapter)
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
     network: Any = build_network(config.model, adapter.theta_map, shapes, seed=0, pairs=1)
@@ -97,7 +97,7 @@ def _load(path: Path, device: str) -> tuple[Posterior, CheckpointFacts]:
             todo="Train again with a lower train.learning_rate.",
         )
     threads = sampling_threads(config.machine.threads) if place == "cpu" else 1
-    units = {name: getattr(part, "unit", "") for name, part in config.problem.parameters.items()}
+    units = {name: part.unit for name, part in config.problem.parameters.items()}
     return Posterior(
         prior.columns,
         adapter.theta_map,

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import Reference, Reporter
+from sbiwb.contracts import Reference, ReferencePart, Reporter
 from sbiwb.extras import imported
-from sbiwb.families import Count, Part
+from sbiwb.families import Count
 from sbiwb.references._start import Start
 
 MIXED, CONVERGED = 1.01, 1.05  # R-hat
@@ -29,7 +29,7 @@ FEWEST = 4  # draws a chain that R-hat needs
 MOST_NAMES = 6
 
 
-class MarkovChain(Part):
+class MarkovChain(ReferencePart):
     """Options that every Markov chain has."""
 
     start: Start = Field(
@@ -41,6 +41,10 @@ class MarkovChain(Part):
         ge=1,
         description="Iterations for each draw that is kept; by default about the autocorrelation time.",
     )
+
+    @property
+    def uses_amortized(self) -> bool:
+        return self.start == "amortized"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.contracts import Reference, Reporter, Target, TargetNeed
 from sbiwb.errors import DataError
 from sbiwb.extras import imported
 from sbiwb.families import Count
@@ -32,7 +32,7 @@ SENSIBLE = 0.5, 1.0  # acceptance
 class HamiltonianConfig(MarkovChain):
     """Options of every Hamiltonian method."""
 
-    NEEDS: ClassVar[str] = "gradient"
+    needs: ClassVar[TargetNeed] = "gradient"
     THIN: ClassVar[int] = 1  # where `thin` is null
 
     chains: Count = Field(4, ge=1, le=1000, description="Chains, one after the other.")

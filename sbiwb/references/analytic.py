@@ -6,15 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.contracts import Reference, ReferencePart, Reporter, Target, TargetNeed
 from sbiwb.errors import DataError
-from sbiwb.families import Part
 
 
-class Config(Part):
+class Config(ReferencePart):
     """Options of exact draws: none."""
 
-    NEEDS: ClassVar[str] = "exact"
+    needs: ClassVar[TargetNeed] = "exact"
 
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.contracts import Reference, Reporter, Target, TargetNeed
 from sbiwb.errors import DataError
 from sbiwb.extras import imported
 from sbiwb.families import Count
@@ -39,7 +39,7 @@ SENSIBLE = 0.1, 0.9  # acceptance
 class Config(MarkovChain):
     """Options of the ensemble."""
 
-    NEEDS: ClassVar[str] = "density"
+    needs: ClassVar[TargetNeed] = "density"
 
     walkers: Count | None = Field(
         None,

@@ -19,17 +19,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import Proposal, Reference, Reporter, Target
+from sbiwb.contracts import Proposal, Reference, ReferencePart, Reporter, Target, TargetNeed
 from sbiwb.errors import DataError
-from sbiwb.families import Count, Part
+from sbiwb.families import Count
 
 DISTORTED = 0.02  # share of the weight that drawing without replacement may move: C2ST rises by half of it at most
 
 
-class Config(Part):
+class Config(ReferencePart):
     """What is weighted, and how much of it."""
 
-    NEEDS: ClassVar[str] = "density"
+    needs: ClassVar[TargetNeed] = "density"
 
     proposal: Literal["amortized", "prior", "map", "normal"] = Field(
         "amortized",
@@ -41,6 +41,10 @@ class Config(Part):
     proposals: Count = Field(
         200_000, ge=100, le=1_000_000_000, description="Draws of the proposal."
     )
+
+    @property
+    def uses_amortized(self) -> bool:
+        return self.proposal == "amortized"
 
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter

@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.contracts import Reference, Reporter, Target, TargetNeed
 from sbiwb.families import Count
 from sbiwb.references._chains import (
     ChainProgress,
@@ -46,7 +46,7 @@ SENSIBLE = 0.1, 0.8  # acceptance
 class Config(MarkovChain):
     """Options of the random walk."""
 
-    NEEDS: ClassVar[str] = "density"
+    needs: ClassVar[TargetNeed] = "density"
 
     chains: Count = Field(
         16, ge=1, le=10_000, description="Chains, which walk side by side as one batch."

@@ -24,8 +24,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sbiwb.contracts import Reference, Reporter, Target
-from sbiwb.families import Count, Part
+from sbiwb.contracts import Reference, ReferencePart, Reporter, Target, TargetNeed
+from sbiwb.families import Count
 from sbiwb.pareto import TRUSTED_K, importance_weights
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ ROUNDING = 1e-6  # nats
 SURPRISE = 5.0  # standard errors between the closed form and the draws
 
 
-class Config(Part):
+class Config(ReferencePart):
     """A family of densities, and how its best is found."""
 
-    NEEDS: ClassVar[str] = "density"
+    needs: ClassVar[TargetNeed] = "density"
 
     family: Literal["mean_field", "full_rank", "gmm", "nsf"] = Field(
         "full_rank",
@@ -83,6 +83,10 @@ class Config(Part):
                 {"family": self.family},
             )
         return self
+
+    @property
+    def uses_amortized(self) -> bool:
+        return self.start == "amortized"
 
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter

@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from sbiwb.contracts import TrackerPart
 from sbiwb.extras import imported
-from sbiwb.families import Part
 from sbiwb.files import put_text
 from sbiwb.trackers._plain import dotted
 
 MOST_PARAMS, LONGEST_PARAM = 100, 500  # of one request, and of one value
 
 
-class Config(Part):
+class Config(TrackerPart):
     """Which server and experiment; user and password come from MLFLOW_TRACKING_USERNAME and _PASSWORD, never from a file of the run."""
 
     kind: Literal["mlflow"] = Field("mlflow", description="MLflow.")

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sbiwb.contracts import TrackerPart
 from sbiwb.extras import imported
-from sbiwb.families import Part
 
 FLUSH_S = 20
 
 
-class Config(Part):
+class Config(TrackerPart):
     """How often it writes."""
 
     kind: Literal["tensorboard"] = Field(

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sbiwb.contracts import TrackerPart
 from sbiwb.errors import ConfigError
 from sbiwb.extras import imported
-from sbiwb.families import Part
 from sbiwb.files import put_text
 
 INIT_S, FINISH_S = 60.0, 30.0
 
 
-class Config(Part):
+class Config(TrackerPart):
     """Which project; the key comes from `wandb login` or WANDB_API_KEY, never from a file of the run."""
 
     kind: Literal["wandb"] = Field("wandb", description="Weights & Biases.")

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sbiwb.contracts.modules import TrainableModule
 from sbiwb.errors import TrainingError
 from sbiwb.seeds import generator, torch_seed
 from sbiwb.training.events import Event, Finished, RolledBack, Stepped, Stopping, Validated
@@ -82,7 +83,7 @@ class Trainer:
 
     def __init__(
         self,
-        module: nn.Module,
+        module: TrainableModule,
         source: BatchSource,
         validation: TensorPairs,
         options: TrainOptions,
@@ -107,14 +108,13 @@ class Trainer:
             options.schedule, options.learning_rate, self.steps, options.warmup
         )
         self.averaged = copy.deepcopy(module).requires_grad_(False)
-        self.random = bool(getattr(module, "random", False))
-        self.members, self.terms = int(module.members), tuple(module.terms)  # type: ignore[arg-type]
+        self.random, self.members, self.terms = module.random, module.members, module.terms
         self.weights = FlatWeights(
             module, extra=1 + len(self.terms)
         )  # loss and penalties travel with the gradient
         self.averages = self.weights.vector.detach().clone()
         self.weights.share_storage(self.averages, self.averaged)
-        decay = options.weight_decay if getattr(module, "decays", True) else 0.0
+        decay = options.weight_decay if module.decays else 0.0
         self.optimizer = torch.optim.AdamW(
             [self.weights.vector], lr=options.learning_rate, weight_decay=decay, fused=True
         )
@@ -375,7 +375,7 @@ class Trainer:
         """Fits the shares of an ensemble's members to the validation pairs, with the best weights."""
         self.averaged.load_state_dict(self.best)
         self.averaged.eval()
-        ensemble: Any = self.averaged
+        ensemble = self.averaged
         ensemble.stack(
             torch.cat(
                 [ensemble.log_probs(part.z, part.inputs) for part in self._chunks(self.validation)],
@@ -440,16 +440,14 @@ class Trainer:
         progress = self.progress
         if not self.best:
             raise self._no_number("no validation gave a number")
-        if getattr(self.module, "stacking", False):
+        if self.module.stacking:
             self._stack()
         early = [
             loss
             for step, _, loss in progress.losses
             if step <= 0.8 * progress.step and math.isfinite(loss)
         ]
-        nats = getattr(
-            self.module, "likelihood", True
-        )  # a loss of the network's own has another scale
+        nats = self.module.likelihood  # a loss of the network's own has another scale
         enough = 0.02 if nats else 0.02 * abs(progress.best_loss)
         falling = (
             bool(early)

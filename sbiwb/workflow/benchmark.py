@@ -21,7 +21,7 @@ import yaml
 from sbiwb import config as yaml_config
 from sbiwb import distances, report
 from sbiwb.config import BenchmarkConfig
-from sbiwb.contracts import Executor, Reporter, Silent
+from sbiwb.contracts import Executor, OutputKind, Reporter, Silent
 from sbiwb.errors import DataError, RunError, SbiwbError, Stopped
 from sbiwb.executors.serial import SerialExecutor
 from sbiwb.executors.slurm import note, put_failure
@@ -486,7 +486,7 @@ def _observed(project: Project, sets: Sequence[ReferenceSet]) -> dict[str, Varia
 
 
 def _nlpd(project: Project, posterior: Posterior) -> float | None:
-    if posterior.output_kind != "joint":
+    if posterior.output_kind != OutputKind.JOINT:
         return None
     pairs = load_split(project, "test")
     return float(-posterior.log_prob(project.prior.stack(pairs.theta), pairs.variables).mean())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sbiwb import report
-from sbiwb.contracts import Reporter
+from sbiwb.contracts import OutputKind, Reporter
 from sbiwb.diagnostics import STRATUM
 from sbiwb.errors import RunError
 from sbiwb.files import put, put_json, put_text, read_json
@@ -142,7 +142,7 @@ def _check_density(project: Project, posterior: Posterior) -> None:
     Raises:
         RunError: Its network is a point network.
     """
-    if posterior.output_kind != "joint":
+    if posterior.output_kind != OutputKind.JOINT:
         raise RunError(
             "gives point estimates or quantiles, and no density to be ranked by",
             where=project.run.path,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sbiwb.contracts import DiagnosticResult, Reporter
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult, Level, OutputKind, Reporter
 from sbiwb.diagnostics import (
     STRATUM,
     Advice,
@@ -26,7 +26,6 @@ from sbiwb.diagnostics import (
     to_json,
 )
 from sbiwb.errors import GateFailed
-from sbiwb.families import Part
 from sbiwb.files import put_json, read_json
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
@@ -39,10 +38,12 @@ from sbiwb.steps.judge.strata import Stratum, strata
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.train import train
 
-Judged = tuple[str, Part, DiagnosticResult]
+Judged = tuple[str, DiagnosticPart, DiagnosticResult]
 FEW_VALIDATIONS = 5
-GIVES = ("estimate", "marginals", "joint")
-WORDS = {"estimate": "point estimates", "marginals": "quantiles of single parameters"}
+OUTPUTS = {
+    OutputKind.ESTIMATE: "point estimates",
+    OutputKind.MARGINALS: "quantiles of single parameters",
+}
 EPISTEMIC = "epistemic"
 
 
@@ -156,14 +157,14 @@ def _results(
     return results
 
 
-def _can_judge(check: str, config: Part, gathered: EvidenceCache, reporter: Reporter) -> bool:
+def _can_judge(
+    check: str, config: DiagnosticPart, gathered: EvidenceCache, reporter: Reporter
+) -> bool:
     """Whether there is what a check judges: a posterior, real data for a local one, training pairs for a data budget."""
     output_kind = gathered.posterior.output_kind
-    if GIVES.index(getattr(family.module(config.kind), "NEEDS", "joint")) > GIVES.index(
-        output_kind
-    ):
+    if not output_kind.includes(config.needs):
         reporter.say(
-            f"{check} is left out: this network gives {WORDS[output_kind]}, and no joint posterior."
+            f"{check} is left out: this network gives {OUTPUTS[output_kind]}, and no joint posterior."
         )
         return False
     if _takes(config) == "local" and not gathered.observations:
@@ -184,9 +185,9 @@ def _can_judge(check: str, config: Part, gathered: EvidenceCache, reporter: Repo
     return True
 
 
-def _takes(config: Part) -> str:
+def _takes(config: DiagnosticPart) -> str:
     """The kind of evidence that a check judges."""
-    return getattr(family.module(config.kind), "TAKES", "draws")
+    return config.takes
 
 
 def _named(checks: Sequence[Any]) -> list[tuple[str, Any]]:
@@ -232,7 +233,7 @@ def _pictures(
                 )
     if parts and any(judgment.p is not None for judgment in judgments):
         tolerance = min(
-            (getattr(config, "tolerance", 0.03) for _, config, _ in results), default=0.03
+            (config.level.tolerance for _, config, _ in results), default=Level().tolerance
         )
         yield (
             "strata",

@@ -36,7 +36,6 @@ from sbiwb.steps.infer.posterior_predictive import predicted_of
 from sbiwb.steps.pairs.prepare import try_simulator
 from sbiwb.stopping import raise_on_signal
 
-AMORTIZED = "amortized"
 MOST_TRACES = 4  # data sets whose chains are drawn
 WORST = {"rhat": lambda values: float(values.max()), "ess": lambda values: float(values.min())}
 
@@ -198,7 +197,7 @@ def _identity(
     one = {
         name: take(values, np.array([which]))[0].tolist() for name, values in data.variables.items()
     }
-    weights = weights_hash(project.run) if _uses_network(method) else None
+    weights = weights_hash(project.run) if method.uses_amortized else None
     facts = {
         "draws": draws,
         "seed": seed,
@@ -223,17 +222,9 @@ def _layout(project: Project) -> Layout:
     return seen if seen is not None else try_simulator(project).layout
 
 
-def _uses_network(method: Any) -> bool:
-    return AMORTIZED in (
-        method.NEEDS,
-        getattr(method, "start", None),
-        getattr(method, "proposal", None),
-    )
-
-
 def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior | None:
     """The trained posterior where the method makes use of it."""
-    if not _uses_network(method):
+    if not method.uses_amortized:
         return None
     if not project.run.best.is_file():
         raise RunError(

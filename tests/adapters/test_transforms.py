@@ -208,11 +208,11 @@ def test_one_hot_refuses_a_category_twice():
 def test_a_new_transform_is_one_file(tmp_path):
     part = tmp_path / "cube.py"
     part.write_text(
-        "from sbiwb.adapters._transform import TransformConfig\n"
+        "from sbiwb.contracts import TransformPart\n"
         "class Cube:\n"
         "    def forward(self, values):\n"
         "        return values**3\n"
-        "class Config(TransformConfig):\n"
+        "class Config(TransformPart):\n"
         "    def build(self, measured):\n"
         "        return Cube()\n"
     )

@@ -31,10 +31,10 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from sbiwb.evidence import Value
-from sbiwb.families import Part
+from sbiwb.contracts import DiagnosticPart
 
 
-class Config(Part):
+class Config(DiagnosticPart):
     p: float = Field(1.0, description="Its p-value.")
 
 

@@ -24,7 +24,7 @@ from tests.diagnostics.evidence_makers import MAKERS, QUICK
 
 
 def taken(kind: str) -> str:
-    return getattr(family.module(kind), "TAKES", "draws")
+    return family.config(kind).takes
 
 
 def plots(module: ModuleType) -> list[Callable[[Any], Figure]]:
@@ -277,11 +277,12 @@ def test_one_new_file_is_a_new_diagnostic(tmp_path):
     path = tmp_path / "bias.py"
     path.write_text(
         "from dataclasses import dataclass\n"
-        "from sbiwb.families import Part\n"
+        "from sbiwb.contracts import DiagnosticPart\n"
         "from sbiwb.evidence import Value\n"
-        "class Config(Part):\n    pass\n"
+        "class Config(DiagnosticPart):\n    pass\n"
         "@dataclass(frozen=True)\n"
-        "class Result:\n    values: tuple\n"
+        "class Result:\n    values: tuple\n    definitions = {}\n"
+        "def plot(result):\n    return None\n"
         "def compute(draws, config):\n"
         "    return Result((Value('bias', 'all', float((draws.draws.mean(1) - draws.theta).mean())),))\n"
     )

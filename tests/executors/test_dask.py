@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def dask(**options):
-    return family.parse({"kind": "dask", "workers": 2, **options}).build()
+    return family.parse({"kind": "dask", "workers": 2, **options}).build(Cluster())
 
 
 def numbered(count: int, **more) -> list[dict]:
@@ -166,7 +166,7 @@ def test_its_options_can_be_written_out_and_read_again():
     part = family.parse({"kind": "dask"})
     assert family.parse(part.model_dump(mode="json")) == part
     assert (
-        part.build().workers >= 1
+        part.build(Cluster()).workers >= 1
         and family.parse({**part.model_dump(mode="json"), "cluster": "pbs"})
         .build(Cluster(array=7))
         .workers

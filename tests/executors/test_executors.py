@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sbiwb.errors import DataError, SimulatorError
-from sbiwb.executors import WorkerDied, family
+from sbiwb.executors import Cluster, WorkerDied, family
 from tests.executors import tasks
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def executor(request):
     options = {"workers": 2} if "workers" in family.config(request.param).model_fields else {}
     if request.param == "dask":
         options["scheduler"] = request.getfixturevalue("dask_scheduler")
-    return family.parse({"kind": request.param, **options}).build()
+    return family.parse({"kind": request.param, **options}).build(Cluster())
 
 
 def numbered(count: int, **more) -> list[dict]:
@@ -65,7 +65,7 @@ def test_it_can_be_left_early(executor):
 def test_a_killed_worker_costs_one_retry(tmp_path):
     found = list(
         family.parse({"kind": "pool", "workers": 2})
-        .build()
+        .build(Cluster())
         .run(tasks.die_once, numbered(3, folder=str(tmp_path)))
     )
     assert sorted(result for _, result in found) == [0, 1, 2]
@@ -84,7 +84,7 @@ def test_a_worker_that_always_dies_is_named_and_the_others_go_on(work, more, cau
     found = {
         task["n"]: result
         for task, result in family.parse({"kind": "pool", "workers": 1})
-        .build()
+        .build(Cluster())
         .run(work, numbered(2, **more))
     }
     assert isinstance(found[1], SimulatorError)
@@ -105,7 +105,7 @@ def test_a_worker_that_ends_without_a_word_or_hangs_is_noticed(work, cause):
     found = {
         task["n"]: result
         for task, result in family.parse({"kind": "pool", "workers": 1})
-        .build()
+        .build(Cluster())
         .run(work, numbered(3))
     }
     assert isinstance(found[1], WorkerDied) and f"died 2 times ({cause})" in found[1].what
@@ -116,7 +116,7 @@ def test_what_workers_print_and_leave_running_is_gone(capfd):
     found = [
         pid
         for _, pid in family.parse({"kind": "pool", "workers": 1})
-        .build()
+        .build(Cluster())
         .run(tasks.shout_and_litter, numbered(2))
     ]
     assert len(found) == 2 and capfd.readouterr() == ("", "")
@@ -127,17 +127,17 @@ def test_a_worker_counts_with_one_thread():
     assert [
         result
         for _, result in family.parse({"kind": "pool", "workers": 1})
-        .build()
+        .build(Cluster())
         .run(tasks.threads, numbered(1))
     ] == ["1"]
 
 
 def test_no_worker_outlives_its_parent(tmp_path):
     code = (
-        "from sbiwb.executors import family\nfrom tests.executors import tasks\n"
+        "from sbiwb.executors import family\nfrom sbiwb.executors import Cluster\nfrom tests.executors import tasks\n"
         "if __name__ == '__main__':\n"
         f"    work = [{{'n': n, 'folder': {str(tmp_path)!r}}} for n in range(2)]\n"
-        "    list(family.parse({'kind': 'pool', 'workers': 2}).build().run(tasks.mark_and_wait, work))\n"
+        "    list(family.parse({'kind': 'pool', 'workers': 2}).build(Cluster()).run(tasks.mark_and_wait, work))\n"
     )
     script = tmp_path / "main.py"
     script.write_text(code)

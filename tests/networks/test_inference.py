@@ -306,14 +306,14 @@ def test_options_are_bounded(options):
 def test_a_new_inference_network_is_one_file(tmp_path):
     part = tmp_path / "prior.py"
     part.write_text(
-        "from torch import nn\n"
-        "from sbiwb.families import Part\n"
-        "class Prior(nn.Module):\n"
+        "from sbiwb.contracts.modules import InferenceModule\n"
+        "from sbiwb.contracts import InferencePart\n"
+        "class Prior(InferenceModule):\n"
         "    def log_prob(self, z, features):\n"
         "        return -0.5 * z.square().sum(-1)\n"
         "    def transport(self, noise, features):\n"
         "        return noise\n"
-        "class Config(Part):\n"
+        "class Config(InferencePart):\n"
         "    def build(self, features, context):\n"
         "        return Prior()\n"
     )

@@ -1,10 +1,13 @@
 """Discrete columns ahead of a flow: masses and conditional densities are those of exact posteriors, and of the draws."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
 
+from sbiwb.contracts import InferencePart, OutputKind
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks import mixed
 from sbiwb.networks.inference import family
@@ -201,7 +204,7 @@ def test_equal_points_have_an_equal_mass_in_any_batch():
 
 
 def test_a_network_trained_by_a_loss_keeps_it():
-    class Flow(torch.nn.Module):
+    class Flow(InferenceModule):
         def log_prob(self, z, features):
             return normal_log_prob(z)
 
@@ -209,6 +212,10 @@ def test_a_network_trained_by_a_loss_keeps_it():
             return noise
 
     class ByLoss(Flow):
+        @property
+        def likelihood(self):
+            return False
+
         def loss(self, z, features):
             return z.square().sum(-1)
 
@@ -216,9 +223,10 @@ def test_a_network_trained_by_a_loss_keeps_it():
     heads = mixed._heads([8], H, shares)
     z = torch.tensor([1.0, 2.0]).expand(5, 2)
     assert torch.allclose(
-        mixed.MixedByLoss(2, heads, ByLoss()).loss(z, h), torch.full((5,), 4 - math.log(0.75))
+        mixed.Mixed(2, heads, ByLoss()).loss(z, h), torch.full((5,), 4 - math.log(0.75))
     )
-    assert not hasattr(mixed.Mixed(2, heads, Flow()), "loss")
+    assert not mixed.Mixed(2, heads, ByLoss()).likelihood
+    assert mixed.Mixed(2, heads, Flow()).likelihood
 
 
 def test_without_discrete_columns_it_is_the_network_itself():
@@ -233,21 +241,24 @@ def test_the_weights_are_saved_and_loaded():
     )
 
 
-class Angles:
-    """A part that knows angles, and tells what it was built with."""
+class Angles(InferencePart):
+    """A part that knows angles, and says what it was built with."""
 
-    CIRCULAR = True
-    kind = "angles"
+    circular: ClassVar[bool] = True
+    built: ClassVar[list] = []
 
-    def build(self, size, context, circular=()):
-        self.built = (size, context, circular)
-        return torch.nn.Identity()
+    def build(self, features, context):
+        raise AssertionError("has angles")
+
+    def build_circular(self, features, context, circular):
+        self.built.append((features, context, circular))
+        return InferenceModule()
 
 
 def test_angles_are_told_by_their_place_among_the_columns_that_are_left():
-    part = Angles()
+    part = Angles(kind="angles")
     mixed.build(part, 5, H, discrete={0: (0.5, 0.5), 2: (0.5, 0.5)}, circular=(1, 4))
-    assert part.built == (3, H + 4, (0, 2))
+    assert part.built == [(3, H + 4, (0, 2))]
     with pytest.raises(
         ConfigError,
         match=r"model\.inference  nsf knows no circular parameters  Use inference: ncsf\.",
@@ -281,16 +292,15 @@ def test_angles_and_levels_together():
 
 
 def test_a_network_without_density_is_refused():
-    class Point(Angles):
-        kind = "point"
+    class Estimate(InferenceModule):
+        output_kind = OutputKind.ESTIMATE
 
-        def build(self, size, context):
-            net = torch.nn.Identity()
-            net.output_kind = "estimate"
-            return net
+    class Point(Angles):
+        def build(self, features, context):
+            return Estimate()
 
     with pytest.raises(
         ConfigError,
         match=r"model\.inference  point gives no probabilities of levels, which a discrete parameter needs",
     ):
-        mixed.build(Point(), 2, H, discrete={0: (0.5, 0.5)}, circular=())
+        mixed.build(Point(kind="point"), 2, H, discrete={0: (0.5, 0.5)}, circular=())

@@ -14,9 +14,9 @@ CASES = [(1, (0,)), (2, (0, 1)), (3, (1,)), (3, (0, 2))]  # columns, those of th
 
 
 def build(d, circular, **options):
-    return family.parse({"kind": "ncsf", "transforms": 2, "hidden": [16, 16], **options}).build(
-        d, H, circular=circular
-    )
+    return family.parse(
+        {"kind": "ncsf", "transforms": 2, "hidden": [16, 16], **options}
+    ).build_circular(d, H, circular)
 
 
 def trained(d, circular, std=0.25):
@@ -94,8 +94,8 @@ def test_angles_are_in_range_in_single_precision_too():
 @pytest.mark.parametrize("concentration", [4.0, 100.0])
 def test_learns_a_von_mises_centred_at_the_seam(concentration):
     """x = z + noise around the circle with z uniform: the posterior of z is von Mises around x; the features are cos x and sin x."""
-    net = family.parse({"kind": "ncsf", "transforms": 2, "hidden": [32, 32]}).build(
-        1, 2, circular=(0,)
+    net = family.parse({"kind": "ncsf", "transforms": 2, "hidden": [32, 32]}).build_circular(
+        1, 2, (0,)
     )
     noise = torch.distributions.VonMises(0.0, concentration)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)

@@ -466,13 +466,13 @@ def test_options_are_bounded(kind, options, message):
 def test_a_new_summary_network_is_one_file(tmp_path):
     part = tmp_path / "mean.py"
     part.write_text(
-        "from torch import nn\n"
-        "from sbiwb.families import Part\n"
-        "class Mean(nn.Module):\n"
+        "from sbiwb.contracts.modules import SummaryModule\n"
+        "from sbiwb.contracts import SummaryPart\n"
+        "class Mean(SummaryModule):\n"
         "    features = 3\n"
         "    def forward(self, values, mask=None):\n"
         "        return values.mean(1)\n"
-        "class Config(Part):\n"
+        "class Config(SummaryPart):\n"
         "    def build(self, shape, features):\n"
         "        return Mean()\n"
     )

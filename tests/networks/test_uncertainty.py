@@ -9,6 +9,7 @@ from torch import nn
 from zuko.bayesian import BayesianModel
 
 from sbiwb.contracts import InputShape
+from sbiwb.contracts.modules import TrainableModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks import compiled_flow, inference, summary
 from sbiwb.networks.estimator import Estimator
@@ -192,9 +193,7 @@ def test_the_fast_step_and_zukos_local_trick_have_the_same_mean_objective():
 def test_a_conjugate_posterior_of_weights_is_found():
     """y = w x + noise of sd 1, w ~ N(0, 1): with 20 pairs w is N(sum(x y) / (1 + sum x^2), 1 / (1 + sum x^2))."""
 
-    class Line(nn.Module):
-        members, terms, likelihood, output_kind = 1, (), True, "joint"
-
+    class Line(TrainableModule):
         def __init__(self):
             super().__init__()
             self.w = nn.Parameter(torch.zeros(1))

@@ -51,7 +51,7 @@ def test_gives_as_many_draws_as_asked_and_says_what_it_needs(kind):
     reference = tiny_run(kind)
     assert reference.theta.shape == (23, 2) and reference.theta.dtype == np.float64
     assert reference.chains == TINY[kind].get("chains", TINY[kind].get("walkers", 0))
-    assert family.config(kind).NEEDS in ("density", "gradient", "exact")
+    assert family.config(kind).needs in ("density", "gradient", "exact")
     assert all(type(value) is float for value in reference.facts.values())
 
 

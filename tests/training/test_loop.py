@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from sbiwb.contracts.modules import TrainableModule
 from sbiwb.errors import ConfigError, TrainingError
 from sbiwb.training import loop
 from sbiwb.training.events import Finished, RolledBack, Validated
@@ -20,13 +21,13 @@ from sbiwb.training.sources import MemoryPairs, TensorPairs
 from sbiwb.training.train_options import TrainOptions
 
 
-class Normal(nn.Module):
+class Normal(TrainableModule):
     """z ~ N(a x + b, 1), whose maximum-likelihood fit is a least-squares line."""
 
     def __init__(self):
         super().__init__()
         self.line = nn.Linear(1, 1)
-        self.poison, self.members, self.terms = 0, 1, ()
+        self.poison = 0
 
     def forward(self, z, inputs):
         log_prob = -0.5 * (z - self.line(inputs["x"][0])).square().sum(-1) - 0.5 * math.log(

@@ -48,12 +48,14 @@ def simulate(mu, *, rng, n):
     return {"y": np.stack([np.cos(angle), np.sin(angle)] * 2, 1) + 0.3 * rng.standard_normal((len(mu), n))}
 '''
 NO_DENSITY = '''"""A network without a density."""
-from typing import ClassVar
-from sbiwb.families import Part
+from sbiwb.contracts import InferencePart, OutputKind
 
 
-class Config(Part):
-    gives: ClassVar[str] = "estimate"
+class Config(InferencePart):
+    output_kind = OutputKind.ESTIMATE
+
+    def build(self, features, context):
+        raise AssertionError("refused before")
 '''
 MASS, OFFSET = np.array([0.5, 0.3, 0.2]), np.array([-2.0, 0.0, 2.0])
 CHECKS = ["sbc", "coverage", "tarp", "zscore_contraction"]

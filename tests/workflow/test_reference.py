@@ -248,7 +248,7 @@ def test_on_the_command_line_the_gate_can_be_left_open(likely, monkeypatch):
 class Lopsided:
     """Two weights of all that count: what an importance method tells of a hopeless proposal."""
 
-    kind, NEEDS = "importance", "density"
+    kind, needs, uses_amortized = "importance", "density", False
 
     def run(self, target, draws, rng, reporter):
         return Reference(

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sbiwb.families import Part
+from sbiwb.contracts import TrackerPart
 from sbiwb.steps.fit import tracking
 from sbiwb.steps.fit.tracking import trackers
 
@@ -37,7 +37,7 @@ class Memory:
 
 
 def project_with(tiny, *those):
-    class Config(Part):
+    class Config(TrackerPart):
         def build(self, folder, name):
             return those[int(self.kind)]
 

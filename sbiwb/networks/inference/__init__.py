@@ -1,5 +1,6 @@
 """Inference networks: the density of z given the features of all inputs."""
 
+from sbiwb.contracts import InferencePart
 from sbiwb.families import Family
 
-family = Family("sbiwb.networks.inference", "inference network", default="nsf")
+family = Family("sbiwb.networks.inference", "inference network", InferencePart, default="nsf")

@@ -31,7 +31,8 @@ from zuko.lazy import LazyTransform
 from zuko.transforms import AutoregressiveTransform, ComposedTransform, MonotonicAffineTransform
 from zuko.utils import GaussLegendre, broadcast, unpack
 
-from sbiwb.families import Part
+from sbiwb.contracts import InferencePart
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.networks.inference._sizes import require_context, require_width
 
 BOUND = 5.0
@@ -53,7 +54,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-class Flow(nn.Module):
+class Flow(InferenceModule):
     """Density of z (B, D) given features (B, H): standard normal after all transforms.
 
     Args:
@@ -95,7 +96,7 @@ def log_normal(noise: Tensor) -> Tensor:
     return -0.5 * (noise.square() + math.log(2 * math.pi))
 
 
-class FlowConfig(Part):
+class FlowConfig(InferencePart):
     """Options of every network here; a concrete one adds its own and makes the network."""
 
     hidden: Widths = Field(
@@ -105,11 +106,15 @@ class FlowConfig(Part):
         "relu", description="After each hidden layer."
     )
 
+    @property
+    def head_widths(self) -> list[int]:
+        return self.hidden
+
     @abstractmethod
-    def make(self, features: int, context: int) -> nn.Module:
+    def make(self, features: int, context: int) -> InferenceModule:
         """The density of D columns given H features."""
 
-    def build(self, features: int, context: int) -> nn.Module:
+    def build(self, features: int, context: int) -> InferenceModule:
         """The density of D columns given H features.
 
         Args:

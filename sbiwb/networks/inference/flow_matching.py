@@ -31,7 +31,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sbiwb.families import Part
+from sbiwb.contracts import InferencePart
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.networks.inference import _ode
 from sbiwb.networks.inference._sizes import require_context
 from sbiwb.networks.summary._layers import Width
@@ -125,7 +126,7 @@ class Standardizing(nn.Module):
         return mean, raw / (1 + (raw / LOG_SCALE).abs())
 
 
-class FlowMatching(nn.Module):
+class FlowMatching(InferenceModule):
     """Density of z (B, D) given features (B, H).
 
     Args:
@@ -141,6 +142,10 @@ class FlowMatching(nn.Module):
         self.field, self.standardizing, self.config = field, standardizing, config
         self.end = math.atan2(1, config.sigma_min)
         self.log_radius = 0.5 * math.log1p(config.sigma_min**2)
+
+    @property
+    def likelihood(self) -> bool:
+        return False
 
     def loss(self, z: Tensor, features: Tensor) -> Tensor:
         """|v - u|^2 at a random time and noise, plus the negative log-density of the standardizing normal if there is one, (B,).
@@ -243,7 +248,7 @@ def _with_trace(
     return w, torch.stack([row[:, place] for place, row in enumerate(rows)]).sum(0)[:, None]
 
 
-class Config(Part):
+class Config(InferencePart):
     """The field's network, its training and its solver."""
 
     hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field(
@@ -280,6 +285,10 @@ class Config(Part):
         le=20,
         description="Times are trained on with density proportional to t^time_power; above 0: late ones more.",
     )
+
+    @property
+    def head_widths(self) -> list[int]:
+        return self.hidden
 
     def build(self, features: int, context: int) -> FlowMatching:
         """The flow of D columns given H features.

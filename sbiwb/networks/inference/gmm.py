@@ -17,16 +17,17 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from zuko.distributions import Mixture
 from zuko.mixtures import GMM
 
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.networks.inference._zuko import ACTIVATIONS, FlowConfig
 
 SPREAD = 0.5  # of the means at first; the components' variance makes it up to 1
 
 
-class Normals(nn.Module):
+class Normals(InferenceModule):
     """Density of z (B, D) given features (B, H).
 
     Args:

@@ -16,6 +16,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -33,6 +34,7 @@ from zuko.transforms import (
 )
 from zuko.utils import broadcast, unpack
 
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks.inference._sizes import require_context, require_width
 from sbiwb.networks.inference._zuko import (
@@ -49,7 +51,7 @@ MOVES = 3  # numbers of the map before a spline: two for the pole and the turn, 
 TINY = 1e-12  # keeps the length of a pole at 0 differentiable
 
 
-class CircularFlow(nn.Module):
+class CircularFlow(InferenceModule):
     """Density of z (B, D) given features (B, H), some of its columns angles in [-pi, pi).
 
     Args:
@@ -230,7 +232,7 @@ def wrapped(x: Tensor) -> Tensor:
 class Config(FlowConfig):
     """Transforms, and the network that sets their knots."""
 
-    CIRCULAR: ClassVar[bool] = True
+    circular: ClassVar[bool] = True
 
     transforms: int = Field(
         4,
@@ -240,7 +242,7 @@ class Config(FlowConfig):
     )
     bins: int = Field(8, ge=2, le=256, description="Bins of each spline.")
 
-    def build(self, features: int, context: int, circular: tuple[int, ...] = ()) -> CircularFlow:
+    def build_circular(self, features: int, context: int, circular: Sequence[int]) -> CircularFlow:
         """The flow of D columns given H features.
 
         Args:
@@ -258,9 +260,12 @@ class Config(FlowConfig):
                 where="inference",
                 todo="Columns are counted from 0.",
             )
-        return self.make(features, context, circular)
+        return self._make(features, context, circular)
 
-    def make(self, features: int, context: int, circular: tuple[int, ...] = ()) -> CircularFlow:
+    def make(self, features: int, context: int) -> CircularFlow:
+        return self._make(features, context, ())
+
+    def _make(self, features: int, context: int, circular: Sequence[int]) -> CircularFlow:
         require_width(self.hidden, features)
         circle = torch.tensor([column in circular for column in range(features)])
         orders = [torch.arange(features), torch.arange(features).flip(0)]

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from zuko.nn import MaskedLinear, MaskedMLP
 
-from sbiwb.families import Part
+from sbiwb.contracts import InferencePart
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.networks.inference import _masked
 from sbiwb.networks.inference._masked import MaskedTransform
 from sbiwb.networks.inference._sizes import require_context, require_width
@@ -35,7 +36,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class NSF(nn.Module):
+class NSF(InferenceModule):
     """Density of z (B, D) given features (B, H).
 
     Args:
@@ -50,8 +51,8 @@ class NSF(nn.Module):
         """log q(z | features), (B,)."""
         return _masked.log_prob(list(self.transforms), z, features)  # type: ignore[arg-type]
 
-    @staticmethod
-    def side_by_side(flows: Sequence[NSF], z: Tensor, features: Tensor) -> Tensor:
+    @classmethod
+    def side_by_side(cls, flows: Sequence[Self], z: Tensor, features: Tensor) -> Tensor:
         """log q_m(z_m | features_m) of M flows of one kind, (M, B), of z (M, B, D) and features (M, B, H) each of its own."""
         return _masked.side_by_side([list(one.transforms) for one in flows], z, features)  # type: ignore[arg-type]
 
@@ -60,7 +61,7 @@ class NSF(nn.Module):
         return _masked.transport(list(self.transforms), noise, features)  # type: ignore[arg-type]
 
 
-class Config(Part):
+class Config(InferencePart):
     """Transforms, and the network that sets their knots."""
 
     transforms: int = Field(
@@ -84,6 +85,10 @@ class Config(Part):
     activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field(
         "relu", description="After each hidden layer; relu is fastest."
     )
+
+    @property
+    def head_widths(self) -> list[int]:
+        return self.hidden
 
     def build(self, features: int, context: int) -> NSF:
         """The flow of D columns given H features.

@@ -32,8 +32,9 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
+from sbiwb.contracts import InferencePart, OutputKind
+from sbiwb.contracts.modules import InferenceModule
 from sbiwb.errors import ConfigError
-from sbiwb.families import Part
 from sbiwb.networks.inference._sizes import require_context
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
@@ -41,7 +42,7 @@ from sbiwb.networks.summary._layers import Activation, Width
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Point(nn.Module):
+class Point(InferenceModule):
     """Estimates of z (B, D) given features (B, H); an abstract class.
 
     Args:
@@ -49,7 +50,13 @@ class Point(nn.Module):
         columns: D.
     """
 
-    output_kind = "estimate"
+    @property
+    def output_kind(self) -> OutputKind:
+        return OutputKind.ESTIMATE
+
+    @property
+    def likelihood(self) -> bool:
+        return False
 
     def __init__(self, net: nn.Sequential, columns: int) -> None:
         super().__init__()
@@ -111,7 +118,10 @@ class Quantiles(Point):
         levels: L probabilities, rising.
     """
 
-    output_kind = "marginals"
+    @property
+    def output_kind(self) -> OutputKind:
+        return OutputKind.MARGINALS
+
     levels: Tensor
     scores: Tensor
     prior: Tensor
@@ -147,7 +157,7 @@ class Quantiles(Point):
         )[..., 0]
 
 
-class Config(Part):
+class Config(InferencePart):
     """What is estimated, and the network."""
 
     loss: Literal["mse", "mae", "quantile"] = Field(
@@ -175,14 +185,17 @@ class Config(Part):
         return levels
 
     @property
-    def output_kind(self) -> str:
-        """What the network gives, as `sbiwb.contracts.Trained` has it."""
-        return "marginals" if self.loss == "quantile" else "estimate"
+    def output_kind(self) -> OutputKind:
+        return OutputKind.MARGINALS if self.loss == "quantile" else OutputKind.ESTIMATE
 
     @property
-    def straight(self) -> bool:
-        """Whether theta must be mapped by a straight line, as a mean is carried through no other map."""
-        return self.loss == "mse"
+    def theta_map(self) -> Literal["prior", "standardize"]:
+        """A straight line for the mean, which is carried through no other map."""
+        return "standardize" if self.loss == "mse" else "prior"
+
+    @property
+    def head_widths(self) -> list[int]:
+        return self.hidden
 
     def build(self, features: int, context: int) -> Point:
         """The estimator of D columns given H features.

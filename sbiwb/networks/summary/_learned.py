@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from sbiwb.families import Part
+from sbiwb.contracts import SummaryPart
 
 
-class Learned(Part):
+class Learned(SummaryPart):
     """Where summaries of the training data are to lie, so that data unlike them stand out.
 
     References:
@@ -23,3 +23,7 @@ class Learned(Part):
         "misspecified data stand out; null: nothing.",
     )
     mmd_weight: float = Field(1, ge=0, description="What that squared MMD is multiplied by.")
+
+    @property
+    def penalty_weight(self) -> float:
+        return self.mmd_weight if self.base_distribution == "normal" else 0.0

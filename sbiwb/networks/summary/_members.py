@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from sbiwb.contracts.modules import SummaryModule
 from sbiwb.networks.summary import _layers
 
 
-class Members(nn.Module):
+class Members(SummaryModule):
     """values (B, M, C) and mask (B, M), True at real members or steps, to (B, H).
 
     Args:

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sbiwb.contracts import InputShape
+from sbiwb.contracts.modules import SummaryModule
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
 from sbiwb.networks.summary._learned import Learned
@@ -42,7 +43,7 @@ class Layer(nn.Module):
         return torch.cat([ahead, reverse(self.back(reverse(values, lengths))[0], lengths)], dim=-1)
 
 
-class Recurrent(nn.Module):
+class Recurrent(SummaryModule):
     """values (B, T, C) and mask (B, T) to (B, H).
 
     Args:

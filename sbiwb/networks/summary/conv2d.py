@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sbiwb.contracts import InputShape
+from sbiwb.contracts.modules import SummaryModule
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Odd, Width
 from sbiwb.networks.summary._learned import Learned
@@ -49,7 +50,7 @@ class ResidualConvolution(nn.Module):
         return values + self.layers(values)
 
 
-class Conv2d(nn.Module):
+class Conv2d(SummaryModule):
     """values (B, A, A', C) to (B, H).
 
     Args:

@@ -14,12 +14,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sbiwb.contracts import InputShape
+from sbiwb.contracts.modules import SummaryModule
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
 from sbiwb.networks.summary._learned import Learned
 
 
-class Fusion(nn.Module):
+class Fusion(SummaryModule):
     """values (B, C) to (B, H)."""
 
     def __init__(self, net: nn.Module, straight: nn.Module, features: int) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from sbiwb.contracts import InputShape
-from sbiwb.families import Part
+from sbiwb.contracts import InputShape, SummaryPart
+from sbiwb.contracts.modules import SummaryModule
 from sbiwb.networks.summary._layers import require
 
 
-class Identity(nn.Module):
+class Identity(SummaryModule):
     """values (B, C) to themselves."""
 
     def __init__(self, features: int) -> None:
@@ -20,7 +20,7 @@ class Identity(nn.Module):
         return values
 
 
-class Config(Part):
+class Config(SummaryPart):
     """No options; the number of features is the number of channels, whatever `features` says."""
 
     def build(self, shape: InputShape, features: int) -> Identity:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sbiwb.contracts import InputShape
+from sbiwb.contracts.modules import SummaryModule
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
 from sbiwb.networks.summary._learned import Learned
@@ -39,7 +40,7 @@ class Skip(nn.Module):
         return states.transpose(1, 2).flatten(1, 2)[:, :steps]
 
 
-class LSTNet(nn.Module):
+class LSTNet(SummaryModule):
     """values (B, T, C) and mask (B, T) to (B, H).
 
     Args:

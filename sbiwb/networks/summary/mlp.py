@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from sbiwb.contracts import InputShape
+from sbiwb.contracts.modules import SummaryModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
 from sbiwb.networks.summary._learned import Learned
 
 
-class MLP(nn.Module):
+class MLP(SummaryModule):
     """values (B, C), (B, M, C) or (B, *grid, C) to (B, H), members and cells laid end to end."""
 
     def __init__(self, net: nn.Module, features: int) -> None:
@@ -26,8 +27,8 @@ class MLP(nn.Module):
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.net(values.flatten(1))
 
-    @staticmethod
-    def side_by_side(networks: Sequence[MLP], values: Tensor, mask: Tensor | None) -> Tensor:
+    @classmethod
+    def side_by_side(cls, networks: Sequence[Self], values: Tensor, mask: Tensor | None) -> Tensor:
         """Features (M, B, H) of M networks of one kind, of values (M, B, ...) each of its own."""
         return _layers.side_by_side([one.net for one in networks], values.flatten(2))  # type: ignore[misc]
 

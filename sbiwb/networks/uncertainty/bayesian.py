@@ -28,9 +28,11 @@ from torch import Tensor, nn
 from zuko.bayesian import BayesianModel
 from zuko.nn import Linear, MaskedLinear
 
+from sbiwb.contracts import OutputKind, UncertaintyPart
+from sbiwb.contracts.modules import NetworkInputs, TrainableModule
 from sbiwb.errors import ConfigError
-from sbiwb.families import Count, Part
-from sbiwb.networks.estimator import Estimator, Inputs
+from sbiwb.families import Count
+from sbiwb.networks.estimator import Estimator
 
 BOUND = 18.0  # beyond which zuko clips log-variances softly
 VALIDATED = 4  # draws of the weights that a validation mixes
@@ -38,7 +40,7 @@ SEED = 2**31 - 1  # of the draws of weights that validate, and that the posterio
 Pattern = Annotated[str, Field(pattern=r"^[\w.*]*$")]
 
 
-class Bayesian(nn.Module):
+class Bayesian(TrainableModule):
     """An estimator whose matched weights are means; the logarithms of their variances are one vector.
 
     Args:
@@ -52,8 +54,11 @@ class Bayesian(nn.Module):
         about: What to tell people of it.
     """
 
-    members, random = 1, True
     decays = False  # the divergence takes the place of weight decay
+
+    @property
+    def random(self) -> bool:
+        return True
 
     def __init__(
         self,
@@ -88,14 +93,14 @@ class Bayesian(nn.Module):
         return (*self.base.terms, "kl")
 
     @property
-    def output_kind(self) -> str:
+    def output_kind(self) -> OutputKind:
         return self.base.output_kind
 
     @property
     def likelihood(self) -> bool:
         return self.base.likelihood
 
-    def forward(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """In training under one draw of the weights, with all penalties; else under a mixture of a few, always the same."""
         if not self.training:
             return self._mixed(z, inputs)
@@ -155,7 +160,7 @@ class Bayesian(nn.Module):
                 mean + move.view_as(mean) for mean, move in zip(self._means(), moves, strict=True)
             ]
 
-    def _mixed(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def _mixed(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         found = []
         for weights in self._draws(VALIDATED):
             with self._holding(weights):
@@ -235,7 +240,7 @@ def _softclip(raw: Tensor) -> tuple[Tensor, Tensor]:
     return raw * shrink, shrink
 
 
-class Config(Part):
+class Config(UncertaintyPart):
     """Which weights are uncertain, how much at first, and what holds them near 0."""
 
     init_logvar: float = Field(

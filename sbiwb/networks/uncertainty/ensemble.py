@@ -17,21 +17,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from sbiwb.contracts import OutputKind, UncertaintyPart
+from sbiwb.contracts.modules import NetworkInputs, TrainableModule
 from sbiwb.errors import ConfigError
-from sbiwb.families import Count, Part
-from sbiwb.networks.estimator import Estimator, Inputs
+from sbiwb.families import Count
+from sbiwb.networks.estimator import Estimator
 
 ROUNDS = 1000  # of the stacking at most
 CLOSE = 1e-6  # nats a pair that a further round gains
 
 
-class Ensemble(nn.Module):
+class Ensemble(TrainableModule):
     """Estimators of one kind, and their shares of the mixture.
 
     Args:
@@ -53,7 +55,7 @@ class Ensemble(nn.Module):
         return self._each()[0].terms
 
     @property
-    def output_kind(self) -> str:
+    def output_kind(self) -> OutputKind:
         return self._each()[0].output_kind
 
     @property
@@ -64,7 +66,7 @@ class Ensemble(nn.Module):
     def random(self) -> bool:
         return self._each()[0].random
 
-    def forward(self, z: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """In training each member's objective on rows of its own, (M, B); else that of the mixture on rows (B,).
 
         Args:
@@ -75,11 +77,11 @@ class Ensemble(nn.Module):
             return self._mix(self.objectives(z, inputs)), z.new_zeros(len(self.terms))
         return Estimator.side_by_side(self._each(), z, inputs)
 
-    def objectives(self, z: Tensor, inputs: Inputs) -> Tensor:
+    def objectives(self, z: Tensor, inputs: NetworkInputs) -> Tensor:
         """The objective of every member on the same rows z (B, D), (M, B)."""
         return torch.stack([one(z, inputs)[0] for one in self._each()])
 
-    def log_probs(self, z: Tensor, inputs: Inputs) -> Tensor:
+    def log_probs(self, z: Tensor, inputs: NetworkInputs) -> Tensor:
         """log q_m(z | inputs) of every member on the same rows z (B, D), (M, B)."""
         return torch.stack([one.log_prob(z, one.summarise(inputs)) for one in self._each()])
 
@@ -116,8 +118,10 @@ class Ensemble(nn.Module):
         return list(self.estimators)  # type: ignore[arg-type]
 
 
-class Config(Part):
+class Config(UncertaintyPart):
     """How many networks, what each learns from, and how they are mixed."""
+
+    seeds_each_member: ClassVar[bool] = True
 
     members: Count = Field(5, ge=2, le=100, description="Networks.")
     data: Literal["full", "bootstrap"] = Field(
@@ -139,7 +143,7 @@ class Config(Part):
             ConfigError: Shares are to be fitted to a density that the networks do not have.
         """
         estimators = [make(m) for m in range(self.members)]
-        if self.weights == "stacking" and estimators[0].output_kind != "joint":
+        if self.weights == "stacking" and estimators[0].output_kind != OutputKind.JOINT:
             raise ConfigError(
                 "model.uncertainty.weights  stacking needs a density, and this inference network has none",
                 todo="Use weights: equal.",

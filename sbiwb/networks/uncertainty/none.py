@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sbiwb.families import Part
+from sbiwb.contracts import UncertaintyPart
 from sbiwb.networks.estimator import Estimator
 
 
-class Config(Part):
+class Config(UncertaintyPart):
     """No options."""
 
     def build(self, make: Callable[[int], Estimator], pairs: int) -> Estimator:

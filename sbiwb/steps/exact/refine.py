@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sbiwb import references
-from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.contracts import OutputKind, Reference, Reporter, Target
 from sbiwb.errors import DataError
 from sbiwb.files import finite, put_json
 from sbiwb.pareto import TRUSTED_K
@@ -86,7 +86,7 @@ def refine(
         ConfigError: There is no likelihood, or a prior without a density.
         DataError: The network has no joint density, without which its draws cannot be weighed.
     """
-    if posterior.output_kind != "joint":
+    if posterior.output_kind != OutputKind.JOINT:
         raise DataError(
             f"the network gives {posterior.output_kind}, no joint density by which its draws could be weighed",
             where="sample --refine",

@@ -147,7 +147,7 @@ def _source(
         shards.held = None  # the tensors take its place
         tensors = _tensors(project, adapter, pairs, settings.device)
         return _from_memory(project, tensors, project.config.train.batch_size, module, ranks)
-    if getattr(module, "bootstrap", False):
+    if module.bootstrap:
         raise ConfigError(
             f"model.uncertainty.data  bootstrap needs all training pairs in memory, and these are taken from {settings.regime}",
             todo="Use data: full, or train.regime: memory.",
@@ -186,7 +186,7 @@ def _passing(
     """Pairs that do not stay: from the simulator, or from disk."""
     options, rank, world = project.config.train, ranks.rank, ranks.world
     if settings.regime == "online":
-        executor = project.config.machine.executor.build()  # type: ignore[attr-defined]
+        executor = project.config.machine.build_executor()
         return ReplayBuffer(
             online_feed(
                 project, adapter, executor, batch_size=options.batch_size, rank=rank, world=world

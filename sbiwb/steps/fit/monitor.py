@@ -77,7 +77,7 @@ class TrainingMonitor:
             f"on {opened.settings.device}{together}."
         )
 
-        for sentence in getattr(self.trainer.module, "about", ()):
+        for sentence in self.trainer.module.about:
             reporter.say(sentence)
 
     def follow(self, flag: Flag) -> Finished:

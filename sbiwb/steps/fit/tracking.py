@@ -32,7 +32,7 @@ def trackers(project: Project, reporter: Reporter, *, step: int = 0) -> Iterator
         project.config.name,
         project.config.model_dump(mode="json"),
     )
-    built = [(part.kind, part.build(folder, name)) for part in project.config.machine.tracking]  # type: ignore[attr-defined]
+    built = [(part.kind, part.build(folder, name)) for part in project.config.machine.tracking]
     tracking = Tracking([_Lane(kind, tracker, config, step) for kind, tracker in built], reporter)
     try:
         yield tracking

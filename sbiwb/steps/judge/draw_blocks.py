@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sbiwb.contracts import Reporter
+from sbiwb.contracts import OutputKind, Reporter
 from sbiwb.errors import CorruptFile
 from sbiwb.evidence import RowArray
 from sbiwb.files import put, remove_orphans
@@ -106,7 +106,7 @@ def _block(
         x, project.config.diagnose.draws, generator(project.config.diagnose.seed, "draws", block)
     )
     found = {"draws": draws, "leaked": (~project.prior.inside(draws)).sum(axis=(0, 1))}
-    if posterior.output_kind == "joint":
+    if posterior.output_kind == OutputKind.JOINT:
         found |= {
             "log_prob_theta": posterior.log_prob(theta, x),
             "log_prob_draws": posterior.log_prob(draws, x),
