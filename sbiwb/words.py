@@ -10,4 +10,17 @@ def duration(seconds: float) -> str:
     """
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "data set"), counted(2000, "shard")
+        ('1 data set', '2,000 shards')
+    """
+    plural = "" if count == 1 else "s"
+    return f"{count:,} {noun}{plural}"

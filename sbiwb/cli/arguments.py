@@ -1,24 +1,23 @@
-"""Arguments that several verbs share."""
+"""Arguments that several verbs share, and what they are turned into."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from sbiwb.cli.console import ConsoleReporter
+    from sbiwb.project.project import Project
 
 ConfigPath = Annotated[
     Path,
     typer.Argument(metavar="CONFIG", help="A YAML file, or a run folder (by its config.yaml)."),
 ]
-
-
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/influenza.")
 ]
-
-
 Settings = Annotated[
     list[str],
     typer.Option(
@@ -27,57 +26,43 @@ Settings = Annotated[
         help="Override a key, such as train.batch_size=512. Repeatable.",
     ),
 ]
-
-
 Runs = Annotated[
     Path,
     typer.Option(
         "--runs", metavar="DIR", help="Folder that holds the run folders.", envvar="SBIWB_RUNS"
     ),
 ]
-
-
 Fresh = Annotated[
     bool,
     typer.Option(
         "--fresh", help="Train anew on the same simulations; the training before is set aside."
     ),
 ]
-
-
 GroupBy = Annotated[
     str, typer.Option(metavar="A,B", help="Columns whose values part the rows into data sets.")
 ]
-
-
 Column = Annotated[
     list[str],
     typer.Option(metavar="VARIABLE=COLUMN", help="Which column an observable is in. Repeatable."),
 ]
-
-
 Context = Annotated[
     list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")
 ]
-
-
 RUNS = Path("runs")
+Refine = Literal["importance", "nuts"]
+NONE: list[str] = []  # of a repeatable option; typer copies it
+NO_NUMBERS: list[int] = []
 
 
-class Refine(StrEnum):
-    """What repairs amortized draws."""
+def open_project(config: Path, settings: list[str], runs: Path) -> Project:
+    """The project of a YAML or run folder, with the `--set` overrides."""
+    from sbiwb.project import opening
 
-    importance = "importance"
-    nuts = "nuts"
-
-
-def _open(config: Path, settings: list[str], runs: Path) -> Any:
-    from sbiwb.project.opening import open_project
-
-    return open_project(config, settings=settings, runs=runs)
+    return opening.open_project(config, settings=settings, runs=runs)
 
 
-def _reporter() -> Any:
+def reporter() -> ConsoleReporter:
+    """Where a verb's progress goes."""
     from sbiwb.cli.console import ConsoleReporter
 
     return ConsoleReporter()

@@ -1,4 +1,4 @@
-"""The verbs of a run's data: `verify` and `import`."""
+"""The verbs of a run's data: verify and import."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from sbiwb.cli.arguments import RUNS, RunPath, Runs, Settings, _open, _reporter
-from sbiwb.cli.door import app
+from sbiwb.cli.arguments import NONE, RUNS, RunPath, Runs, Settings, open_project, reporter
+from sbiwb.stopping import raise_on_signal
 
 
-@app.command()
 def verify(
     run: RunPath,
     deep: Annotated[
@@ -22,18 +21,16 @@ def verify(
     ] = False,
 ) -> None:
     """Check every checksum, record, block and hash of a run's simulations; what can be mended is."""
-    from sbiwb.cli import show
-    from sbiwb.stopping import raise_on_signal
-    from sbiwb.workflow.verify import verify as look_through
+    from sbiwb.cli import show_runs
+    from sbiwb.workflow import verify
 
     with raise_on_signal():
-        found = look_through(run, _reporter(), deep=deep)
-    show.verified(found)
-    if not found.is_whole:
+        verified = verify.verify(run, reporter(), deep=deep)
+    show_runs.verified(verified)
+    if not verified.is_whole:
         raise typer.Exit(2)
 
 
-@app.command("import")
 def import_(
     files: Annotated[
         list[Path],
@@ -47,9 +44,10 @@ def import_(
         list[str],
         typer.Option(
             metavar="VARIABLE=COLUMN",
-            help="Which column or array a variable is in; A,B,C for the columns of a vector. Repeatable.",
+            help="Which column or array a variable is in; A,B,C for the columns of a vector. "
+            "Repeatable.",
         ),
-    ] = [],  # noqa: B006 (typer copies it)
+    ] = NONE,
     shares: Annotated[
         str, typer.Option(metavar="A,B,C", help="Shares of train, validation and test.")
     ] = "0.8,0.1,0.1",
@@ -60,18 +58,17 @@ def import_(
             help="Number of the data set, in a table with one row for each member or step of one.",
         ),
     ] = "",
-    settings: Settings = [],  # noqa: B006
+    settings: Settings = NONE,
     runs: Runs = RUNS,
 ) -> None:
     """Take simulations of your own into the shards of a run: checked, without copies, split at random."""
     from sbiwb.cli import show
-    from sbiwb.stopping import raise_on_signal
-    from sbiwb.workflow.import_ import import_files
+    from sbiwb.workflow import import_
 
-    project = _open(config, settings, runs)
+    project = open_project(config, settings, runs)
     with raise_on_signal():
-        show.simulated(
-            import_files(project, files, _reporter(), columns=column, shares=shares, by=by),
-            project.run.path,
+        splits = import_.import_files(
+            project, files, reporter(), columns=column, shares=shares, by=by
         )
+    show.simulated(splits)
     show.next_step(f"sbiwb train {project.run.path}")

@@ -1,13 +1,15 @@
-"""Verbs that hold the network against exact posteriors: reference and benchmark."""
+"""The verbs that hold the network against exact posteriors: reference and benchmark."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sbiwb.cli.arguments import (
+    NO_NUMBERS,
+    NONE,
     RUNS,
     Column,
     ConfigPath,
@@ -15,13 +17,11 @@ from sbiwb.cli.arguments import (
     GroupBy,
     Runs,
     Settings,
-    _open,
-    _reporter,
+    open_project,
+    reporter,
 )
-from sbiwb.cli.door import app
 
 
-@app.command()
 def reference(
     config: ConfigPath,
     observation: Annotated[
@@ -45,14 +45,14 @@ def reference(
             metavar="NAME=VALUE",
             help="An option of the method, such as start=map. Repeatable.",
         ),
-    ] = [],  # noqa: B006 (typer copies it)
-    settings: Settings = [],  # noqa: B006
+    ] = NONE,
+    settings: Settings = NONE,
     runs: Runs = RUNS,
     draws: Annotated[int, typer.Option(min=2, help="Draws for each data set.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Root of all random numbers.")] = 0,
     group_by: GroupBy = "",
-    column: Column = [],  # noqa: B006
-    context: Context = [],  # noqa: B006
+    column: Column = NONE,
+    context: Context = NONE,
     gate: Annotated[
         bool,
         typer.Option(
@@ -62,28 +62,28 @@ def reference(
 ) -> None:
     """Draw from the exact posterior of real observations, by its likelihood or in closed form."""
     from sbiwb.cli import show
-    from sbiwb.workflow.reference import check_reference, method_of, only_observation
-    from sbiwb.workflow.reference import reference as draw
-    from sbiwb.workflow.sample import from_file, named_observations
+    from sbiwb.workflow import reference
 
-    project = _open(config, settings, runs)
-    known = project.config.problem.observations
-    if observation is None:
-        found: Any = only_observation(project)
-    elif observation not in known and Path(observation).suffix:
-        found = from_file(Path(observation), group_by=group_by, columns=column, context=context)
-    else:
-        (found,) = named_observations(project, observation)
-    drawn = draw(project, found, method_of(method, option), _reporter(), draws=draws, seed=seed)
-    show.referenced(drawn)
+    project = open_project(config, settings, runs)
+    named = reference.choose_observation(
+        project, observation, group_by=group_by, columns=column, context=context
+    )
+    exact = reference.reference(
+        project,
+        named,
+        reference.method_of(method, option),
+        reporter(),
+        draws=draws,
+        seed=seed,
+    )
+    show.referenced(exact)
     if gate:
-        check_reference(drawn)
-    amortized = project.run.sample(drawn.name)
+        reference.check_reference(exact)
+    amortized = project.run.sample(exact.name)
     if (amortized / "draws.h5").is_file():
-        show.next_step(f"sbiwb compare {amortized} {drawn.folder}")
+        show.next_step(f"sbiwb compare {amortized} {exact.folder}")
 
 
-@app.command()
 def benchmark(
     config: Annotated[
         Path,
@@ -104,19 +104,20 @@ def benchmark(
     ] = None,
     budget: Annotated[
         list[int], typer.Option("--budget", help="Only these budgets. Repeatable.")
-    ] = [],  # noqa: B006
+    ] = NO_NUMBERS,
     method: Annotated[
         list[str], typer.Option("--method", help="Only these methods. Repeatable.")
-    ] = [],  # noqa: B006
-    seed: Annotated[list[int], typer.Option("--seed", help="Only these seeds. Repeatable.")] = [],  # noqa: B006
-    settings: Settings = [],  # noqa: B006
+    ] = NONE,
+    seed: Annotated[
+        list[int], typer.Option("--seed", help="Only these seeds. Repeatable.")
+    ] = NO_NUMBERS,
+    settings: Settings = NONE,
     runs: Runs = RUNS,
 ) -> None:
     """Train on the field's standard tasks and score against reference posteriors; what is scored already is not done again."""
-    from sbiwb.cli import show
-    from sbiwb.workflow.benchmark import Selection, open_benchmark
-    from sbiwb.workflow.benchmark import benchmark as compete
+    from sbiwb.cli import show_runs
+    from sbiwb.workflow import benchmark
 
-    opened = open_benchmark(config, settings=settings, references=references, runs=runs)
-    chosen = Selection(tuple(tasks or ()), tuple(budget), tuple(method), tuple(seed))
-    show.scoreboard(compete(opened, _reporter(), chosen))
+    opened = benchmark.open_benchmark(config, settings=settings, references=references, runs=runs)
+    chosen = benchmark.Selection(tuple(tasks or ()), tuple(budget), tuple(method), tuple(seed))
+    show_runs.scoreboard(benchmark.benchmark(opened, reporter(), chosen))

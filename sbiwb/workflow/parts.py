@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 from sbiwb import adapters, diagnostics, executors, priors, references, trackers
+from sbiwb.errors import SbiwbError
 from sbiwb.families import Family, Part, describe
 from sbiwb.networks import inference, summary, uncertainty
+
+WHERE = "sbiwb parts"
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,45 @@ def families() -> dict[str, Family]:
     }
 
 
-def parts(family: Family) -> list[PartInfo]:
-    """Every part of a family."""
-    return [
-        PartInfo(kind, sentence, _options(config)) for kind, sentence, config in describe(family)
+def parts(family: str = "", kind: str = "") -> dict[str, list[PartInfo]]:
+    """Parts by the name of their family.
+
+    Args:
+        family: Only this one; all where it is empty.
+        kind: Only this part of it.
+
+    Raises:
+        SbiwbError: There is no such family or part.
+    """
+    known = families()
+    if family and family not in known:
+        near = difflib.get_close_matches(family, known, 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        todo = f"{hint}One of: {', '.join(known)}."
+        raise SbiwbError(f"no family '{family}'", where=WHERE, todo=todo)
+    names = [family] if family else list(known)
+    return {name: _parts_of(name, known[name], kind) for name in names}
+
+
+def _parts_of(name: str, family: Family, kind: str) -> list[PartInfo]:
+    infos = [
+        PartInfo(part, sentence, _options(config))
+        for part, sentence, config in describe(family)
+        if kind in ("", part)
     ]
+    if not infos:
+        todo = f"One of: {', '.join(family.names())}."
+        raise SbiwbError(f"no part '{kind}' in {name}", where=WHERE, todo=todo)
+    return infos
 
 
 def _options(config: type[Part]) -> list[tuple[str, str, str]]:
-    fields = {
-        field.alias or name: field for name, field in config.model_fields.items() if name != "kind"
-    }
-    return [
-        (
-            name,
-            "required"
-            if field.is_required()
-            else str(field.get_default(call_default_factory=True)),
-            field.description or "",
-        )
-        for name, field in fields.items()
-    ]
+    options = []
+    for name, field in config.model_fields.items():
+        if name == "kind":
+            continue
+        default = "required"
+        if not field.is_required():
+            default = str(field.get_default(call_default_factory=True))
+        options.append((field.alias or name, default, field.description or ""))
+    return options

@@ -35,6 +35,7 @@ from sbiwb.steps.infer.posterior_files import PosteriorDraws, rows_of, write
 from sbiwb.steps.infer.posterior_predictive import predicted_of
 from sbiwb.steps.pairs.prepare import try_simulator
 from sbiwb.stopping import raise_on_signal
+from sbiwb.workflow.sample import choose_observations
 
 MOST_TRACES = 4  # data sets whose chains are drawn
 WORST = {"rhat": lambda values: float(values.max()), "ess": lambda values: float(values.min())}
@@ -108,6 +109,28 @@ def only_observation(project: Project) -> NamedObservation | None:
             todo=f"Choose one: --observation NAME, of {', '.join(known)}; or name a file.",
         )
     return next(iter(project.observations), None)
+
+
+def choose_observation(
+    project: Project,
+    name: str | None,
+    *,
+    group_by: str = "",
+    columns: Sequence[str] = (),
+    context: Sequence[str] = (),
+) -> NamedObservation | None:
+    """What the command line asks for, as `sample.choose_observations`; None: the YAML's only one.
+
+    Raises:
+        ConfigError: None is named, and the YAML has several.
+        DataError: There is no such observation, or an option is not NAME=VALUE.
+    """
+    if name is None:
+        return only_observation(project)
+    [chosen] = choose_observations(
+        project, name, group_by=group_by, columns=columns, context=context
+    )
+    return chosen
 
 
 def reference(

@@ -115,6 +115,31 @@ def named_observations(project: Project, name: str | None) -> list[NamedObservat
     return [one for one in project.observations if name in (None, one.name)]
 
 
+def choose_observations(
+    project: Project,
+    name: str | None,
+    *,
+    group_by: str = "",
+    columns: Sequence[str] = (),
+    context: Sequence[str] = (),
+) -> list[NamedObservation]:
+    """What the command line asks for.
+
+    Args:
+        project: The run.
+        name: An observation of the YAML, or a file; None: all observations of the YAML.
+        group_by: Of a file: columns whose values part the rows into data sets, with commas.
+        columns: Of a file: VARIABLE=COLUMN.
+        context: Of a file: NAME=VALUE.
+
+    Raises:
+        DataError: There is no such observation, or an option is not NAME=VALUE.
+    """
+    if name is None or name in project.config.problem.observations or not Path(name).suffix:
+        return named_observations(project, name)
+    return [from_file(Path(name), group_by=group_by, columns=columns, context=context)]
+
+
 def _plan(project: Project) -> dict[str, Any]:
     path = project.data_run.plan
     if not path.is_file():

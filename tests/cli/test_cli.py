@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sbiwb import __version__, files
-from sbiwb.cli.door import app
+from sbiwb.cli.app import app
 from sbiwb.errors import GateFailed, Stopped, TrainingError
 from sbiwb.workflow.parts import families
 from sbiwb.workflow.simulate import simulate

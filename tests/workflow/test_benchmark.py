@@ -17,7 +17,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from sbiwb.cli.door import app
+from sbiwb.cli.app import app
 from sbiwb.errors import (
     ConfigError,
     ConfigErrors,

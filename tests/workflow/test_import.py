@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from sbiwb.cli.door import app
+from sbiwb.cli.app import app
 from sbiwb.errors import ConfigError, DataError, FailureRateError, RunError, SimulatorError
 from sbiwb.files import read_json
 from sbiwb.project.splits import load_split

@@ -11,7 +11,7 @@ import xarray as xr
 from scipy.stats import multivariate_normal
 from typer.testing import CliRunner
 
-from sbiwb.cli.door import app
+from sbiwb.cli.app import app
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference
 from sbiwb.errors import ConfigError, GateFailed, RunError, SimulatorError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sbiwb.cli.door import app
+from sbiwb.cli.app import app
 from sbiwb.report.failure_map import profiles
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import RECENT_S, status, wilson

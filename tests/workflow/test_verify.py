@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sbiwb import files
-from sbiwb.cli.door import app
+from sbiwb.cli.app import app
 from sbiwb.errors import RunError
 from sbiwb.files import read_json
 from sbiwb.records import Pairs

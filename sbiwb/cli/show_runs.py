@@ -1,0 +1,276 @@
+"""Results of the verbs that look at runs, compare them, or send them elsewhere, as tables and sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+
+from sbiwb.cli.console import number, out
+from sbiwb.cli.show import (
+    MAX_ROWS,
+    MAX_SENTENCES,
+    coloured,
+    lines,
+    next_step,
+    table,
+    written,
+)
+from sbiwb.words import counted, duration
+
+if TYPE_CHECKING:
+    from sbiwb.report import Compared, Line
+    from sbiwb.workflow.benchmark import Scoreboard
+    from sbiwb.workflow.compare_draws import DistanceSummary, Overlay
+    from sbiwb.workflow.compare_runs import Comparison
+    from sbiwb.workflow.parts import PartInfo
+    from sbiwb.workflow.status import Pace, Status, Valid
+    from sbiwb.workflow.status_failures import FailureReport
+    from sbiwb.workflow.submit import Submitted
+    from sbiwb.workflow.tune import Tuned
+    from sbiwb.workflow.verify import Verified
+
+MAX_TRIALS = 10
+MAX_PATH = 28  # columns of a path in a table
+TRIAL_STATES = ("done", "pruned", "failed", "running")
+
+
+def _end(path: str) -> str:
+    """The end of a long path."""
+    if len(path) <= MAX_PATH:
+        return path
+    return f"…{path[1 - MAX_PATH :]}"
+
+
+def compared(result: Comparison | Overlay) -> None:
+    """Runs in order, or draws against those of a reference."""
+    from sbiwb.workflow.compare_runs import Comparison
+
+    if isinstance(result, Comparison):
+        _ranked(result)
+    else:
+        _overlaid(result)
+
+
+def _ranked(comparison: Comparison) -> None:
+    """The runs, best first."""
+    headings = ["run", "NLPD", "worse by", "", "calibration", "pairs", "training", "draws/s"]
+    table(headings, [_ranked_row(row) for row in comparison.rows])
+    pairs = f"the same {comparison.pairs:,} test pairs of {escape(comparison.test)}"
+    out.print(f"NLPD of {pairs}, in nats; lower is better.")
+    files = ("compare.json", "compare.csv", "compare.png")
+    written(comparison.folder / name for name in files)
+
+
+def _ranked_row(row: Compared) -> list[str]:
+    spent = "–"
+    if row.train_seconds is not None:
+        spent = duration(row.train_seconds)
+    return [
+        escape(_end(row.run)),
+        f"{number(row.nlpd, 4)} ± {number(row.nlpd_se, 2)}",
+        f"{number(row.difference, 3)} ± {number(row.difference_se, 2)}",
+        row.told,
+        coloured(row.calibration) if row.calibration else "–",
+        f"{row.training_pairs:,}",
+        spent,
+        f"{row.draws_per_s:,.0f}",
+    ]
+
+
+def _overlaid(overlay: Overlay) -> None:
+    """How far each method's draws are from the reference's: a line a method, means over the data sets and the worst of them."""
+    is_one = overlay.data_sets == 1
+    worst = "" if is_one else " (worst)"
+    numbers = [f"{name}{worst}" for name in ("C2ST", "MMD²", "mean off by", "sd ratio")]
+    rows = [_overlaid_row(method, is_one=is_one) for method in overlay.methods]
+    table(["method", *numbers, "farthest"], rows)
+    sets = "one data set" if is_one else f"{overlay.data_sets} data sets"
+    out.print(
+        f"Against {escape(overlay.reference)}, {overlay.draws:,} draws a side, {sets}. "
+        "C2ST 0.5, MMD² 0, off by 0 sd, ratio 1: the same."
+    )
+    written(overlay.folder / name for name in ("compare.json", "compare.csv", "overlay.png"))
+
+
+def _overlaid_row(method: DistanceSummary, *, is_one: bool) -> list[str]:
+    cells = [escape(_end(method.method))]
+    distances = ((method.c2st, 3), (method.mmd2, 2), (method.shift, 2), (method.ratio, 3))
+    for (mean, worst), digits in distances:
+        cell = number(mean, digits)
+        cells.append(cell if is_one else f"{cell} ({number(worst, digits)})")
+    return [*cells, escape(", ".join(dict.fromkeys(method.farthest)))]
+
+
+def scoreboard(board: Scoreboard) -> None:
+    """C2ST by task, budget and method beside the published numbers."""
+    headings = ["task", "method", "simulations", "C2ST", "NPE", "SNPE", "NLPD", "training"]
+    table(headings, [_scored_row(line) for line in board.lines], names=2)
+    out.print(
+        f"{board.done} of {board.jobs} trainings scored. "
+        "C2ST: 0.5 is the reference itself; NPE and SNPE as published (2021)."
+    )
+    files = ("scoreboard.md", "scoreboard.csv", "scores.json", "scoreboard.png")
+    written(board.folder / name for name in files)
+
+
+def _scored_row(line: Line) -> list[str]:
+    colour = "default"
+    if line.npe is not None:
+        colour = "green" if line.c2st < line.npe else "yellow"
+    published = ["–" if value is None else f"{value:.3f}" for value in (line.npe, line.snpe)]
+    c2st = f"[{colour}]{line.c2st:.3f}[/]"
+    cost = [number(line.nlpd, 4), duration(line.train_seconds)]
+    return [escape(line.task), escape(line.method), f"{line.budget:,}", c2st, *published, *cost]
+
+
+def status(state: Status) -> None:
+    """How far a run is."""
+    rows = [
+        [split, *(f"{count:,}" for count in counts)] for split, counts in state.simulated.items()
+    ]
+    table(["split", "pairs", "wanted", "shards", "failed"], rows)
+    if state.imported:
+        out.print(f"imported     {escape(', '.join(state.imported))}")
+    if state.valid and state.valid.failed:
+        _valid(state.valid)
+    if state.broken:
+        what = f"{len(state.broken)} records cannot be read, the first {state.broken[0]}"
+        out.print(f"[red]damaged[/]      {escape(what)}")
+        next_step(f"sbiwb verify {state.path}")
+    if state.pace:
+        _pace(state.pace)
+    for step, job, elements, when in state.jobs:
+        array = f", {elements} elements" if elements else ""
+        out.print(f"job          {step} {escape(job)}{array}, submitted {escape(when[:16])}")
+    if state.trained:
+        best = f"{state.trained['best_loss']:.4f} at step {state.trained['best_step']:,}"
+        out.print(f"trained      best validation loss {best}")
+    elif state.training:
+        loss = f"validation loss {state.training['validation_loss']:.4f}"
+        out.print(f"training     step {state.training['step']:,}, {loss}")
+    if state.verdict:
+        verdict, summary = state.verdict
+        out.print(f"diagnosed    {coloured(verdict)}  {escape(summary)}")
+    if state.samples:
+        out.print(f"sampled      {escape(', '.join(state.samples))}")
+    if state.todo:
+        next_step(state.todo)
+
+
+def _valid(valid: Valid) -> None:
+    """How often simulations come out, and why the others did not."""
+    low, high = valid.interval
+    failed = f"{valid.failed:,} of {valid.simulated:,} simulations failed"
+    out.print(f"p(valid)     {valid.p:.4f}  (95 %: {low:.4f} to {high:.4f}; {failed})")
+    for reason, count in list(valid.reasons.items())[:MAX_SENTENCES]:
+        out.print(f"             {count:,} {escape(reason)}")
+
+
+def _pace(pace: Pace) -> None:
+    per_minute = f"{number(60 * pace.rows_per_s)} pairs a minute"
+    left = f"{duration(pace.left_s)} left at this pace"
+    age = f"the latest shard is {duration(pace.age_s)} old"
+    out.print(f"simulating   {per_minute}, {left}; {age}")
+
+
+def failures(report: FailureReport) -> None:
+    """Along which parameters simulations fail, and the picture."""
+    if not report.profiles:
+        out.print("No simulation failed.")
+        return
+    rows = []
+    for profile in report.profiles[:MAX_SENTENCES]:
+        worst = int(profile.share.argmax())
+        ends = [number(float(edge), 3) for edge in profile.edges[worst : worst + 2]]
+        shares = [f"{profile.share.min():.2%}", f"{profile.share[worst]:.2%}"]
+        rows.append([escape(profile.name), *shares, *ends])
+    table(["parameter", "fails least", "fails most", "there from", "to"], rows)
+    if report.picture:
+        written([report.picture])
+
+
+def verified(result: Verified) -> None:
+    """What is wrong, what was mended, and whether all is whole."""
+    lines(result.mended)
+    for trouble in result.troubles[:MAX_ROWS]:
+        out.print(f"[red]wrong[/]  {escape(str(trouble.where))}  {escape(trouble.what)}")
+        out.print(f"       [dim]{escape(trouble.todo)}[/]")
+    if len(result.troubles) > MAX_ROWS:
+        out.print(f"... and {len(result.troubles) - MAX_ROWS} more")
+    verdict = f"[red]{len(result.troubles)} wrong[/]"
+    if result.is_whole:
+        verdict = "[green]whole[/]"
+    again = ""
+    if result.compared is not None:
+        again = f"; {result.compared} blocks simulated again, the same bytes"
+    size = f"{result.rows:,} pairs, {result.bytes / 1e6:.1f} MB"
+    out.print(f"{verdict}  {result.shards:,} whole shards, {size}{again}")
+
+
+def parts(name: str, infos: Sequence[PartInfo], *, full: bool) -> None:
+    """Parts of a family; with their options where one family is asked for."""
+    out.print(f"[bold]{name}[/]")
+    for part in infos:
+        out.print(f"  {part.kind:20} {escape(part.sentence)}")
+        if not full:
+            continue
+        for option, default, words in part.options:
+            out.print(f"    [dim]{option:18} {escape(default):12} {escape(words)}[/]")
+
+
+def tuned(search: Tuned, config: Path) -> None:
+    """The best trials, and their settings to paste."""
+    counts = Counter(trial.state for trial in search.trials)
+    states = [f"{counts[state]} {state}" for state in TRIAL_STATES if counts[state]]
+    out.print(f"{len(search.trials)} trials: {', '.join(states)}")
+    if search.best is None:
+        out.print("No trial has been trained to the end yet.")
+        next_step(f"sbiwb tune {config}")
+        return
+    keys = list(search.best.settings)
+    rows = []
+    for trial in search.ranked[:MAX_TRIALS]:
+        name = trial.run.name.removeprefix("trial-")
+        settings = [escape(trial.settings[key]) for key in keys]
+        rows.append([name, number(trial.loss, 4), *settings])
+    table(["trial", "loss", *(key.partition(".")[2] for key in keys)], rows)
+    if search.importance:
+        shares = [f"{escape(key)} {share:.0%}" for key, share in search.importance.items()]
+        out.print(f"importance   {', '.join(shares)}")
+    out.print(f"\n{escape(search.lines)}", end="")
+    out.print(f"[dim]also in best.yaml, with history.png:[/]  {escape(str(search.folder))}")
+    again = f"or put these lines into {config.name} and: sbiwb run {config} --fresh"
+    next_step(f"sbiwb diagnose {search.best.run}   # {again}")
+
+
+def scripts(jobs: Sequence[Submitted]) -> None:
+    """What would be submitted, ready to be written into files."""
+    for job in jobs:
+        after = f"  (after {job.after.replace(':', ' ')})" if job.after else ""
+        typer.echo(f"# {job.script}{after}")
+        typer.echo(job.text)
+
+
+def jobs(submitted: Sequence[Submitted], run: Path) -> None:
+    """The jobs' numbers, and how to follow and end them."""
+    if not submitted:
+        lines(["All simulations are there already; nothing is submitted."])
+        return
+    for job in submitted:
+        elements = counted(job.elements, "element") if job.elements else ""
+        after = f"after {job.after.replace(':', ' ')}" if job.after else ""
+        lines([f"{job.step:9} job {job.id}  {elements:12}  {after}".rstrip()])
+    numbers = [job.id for job in submitted]
+    lines(
+        [
+            f"queue:   squeue --jobs={','.join(numbers)}",
+            f"output:  tail -f {run / 'jobs'}/*.log",
+            f"to end:  scancel {' '.join(numbers)}",
+        ]
+    )
+    next_step(f"sbiwb status {run}")
