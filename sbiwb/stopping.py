@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import signal
 import threading
 import time
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from sbiwb.environment import whole_number
 from sbiwb.errors import Stopped
 
 MARGIN_S = 120.0  # before the end of a SLURM allocation, for the last checkpoint
@@ -53,7 +54,8 @@ class Flag:
     signal: int | None = None
 
     def __init__(self) -> None:
-        self.deadline = float(os.environ.get("SLURM_JOB_END_TIME") or "inf") - MARGIN_S
+        end = whole_number("SLURM_JOB_END_TIME", 0) or math.inf
+        self.deadline = end - MARGIN_S
 
     @property
     def should_stop(self) -> bool:

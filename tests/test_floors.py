@@ -23,6 +23,7 @@ GROUND = {
     "numbers",
     "stopping",
     "claims",
+    "environment",
     "words",
     "extras",
     "intervals",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from sbiwb.contracts import InputShape, Reporter
+from sbiwb.environment import whole_number
 from sbiwb.errors import ConfigError
 from sbiwb.files import read_json
 from sbiwb.networks import compiled_flow
@@ -160,16 +162,14 @@ def _regime(project: Project) -> str:
 
 def memory_gb(wanted: float | str) -> float:
     """Memory that training pairs may take, in GB: as asked, or half of what is free for this process."""
-    together = int(
-        os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1
-    )
+    together = whole_number("LOCAL_WORLD_SIZE", 0) or whole_number("SLURM_NTASKS_PER_NODE", 1) or 1
     return float(wanted) if wanted != "auto" else HALF * free_bytes() / GB / together
 
 
 def free_bytes() -> float:
     """Memory that this process can still take, by the kernel's count and by the limits of its control group and its job."""
-    limits = [_meminfo(), _cgroup(), float(os.environ.get("SLURM_MEM_PER_NODE") or "inf") * 2**20]
-    return min(limits)
+    of_job = whole_number("SLURM_MEM_PER_NODE", 0) or math.inf
+    return min(_meminfo(), _cgroup(), of_job * 2**20)
 
 
 def _meminfo() -> float:

@@ -182,7 +182,7 @@ class Trainer:
             yield Stepped(progress.step)
             if went_back:
                 yield RolledBack(progress.step, progress.good_step, progress.rate_scale)
-            if (self.ranks.world == 1 or progress.step % READ_EVERY == 0) and self.ranks.any(
+            if (self.ranks.world == 1 or progress.step % READ_EVERY == 0) and self.ranks.any_rank(
                 stopping()
             ):
                 yield Stopping(progress.step)
@@ -233,7 +233,7 @@ class Trainer:
         self.weights.collect_grads()
         self.weights.extra[0] = -objective.detach().mean()
         self.weights.extra[1:] = penalties.detach() / self.members
-        self.ranks.total(self.weights.gradient)
+        self.ranks.all_reduce_sum(self.weights.gradient)
         if self.ranks.world > 1:
             self.weights.gradient.div_(self.ranks.world)
         self._update()
@@ -276,7 +276,7 @@ class Trainer:
         progress = self.progress
         progress.seconds = time.monotonic() - self._since
         limit = self.options.max_time_min
-        if limit and self.ranks.any(progress.seconds > 60 * limit * (1 - ANNEAL_SHARE)):
+        if limit and self.ranks.any_rank(progress.seconds > 60 * limit * (1 - ANNEAL_SHARE)):
             self._end_soon("time")
         self._read()
         if progress.bad_in_a_row < BAD_STEPS:
@@ -359,7 +359,7 @@ class Trainer:
             if parts
             else torch.zeros((), dtype=torch.float64, device=self.recent.device)
         )
-        self.ranks.total(total)
+        self.ranks.all_reduce_sum(total)
         return float(total) / len(self.validation)
 
     def _chunks(self, pairs: TensorPairs) -> Iterator[TensorPairs]:

@@ -1,4 +1,4 @@
-"""Processes that train together, under torchrun or srun: who this one is, and the few things they tell each other."""
+"""Processes that train together, under torchrun or srun: who this one is, and what they exchange."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sbiwb.errors import TrainingError
+from sbiwb.environment import whole_number
+from sbiwb.errors import ConfigError, TrainingError
 
 TIMEOUT = timedelta(minutes=10)
 PORT = 29500
@@ -36,7 +37,12 @@ class Ranks:
     world: int = 1
     local: int = 0
 
-    def total(self, values: Tensor) -> None:
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def all_reduce_sum(self, values: Tensor) -> None:
         """Replaces values by their sum over all processes, the same bits in each.
 
         Raises:
@@ -57,25 +63,25 @@ class Ranks:
             dist.all_reduce(high, dist.ReduceOp.MAX)
         return bool(low == high)
 
-    def any(self, here: bool) -> bool:
+    def any_rank(self, here: bool) -> bool:
         """Whether it holds in one of the processes; all must ask at the same step."""
         if self.world == 1:
             return here
         flag = torch.tensor([float(here)])
-        self.total(flag)
+        self.all_reduce_sum(flag)
         return bool(flag > 0)
 
-    def first(self, value: str) -> str:
+    def broadcast(self, value: str) -> str:
         """What the first process has, in all of them."""
         if self.world == 1:
             return value
-        told = [value]
+        values = [value]
         with self.together():
-            dist.broadcast_object_list(told)
-        return told[0]
+            dist.broadcast_object_list(values)
+        return values[0]
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def barrier(self) -> None:
+        """Waits until all are here."""
         if self.world > 1:
             with self.together():
                 dist.barrier()
@@ -86,10 +92,12 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
+            reason = str(error).splitlines()[0]
             raise TrainingError(
-                f"process {self.rank} of {self.world} lost another one: {str(error).splitlines()[0]}",
+                f"process {self.rank} of {self.world} lost another one: {reason}",
                 where="train",
-                todo="Run the same command again: it goes on from the newest checkpoint (torchrun --max-restarts does so by itself).",
+                todo="Run the same command again: it goes on from the newest checkpoint "
+                "(torchrun --max-restarts does so by itself).",
             ) from error
 
 
@@ -97,28 +105,36 @@ ALONE = Ranks()
 
 
 def ranks_from_environment() -> Ranks:
-    """Who this process is, by the environment of torchrun, or of srun with several tasks."""
-    env = os.environ
-    if "RANK" in env and "WORLD_SIZE" in env:
-        return Ranks(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
-    if (
-        int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env
-    ):  # of srun; SLURM_NTASKS is there without it too
-        return Ranks(
-            int(env["SLURM_PROCID"]),
-            int(env["SLURM_STEP_NUM_TASKS"]),
-            int(env.get("SLURM_LOCALID", 0)),
-        )
+    """Who this process is, by the environment of torchrun, or of srun with several tasks.
+
+    Raises:
+        ConfigError: A variable of that environment is no number, or the numbers do not go together.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return _ranks("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    # SLURM_NTASKS is there without srun too
+    if "SLURM_PROCID" in os.environ and whole_number("SLURM_STEP_NUM_TASKS", 1) > 1:
+        return _ranks("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     return ALONE
 
 
-def _meeting_point() -> None:
+def _ranks(rank: str, world: str, local: str) -> Ranks:
+    ranks = Ranks(whole_number(rank, 0), whole_number(world, 1), whole_number(local, 0))
+    if ranks.rank >= ranks.world:
+        raise ConfigError(
+            f"{rank}={ranks.rank} and {world}={ranks.world} do not go together",
+            where="the environment",
+            todo=f"Ranks are counted from 0. Unset {rank} and {world}, or start by torchrun or srun.",
+        )
+    return ranks
+
+
+def _set_meeting_point() -> None:
     """Under srun: the first node of the job, and a port that two jobs on one node do not share."""
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "localhost")
+    port = PORT + whole_number("SLURM_JOB_ID", 0) % 10_000
     os.environ.setdefault("MASTER_ADDR", first_node(nodes))
-    os.environ.setdefault(
-        "MASTER_PORT", str(PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % 10_000)
-    )
+    os.environ.setdefault("MASTER_PORT", str(port))
 
 
 def first_node(nodes: str) -> str:
@@ -128,64 +144,89 @@ def first_node(nodes: str) -> str:
         >>> first_node("gpu[07-09,12],cpu1"), first_node("n1,n2")
         ('gpu07', 'n1')
     """
-    prefix, bracket, inside = re.match(r"([^,\[]*)(\[([^\]]*)\])?", nodes).group(1, 2, 3)  # type: ignore[union-attr]
-    return prefix + re.split(r"[-,]", inside)[0] if bracket else prefix
+    prefix, bracket, rest = nodes.split(",")[0].partition("[")
+    if not bracket:
+        return prefix
+    return prefix + re.split(r"[-,\]]", rest)[0]
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[Ranks]:
-    """The processes of this training, connected while inside: by nccl on GPUs, by gloo otherwise."""
+    """The processes of this training, connected while inside: by nccl on GPUs, else by gloo.
+
+    Raises:
+        ConfigError: The environment does not say which process this is.
+        TrainingError: Not all of them came.
+    """
     ranks = ranks_from_environment()
     if ranks.world == 1:
         yield ranks
         return
-    _meeting_point()
+    _set_meeting_point()
     if device == "cuda":
         torch.cuda.set_device(ranks.local % torch.cuda.device_count())
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    with ranks.together():
-        store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.world, timeout=TIMEOUT))
-        own = dist.PrefixStore(rendezvous_token(store, ranks), store)
-        dist.init_process_group(
-            backend, store=own, rank=ranks.rank, world_size=ranks.world, timeout=TIMEOUT
-        )
+    _connect(ranks)
     try:
         yield ranks
-        ranks.wait()  # destroying the group while another process still sends aborts that one
+        ranks.barrier()  # destroying the group while another process still sends aborts that one
     finally:
         dist.destroy_process_group()
+
+
+def _connect(ranks: Ranks) -> None:
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+    rank, world = ranks.rank, ranks.world
+    with ranks.together():
+        store, _, _ = next(dist.rendezvous("env://", rank, world, timeout=TIMEOUT))
+        own = dist.PrefixStore(rendezvous_token(store, ranks), store)
+        dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=TIMEOUT)
 
 
 def rendezvous_token(store: dist.Store, ranks: Ranks) -> str:
     """A name that the processes alive now share, and no earlier ones.
 
-    torchrun keeps one store over its restarts (torch 2.13), where a new process can find the address of a dead one and wait for it
-    forever. So each says a word of its own, the first repeats all of them, and all wait until everybody has seen the same.
+    torchrun keeps one store over its restarts (torch 2.13), where a new process can find the
+    address of a dead one and wait for it forever. So each says a word of its own, the first repeats
+    all of them, and all wait until everybody has seen the same.
     """
     word = uuid.uuid4().hex
     store.set(f"sbiwb/here/{ranks.rank}", word)
     deadline = time.monotonic() + TIMEOUT.total_seconds()
     while time.monotonic() < deadline:
-        if ranks.rank == 0 and _come(store, "here", ranks.world):
-            store.set("sbiwb/all", ",".join(_read(store, "here", ranks.world)))
-        words = store.get("sbiwb/all").decode() if store.check(["sbiwb/all"]) else ""
-        if words.split(",")[ranks.rank : ranks.rank + 1] == [word]:
-            store.set(f"sbiwb/seen/{ranks.rank}", words)
-            if _come(store, "seen", ranks.world) and all(
-                seen == words for seen in _read(store, "seen", ranks.world)
-            ):
-                return hashlib.sha256(words.encode()).hexdigest()
+        words = _repeated_words(store, ranks)
+        if words[ranks.rank : ranks.rank + 1] == [word] and _all_have_seen(store, ranks, words):
+            return hashlib.sha256(",".join(words).encode()).hexdigest()
         time.sleep(0.01)
     raise RuntimeError(f"not all {ranks.world} processes came within {TIMEOUT}")
 
 
-def _come(store: dist.Store, kind: str, world: int) -> bool:
-    """Whether all have said it; reading before would wait, and the first could not say again what another missed."""
+def _repeated_words(store: dist.Store, ranks: Ranks) -> list[str]:
+    """The words of all processes as the first repeats them; before it does, none."""
+    if ranks.is_main and _have_set(store, "here", ranks.world):
+        store.set("sbiwb/all", ",".join(_read(store, "here", ranks.world)))
+    if not store.check(["sbiwb/all"]):
+        return []
+    return store.get("sbiwb/all").decode().split(",")
+
+
+def _all_have_seen(store: dist.Store, ranks: Ranks, words: list[str]) -> bool:
+    text = ",".join(words)
+    store.set(f"sbiwb/seen/{ranks.rank}", text)
+    if not _have_set(store, "seen", ranks.world):
+        return False
+    return set(_read(store, "seen", ranks.world)) == {text}
+
+
+def _have_set(store: dist.Store, kind: str, world: int) -> bool:
+    """Whether all have set their key of a kind.
+
+    Reading before would wait, and the first could not say again what another missed.
+    """
     return store.check([f"sbiwb/{kind}/{rank}" for rank in range(world)])
 
 
 def _read(store: dist.Store, kind: str, world: int) -> list[str]:
-    return [
-        value.decode()
-        for value in store.multi_get([f"sbiwb/{kind}/{rank}" for rank in range(world)])
-    ]
+    values = store.multi_get([f"sbiwb/{kind}/{rank}" for rank in range(world)])
+    return [value.decode() for value in values]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -15,6 +14,7 @@ import torch
 
 from sbiwb.claims import Claim, hold
 from sbiwb.contracts import Reporter, Silent
+from sbiwb.environment import whole_number
 from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.files import put, put_json, read_json
 from sbiwb.project.checkpoint_facts import CheckpointFacts
@@ -79,9 +79,9 @@ def train(
             if not fresh and (ended := _ended_before(project, reporter)):
                 return ended
             with _claimed(project.run, ranks, reporter) as claim:
-                if fresh and claim and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+                if fresh and claim and not whole_number("TORCHELASTIC_RESTART_COUNT", 0):
                     _set_aside(project.run, reporter)
-                ranks.wait()
+                ranks.barrier()
                 return _train(project, reporter, ranks, claim, on_validated)
 
 
@@ -104,7 +104,7 @@ def _claimed(run: RunDir, ranks: Ranks, reporter: Reporter) -> Iterator[Claim | 
             if ranks.world == 1:
                 raise
             refused = json.dumps([error.what, error.where, error.todo])
-        refused = ranks.first(refused)
+        refused = ranks.broadcast(refused)
         if refused:
             what, where, todo = json.loads(refused)
             raise RunError(what, where=where, todo=todo)
@@ -147,7 +147,7 @@ def _train(
     state = _saved_state(project, reporter)
     if ranks.rank == 0:
         write_config(project)
-    ranks.wait()
+    ranks.barrier()
     flag = Flag()
     # of several processes none may leave alone, while the others wait for its gradient
     check = flag.raise_if_stopping if ranks.world == 1 else lambda: None
@@ -248,7 +248,7 @@ def _count_start(run: RunDir, trainer: Trainer, ranks: Ranks) -> None:
     path, step = run.train / STARTS, trainer.progress.step
     before = read_json(path) if path.is_file() else {"step": -1, "starts": 0}
     starts = before["starts"] + 1 if before["step"] == step else 1
-    ranks.wait()
+    ranks.barrier()
     if starts > FRUITLESS:
         if ranks.rank == 0:
             path.unlink(missing_ok=True)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch.distributed as dist
 
-from sbiwb.training.ranks import Ranks, first_node, generation
+from sbiwb.errors import ConfigError
+from sbiwb.training.ranks import (
+    ALONE,
+    Ranks,
+    first_node,
+    ranks_from_environment,
+    rendezvous_token,
+)
 
 
 def met(store: dist.Store, world: int = 3) -> set[str]:
     with ThreadPoolExecutor(world) as pool:
-        return set(pool.map(lambda rank: generation(store, Ranks(rank, world)), range(world)))
+        return set(pool.map(lambda rank: rendezvous_token(store, Ranks(rank, world)), range(world)))
 
 
 def test_processes_that_meet_again_in_one_store_never_take_the_word_of_the_dead():
@@ -35,3 +43,37 @@ def test_the_first_node_of_slurms_lists():
         "n1",
         "alone",
     ]
+
+
+@pytest.mark.parametrize(
+    "variables, ranks",
+    [
+        ({}, ALONE),
+        ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, Ranks(1, 4, 1)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_LOCALID": ""}, Ranks(2, 3, 0)),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, ALONE),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "3"}, ALONE),  # no srun
+    ],
+)
+def test_who_this_process_is(monkeypatch, variables, ranks):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ranks_from_environment() == ranks
+
+
+@pytest.mark.parametrize(
+    "variables, message",
+    [
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x is not a whole number"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK=-1 is not a whole number"),
+        ({"RANK": "0", "WORLD_SIZE": "2e9"}, "WORLD_SIZE=2e9 is not a whole number"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "gpu"}, "LOCAL_RANK=gpu is not"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2 and WORLD_SIZE=2 do not go together"),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "many"}, "SLURM_STEP_NUM_TASKS=many is"),
+    ],
+)
+def test_an_environment_that_is_no_number_is_told(monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=rf"the environment  {message}.*[Uu]nset"):
+        ranks_from_environment()

@@ -65,7 +65,7 @@ def open_trainer(
         for sentence in fitted.warnings:
             reporter.warn(sentence)
         learned = fitted.state()
-        adapter = restore_adapter(model, prior, json.loads(ranks.first(json.dumps(learned))))
+        adapter = restore_adapter(model, prior, json.loads(ranks.broadcast(json.dumps(learned))))
     shapes = {name: one.shape for name, one in adapter.inputs.items()}
     steps = project.config.train.steps  # epochs are not known before the source is
     settled = settle(
@@ -77,7 +77,7 @@ def open_trainer(
         window=shards.window,
         processes=ranks.world,
     )
-    settings = Settings(**json.loads(ranks.first(json.dumps(asdict(settled)))))
+    settings = Settings(**json.loads(ranks.broadcast(json.dumps(asdict(settled)))))
     settings.apply(sampling_threads(project.config.machine.threads))
     pairs = _pairs(project, settings.regime)
     module = build_network(

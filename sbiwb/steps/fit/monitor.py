@@ -125,7 +125,7 @@ class TrainingMonitor:
             )
         elif isinstance(event, Stopping):
             self._save()
-            self.trainer.ranks.wait()  # ending while another process still sends would abort that one
+            self.trainer.ranks.barrier()  # ending while another process still sends would abort that one
             flag.check()
             raise Stopped(
                 "stopped together with another process",
