@@ -43,15 +43,18 @@ class Section(Options):
 class Observation(Section):
     """One file of real data."""
 
-    file: str = Field(description="CSV, NPZ, JSON or HDF5 file, relative to this config.")
+    file: str = Field(
+        description="CSV, NPZ, NPY, JSON, HDF5 or Parquet file, relative to this config."
+    )
     columns: dict[str, str | list[str]] = Field(
         {}, description="Observable or context variable: its column or array in the file."
     )
     group_by: list[str] = Field(
         [], description="Columns whose distinct values part the rows into many data sets."
     )
-    context: dict[str, float | Literal["rows"]] = Field(
-        {}, description="Context variables that are no column; rows: the number of rows."
+    context: dict[str, float | str] = Field(
+        {},
+        description="Context variables: a number, a column, or `rows`, the number of rows.",
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sbiwb.config.model import Observation
 from sbiwb.errors import DataError
+from sbiwb.project.grouping import Group, check_countable, grouped_rows, labels_of, one_number
 from sbiwb.records import Ragged, Variable
 from sbiwb.simulation.layout import Layout, Observable
 from sbiwb.store.tables import Table, read_table
 
-GAPS = ("", "na", "n/a", "nan", "none", "null")  # what people write where a value is missing
+ROWS = "rows"  # as the value of a context variable: the number of rows of each data set
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class DataSets:
         x: Observables by name, (N, ...) or `Ragged`.
         context: Context variables by name, (N, ...).
         keys: Values of the grouping columns, each (N,).
+        notes: Sentences on what was assumed to read the file, and on what is left out of it.
     """
 
     name: str
@@ -34,13 +36,14 @@ class DataSets:
     x: dict[str, Variable]
     context: dict[str, np.ndarray]
     keys: dict[str, list[str]]
-    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def variables(self) -> dict[str, Variable]:
+        """Observables and context by name."""
         return {**self.x, **self.context}
 
 
@@ -60,6 +63,7 @@ class NamedObservation:
 
     @property
     def path(self) -> Path:
+        """The file."""
         return self.base / self.options.file
 
 
@@ -78,219 +82,220 @@ def observe(
     Raises:
         DataError: Missing columns, wrong lengths, values that are no numbers: with file and place.
     """
-    name, what = observation.name, observation.options
+    options = observation.options
     _refuse_unknown(observation, set(layout), set(context))
-    table = read_table(observation.path)
-    groups = _groups(table, what.group_by)
-    rows = [rows for _, rows in groups]
-    x = {key: _observable(key, one, table, what, rows) for key, one in layout.items()}
-    known = {key: _context(key, shape, table, what, rows) for key, shape in context.items()}
-    _same_count(x, known, table.path)
-    n = len(next(iter(x.values())))
-    labels = [
-        ", ".join(f"{key} {value}" for key, value in zip(what.group_by, values, strict=True))
-        for values, _ in groups
-    ]
-    if n != len(labels):
-        labels = [f"{name} {i}" for i in range(n)]
-    keys = {key: [values[i] for values, _ in groups] for i, key in enumerate(what.group_by)}
-    read = {column for key in (*layout, *context) for column in _columns(key, what)} | set(
-        what.group_by
-    )
-    unused = tuple(sorted(set(table.arrays) - read)) if table.rows else ()
-    return DataSets(name, tuple(label or name for label in labels), x, known, keys, unused)
+    table = _named_by(layout, options, read_table(observation.path))
+    reading = _Reading(table, options, grouped_rows(table, options.group_by))
+    x = {name: reading.observable(name, one) for name, one in layout.items()}
+    known = {name: reading.context(name, shape) for name, shape in context.items()}
+    known = _repeated(x, known, table.path)
+    labels = labels_of(options.group_by, reading.groups)
+    count = len(next(iter(x.values())))
+    if count != len(labels):
+        labels = [f"{observation.name} {i}" for i in range(count)]
+    keys = {}
+    for i, column in enumerate(options.group_by):
+        keys[column] = [group.values[i] for group in reading.groups]
+    labels = [label or observation.name for label in labels]
+    notes = reading.notes([*layout, *context])
+    return DataSets(observation.name, tuple(labels), x, known, keys, notes)
 
 
 def _refuse_unknown(observation: NamedObservation, x: set[str], context: set[str]) -> None:
     """Names that nothing here has."""
-    what = observation.options
-    for option, named, known in (
-        ("columns", what.columns, x | context),
-        ("context", what.context, context),
-    ):
-        unknown = sorted(set(named) - known)
-        if unknown:
-            raise DataError(
-                f"{option} names {', '.join(unknown)}, which does not exist",
-                where=observation.path,
-                todo=f"There are: {', '.join(sorted(known)) or 'none'}.",
-            )
+    _refuse_stray("columns", observation.options.columns, x | context, observation.path)
+    _refuse_stray("context", observation.options.context, context, observation.path)
 
 
-Group = tuple[tuple[str, ...], np.ndarray | None]
-
-
-def _groups(table: Table, by: Sequence[str]) -> list[Group]:
-    """(values of the grouping columns, rows) in order of first appearance; one group of all rows without them."""
-    if not by:
-        return [((), None)]
-    if not table.rows:
+def _refuse_stray(option: str, named: Collection[str], known: Collection[str], path: Path) -> None:
+    unknown = sorted(set(named) - set(known))
+    if unknown:
         raise DataError(
-            "only the rows of a CSV can be grouped",
-            where=table.path,
-            todo="Give arrays with a first axis of data sets instead.",
-        )
-    keys = list(zip(*(_words(table[name]) for name in by), strict=True))
-    found = dict.fromkeys(keys)
-    return [(key, np.array([i for i, other in enumerate(keys) if other == key])) for key in found]
-
-
-def _words(column: np.ndarray) -> list[str]:
-    return [f"{value:g}" if isinstance(value, float) else str(value) for value in column.tolist()]
-
-
-def _columns(key: str, what: Observation) -> list[str]:
-    named = what.columns.get(key, key)
-    return [named] if isinstance(named, str) else list(named)
-
-
-def _observable(
-    key: str, one: Observable, table: Table, what: Observation, groups: list[np.ndarray | None]
-) -> Variable:
-    columns = _columns(key, what)
-    if not table.rows:
-        return _array(key, one, table, _numbers(key, one, table, columns[0]))
-    if len(one.shape) > 1 and not one.ragged and columns == [key] and key not in table.arrays:
-        raise DataError(
-            f"has no column '{key}', an array of shape {one.shape}",
-            where=table.path,
-            todo=_wide(key),
-        )
-    values = [_numbers(key, one, table, column) for column in columns]
-    joined = values[0] if len(values) == 1 else np.stack(values, axis=1)
-    parts = [joined if rows is None else joined[rows] for rows in groups]
-    return _fit(key, one, parts, table)
-
-
-def _wide(key: str) -> str:
-    """How an array of several axes comes in a file."""
-    return f"Save it as '{key}' in an NPZ or HDF5 file; a CSV takes a column for each place of its last axis: columns: {{{key}: [a, b]}}."
-
-
-def _numbers(key: str, one: Observable, table: Table, column: str) -> np.ndarray:
-    """A column or array as float64, NaN where a value is missing.
-
-    Raises:
-        DataError: A value is missing and may not be, or is no finite number.
-    """
-    missing = _missing(table[column])
-    if not missing.any():
-        return table.numbers(column)
-    if one.missing:
-        filled = np.where(missing, np.zeros((), int).astype(table[column].dtype), table[column])
-        return np.where(missing, np.nan, replace(table, arrays={column: filled}).numbers(column))
-    try:
-        return table.numbers(column)
-    except DataError as error:
-        gaps = f"For gaps: problem.missing: [{key}], a simulator that leaves them (NaN), and the transform nan_to_mask."
-        raise DataError(error.what, where=error.where, todo=f"{error.todo} {gaps}") from error
-
-
-def _missing(values: np.ndarray) -> np.ndarray:
-    """Where an array of numbers holds NaN, or one of words says that there is no value."""
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype.kind == "U":
-        return np.isin(np.char.lower(np.char.strip(values)), GAPS)
-    return np.zeros(values.shape, bool)
-
-
-def _fit(key: str, one: Observable, parts: list[np.ndarray], table: Table) -> Variable:
-    """Data sets of one observable in the shape that the simulator returns."""
-    if one.shape == () or one.shape == (1,):
-        parts = [_only(key, part, table.path) for part in parts]
-        return np.stack(parts).reshape(len(parts), *one.shape)
-    wide = (
-        len(one.shape) == 1
-        and not one.ragged
-        and all(part.shape == (1, *one.shape) for part in parts)
-    )
-    parts = [part[0] for part in parts] if wide else parts
-    for part in parts:
-        if (one.ragged and part.shape[1:] != one.shape[1:]) or (
-            not one.ragged and part.shape != one.shape
-        ):
-            expected = (
-                f"any number of rows of shape {one.shape[1:]}"
-                if one.ragged
-                else f"shape {one.shape}"
-            )
-            raise DataError(
-                f"'{key}' has shape {part.shape}, the simulator returns {expected}",
-                where=table.path,
-                todo=_wide(key)
-                if table.rows and part.ndim < len(one.shape)
-                else "Give as many rows as the simulator does, or part the rows into data sets with group_by.",
-            )
-    return Ragged.of(parts) if one.ragged else np.stack(parts)
-
-
-def _only(key: str, part: np.ndarray, path: Path) -> np.ndarray:
-    if len(np.unique(part)) != 1:
-        raise DataError(
-            f"'{key}' is one number a data set, but has {part.size} values",
+            f"{option} names {', '.join(unknown)}, which does not exist",
             where=path,
-            todo="Part the rows with group_by.",
+            todo=f"There are: {', '.join(sorted(known)) or 'none'}.",
         )
-    return np.ravel(part)[:1]
 
 
-def _array(key: str, one: Observable, table: Table, values: np.ndarray) -> Variable:
-    """An array of a file without rows: one data set, or many with a first axis of data sets."""
-    if values.ndim == len(one.shape):
-        return _fit(key, one, [values], table)
-    return (
-        _fit(key, one, list(values), table)
-        if values.ndim
-        else _fit(key, one, [values[None]], table)
-    )
-
-
-def _context(
-    key: str,
-    shape: tuple[int, ...],
-    table: Table,
-    what: Observation,
-    groups: list[np.ndarray | None],
-) -> np.ndarray:
-    """A context variable: a number in the YAML, `rows`, a column that is constant within each data set, or an array."""
-    given = what.context.get(key)
-    if given == "rows":
-        sizes = [
-            len(next(iter(table.arrays.values()))) if rows is None else len(rows) for rows in groups
-        ]
-        return np.array(sizes, dtype=np.float64)
-    if given is not None:
-        return np.full((len(groups), *shape), given, dtype=np.float64)
-    column = _columns(key, what)[0]
-    if column not in table.arrays:
+def _named_by(layout: Layout, options: Observation, table: Table) -> Table:
+    """The table, with a single unnamed array named as the only observable reads it."""
+    if not table.unnamed:
+        return table
+    if len(layout) > 1:
         raise DataError(
-            f"says nothing of the context variable '{key}'",
+            f"holds one array, and the simulator returns {', '.join(layout)}",
             where=table.path,
-            todo=f"Add a column, or in the YAML context: {{{key}: NUMBER}}; {key}: rows counts the rows of each data set.",
+            todo="Save all of them by name with numpy.savez, as .npz.",
         )
-    values = table.numbers(column)
-    if not table.rows:
-        return values if values.ndim > len(shape) else values[None]
-    return np.stack(
-        [
-            _only(key, values if rows is None else values[rows], table.path).reshape(shape)
-            for rows in groups
-        ]
+    ((name, _),) = layout.items()
+    (array,) = table.arrays.values()
+    return Table(table.path, {_columns_of(name, options)[0]: array}, False)
+
+
+def _columns_of(name: str, options: Observation) -> list[str]:
+    """Columns of the file that a variable is read from."""
+    columns = options.columns.get(name, name)
+    if isinstance(columns, str):
+        return [columns]
+    return list(columns)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A file, how to read it, and the groups of its rows that are data sets."""
+
+    table: Table
+    options: Observation
+    groups: Sequence[Group]
+
+    def observable(self, name: str, expected: Observable) -> Variable:
+        """One observable of all data sets."""
+        columns = _columns_of(name, self.options)
+        if not self.table.rows:
+            return self._array(name, expected, self._numbers(name, expected, columns[0]))
+        is_wide = len(expected.shape) > 1 and not expected.ragged
+        if is_wide and columns == [name] and name not in self.table.arrays:
+            raise DataError(
+                f"has no column '{name}', an array of shape {expected.shape}",
+                where=self.table.path,
+                todo=_how_arrays_come(name),
+            )
+        values = [self._numbers(name, expected, column) for column in columns]
+        joined = values[0]
+        if len(values) > 1:
+            joined = np.stack(values, axis=1)
+        parts = [group.take(joined) for group in self.groups]
+        return self._fit(name, expected, parts)
+
+    def context(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A context variable: a number in the YAML, `rows`, a column constant within each data set, or an array."""
+        given = self.options.context.get(name)
+        column = _columns_of(name, self.options)[0]
+        if given == ROWS:
+            check_countable(self.table)
+            return np.array([group.count(self.table) for group in self.groups], np.float64)
+        if isinstance(given, str):
+            column = given
+        elif given is not None:
+            return np.full((len(self.groups), *shape), given, dtype=np.float64)
+        if column not in self.table.arrays and given is None:
+            raise DataError(
+                f"says nothing of the context variable '{name}'",
+                where=self.table.path,
+                todo=f"Add a column, or in the YAML context: {{{name}: NUMBER}}; "
+                f"{name}: rows counts the rows of each data set.",
+            )
+        values = self.table.numbers(column)
+        if not self.table.rows:
+            return _data_sets_of(name, values, shape, self.table.path)
+        parts = [one_number(name, group.take(values), self.table.path) for group in self.groups]
+        return np.stack([part.reshape(shape) for part in parts])
+
+    def notes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """What was assumed to read these variables, and which columns are left out."""
+        read = [column for name in names for column in _columns_of(name, self.options)]
+        read += [column for column in self.options.context.values() if isinstance(column, str)]
+        notes = list(self.table.notes)
+        for column in read:
+            if column in self.table.arrays and self.table.has_booleans(column):
+                notes.append(f"in column {column}, TRUE is 1 and FALSE is 0")
+        unused = sorted(set(self.table.arrays) - set(read) - set(self.options.group_by))
+        if unused and self.table.rows:
+            notes.append(f"columns {', '.join(unused)} are not used")
+        return tuple(dict.fromkeys(notes))
+
+    def _numbers(self, name: str, expected: Observable, column: str) -> np.ndarray:
+        """A column or array as float64, NaN where a value is missing."""
+        try:
+            return self.table.numbers(column, gaps=expected.missing)
+        except DataError as error:
+            if not self.table.missing(column).any():
+                raise
+            gaps = (
+                f"For gaps: problem.missing: [{name}], a simulator that leaves them (NaN), "
+                "and the transform nan_to_mask."
+            )
+            raise DataError(error.what, where=error.where, todo=f"{error.todo} {gaps}") from error
+
+    def _array(self, name: str, expected: Observable, values: np.ndarray) -> Variable:
+        """An array of a file without rows: one data set, or many with a first axis of data sets."""
+        if values.ndim == len(expected.shape):
+            return self._fit(name, expected, [values])
+        if values.ndim == 0:
+            return self._fit(name, expected, [values[None]])
+        return self._fit(name, expected, list(values))
+
+    def _fit(self, name: str, expected: Observable, parts: list[np.ndarray]) -> Variable:
+        """Data sets of one observable in the shape that the simulator returns."""
+        if expected.shape in ((), (1,)):
+            parts = [one_number(name, part, self.table.path) for part in parts]
+            return np.stack(parts).reshape(len(parts), *expected.shape)
+        is_vector = len(expected.shape) == 1 and not expected.ragged
+        if is_vector and all(part.shape == (1, *expected.shape) for part in parts):
+            parts = [part[0] for part in parts]
+        for part in parts:
+            self._check_shape(name, expected, part)
+        if expected.ragged:
+            return Ragged.of(parts)
+        return np.stack(parts)
+
+    def _check_shape(self, name: str, expected: Observable, part: np.ndarray) -> None:
+        fixed = int(expected.ragged)  # the first axis may be of any length
+        axes = len(expected.shape)
+        if part.ndim == axes and part.shape[fixed:] == expected.shape[fixed:]:
+            return
+        shape = f"shape {expected.shape}"
+        if expected.ragged:
+            shape = f"any number of rows of shape {expected.shape[1:]}"
+        todo = (
+            "Give as many rows as the simulator does, "
+            "or part the rows into data sets with group_by."
+        )
+        if self.table.rows and part.ndim < axes:
+            todo = _how_arrays_come(name)
+        raise DataError(
+            f"'{name}' has shape {part.shape}, the simulator returns {shape}",
+            where=self.table.path,
+            todo=todo,
+        )
+
+
+def _data_sets_of(name: str, values: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """A context variable of N data sets, (N, *shape), from that of one or of all."""
+    if values.ndim == len(shape):
+        values = values[None]
+    if values.shape[1:] != shape:
+        raise DataError(
+            f"'{name}' has shape {values.shape}, and is {shape} for each data set",
+            where=path,
+            todo="Give one value for each data set, or one for all.",
+        )
+    return values
+
+
+def _how_arrays_come(name: str) -> str:
+    """How an array of several axes comes in a file."""
+    return (
+        f"Save it as '{name}' in an NPZ or HDF5 file; "
+        f"a CSV takes a column for each place of its last axis: columns: {{{name}: [a, b]}}."
     )
 
 
-def _same_count(x: Mapping[str, Variable], context: Mapping[str, np.ndarray], path: Path) -> None:
+def _repeated(
+    x: Mapping[str, Variable], context: Mapping[str, np.ndarray], path: Path
+) -> dict[str, np.ndarray]:
     """Context given once holds for all data sets; otherwise all variables have as many data sets."""
     counts = {name: len(variable) for name, variable in {**x, **context}.items()}
-    n = max(counts.values())
-    for name in context:
-        if counts[name] == 1 and n > 1:
-            context[name] = np.repeat(context[name], n, axis=0)  # type: ignore[index]
-            counts[name] = n
+    count = max(counts.values())
+    repeated = dict(context)
+    for name, values in context.items():
+        if len(values) == 1:
+            repeated[name] = np.repeat(values, count, axis=0)
+            counts[name] = count
     if len(set(counts.values())) > 1:
         raise DataError(
             f"has different numbers of data sets: {counts}",
             where=path,
             todo="Give each variable as many.",
         )
+    return repeated

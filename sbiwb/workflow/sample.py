@@ -224,8 +224,8 @@ def _sample_one(
     put_provenance(folder, seconds=time.perf_counter() - start, facts=facts)
     for warning in warnings:
         reporter.warn(f"{data.name}: {warning}")
-    if data.unused:
-        reporter.say(f"{data.name}: columns {', '.join(data.unused)} are not used.")
+    for note in data.notes:
+        reporter.say(f"{data.name}: {note}.")
     return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds, tuple(repaired))
 
 
@@ -342,10 +342,7 @@ def from_file(
                 "file": str(path),
                 "group_by": [name.strip() for name in group_by.split(",") if name.strip()],
                 "columns": dict(_pair("--column", one) for one in columns),
-                "context": {
-                    name: value if value == "rows" else _value(name, value)
-                    for name, value in (_pair("--context", one) for one in context)
-                },
+                "context": dict(_number_or_column(*_pair("--context", one)) for one in context),
             }
         ),
         Path(),
@@ -363,6 +360,14 @@ def context_values(context: Sequence[str]) -> dict[str, float]:
     }
 
 
+def _number_or_column(name: str, text: str) -> tuple[str, float | str]:
+    """A context variable of the command line: its number, its column, or `rows`."""
+    try:
+        return name, float(text)
+    except ValueError:
+        return name, text
+
+
 def _pair(option: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -377,5 +382,5 @@ def _value(name: str, text: str) -> float:
         return float(text)
     except ValueError as error:
         raise DataError(
-            f"'{text}' is no number", where=f"--context {name}", todo="Give a number, or `rows`."
+            f"'{text}' is no number", where=f"--context {name}", todo="Give a number."
         ) from error

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import h5py
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from sbiwb.config.model import Observation
-from sbiwb.errors import CorruptFile, DataError
+from sbiwb.errors import ConfigError, CorruptFile, DataError
 from sbiwb.project.observe import NamedObservation, observe
 from sbiwb.records import Ragged
 from sbiwb.simulation.layout import Observable
@@ -29,6 +32,10 @@ def read(tmp_path):
         path = tmp_path / name
         if isinstance(content, dict) and name.endswith(".npz"):
             np.savez(path, **content)
+        elif isinstance(content, np.ndarray):
+            np.save(path, content)
+        elif name.endswith(".parquet"):
+            parquet.write_table(pyarrow.table(content), path)
         elif isinstance(content, dict) and name.endswith("h5"):
             with h5py.File(path, "w") as file:
                 for key, value in content.items():
@@ -50,6 +57,8 @@ ONE = [
     ("a.json", {"y": [1, 2, 3]}),
     ("a.npz", {"y": np.array([1, 2, 3])}),
     ("a.h5", {"y": np.array([1.0, 2, 3])}),
+    ("a.npy", np.array([1, 2, 3])),
+    ("a.parquet", {"y": [1, 2, 3], "z": ["a", "b", None]}),
 ]
 
 
@@ -121,7 +130,20 @@ BAD = [
         "the first line holds numbers, not names of columns",
         "Add a line",
     ),
-    ("a.csv", "y;z\n1,5;2\n", {}, DataError, "the separator seems to be ';'", "Use commas"),
+    ("a.csv", "y,z;w\n1,5;2\n", {}, DataError, "with ',' or ';' between", "Use commas"),
+    ("a.npy", b"\x93NUMPY nothing", {}, DataError, "cannot be read as NPY", "numpy.save"),
+    ("a.npz", {"y": np.zeros(3, complex)}, {}, DataError, "'y' holds complex128", "plain"),
+    (
+        "a.npz",
+        {"y": np.zeros(3, "datetime64[s]")},
+        {},
+        DataError,
+        "'y' holds datetime64[s] instead of numbers",
+        "Save plain numbers.",
+    ),
+    ("a.json", b"[" * 100_000, {}, DataError, "cannot be read as {name: numbers}", "example"),
+    ("a.json", b'{"y": 1' + b"0" * 400 + b"}", {}, DataError, "cannot be read as", "example"),
+    ("a.csv", "y\nTRUE\nmaybe\nFALSE\n", {}, DataError, "holds 'TRUE' at line 2", ""),
     (
         "a.csv",
         "y\n1\n2\n3\n",
@@ -241,3 +263,86 @@ def test_a_number_that_varies_within_a_data_set(read):
 def test_different_numbers_of_data_sets(read):
     with pytest.raises(DataError, match=r"has different numbers of data sets: \{'y': 3, 'n': 2\}"):
         read("a.npz", {"y": np.zeros((3, 3)), "n": np.array([1, 2])}, THREE, {"n": ()})
+
+
+# context variables
+
+
+def test_context_may_name_its_column(read):
+    found = read("a.csv", "y,d\n1,5\n2,5\n3,5\n", THREE, {"dose": ()}, context={"dose": "d"})
+    assert found.context["dose"].tolist() == [5]
+    with pytest.raises(DataError, match="has no column 'doze'") as caught:
+        read("a.csv", "y,d\n1,5\n2,5\n3,5\n", THREE, {"dose": ()}, context={"dose": "doze"})
+    assert "It has: y, d." in caught.value.todo
+
+
+def test_context_of_another_shape(read):
+    content = {"y": np.zeros((2, 3)), "n": np.zeros((2, 2))}
+    with pytest.raises(DataError, match=r"'n' has shape \(2, 2\), and is \(\) for each data set"):
+        read("a.npz", content, THREE, {"n": ()})
+
+
+def test_rows_of_arrays_that_have_none_in_common(read):
+    content = {"y": np.zeros(3), "z": np.zeros(())}
+    with pytest.raises(DataError, match="whose rows cannot be counted"):
+        read("a.npz", content, THREE, {"n": ()}, context={"n": "rows"})
+
+
+# what is assumed, and said
+
+
+def test_long_numbers_of_subjects_stay_apart(read):
+    found = read("a.csv", "who,y\n1000001,1\n1000002,2\n1000001.5,3\n", ANY, group_by=["who"])
+    assert found.labels == ("who 1000001", "who 1000002", "who 1000001.5")
+
+
+def test_true_and_false_are_1_and_0_and_it_is_said(read):
+    content = "who,hit\nTRUE,TRUE\nFALSE,False\nTRUE,true\n"
+    found = read("a.csv", content, ANY, columns={"y": "hit"}, group_by=["who"])
+    assert found.labels == ("who TRUE", "who FALSE")
+    assert [found.x["y"][i].tolist() for i in range(2)] == [[1, 1], [0]]
+    assert found.notes == ("in column hit, TRUE is 1 and FALSE is 0",)
+
+
+def test_true_and_false_with_gaps_where_there_may_be_some(read):
+    layout = {"y": Observable("float64", (3,), False, missing=True)}
+    found = read("a.csv", "y,z\nTRUE,1\nNA,2\nFALSE,3\n", layout)
+    np.testing.assert_array_equal(found.x["y"], [[1, np.nan, 0]])
+
+
+@pytest.mark.parametrize("values", [[True, False, True], [True, False, None]])
+def test_booleans_of_parquet(read, values):
+    layout = {"y": Observable("float64", (3,), False, missing=True)}
+    found = read("a.parquet", {"y": values}, layout)
+    expected = [np.nan if value is None else float(value) for value in values]
+    np.testing.assert_array_equal(found.x["y"], [expected])
+
+
+def test_rows_of_parquet_are_grouped_and_a_bad_one_is_named(read):
+    content = {"who": ["a", "b", "a"], "y": [1.0, 2.0, 3.0]}
+    found = read("a.parquet", content, ANY, group_by=["who"])
+    assert found.labels == ("who a", "who b") and found.x["y"][0].tolist() == [1, 3]
+    with pytest.raises(DataError, match="column 'y' holds 'x' at row 1"):
+        read("a.parquet", {"y": ["1", "x"]}, ANY)
+
+
+def test_parquet_without_its_package(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ConfigError) as caught:
+        read("a.parquet", {"y": [1]}, ANY)
+    assert 'pip install "sbiwb[parquet]"' in caught.value.todo
+
+
+def test_a_single_array_is_the_only_observable_whatever_its_name(read):
+    found = read("a.npy", np.ones((2, 3)), THREE)
+    np.testing.assert_array_equal(found.x["y"], np.ones((2, 3)))
+    with pytest.raises(
+        DataError, match="holds one array, and the simulator returns y, z"
+    ) as caught:
+        read("a.npy", np.ones(3), {**THREE, "z": THREE["y"]})
+    assert "numpy.savez" in caught.value.todo
+
+
+def test_columns_that_are_left_out_are_named(read):
+    found = read("a.csv", "b,y,a\n1,1,0\n1,2,0\n1,3,0\n", THREE)
+    assert found.notes == ("columns a, b are not used",)
