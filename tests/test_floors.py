@@ -29,6 +29,7 @@ GROUND = {
     "intervals",
     "pareto",
     "processes",
+    "pictures",
     "kernels",
     "__init__",
 }

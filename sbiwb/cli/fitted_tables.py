@@ -34,8 +34,10 @@ def fitted_tables(
         for column, heading in enumerate(headings)
     ]
     numbers = range(names, len(headings))
-    room = width - max((widths[column] for column in numbers), default=0)
-    widths[:names] = _folded(widths[:names], room - GAP * names)
+    wanted = sum(widths[column] + GAP for column in numbers)
+    widest = max((widths[column] + GAP for column in numbers), default=0)
+    room = width - max(widest, min(wanted, width // 2))
+    widths[:names] = _folded(widths[:names], room - GAP * (names - 1))
     for block in _blocks(widths, numbers, width - sum(widths[:names]) - GAP * names):
         table = Table(box=None, pad_edge=False, header_style=header_style)
         for column in range(names):

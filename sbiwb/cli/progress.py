@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 10.0
 MAX_INLINE_FACTS = 2  # that fit behind the bar; more go into a table below it
 MIN_INLINE_COLUMNS = 110  # of a terminal whose lines have room for facts
+MIN_BAR, MAX_BAR = 4, 40  # columns
 OTHER_COLUMNS = 64  # of a bar's line: name, counts, rate and times
 
 
@@ -88,7 +89,7 @@ class Bar:
         self.facts: Mapping[str, object] = {}
         self.bar = progress.Progress(
             progress.TextColumn("{task.description:9}"),
-            progress.BarColumn(max(10, min(40, console.width - OTHER_COLUMNS))),
+            progress.BarColumn(max(MIN_BAR, min(MAX_BAR, console.width - OTHER_COLUMNS))),
             progress.MofNCompleteColumn(),
             progress.TextColumn(unit),
             progress.TextColumn("{task.fields[rate]}"),

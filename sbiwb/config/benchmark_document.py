@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sbiwb import executors
 from sbiwb.config.model import Section
-from sbiwb.contracts import Executor, ExecutorPart
+from sbiwb.contracts import ExecutorPart
 from sbiwb.executors import Cluster
 from sbiwb.families import Count
 
@@ -55,7 +55,3 @@ class BenchmarkConfig(Section):
         {"kind": "serial"}, validate_default=True, description="Who trains and scores."
     )
     cluster: Cluster = Field(Cluster(), description="What jobs ask of a batch system.")
-
-    def build_executor(self) -> Executor:
-        """The executor; one that gets its workers from a batch system is told what to ask for."""
-        return self.executor.build(self.cluster)

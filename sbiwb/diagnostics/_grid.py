@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sbiwb.pictures import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -24,12 +26,10 @@ HEAD = 0.75  # inches for title and note
 
 def panels(cells: int, *, per: int = 1) -> tuple[Figure, np.ndarray]:
     """A figure and its axes (cells, per), with `per` panels side by side for each cell."""
-    from matplotlib.figure import Figure
-
     across = min(cells, max(1, _columns(cells, MOST_ACROSS // per)))
     rows = -(-cells // across)
     width = max(4.6, WIDTH * across * per)
-    figure = Figure(figsize=(width, HEIGHT * rows + HEAD), layout="constrained", dpi=120)
+    figure = new_figure(width, HEIGHT * rows + HEAD, dpi=120)
     axes = figure.subplots(rows, across * per, squeeze=False).reshape(rows * across, per)
     for spare in axes[cells:].flat:
         spare.remove()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sbiwb.contracts import Reference
+from sbiwb.pictures import new_figure
 from sbiwb.references._chains import CONVERGED, MIXED, Judged, judge
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ def _facts(panel: Axes, judged: Judged, d: int) -> None:
 
 def _panels(rows: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of panels one above the other, with a common horizontal axis."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height * rows + 1.0), layout="constrained", dpi=120)
+    figure = new_figure(width, height * rows + 1.0, dpi=120)
     axes = figure.subplots(rows, 1, squeeze=False, sharex=height < 2)[:, 0]
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sbiwb.pictures import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -29,9 +31,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
+    return new_figure(width, height)
 
 
 def loss_picture(losses: Sequence[Sequence[float]], best_step: int) -> Figure:
@@ -101,9 +101,7 @@ def pairs_picture(
         truth: True values (D,), marked.
     """
     size = 1.9 * max(2, draws.shape[1]) + 0.8
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(size, size))
+    figure = new_figure(size, size, layout=None)
     span = [_span(column) for column in draws.T]
     style: dict[str, Any] = {
         "range": span,

@@ -130,7 +130,7 @@ def benchmark(opened: Benchmark, reporter: Reporter, chosen: Selection = Selecti
     with raise_on_signal():
         _check_tasks(opened, chosen)
         _write_plan(opened, chosen)
-        executor = opened.config.build_executor()
+        executor = opened.config.executor.build(opened.config.cluster)
         reporter.say(
             f"{len(list(_cells(opened.config, chosen)))} trainings on {len(set(_data(opened.config, chosen)))} sets of simulations."
         )

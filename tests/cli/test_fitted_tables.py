@@ -1,0 +1,124 @@
+"""Tables at 60 and 80 columns: every number and every name is there whole, and no line is wider than the terminal."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from sbiwb.cli import show, show_runs
+from sbiwb.cli.fitted_tables import fitted_tables
+
+LONG = "log_transmission_rate_of_the_second_wave_in_the_north"
+WIDTHS = [60, 80, 200]
+
+
+@pytest.fixture(params=WIDTHS)
+def shown(request, monkeypatch):
+    """What is printed to a terminal of that many columns."""
+    console = Console(file=io.StringIO(), width=request.param, soft_wrap=True, highlight=False)
+    monkeypatch.setattr(show, "out", console)
+    monkeypatch.setattr(show_runs, "out", console)
+    return console
+
+
+def whole(console: Console, *words: str) -> str:
+    """The tables' text, after a look that it fits; a folded name is put together again."""
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= console.width, "\n".join(lines)
+    text = "\n".join(lines)
+    assert "…" not in text
+    for word in words:
+        assert word in text
+    return text
+
+
+def test_one_table_where_there_is_room():
+    tables = list(fitted_tables(["name", "a", "b"], [["x", "1", "2"]], width=40))
+    assert len(tables) == 1 and [column.header for column in tables[0].columns] == [
+        "name",
+        "a",
+        "b",
+    ]
+
+
+def test_numbers_that_do_not_fit_go_below_beside_their_names():
+    rows = [["x", "1" * 10, "2" * 10, "3" * 10]]
+    tables = list(fitted_tables(["name", "a", "b", "c"], rows, width=30))
+    headers = [[column.header for column in table.columns] for table in tables]
+    assert headers == [["name", "a", "b"], ["name", "c"]]
+
+
+def test_markup_takes_no_room():
+    rows = [["[bold]x[/]", "[green]pass[/]"]]
+    assert len(list(fitted_tables(["n", "v"], rows, width=8))) == 1
+
+
+def test_a_summary_of_long_names(shown):
+    quantiles = {"median": -1.234567, "q2.5": -123456.7, "q97.5": 1.2345e-7}
+    rows = [
+        SimpleNamespace(data_set=label, name=LONG, mean=-1.2345e-5, sd=2.0, quantiles=quantiles)
+        for label in ("subject_0", "subject_1")
+    ]
+    show._summary("seen", rows)
+    text = whole(shown, "mean", "97.5 %", "-1.234e-05", "-1.235e+05", "1.235e-07", "subject_1")
+    assert LONG in text or LONG[:12] in text
+
+
+def test_a_diagnosis_of_long_names(shown, tmp_path):
+    judgments = [
+        SimpleNamespace(
+            check=check, name=name, parameter=LONG, value=0.123456, p=p, p_adjusted=p,
+            verdict="fail", reason="far off",
+        )
+        for (check, name), p in zip(show.HEADINGS, [0.0123, 0.0123, None, None, None, None, None, None], strict=True)
+    ]  # fmt: skip
+    diagnosis = SimpleNamespace(judgments=judgments, parameters=(LONG,))
+    show._judgment_table(diagnosis)
+    whole(shown, *show.HEADINGS.values(), "verdict", "fail", "0.012", "0.123")
+
+
+def test_the_ranking_of_runs(shown):
+    row = SimpleNamespace(
+        run=f"runs/{LONG}", nlpd=-12.3456, nlpd_se=0.0123, difference=0.12, difference_se=0.03,
+        told="not told apart", calibration="warn", train_seconds=4000.0, training_pairs=100_000,
+        draws_per_s=123_456.0,
+    )  # fmt: skip
+    show_runs.table(
+        ["run", "NLPD", "worse by", "", "calibration", "pairs", "training", "draws/s"],
+        [[cell.replace("…", "") for cell in show_runs._ranked_row(row)]],
+    )
+    whole(shown, "-12.35 ± 0.012", "not told apart", "100,000", "123,456", "67 min")
+
+
+def test_the_scoreboard(shown):
+    line = SimpleNamespace(
+        task="gaussian_linear_uniform", method="default", budget=100_000, c2st=0.512, npe=0.5,
+        snpe=None, nlpd=-12.3, train_seconds=4000.0,
+    )  # fmt: skip
+    board = SimpleNamespace(lines=(line,), done=1, jobs=1, folder=Path("b"))
+    show_runs.table(
+        ["task", "method", "simulations", "C2ST", "NPE", "SNPE", "NLPD", "training"],
+        [show_runs._scored_row(line) for line in board.lines],
+        names=2,
+    )
+    whole(shown, "gaussian_linear_un", "default", "100,000", "0.512", "-12.3", "67 min")
+
+
+def test_a_search_of_many_settings(shown):
+    keys = [f"model.inference.{name}" for name in ("transforms", "hidden", "bins", "dropout")]
+    keys += ["train.learning_rate", "train.weight_decay"]
+    settings = dict.fromkeys(keys, "0.00123456")
+    trial = SimpleNamespace(run=Path("trial-00001"), state="done", loss=-1.5, settings=settings)
+    search = SimpleNamespace(
+        trials=(trial,), best=trial, ranked=[trial], importance={}, lines="", folder=Path("f")
+    )
+    show_runs.tuned(search, Path("a.yaml"))
+    text = shown.file.getvalue()
+    table = text[: text.index("also in")]
+    assert max(map(len, table.splitlines())) <= shown.width
+    for key in keys:
+        assert key.partition(".")[2] in table
