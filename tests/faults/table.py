@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import crashes, disks, places, runs, simulators
+from tests.faults import crashes, damage, disks, places, runs, simulators
 from tests.faults.bench import Bench, Fault, Seen
 
 FAULTS: list[Fault] = [
-    fault for room in (crashes, disks, simulators, runs, places) for fault in room.FAULTS
+    fault for room in (crashes, damage, disks, simulators, runs, places) for fault in room.FAULTS
 ]
 TOLD = 72  # letters of what happened
 
