@@ -7,7 +7,7 @@ import math
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sbiwb.errors import CorruptFile, DataError, DiskError
+from sbiwb.errors import CorruptFile, DataError, DiskError, SbiwbError
 from sbiwb.extras import imported
 from sbiwb.records import Ragged, Variable, join, take
 from sbiwb.store.hdf5 import refuse_odd
@@ -41,13 +41,46 @@ class Foreign(ABC):
         self.path = path
 
     @property
-    @abstractmethod
     def columns(self) -> list[str]:
-        """Names of columns, or of arrays with one entry a simulation."""
+        """Names of columns, or of arrays with one entry a simulation.
+
+        Raises:
+            DataError: The file is damaged, or not what its name says.
+        """
+        with _readable(self.path):
+            return self._columns()
+
+    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
+        """These columns, some rows at a time: (n, ...) or `Ragged`.
+
+        Raises:
+            DataError: The file is damaged, or holds anything but numbers.
+        """
+        with _readable(self.path):
+            yield from self._chunks(names)
 
     @abstractmethod
-    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
-        """These columns, some rows at a time: (n, ...) or `Ragged`."""
+    def _columns(self) -> list[str]:
+        """As `columns`; may raise what its library does."""
+
+    @abstractmethod
+    def _chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
+        """As `chunks`; may raise what its library does."""
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says which file is damaged: numpy, zipfile, h5py and pyarrow raise many kinds for one."""
+    try:
+        yield
+    except SbiwbError:
+        raise
+    except Exception as error:
+        raise CorruptFile(
+            f"cannot be read ({type(error).__name__}: {error})",
+            where=path,
+            todo="Is it cut or altered? Make the file again.",
+        ) from error
 
 
 class Csv(Foreign):
@@ -55,15 +88,16 @@ class Csv(Foreign):
 
     is_table = True
 
-    @property
-    def columns(self) -> list[str]:
+    def _columns(self) -> list[str]:
         with self._open() as file:
             return _names(self._rows(file), self.path)
 
-    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
+    def _chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         with self._open() as file:
             reader = self._rows(file)
             there = _names(reader, self.path)
+            if not there:
+                return
             places = [there.index(name) for name in names]
             at_once = min(MOST_ROWS, max(1, CHUNK_BYTES // (64 * len(there))))
             lines = (
@@ -144,12 +178,11 @@ def _number(text: str, number: int, path: Path) -> float:
 class Npz(Foreign):
     """Arrays of `numpy.savez`; each is read from the archive as a stream."""
 
-    @property
-    def columns(self) -> list[str]:
+    def _columns(self) -> list[str]:
         with self._open() as file:
             return [name.removesuffix(".npy") for name in file.namelist()]
 
-    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
+    def _chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         with ExitStack() as opened:
             file = opened.enter_context(self._open())
             streams = {
@@ -222,14 +255,13 @@ class _Stream:
 class Hdf5(Foreign):
     """Arrays of an HDF5 file by full name; `NAME/values` beside `NAME/offsets` are arrays of varying length."""
 
-    @property
-    def columns(self) -> list[str]:
+    def _columns(self) -> list[str]:
         with self._open() as file:
             found = _arrays(file, self.path)
         ragged = {name.removesuffix("/offsets") for name in found if name.endswith("/offsets")}
         return [name for name in found if name.rpartition("/")[0] not in ragged] + sorted(ragged)
 
-    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
+    def _chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         with self._open() as file:
             try:
                 yield from self._read(file, names)
@@ -305,11 +337,10 @@ class Parquet(Foreign):
 
     is_table = True
 
-    @property
-    def columns(self) -> list[str]:
+    def _columns(self) -> list[str]:
         return list(self._open().schema_arrow.names)
 
-    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
+    def _chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         file = self._open()
         width = (
             file.metadata.row_group(0).total_byte_size / max(1, file.metadata.row_group(0).num_rows)
