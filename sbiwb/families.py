@@ -1,4 +1,6 @@
-"""Families: folders of interchangeable parts. The file name is the `kind`; nothing is registered by hand."""
+"""Families: folders of interchangeable parts. The file name is the `kind`; nothing is registered by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +15,38 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Self,
+    TypeVar,
+    get_args,
+)
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 
 class Options(BaseModel):
-    """Typed options: unknown keys refused with the nearest known one, frozen, no silent conversion, no NaN."""
+    """Typed options: unknown keys refused with the nearest known one, frozen, nothing converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="wrap")
     @classmethod
-    def _name_near_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+    def _name_near_keys(cls, value: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
             return handler(value)
         except ValidationError as error:
@@ -42,43 +54,42 @@ class Options(BaseModel):
             raise ValidationError.from_exception_data(error.title, details) from None
 
 
-def _detail(model: type[BaseModel], problem: Any) -> InitErrorDetails:
+_BUILTIN = frozenset(
+    get_args(core_schema.ErrorType)
+)  # kinds of problems that pydantic words itself
+
+
+def _detail(model: type[BaseModel], problem: ErrorDetails) -> InitErrorDetails:
     """The problem as it was, except that an unknown key of `model` itself names the known ones."""
-    detail: InitErrorDetails = {
-        "type": problem["type"],
-        "loc": problem["loc"],
-        "input": problem["input"],
-        "ctx": problem.get("ctx", {}),
-    }
-    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-        known = [field.alias or name for name, field in model.model_fields.items()]
-        near = difflib.get_close_matches(str(problem["loc"][0]), known, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-        detail["type"] = PydanticCustomError("unknown_key", "unknown key; {hint}", {"hint": hint})
-    elif not _is_builtin(problem["type"]):
-        detail["type"] = PydanticCustomError(
-            problem["type"], _escaped(problem["msg"]), problem.get("ctx")
-        )
-    return detail
+    context = problem.get("ctx", {})
+    kind: str | PydanticCustomError = problem["type"]
+    if kind == "extra_forbidden" and len(problem["loc"]) == 1:
+        kind = _unknown_key(str(problem["loc"][0]), model)
+    elif kind not in _BUILTIN:
+        kind = _finished(problem["type"], problem["msg"], context)
+    return {"type": kind, "loc": problem["loc"], "input": problem["input"], "ctx": context}
 
 
-def _is_builtin(kind: str) -> bool:
-    return kind in _BUILTIN
+def _unknown_key(key: str, model: type[BaseModel]) -> PydanticCustomError:
+    keys = [field.alias or name for name, field in model.model_fields.items()]
+    near = difflib.get_close_matches(key, keys, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(keys)}"
+    return PydanticCustomError("unknown_key", "unknown key; {hint}", {"hint": hint})
 
 
-def _escaped(message: str) -> Any:
+def _finished(kind: str, message: str, context: dict[str, object]) -> PydanticCustomError:
     """A finished message as a template that says just that."""
-    return message.replace("{", "(").replace("}", ")")
+    template = message.replace("{", "(").replace("}", ")")
+    return PydanticCustomError(kind, template, context)
 
 
-_BUILTIN = frozenset(get_args(core_schema.ErrorType))
+def _to_whole(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[int, BeforeValidator(_to_whole)]
 """A whole number that may be written 1e5."""
 
 
@@ -99,9 +110,11 @@ class Family(Generic[P]):
     Args:
         package: Dotted name of the folder, such as `sbiwb.priors`.
         noun: What one part is called in messages.
-        base: What the `Config` of every part derives from; it states how a part is built and what it can do.
+        base: What the `Config` of every part derives from; it states how a part is built and what
+            it can do.
         default: Kind that is meant where only options are given.
-        functions: Functions that a part's file defines beside its `Config`, each as `name(arguments)`.
+        functions: Functions that a part's file defines beside its `Config`, each as
+            `name(arguments)`.
 
     Example:
         >>> from sbiwb.contracts import PriorPart
@@ -125,17 +138,19 @@ class Family(Generic[P]):
     def names(self) -> list[str]:
         """Kinds that ship with the package, in alphabetical order."""
         folder = importlib.import_module(self.package).__path__
-        return sorted(
-            found.name for found in pkgutil.iter_modules(folder) if not found.name.startswith("_")
-        )
+        names = [module.name for module in pkgutil.iter_modules(folder)]
+        return sorted(name for name in names if not name.startswith("_"))
 
     def module(self, kind: str) -> ModuleType:
         """The module of a kind; a kind ending in `.py` is a path."""
-        return (
-            _load_file(Path(kind))
-            if kind.endswith(".py")
-            else importlib.import_module(f"{self.package}.{kind}")
-        )
+        if kind.endswith(".py"):
+            return _load_file(Path(kind))
+        return importlib.import_module(f"{self.package}.{kind}")
+
+    def sentence(self, kind: str) -> str:
+        """The first sentence of a part's file, on one line."""
+        text = inspect.cleandoc(self.module(kind).__doc__ or "")
+        return " ".join(text.partition("\n\n")[0].split())
 
     def config(self, kind: str) -> type[P]:
         """The `Config` class of a kind.
@@ -168,54 +183,54 @@ class Family(Generic[P]):
             wanted = inspect.signature(getattr(self.base, name))
             if name in config.__abstractmethods__:
                 return f"its Config defines no {name}{_arguments(wanted)}"
-            if not _takes_as_many(inspect.signature(getattr(config, name)), wanted):
+            if not _takes(getattr(config, name), list(wanted.parameters)):
                 return f"its Config defines another {name} than {name}{_arguments(wanted)}"
         for function in self.functions:
-            if not callable(vars(module).get(function.partition("(")[0])):
+            name, _, arguments = function.rstrip(")").partition("(")
+            defined = vars(module).get(name)
+            if not callable(defined):
                 return f"it defines no function {function}"
+            if not _takes(defined, arguments.split(", ")):
+                return f"it defines another function {name} than {function}"
         return None
 
-    def parse(self, value: Any, folder: Path | None = None) -> P:
-        """Reads `kind` or `{kind: ..., option: ...}` into the part's own `Config`; a path is relative to `folder`."""
+    def parse(self, value: object, folder: Path | None = None) -> P:
+        """Reads `kind` or `{kind: ..., option: ...}` into the part's own `Config`.
+
+        Args:
+            value: As it stands in the YAML.
+            folder: What a kind that is a path is relative to.
+        """
         if isinstance(value, self.base):
             return value
         options = {"kind": value} if isinstance(value, str) else value
         if not isinstance(options, dict):
-            raise PydanticCustomError(
-                "part",
-                "expected the name of a {noun} or a mapping with 'kind'",
-                {"noun": self.noun},
-            )
+            message = "expected the name of a {noun} or a mapping with 'kind'"
+            raise PydanticCustomError("part", message, {"noun": self.noun})
         kind = self._checked(options.get("kind", self.default), folder)
-        return self.config(kind).model_validate(
-            {**options, "kind": kind}, context={"folder": folder}
-        )
+        options = {**options, "kind": kind}
+        return self.config(kind).model_validate(options, context={"folder": folder})
 
-    def _checked(self, kind: Any, folder: Path | None) -> str:
+    def _checked(self, kind: object, folder: Path | None) -> str:
+        """A kind that there is; a path in full."""
         if isinstance(kind, str) and kind.endswith(".py"):
             return _existing((folder or Path()) / kind)
         names = self.names()
+        facts = {"noun": self.noun, "names": ", ".join(names)}
         if kind is None:
-            raise PydanticCustomError(
-                "missing_kind",
-                "a {noun} needs 'kind'; one of {names}",
-                {"noun": self.noun, "names": ", ".join(names)},
-            )
-        if kind not in names:
+            message = "a {noun} needs 'kind'; one of {names}"
+            raise PydanticCustomError("missing_kind", message, facts)
+        if not isinstance(kind, str) or kind not in names:
             near = difflib.get_close_matches(str(kind), names, 1)
-            raise PydanticCustomError(
-                "unknown_kind",
-                "unknown {noun} '{kind}'{hint}; one of {names}",
-                {
-                    "noun": self.noun,
-                    "kind": str(kind),
-                    "hint": f", did you mean '{near[0]}'?" if near else "",
-                    "names": ", ".join(names),
-                },
-            )
+            facts["kind"] = str(kind)
+            facts["hint"] = f", did you mean '{near[0]}'?" if near else ""
+            message = "unknown {noun} '{kind}'{hint}; one of {names}"
+            raise PydanticCustomError("unknown_kind", message, facts)
         return kind
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
             lambda value, info: self.parse(value, (info.context or {}).get("folder")),
             serialization=core_schema.plain_serializer_function_ser_schema(
@@ -223,34 +238,34 @@ class Family(Generic[P]):
             ),
         )
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         """Every kind with its options; a bare name is accepted where no option is required."""
-        choices = []
-        for name in self.names():
-            options = self.config(name).model_json_schema()
-            options["properties"]["kind"] = {
-                "const": name,
-                "description": (self.module(name).__doc__ or "").strip().split("\n")[0],
-            }
-            options.pop("title", None)
-            if name != self.default:
-                options.setdefault("required", []).append("kind")
-            choices.append(options)
-        return {
-            "anyOf": [{"type": "string", "enum": self.names()}, *choices],
-            "description": f"A {self.noun}.",
-        }
+        names = self.names()
+        choices = [{"type": "string", "enum": names}, *map(self._json_schema, names)]
+        return {"anyOf": choices, "description": f"A {self.noun}."}
+
+    def _json_schema(self, kind: str) -> JsonSchemaValue:
+        """The options of one kind."""
+        schema = self.config(kind).model_json_schema()
+        schema["properties"]["kind"] = {"const": kind, "description": self.sentence(kind)}
+        schema.pop("title", None)
+        if kind != self.default:
+            schema.setdefault("required", []).append("kind")
+        return schema
 
 
 def _arguments(signature: inspect.Signature) -> str:
     """`(features, context)`, without `self`."""
-    return f"({', '.join(name for name in signature.parameters if name != 'self')})"
+    names = [name for name in signature.parameters if name != "self"]
+    return f"({', '.join(names)})"
 
 
-def _takes_as_many(signature: inspect.Signature, wanted: inspect.Signature) -> bool:
-    """Whether it can be called with the arguments that are wanted, by position."""
+def _takes(function: Callable[..., object], arguments: Sequence[str]) -> bool:
+    """Whether it can be called with as many arguments, by position."""
     try:
-        signature.bind(*wanted.parameters)
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         return False
     return True
@@ -269,50 +284,41 @@ def map_files(value: Any, change: Callable[[str], str]) -> Any:
         return [map_files(item, change) for item in value]
     if not isinstance(value, dict):
         return value
-    is_file = isinstance(value.get("kind"), str) and value["kind"].endswith(".py")
-    return {
-        key: change(item) if is_file and key == "kind" else map_files(item, change)
-        for key, item in value.items()
-    }
+    changed = {key: map_files(item, change) for key, item in value.items()}
+    kind = value.get("kind")
+    if isinstance(kind, str) and kind.endswith(".py"):
+        changed["kind"] = change(kind)
+    return changed
 
 
 def _load_file(path: Path) -> ModuleType:
     """Imports a part outside the package once, under a name made from its content."""
     path = path.resolve()
     name = f"sbiwb_part_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            del sys.modules[name]
-            raise PydanticCustomError(
-                "broken_part",
-                "'{path}' cannot be imported: {error}",
-                {
-                    "path": str(path),
-                    "error": f"{type(error).__name__}: {error}{_line(error, path)}",
-                },
-            ) from error
-    return sys.modules[name]
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        reason = f"{type(error).__name__}: {error}{_line(error, path)}"
+        message = "'{path}' cannot be imported: {error}"
+        facts = {"path": str(path), "error": reason}
+        raise PydanticCustomError("broken_part", message, facts) from error
+    return module
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """` (line 3)` of the part's file, where its traceback says so; a syntax error says it itself."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path
-    ]
+    """` (line 3)` of the part's file, if its traceback says so; a syntax error says it itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
     return f" (line {lines[-1]})" if lines else ""
 
 
 def describe(family: Family[P]) -> Sequence[tuple[str, str, type[P]]]:
     """(kind, first sentence of its file, Config) of every part, for `sbiwb parts`."""
-    return [
-        (name, (family.module(name).__doc__ or "").strip().split("\n")[0], family.config(name))
-        for name in family.names()
-    ]
+    return [(name, family.sentence(name), family.config(name)) for name in family.names()]

@@ -1,15 +1,19 @@
-"""One new part is one new file: dropped into its family's folder, or named by its path; and it works in a whole run."""
+"""One new part is one new file: dropped into its family's folder, or named by its path; and it
+works in a whole run.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic_core import PydanticCustomError
 
 from sbiwb.config import schema
 from sbiwb.errors import ConfigError, RunError
@@ -85,7 +89,7 @@ class Config(ExecutorPart):
 DIAGNOSTIC = '''"""Mean error of the posterior mean."""
 from dataclasses import dataclass
 from matplotlib.figure import Figure
-from sbiwb.contracts import DiagnosticPart
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult
 from sbiwb.evidence import Value
 
 
@@ -94,14 +98,14 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     values: tuple
     definitions = {"bias": "mean of posterior mean minus truth"}
 
 
 def compute(draws, config):
-    error = draws.draws.mean(1) - draws.theta
-    return Result(tuple(Value("bias", name, float(one)) for name, one in zip(draws.names, error.mean(0))))
+    errors = (draws.draws.mean(1) - draws.theta).mean(0)
+    return Result(tuple(Value("bias", name, float(e)) for name, e in zip(draws.names, errors)))
 
 
 def plot(result):
@@ -120,7 +124,8 @@ class Linear(InferenceModule):
         self.mean, self.log_sd = nn.Linear(context, features), nn.Parameter(torch.zeros(features))
 
     def log_prob(self, z, features):
-        return torch.distributions.Normal(self.mean(features), self.log_sd.exp()).log_prob(z).sum(-1)
+        normal = torch.distributions.Normal(self.mean(features), self.log_sd.exp())
+        return normal.log_prob(z).sum(-1)
 
     def transport(self, noise, features):
         return self.mean(features)[:, None] + self.log_sd.exp() * noise
@@ -293,7 +298,7 @@ def test_the_run_folder_opens_by_itself(project):
 def test_a_dropped_file_is_listed_and_in_the_schema(project, request):
     dropped = "in the package" in request.node.name  # a path is nobody's to list
     for name in CODE:
-        assert ("brand_new" in [part.kind for part in parts(families()[name])]) == dropped
+        assert ("brand_new" in [part.kind for part in parts(name)[name]]) == dropped
     assert (json.dumps(schema()).count('"const": "brand_new"') >= len(CODE)) == dropped
 
 
@@ -330,3 +335,96 @@ def test_a_file_without_config_is_told(tiny, tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ConfigError, match=r"'.*empty\.py' defines no class Config"):
         tiny(machine={"executor": "empty.py"}).open()
+
+
+CONFIG = """from sbiwb.contracts import {base}
+
+
+class Config({base}):
+"""
+PLOT = "    pass\n\n\ndef plot(result): ...\n"
+FORGOTTEN = [  # (family, code of the part, what it is told)
+    ("priors", "", "'{path}' defines no class Config"),
+    (
+        "priors",
+        "class Config: ...",
+        "'{path}': write class Config(PriorPart), from sbiwb.contracts.capabilities",
+    ),
+    (
+        "summary",
+        CONFIG.format(base="PriorPart") + "    def build(self): ...",
+        "'{path}': write class Config(SummaryPart), from sbiwb.contracts.capabilities",
+    ),
+    (
+        "inference",
+        "def Config(): ...",
+        "'{path}': write class Config(InferencePart), from sbiwb.contracts.capabilities",
+    ),
+    (
+        "summary",
+        CONFIG.format(base="SummaryPart") + "    hidden: int = 3",
+        "'{path}': its Config defines no build(shape, features)",
+    ),
+    (
+        "executors",
+        CONFIG.format(base="ExecutorPart") + "    def build(self): ...",
+        "'{path}': its Config defines another build than build(cluster)",
+    ),
+    (
+        "inference",
+        CONFIG.format(base="InferencePart") + "    def build(self, features, context, depth): ...",
+        "'{path}': its Config defines another build than build(features, context)",
+    ),
+    (
+        "references",
+        CONFIG.format(base="ReferencePart") + "    def build(self): ...",
+        "'{path}': its Config defines no run(target, draws, rng, reporter)",
+    ),
+    (
+        "diagnostics",
+        CONFIG.format(base="DiagnosticPart") + PLOT,
+        "'{path}': it defines no function compute(evidence, config)",
+    ),
+    (
+        "diagnostics",
+        CONFIG.format(base="DiagnosticPart") + "    pass\n\n\ndef compute(draws, config): ...",
+        "'{path}': it defines no function plot(result)",
+    ),
+    (
+        "diagnostics",
+        CONFIG.format(base="DiagnosticPart") + PLOT + "\n\ndef compute(draws): ...",
+        "'{path}': it defines another function compute than compute(evidence, config)",
+    ),
+    (
+        "transforms",
+        "import nothing_of_that_name",
+        "'{path}' cannot be imported: ModuleNotFoundError: "
+        "No module named 'nothing_of_that_name' (line 1)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("family", "code", "message"), FORGOTTEN)
+def test_what_a_part_forgets_is_told_when_it_loads(family, code, message, tmp_path):
+    path = tmp_path / "forgetful.py"
+    path.write_text(code)
+    with pytest.raises(PydanticCustomError) as error:
+        families()[family].config(str(path))
+    assert error.value.message() == message.format(path=path)
+
+
+def test_what_a_part_forgets_is_told_at_its_place_in_the_yaml(tiny, tmp_path):
+    (tmp_path / "forgetful.py").write_text(CONFIG.format(base="DiagnosticPart") + PLOT)
+    with pytest.raises(ConfigError) as error:
+        tiny(diagnose={"checks": ["sbc", "forgetful.py"]}).open()
+    assert re.search(
+        r"tiny\.yaml:\d+:\d+  diagnose\.checks\.1  "
+        r"'.*forgetful\.py': it defines no function compute\(evidence, config\)",
+        str(error.value),
+    )
+
+
+def test_a_sentence_over_two_lines_is_whole(tmp_path):
+    path = tmp_path / "long.py"
+    path.write_text(PRIOR.replace("A normal prior around 3.", "A normal prior\naround 3.\n\nMore."))
+    assert families()["priors"].sentence(str(path)) == "A normal prior around 3."

@@ -1,7 +1,7 @@
-"""The base `Config` of every family: how a part is built, and each of its capabilities with its default.
+"""The base `Config` of every family: how a part is built, and its capabilities with defaults.
 
-A part's `Config` derives from the base of its family. What is abstract here must be there, or the part is refused when
-it is loaded (see `sbiwb.families`).
+A part's `Config` derives from the base of its family. What is abstract here must be there, or the
+part is refused when it is loaded (see `sbiwb.families`).
 
 Shapes: D parameter columns, H summary features, N pairs.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sbiwb.networks.estimator import Estimator
 
 Measured = dict[str, list]
+"""Statistics of a transform by name, plain numbers in lists."""
+
 TargetNeed = Literal["density", "gradient", "amortized", "exact"]
 
 
@@ -61,8 +63,9 @@ class PriorPart(Part, ABC):
 class TransformPart(Part, ABC):
     """Options of one transform of an input.
 
-    Rows are data sets (vector), or members, steps or cells of all data sets (set, series, grid). Missing values are NaN
-    and come only where a transform that `fills` them follows: learn from the others, and pass them on.
+    Rows are data sets (vector), or members, steps or cells of all data sets (set, series, grid).
+    Missing values are NaN and come only where a transform that `fills` them follows: learn from the
+    others, and pass them on.
 
     Attributes:
         fills: Whether missing values end here: NaN may come in, and none goes out.
@@ -84,7 +87,9 @@ class SummaryPart(Part, ABC):
 
     @property
     def penalty_weight(self) -> float:
-        """Weight in the loss of the squared MMD between summaries and N(0, I); 0: they may lie anywhere."""
+        """Weight in the loss of the squared MMD between summaries and N(0, I); 0: they may lie
+        anywhere.
+        """
         return 0.0
 
     @abstractmethod
@@ -117,7 +122,7 @@ class InferencePart(Part, ABC):
 
     @property
     def head_widths(self) -> Sequence[int]:
-        """Width of each hidden layer of the heads that discrete parameters get beside this network."""
+        """Width of each hidden layer of the heads that discrete parameters get."""
         return (64, 64)
 
     @abstractmethod
@@ -161,16 +166,19 @@ class UncertaintyPart(Part, ABC):
         """
 
 
-class DiagnosticResult(Protocol):
-    """What every diagnostic's result has beside its own fields."""
+class DiagnosticResult:
+    """What a check found; a concrete one is a frozen dataclass with fields of its own beside these.
 
-    @property
-    def values(self) -> Sequence[Value]: ...
+    Attributes:
+        values: The numbers, as tables and verdicts show them.
+    """
+
+    values: Sequence[Value]
 
     @property
     def definitions(self) -> Mapping[str, str]:
-        """What each number means, by its name."""
-        ...
+        """What each number means, by its name; usually a class variable."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -189,8 +197,8 @@ class Level:
 class DiagnosticPart(Part):
     """Options of a check.
 
-    Its file also has `compute(evidence, config) -> Result`, pure, and `plot(result) -> Figure`, which computes nothing;
-    functions `plot_NAME(result)` beside it make further pictures.
+    Its file also has `compute(evidence, config) -> Result`, pure, and `plot(result) -> Figure`,
+    which computes nothing; functions `plot_NAME(result)` beside it make further pictures.
 
     Attributes:
         takes: The kind of evidence that it judges, a key of `sbiwb.evidence.KINDS`.
@@ -210,7 +218,8 @@ class ReferencePart(Part, ABC):
     """Options of a reference method: a posterior by a road that needs no training.
 
     Attributes:
-        needs: What its target must have: `density`, `gradient` (of the density), `amortized` or `exact`.
+        needs: What its target must have: `density`, `gradient` (of the density), `amortized` or
+            `exact`.
     """
 
     needs: ClassVar[TargetNeed] = "density"
@@ -227,7 +236,8 @@ class ReferencePart(Part, ABC):
         """`draws` draws; the same generator gives the same draws.
 
         Raises:
-            DataError: The target lacks what the method needs, or it finds no point of finite density.
+            DataError: The target lacks what the method needs, or it finds no point of finite
+                density.
         """
 
 

@@ -11,14 +11,18 @@ import numpy as np
 
 
 class Distribution(ABC):
-    """Prior of one parameter with K columns; every method takes float64 and no method draws outside the support.
+    """Prior of one parameter with K columns; every method takes float64 and no method draws outside
+    the support.
 
     `sample` is the quantile function of uniform numbers, so nothing is written twice.
 
     Attributes:
-        event: Shape of one value: `()` for a scalar parameter (K = 1), `(K,)` for a vector-valued one.
-        discrete: Whether its values are integers; such a parameter is known by the place of its value among its levels.
-        known: Whether density, quantile and variance can be computed; not so for a parameter that the simulator file draws.
+        event: Shape of one value: `()` for a scalar parameter (K = 1), `(K,)` for a vector-valued
+            one.
+        discrete: Whether its values are integers; such a parameter is known by the place of its
+            value among its levels.
+        known: Whether density, quantile and variance can be computed; not so for a parameter that
+            the simulator file draws.
     """
 
     event: tuple[int, ...] = ()
@@ -32,7 +36,9 @@ class Distribution(ABC):
 
     @abstractmethod
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
-        """Log-density (or log-mass) of theta (N, K), shape (N,); -inf outside the support and at NaN, never NaN itself."""
+        """Log-density (or log-mass) of theta (N, K), shape (N,); -inf outside the support and at
+        NaN, never NaN itself.
+        """
 
     @abstractmethod
     def support(self) -> tuple[np.ndarray, np.ndarray]:
@@ -44,19 +50,25 @@ class Distribution(ABC):
 
     @abstractmethod
     def to_normal(self, theta: np.ndarray) -> np.ndarray:
-        """z = Phi^-1(F(theta)), (N, K) to (N, K), finite for every theta in the support, its closed bounds included; NaN outside."""
+        """z = Phi^-1(F(theta)), (N, K) to (N, K), finite for every theta in the support, its closed
+        bounds included; NaN outside.
+        """
 
     @abstractmethod
     def from_normal(self, z: np.ndarray) -> np.ndarray:
         """The inverse of `to_normal`, inside the support for every finite z."""
 
     def pull_back(self, z: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """A gradient in theta (N, K) at `from_normal(z)` as one in z (N, K); independent columns have dtheta/dz = phi(z) / p(theta)."""
+        """A gradient in theta (N, K) at `from_normal(z)` as one in z (N, K); independent columns
+        have dtheta/dz = phi(z) / p(theta).
+        """
         raise NotImplementedError(f"{type(self).__name__} knows no derivative of its map")
 
     @abstractmethod
     def quantile(self, u: np.ndarray) -> np.ndarray:
-        """theta (N, K) at uniform numbers u (N, K) in [0, 1), finite and inside the support also at 0."""
+        """theta (N, K) at uniform numbers u (N, K) in [0, 1), finite and inside the support also at
+        0.
+        """
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """n draws, (n, K)."""

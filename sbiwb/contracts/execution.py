@@ -17,5 +17,7 @@ class Executor(Protocol):
     def run(
         self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[dict[str, Any], Any]]:
-        """(task, result) in order of completion; `result` is an exception where the task failed. `work` is importable, tasks JSON."""
+        """(task, result) in order of completion; `result` is an exception where the task failed.
+        `work` is importable, tasks JSON.
+        """
         ...

@@ -32,9 +32,11 @@ class InputShape:
 
 
 class Transform(Protocol):
-    """One step of an input's chain, on float64 arrays (rows, C) to (rows, C'), row by row; `inverse`, where there is one, goes back.
+    """One step of an input's chain, on float64 arrays (rows, C) to (rows, C'), row by row;
+    `inverse`, where there is one, goes back.
 
-    Rows are data sets (vector), or the members, steps or cells of all data sets end to end. NaN is a missing value: it stays NaN.
+    Rows are data sets (vector), or the members, steps or cells of all data sets end to end. NaN is
+    a missing value: it stays NaN.
     """
 
     def forward(self, values: np.ndarray) -> np.ndarray: ...

@@ -1,7 +1,7 @@
 """Networks as training and sampling see them: torch modules with every capability and its default.
 
-Shapes: N data sets, B batch, D parameter columns, S draws, M members (of an ensemble, or of a set), H summary
-features.
+Shapes: N data sets, B batch, D parameter columns, S draws, M members (of an ensemble, or of a set),
+H summary features.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class InferenceModule(nn.Module):
 
     @classmethod
     def side_by_side(cls, networks: Sequence[Self], z: Tensor, features: Tensor) -> Tensor:
-        """Minus the losses (M, B) of M networks of one kind; a kind that can evaluates them together.
+        """Minus the losses (M, B) of M networks of one kind; a kind that can evaluates them
+        together.
 
         Args:
             networks: M of them.
@@ -104,7 +105,8 @@ class TrainableModule(nn.Module):
     """What is trained: one network, or what an uncertainty of the weights makes of it.
 
     Attributes:
-        members: Networks in it, whose parameters stand one after the other; each has a batch of its own.
+        members: Networks in it, whose parameters stand one after the other; each has a batch of its
+            own.
         decays: Whether weight decay applies to its parameters.
         bootstrap: Whether each member is trained on pairs drawn with replacement.
         stacking: Whether the members' shares are fitted to the validation pairs after training.
@@ -140,8 +142,8 @@ class TrainableModule(nn.Module):
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """What training maximises, and P penalties that it adds to the loss.
 
-        In training (B,), or (M, B) where z and inputs have the M members in front; in evaluation (B,), the mixture
-        of all, without penalties.
+        In training (B,), or (M, B) where z and inputs have the M members in front; in evaluation
+        (B,), the mixture of all, without penalties.
         """
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ class Ticker(Protocol):
 
 
 class Reporter(Protocol):
-    """Where workflow functions tell how far they are; the command line shows it, tests stay silent."""
+    """Where workflow functions report progress; the command line shows it, tests stay silent."""
 
     def task(
         self, name: str, total: int, *, unit: str, done: int = 0
@@ -37,10 +37,14 @@ class Silent:
 
 
 class Tracker(Protocol):
-    """A page elsewhere on which a training is watched; whatever it raises ends the tracking, never the training."""
+    """A page elsewhere on which a training is watched; whatever it raises ends the tracking, never
+    the training.
+    """
 
     def start(self, config: Mapping[str, Any], *, step: int) -> str:
-        """Begins, or goes on after `step`: what was logged after it comes again. Returns where to look, for people."""
+        """Begins, or goes on after `step`: what was logged after it comes again. Returns where to
+        look, for people.
+        """
         ...
 
     def log(self, step: int, facts: Mapping[str, float]) -> None:

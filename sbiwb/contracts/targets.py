@@ -29,16 +29,19 @@ class Proposal(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """The posterior of one data set as reference methods see it: a density of D unbounded numbers z, known up to its integral.
+    """The posterior of one data set as reference methods see it: a density of D unbounded numbers
+    z, known up to its integral.
 
     Args:
         columns: Names of theta's columns, D.
-        log_density: From a float64 tensor z (N, D) to (N,), differentiable, -inf where it is impossible, never NaN.
+        log_density: From a float64 tensor z (N, D) to (N,), differentiable, -inf where it is
+            impossible, never NaN.
         theta: From z (N, D) to theta in the user's units, (N, D).
         z: The way back.
         prior: n draws z (n, D) of the prior; of a density without one, a standard normal z.
         amortized: The trained network's posterior of the same data; None where nothing is trained.
-        exact: n exact draws theta (n, D), from the simulator file's `posterior`; None where it has none.
+        exact: n exact draws theta (n, D), from the simulator file's `posterior`; None where it has
+            none.
         evidence: Whether the integral of the density is p(x), as of a likelihood times a prior.
     """
 
@@ -59,7 +62,8 @@ class Reference:
     Args:
         theta: Draws in the user's units, (S, D); of C chains, chain by chain.
         chains: C; 0 where the draws are independent.
-        facts: Numbers about the method by name: `acceptance`, `step`, `log_evidence`, `pareto_k`, `ess`, `efficiency`, `elbo`, ...
+        facts: Numbers about the method by name: `acceptance`, `step`, `log_evidence`, `pareto_k`,
+            `ess`, `efficiency`, `elbo`, ...
         curves: What is drawn over the method's iterations, by name, (T,) each: `elbo`, ...
         warnings: Sentences, each a reason not to take the draws for the posterior.
     """

@@ -1,4 +1,6 @@
-"""The perceptrons of C2ST as batched torch operations, for machines without a C compiler: all networks of one shape in step."""
+"""The perceptrons of C2ST as batched torch operations, for machines without a C compiler: all
+networks of one shape in step.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from sbiwb.distances._classifier import (
 
 
 def train_together(sets: Sequence[Labelled], seed: int, most_epochs: int) -> list[Perceptron]:
-    """A network for each of K sets of the same n rows; all have the same initial weights and orders, and leave when they stop."""
+    """A network for each of K sets of the same n rows; all have the same initial weights and
+    orders, and leave when they stop.
+    """
     random = np.random.RandomState(seed)
     x, y = (
         torch.from_numpy(np.stack(each))

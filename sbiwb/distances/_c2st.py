@@ -1,7 +1,8 @@
-"""C2ST: the cross-validated accuracy of a classifier between two samples; 0.5 is indistinguishable, 1 is nothing in common.
+"""C2ST: the cross-validated accuracy of a classifier between two samples; 0.5 is indistinguishable,
+1 is nothing in common.
 
-The classifier and its training are those of the published table (see `_perceptron`), so that numbers may be compared with it. All folds
-of all pairs are trained side by side.
+The classifier and its training are those of the published table (see `_perceptron`), so that
+numbers may be compared with it. All folds of all pairs are trained side by side.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from sbiwb.distances._samples import checked
 def c2st(reference: np.ndarray, draws: np.ndarray, *, seed: int = 1, folds: int = 5) -> float:
     """Accuracy of a classifier between two samples, on draws that it was not trained on.
 
-    The published table has 10,000 draws on each side; with fewer, the classifier sees less, and with duplicated rows it sees the
-    duplicates. Not symmetric to the last digit: columns are z-scored by the reference.
+    The published table has 10,000 draws on each side; with fewer, the classifier sees less, and
+    with duplicated rows it sees the duplicates. Not symmetric to the last digit: columns are
+    z-scored by the reference.
 
     Args:
         reference: Draws of the reference posterior, (S, D).
@@ -32,7 +34,8 @@ def c2st(reference: np.ndarray, draws: np.ndarray, *, seed: int = 1, folds: int 
         Mean accuracy over the folds: 0.5 to 1, up to chance.
 
     Raises:
-        ValueError: The shapes differ, there are fewer draws than folds, a value is not finite, or a column of the reference is constant.
+        ValueError: The shapes differ, there are fewer draws than folds, a value is not finite, or a
+            column of the reference is constant.
 
     References:
         Lopez-Paz & Oquab (2017), https://arxiv.org/abs/1610.06545
@@ -54,7 +57,8 @@ def c2st_many(
     cores: int | None = None,
     ticker: Ticker | None = None,
 ) -> np.ndarray:
-    """`c2st` of many pairs, which may differ in size and dimension; the same numbers, all trainings side by side.
+    """`c2st` of many pairs, which may differ in size and dimension; the same numbers, all trainings
+    side by side.
 
     Args:
         pairs: Of a reference (S, D) and draws (S, D).
@@ -84,16 +88,20 @@ def c2st_many(
 def _splits(
     reference: np.ndarray, draws: np.ndarray, seed: int, folds: int
 ) -> list[tuple[Labelled, Labelled]]:
-    """What is trained and what is tested on in each fold: scikit-learn's `KFold` with this seed, on z-scores."""
+    """What is trained and what is tested on in each fold: scikit-learn's `KFold` with this seed, on
+    z-scores.
+    """
     reference, draws = checked(reference, draws, where="C2ST", equal=True)
     if not 2 <= folds <= 2 * len(reference):
         raise ValueError(
-            f"C2ST: {folds} folds of {2 * len(reference)} draws; take at least 2 folds, and at most one a draw"
+            f"C2ST: {folds} folds of {2 * len(reference)} draws; take at least 2 folds, and at "
+            "most one a draw"
         )
     spread = reference.std(0, ddof=1)
     if not (spread > 0).all():
         raise ValueError(
-            f"C2ST: columns {np.flatnonzero(spread <= 0).tolist()} of the reference are constant; drop them from both samples"
+            f"C2ST: columns {np.flatnonzero(spread <= 0).tolist()} of the reference are constant; "
+            "drop them from both samples"
         )
     x = ((np.concatenate([reference, draws]) - reference.mean(0)) / spread).astype(np.float32)
     both = Labelled(x, np.repeat(np.array([0, 1], np.float32), len(reference)))

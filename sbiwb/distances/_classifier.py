@@ -1,4 +1,6 @@
-"""The benchmark's MLP as numbers: labelled draws, the weights it begins with, and its training constants."""
+"""The benchmark's MLP as numbers: labelled draws, the weights it begins with, and its training
+constants.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Perceptron:
-    """A trained network: its layers, (out, in + 1) with the bias last, the loss of the last epoch, and how many epochs there were."""
+    """A trained network: its layers, (out, in + 1) with the bias last, the loss of the last epoch,
+    and how many epochs there were.
+    """
 
     layers: Sequence[np.ndarray]
     loss: float

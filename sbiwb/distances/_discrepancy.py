@@ -1,4 +1,6 @@
-"""MMD: the squared maximum mean discrepancy between two samples, 0 where their distributions are one."""
+"""MMD: the squared maximum mean discrepancy between two samples, 0 where their distributions are
+one.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,22 @@ BLOCK = 1 << 22  # squared distances in memory at once
 def mmd2(reference: np.ndarray, draws: np.ndarray, *, bandwidth: float | None = None) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy with a Gaussian kernel.
 
-    E k(x, x') + E k(y, y') - 2 E k(x, y) with k(a, b) = exp(-|a - b|² / (2 bandwidth²)); without bias, hence at times below zero.
-    Columns are taken as they are: scale them first where their units differ.
+    E k(x, x') + E k(y, y') - 2 E k(x, y) with k(a, b) = exp(-|a - b|² / (2 bandwidth²)); without
+    bias, hence at times below zero. Columns are taken as they are: scale them first where their
+    units differ.
 
     Args:
         reference: Draws of the reference posterior, (S, D).
         draws: Draws of the posterior that is judged, (T, D).
-        bandwidth: Of the kernel; the median distance between reference draws if not given, as in the published table. That takes
-            2 S² bytes.
+        bandwidth: Of the kernel; the median distance between reference draws if not given, as in
+            the published table. That takes 2 S² bytes.
 
     Returns:
         The estimate.
 
     Raises:
-        ValueError: The columns differ, there are fewer than two draws, a value is not finite, or the bandwidth is not positive.
+        ValueError: The columns differ, there are fewer than two draws, a value is not finite, or
+            the bandwidth is not positive.
 
     References:
         Gretton et al. (2012), https://jmlr.org/papers/v13/gretton12a.html
@@ -40,7 +44,8 @@ def mmd2(reference: np.ndarray, draws: np.ndarray, *, bandwidth: float | None = 
     width = _median_distance(reference) if bandwidth is None else bandwidth
     if not width > 0:
         raise ValueError(
-            f"MMD: a bandwidth of {width} is not positive; give one, or a reference whose draws are not mostly the same"
+            f"MMD: a bandwidth of {width} is not positive; give one, or a reference whose draws "
+            "are not mostly the same"
         )
     within = [_within(one / width) for one in (reference, draws)]
     return float(sum(within) - 2 * _across(reference / width, draws / width))

@@ -1,11 +1,15 @@
-"""The classifier of C2ST: a perceptron with two hidden layers of 10 D units, trained as scikit-learn's `MLPClassifier` trains it.
+"""The classifier of C2ST: a perceptron with two hidden layers of 10 D units, trained as
+scikit-learn's `MLPClassifier` trains it.
 
-relu; weights and biases uniform within ±sqrt(6 / (in + out)) (Glorot & Bengio 2010); Adam with rate 1e-3 on shuffled batches of 200; mean
-log loss plus 1e-4 / 2 times the squared weights over the batch's size; until the loss over an epoch has not gone below its least by 1e-4
-for more than ten epochs, at most 10,000 epochs. Initial weights and orders come from the same random numbers as there, in float32,
-which is what the published table was computed in: a training differs by rounding alone, which it amplifies from epoch to epoch.
+relu; weights and biases uniform within ±sqrt(6 / (in + out)) (Glorot & Bengio 2010); Adam with rate
+1e-3 on shuffled batches of 200; mean log loss plus 1e-4 / 2 times the squared weights over the
+batch's size; until the loss over an epoch has not gone below its least by 1e-4 for more than ten
+epochs, at most 10,000 epochs. Initial weights and orders come from the same random numbers as
+there, in float32, which is what the published table was computed in: a training differs by rounding
+alone, which it amplifies from epoch to epoch.
 
-A training is a loop in C (`perceptron.c`), one a core; where there is no compiler, all are batched torch operations.
+A training is a loop in C (`perceptron.c`), one a core; where there is no compiler, all are batched
+torch operations.
 """
 
 from __future__ import annotations

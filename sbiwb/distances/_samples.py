@@ -17,7 +17,8 @@ def checked(
         equal: Whether the sizes must be equal.
 
     Raises:
-        ValueError: They are no matrices, have other columns or sizes, fewer than two rows, or values that are not finite.
+        ValueError: They are no matrices, have other columns or sizes, fewer than two rows, or
+            values that are not finite.
     """
     reference, draws = (np.asarray(one, dtype=np.float64) for one in (reference, draws))
     shapes = f"{reference.shape} and {draws.shape}"
@@ -28,11 +29,13 @@ def checked(
         or not reference.shape[1]
     ):
         raise ValueError(
-            f"{where}: samples of shapes {shapes} cannot be compared; give draws in rows, (S, D), of the same D parameters"
+            f"{where}: samples of shapes {shapes} cannot be compared; give draws in rows, (S, D), "
+            "of the same D parameters"
         )
     if equal and len(reference) != len(draws):
         raise ValueError(
-            f"{where}: samples of shapes {shapes} differ in size; take as many rows of one as of the other"
+            f"{where}: samples of shapes {shapes} differ in size; take as many rows of one as of "
+            "the other"
         )
     if min(len(reference), len(draws)) < 2:
         raise ValueError(

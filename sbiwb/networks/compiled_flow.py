@@ -1,6 +1,7 @@
 """Flows in C for the CPU: `flow.c`, with `spline.c` in it, compiled at first use.
 
-Where there is no compiler, the flows are torch operations: the same numbers to rounding, several times slower.
+Where there is no compiler, the flows are torch operations: the same numbers to rounding, several
+times slower.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ _state = {"on": True, "cores": 1}
 
 
 def use(on: bool, *, cores: int = 1) -> None:
-    """Whether kernels are used where they can be, in this process; and on how many cores several flows are computed side by side."""
+    """Whether kernels are used where they can be, in this process; and on how many cores several
+    flows are computed side by side.
+    """
     _state["on"], _state["cores"] = on, cores
 
 
@@ -56,7 +59,9 @@ def _threads(cores: int, process: int) -> ThreadPoolExecutor:
 
 @dataclass(frozen=True)
 class FlowPlan:
-    """What `flow.c` must know of a transform besides its weights; both tensors are int64, as described there."""
+    """What `flow.c` must know of a transform besides its weights; both tensors are int64, as
+    described there.
+    """
 
     sizes: Tensor
     steps: Tensor
@@ -64,7 +69,9 @@ class FlowPlan:
 
 @dataclass(frozen=True)
 class Kernels:
-    """The compiled functions for one number of bins; tensors are float32 and contiguous, splines have at least `LANES` in the batch B."""
+    """The compiled functions for one number of bins; tensors are float32 and contiguous, splines
+    have at least `LANES` in the batch B.
+    """
 
     library: ctypes.CDLL
 
@@ -75,7 +82,9 @@ class Kernels:
         return y, log_det
 
     def backward(self, x: Tensor, phi: Tensor, g_y: Tensor, g_l: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of x (D, B) and phi (D, R, B), given those of y (D, B) and the log-determinant (B,)."""
+        """Gradients of x (D, B) and phi (D, R, B), given those of y (D, B) and the log-determinant
+        (B,).
+        """
         g_x, g_phi = torch.empty_like(x), torch.empty_like(phi)
         self.library.backward(*_pointers(x, phi, g_y, g_l, g_x, g_phi), *x.shape)
         return g_x, g_phi
@@ -89,7 +98,8 @@ class Kernels:
 
 @dataclass(frozen=True)
 class CompiledFlow:
-    """The functions of `flow.c` for T transforms of the same sizes and all their layers, float32 and contiguous.
+    """The functions of `flow.c` for T transforms of the same sizes and all their layers, float32
+    and contiguous.
 
     Arguments x, y (D, B) and features (H, B) may have any strides.
     """
@@ -117,7 +127,8 @@ class CompiledFlow:
     def backward(
         self, kept: Tensor, g_y: Tensor, g_l: Tensor, g_features: Tensor | None
     ) -> list[Tensor]:
-        """Gradients of the layers from those of y (D, B), which becomes that of x, and of the log-determinant (B,); all contiguous.
+        """Gradients of the layers from those of y (D, B), which becomes that of x, and of the
+        log-determinant (B,); all contiguous.
 
         The gradient of the features (H, B), unless it is None, is added to.
         """
@@ -163,7 +174,9 @@ def _pointers(*tensors: Tensor) -> list[int]:
 
 
 def kernels(x: Tensor, rows: int) -> Kernels | None:
-    """The kernels for a spline of x (D, B) with R rows of parameters, or None where torch operations must do."""
+    """The kernels for a spline of x (D, B) with R rows of parameters, or None where torch
+    operations must do.
+    """
     return flows(x, rows) if x.shape[1] >= LANES else None
 
 

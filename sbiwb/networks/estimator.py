@@ -13,13 +13,17 @@ from sbiwb.networks.summary._mmd import mmd_to_normal
 
 
 class Estimator(TrainableModule):
-    """One network; its `forward` is what training maximises, so that it can be compiled and distributed.
+    """One network; its `forward` is what training maximises, so that it can be compiled and
+    distributed.
 
     Args:
         summaries: A summary network for each input, by name; features are joined in this order.
-        inference: The density given H features, H the sum over summaries, or what `fusion` makes of them.
-        fusion: A network from the joined features to those that `inference` sees; None where they are the same.
-        mmd_weights: By input, what the squared MMD between its summaries and N(0, I) is multiplied by in the loss; none where left out.
+        inference: The density given H features, H the sum over summaries, or what `fusion` makes of
+            them.
+        fusion: A network from the joined features to those that `inference` sees; None where they
+            are the same.
+        mmd_weights: By input, what the squared MMD between its summaries and N(0, I) is multiplied
+            by in the loss; none where left out.
         fused_mmd_weight: The same of what `fusion` makes of them.
     """
 
@@ -61,11 +65,15 @@ class Estimator(TrainableModule):
         return not self.likelihood
 
     def summarise(self, inputs: NetworkInputs) -> Tensor:
-        """Features (B, H) of all inputs, each values (B, C), (B, M, C) or (B, *grid, C) with its mask (B, M) or None."""
+        """Features (B, H) of all inputs, each values (B, C), (B, M, C) or (B, *grid, C) with its
+        mask (B, M) or None.
+        """
         return self._join(self._summaries(inputs))
 
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """What training maximises, (B,): log q(z | inputs), or minus the loss of a network that has one; and penalties, in training."""
+        """What training maximises, (B,): log q(z | inputs), or minus the loss of a network that has
+        one; and penalties, in training.
+        """
         parts = self._summaries(inputs)
         features = self._join(parts)
         return self.inference.objective(z, features), self._penalties(parts, features)
@@ -75,7 +83,9 @@ class Estimator(TrainableModule):
         return self.inference.log_prob(z, features)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (N, S, D) of standard normal noise (N, S, D) and features (N, H): S draws for each data set."""
+        """z (N, S, D) of standard normal noise (N, S, D) and features (N, H): S draws for each data
+        set.
+        """
         return self.inference.transport(noise, features)
 
     def components(self) -> list[Estimator]:
@@ -90,9 +100,11 @@ class Estimator(TrainableModule):
     def side_by_side(
         members: Sequence[Estimator], z: Tensor, inputs: NetworkInputs
     ) -> tuple[Tensor, Tensor]:
-        """`forward` of M estimators of one kind, of z (M, B, D) and inputs (M, B, ...) each of its own: (M, B), and penalties added up.
+        """`forward` of M estimators of one kind, of z (M, B, D) and inputs (M, B, ...) each of its
+        own: (M, B), and penalties added up.
 
-        Networks that have a function `side_by_side` are evaluated together, the others one after the other.
+        Networks that have a function `side_by_side` are evaluated together, the others one after
+        the other.
         """
         first = members[0]
         parts = []

@@ -1,12 +1,15 @@
-r"""Discrete columns of z ahead of an inference network for the others, and its columns that are angles.
+r"""Discrete columns of z ahead of an inference network for the others, and its columns that are
+angles.
 
-A discrete column holds the place k of its value among K levels. With categorical heads, one after the other, and any network for the rest,
+A discrete column holds the place k of its value among K levels. With categorical heads, one after
+the other, and any network for the rest,
 
     log q(z | h) = sum_j log Cat(k_j | h, k_<j) + log q(z_rest | h, k),
 
-so that every combination of levels has a density of its own, and log q is a log-mass plus a log-density. The networks see levels as ones
-among zeros. The last layer of each head starts with zero weights and the log-shares of the training data as its bias, so that an
-untrained network is the prior.
+so that every combination of levels has a density of its own, and log q is a log-mass plus a
+log-density. The networks see levels as ones among zeros. The last layer of each head starts with
+zero weights and the log-shares of the training data as its bias, so that an untrained network is
+the prior.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ def build(
         part: Options of the inference network.
         size: D.
         context: H.
-        discrete: Shares of the K levels of each discrete column in the training data, by its place; none of them 0.
+        discrete: Shares of the K levels of each discrete column in the training data, by its place;
+            none of them 0.
         circular: Places of the columns that are angles.
 
     Raises:
@@ -48,8 +52,12 @@ def build(
         return flow
     if flow is not None and flow.output_kind != OutputKind.JOINT:
         raise ConfigError(
-            f"model.inference  {part.kind} gives no probabilities of levels, which a discrete parameter needs",
-            todo="Use a network with a density, such as inference: nsf, or give every parameter a continuous prior.",
+            f"model.inference  {part.kind} gives no probabilities of levels, which a discrete "
+            "parameter needs",
+            todo=(
+                "Use a network with a density, such as inference: nsf, or give every parameter a "
+                "continuous prior."
+            ),
         )
     return Mixed(size, _heads(part.head_widths, context, discrete), flow)
 
@@ -83,8 +91,10 @@ class Mixed(InferenceModule):
 
     Args:
         size: D.
-        heads: Logits of the K levels of each discrete column, by its place, given features and the levels before it.
-        flow: Density of the other columns given features and all levels; None where there are no others.
+        heads: Logits of the K levels of each discrete column, by its place, given features and the
+            levels before it.
+        flow: Density of the other columns given features and all levels; None where there are no
+            others.
     """
 
     def __init__(self, size: int, heads: Mapping[int, MLP], flow: InferenceModule | None) -> None:
@@ -108,8 +118,9 @@ class Mixed(InferenceModule):
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,): a log-mass plus a log-density.
 
-        Where all columns are discrete, many draws are the same point. Except in training their log-mass is rounded, so that it is the same
-        number in whatever batch it is computed, and ranks of log q see the tie.
+        Where all columns are discrete, many draws are the same point. Except in training their
+        log-mass is rounded, so that it is the same number in whatever batch it is computed, and
+        ranks of log q see the tie.
         """
         log_mass, known = self._log_mass(z, features)
         if self.flow is not None:
@@ -117,7 +128,9 @@ class Mixed(InferenceModule):
         return log_mass if self.training else log_mass.round(decimals=DECIMALS)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H): levels by their distribution function at Phi(noise)."""
+        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H): levels by their
+        distribution function at Phi(noise).
+        """
         known, z = features[:, None], torch.zeros_like(noise)
         for column, head in zip(self.columns, self.heads, strict=True):
             level, levels = _quantile(head(known), noise[..., column])
@@ -144,7 +157,9 @@ class Mixed(InferenceModule):
 
 
 def _quantile(logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The level (N, S) at which the distribution function passes Phi(noise), and ones among zeros (N, S, K), of logits (N, 1 or S, K)."""
+    """The level (N, S) at which the distribution function passes Phi(noise), and ones among zeros
+    (N, S, K), of logits (N, 1 or S, K).
+    """
     below = torch.softmax(logits.double(), -1).cumsum(-1)[..., :-1]
     level = (torch.special.ndtr(noise.double())[..., None] >= below).sum(-1)
     return level, nn.functional.one_hot(level, logits.shape[-1])

@@ -1,4 +1,6 @@
-"""C2ST: the training is scikit-learn's to rounding, the number is scikit-learn's, and what theory says of it."""
+"""C2ST: the training is scikit-learn's to rounding, the number is scikit-learn's, and what theory
+says of it.
+"""
 
 import warnings
 from functools import lru_cache

@@ -8,7 +8,9 @@ from sbiwb.distances import _mmd, mmd2
 
 
 def kernel_mean(variances, shift, dimension, width):
-    """E exp(-|z|² / (2 width²)) of a normal z with these variances in sum and a mean of length `shift`."""
+    """E exp(-|z|² / (2 width²)) of a normal z with these variances in sum and a mean of length
+    `shift`.
+    """
     total = width**2 + variances
     return (width**2 / total) ** (dimension / 2) * np.exp(-0.5 * shift**2 / total)
 

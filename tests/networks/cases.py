@@ -1,4 +1,6 @@
-"""Small inference networks for the contract's tests: a new one needs a line here, or the name of the file that tests it."""
+"""Small inference networks for the contract's tests: a new one needs a line here, or the name of
+the file that tests it.
+"""
 
 DENSITIES = [  # (kind, options)
     ("nsf", {"transforms": 2, "hidden": [16, 16]}),

@@ -1,4 +1,6 @@
-"""One seed, one thread and the kernels for every test of the networks: the nets are tiny, and waiting threads cost more than they give."""
+"""One seed, one thread and the kernels for every test of the networks: the nets are tiny, and
+waiting threads cost more than they give.
+"""
 
 import pytest
 import torch

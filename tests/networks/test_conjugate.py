@@ -1,6 +1,8 @@
-"""Every network with a density learns a correlated normal posterior, judged by a classifier against exact draws.
+"""Every network with a density learns a correlated normal posterior, judged by a classifier against
+exact draws.
 
-theta ~ N(0, I), x = A theta + N(0, s^2 I): the posterior is N(C A' x / s^2, C) with C = (I + A' A / s^2)^-1, of correlation -0.8.
+theta ~ N(0, I), x = A theta + N(0, s^2 I): the posterior is N(C A' x / s^2, C) with C = (I + A' A /
+s^2)^-1, of correlation -0.8.
 """
 
 import pytest

@@ -1,4 +1,6 @@
-"""Flow matching: the density is that of the draws, rows keep to themselves, solvers agree, and it learns narrow and curved posteriors."""
+"""Flow matching: the density is that of the draws, rows keep to themselves, solvers agree, and it
+learns narrow and curved posteriors.
+"""
 
 import copy
 import math
@@ -89,7 +91,9 @@ def test_equal_steps_agree_with_adaptive_ones(solver, steps, error):
 
 
 def test_rows_do_not_influence_one_another():
-    """A draw or a density is the same in any company, also beside one that needs much smaller steps."""
+    """A draw or a density is the same in any company, also beside one that needs much smaller
+    steps.
+    """
     net, noise, h = (
         trained(2, tolerance=1e-4),
         torch.randn(6, 30, 2).double(),
@@ -185,7 +189,9 @@ def test_loss_is_the_published_one():
 
 
 def test_times_follow_their_power():
-    """The untrained field's loss grows with t in a known way: E |u - v|^2 = D / s^2, averaged over the density of t."""
+    """The untrained field's loss grows with t in a known way: E |u - v|^2 = D / s^2, averaged over
+    the density of t.
+    """
     z, h, t = torch.randn(50_000, 1), torch.zeros(50_000, H), torch.linspace(0, 1, 10_001).double()
     for power in (0.0, 2.0):
         density = (1 + power) * t**power
@@ -237,7 +243,9 @@ A = torch.tensor([[1.0, 0.5], [-0.3, 0.8]])
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.5, 0.02])
 def test_learns_a_conjugate_gaussian(noise):
-    """theta ~ N(0, I), x = A theta + noise: C2ST against exact draws, for a wide posterior and one fifty times narrower than the prior."""
+    """theta ~ N(0, I), x = A theta + noise: C2ST against exact draws, for a wide posterior and one
+    fifty times narrower than the prior.
+    """
     net = fitted(
         family.parse("flow_matching").build(2, 2),
         lambda z: z @ A.t() + noise * torch.randn_like(z),

@@ -125,7 +125,9 @@ def test_share_of_the_draws_in_a_box_is_its_probability(kind, options, d):
 
 @pytest.mark.parametrize(("kind", "options", "d"), ALL)
 def test_draws_of_one_data_set_share_what_is_known(kind, options, d):
-    """S draws for each of N data sets are those of N S data sets, without gradients and with, in single precision and in double."""
+    """S draws for each of N data sets are those of N S data sets, without gradients and with, in
+    single precision and in double.
+    """
     net, noise, h = (
         trained(kind, options, d, 0.15),
         torch.randn(6, 20, d).double(),
@@ -198,7 +200,9 @@ def test_no_random_numbers_and_one_answer_in_training_and_evaluation(kind, optio
 
 @pytest.mark.parametrize(("kind", "options"), DENSITIES + MIXTURES)
 def test_weights_may_be_replaced_for_one_evaluation(kind, options):
-    """As Bayesian weights are: gradients, taken afterwards, are those of the weights that were put in."""
+    """As Bayesian weights are: gradients, taken afterwards, are those of the weights that were put
+    in.
+    """
     net, z, h = trained(kind, options, 2), torch.randn(5, 2).double(), torch.randn(5, H).double()
     other = {
         name: (0.9 * parameter).detach().requires_grad_()
@@ -321,7 +325,9 @@ def test_a_new_inference_network_is_one_file(tmp_path):
 
 
 def zukos(columns, passes, reverse):
-    """zuko's own transform, an affine map and a spline a column, far from the identity; and ours with its weights."""
+    """zuko's own transform, an affine map and a spline a column, far from the identity; and ours
+    with its weights.
+    """
     order = torch.arange(columns).flip(0) if reverse else torch.arange(columns)
 
     def univariate(shift, scale, widths, heights, slopes):
@@ -392,7 +398,9 @@ SIZES = [  # (columns D, features H, batch B, options)
 
 @pytest.mark.parametrize(("columns", "features", "batch", "options"), SIZES, ids=str)
 def test_flows_in_c_give_the_same_numbers(columns, features, batch, options):
-    """Kernels in float32 against torch operations in float64: values, every gradient, none where masked, draws; the same bits each time."""
+    """Kernels in float32 against torch operations in float64: values, every gradient, none where
+    masked, draws; the same bits each time.
+    """
     torch.manual_seed(0)
     net = family.parse({"kind": "nsf", "transforms": 3, **options}).build(columns, features)
     for parameter in net.parameters():

@@ -1,4 +1,6 @@
-"""Discrete columns ahead of a flow: masses and conditional densities are those of exact posteriors, and of the draws."""
+"""Discrete columns ahead of a flow: masses and conditional densities are those of exact posteriors,
+and of the draws.
+"""
 
 import math
 from typing import ClassVar
@@ -82,7 +84,9 @@ def test_later_levels_and_columns_depend_on_the_levels_before():
     [SHARES, {3: (0.5, 0.5)}, {0: (0.2, 0.3, 0.5), 1: (0.6, 0.4), 2: (1.0,), 3: (0.1, 0.9)}],
 )
 def test_draws_have_the_density(discrete):
-    """Levels come as often as their mass says, and log q of the rest is that of the noise less the log-slope of the way to z."""
+    """Levels come as often as their mass says, and log q of the rest is that of the noise less the
+    log-slope of the way to z.
+    """
     net, h, noise = (
         far(build(discrete=discrete)),
         torch.randn(2, H).double(),
@@ -144,7 +148,9 @@ def mixture(n):
 
 
 def test_learns_a_mixture_by_enumeration():
-    """p(k | x) is MASS_k N(x; offset_k, 1 + 0.49) normalised; mu | k, x is N((x - offset_k) / 1.49, 0.49 / 1.49)."""
+    """p(k | x) is MASS_k N(x; offset_k, 1 + 0.49) normalised; mu | k, x is N((x - offset_k) / 1.49,
+    0.49 / 1.49).
+    """
     net = learn(build(2, 1, {0: tuple(MASS.tolist())}, {**NSF, "hidden": [32, 32]}), mixture)
     x = torch.tensor([[-2.5], [-1.0], [0.5], [2.0]])
     exact = torch.softmax(MASS.log() - 0.5 * (x - OFFSET) ** 2 / (1 + NOISE**2), -1)
@@ -178,7 +184,9 @@ def test_learns_a_mixture_by_enumeration():
 
 
 def test_all_columns_discrete_and_dependent():
-    """Two coins that show x = their sum: given x = 1, (0, 1) and (1, 0) are as likely, and each mass alone says nothing."""
+    """Two coins that show x = their sum: given x = 1, (0, 1) and (1, 0) are as likely, and each
+    mass alone says nothing.
+    """
 
     def coins(n):
         k = torch.randint(2, (n, 2)).float()
@@ -301,6 +309,9 @@ def test_a_network_without_density_is_refused():
 
     with pytest.raises(
         ConfigError,
-        match=r"model\.inference  point gives no probabilities of levels, which a discrete parameter needs",
+        match=(
+            r"model\.inference  point gives no probabilities of levels, which a discrete parameter "
+            r"needs"
+        ),
     ):
         mixed.build(Point(kind="point"), 2, H, discrete={0: (0.5, 0.5)}, circular=())

@@ -1,4 +1,6 @@
-"""Circular columns: densities that close at the seam, see one another as angles, and are learned across it."""
+"""Circular columns: densities that close at the seam, see one another as angles, and are learned
+across it.
+"""
 
 import math
 
@@ -93,7 +95,9 @@ def test_angles_are_in_range_in_single_precision_too():
 
 @pytest.mark.parametrize("concentration", [4.0, 100.0])
 def test_learns_a_von_mises_centred_at_the_seam(concentration):
-    """x = z + noise around the circle with z uniform: the posterior of z is von Mises around x; the features are cos x and sin x."""
+    """x = z + noise around the circle with z uniform: the posterior of z is von Mises around x; the
+    features are cos x and sin x.
+    """
     net = family.parse({"kind": "ncsf", "transforms": 2, "hidden": [32, 32]}).build_circular(
         1, 2, (0,)
     )

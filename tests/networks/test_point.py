@@ -1,4 +1,6 @@
-"""Point networks: means, medians and quantiles against closed forms; quantiles never cross; draws have them."""
+"""Point networks: means, medians and quantiles against closed forms; quantiles never cross; draws
+have them.
+"""
 
 import pytest
 import torch
@@ -60,7 +62,9 @@ def test_mean_and_median_of_a_skewed_posterior(loss, expected):
 
 
 def test_quantiles_hold_their_levels_on_fresh_data():
-    """P(z < q_l) = l, overall and at either side of x; five standard errors and 0.02 for the training."""
+    """P(z < q_l) = l, overall and at either side of x; five standard errors and 0.02 for the
+    training.
+    """
     levels = [0.025, 0.25, 0.5, 0.75, 0.975]
     net, (z, x) = fitted(build(1, 1, loss="quantile", levels=levels), skewed, 1000), skewed(20_000)
     below = (z[..., None] < net.estimate(x))[:, 0].double()
@@ -162,7 +166,9 @@ def test_every_draw_is_the_estimate(loss):
 
 @pytest.mark.parametrize("loss", ["mse", "mae", "quantile"])
 def test_uncertain_weights(loss):
-    """zuko's Bayesian weights, with the local trick: one draw of the weights per context, gradients to means and variances."""
+    """zuko's Bayesian weights, with the local trick: one draw of the weights per context, gradients
+    to means and variances.
+    """
     bayesian = BayesianModel(scrambled(build(2, loss=loss)), init_logvar=-2)
     with bayesian.reparameterize(local_trick=True) as net:
         net.loss(torch.randn(6, 2), torch.randn(6, H)).sum().backward()
@@ -183,7 +189,9 @@ def test_there_is_no_density():
     net = build(2)
     with pytest.raises(
         ConfigError,
-        match=r"model\.inference\.kind  a point network gives estimates and has no density  Use nsf",
+        match=(
+            r"model\.inference\.kind  a point network gives estimates and has no density  Use nsf"
+        ),
     ):
         net.log_prob(torch.zeros(1, 2), torch.zeros(1, H))
 

@@ -1,4 +1,6 @@
-"""Closed-form splines against zuko's: values, gradients, inverse, both sides of the bounds; and the kernels in C against them."""
+"""Closed-form splines against zuko's: values, gradients, inverse, both sides of the bounds; and the
+kernels in C against them.
+"""
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from sbiwb.networks.inference import _spline
 
 @pytest.fixture(params=[(bins, affine) for bins in (2, 8, 13) for affine in (False, True)], ids=str)
 def case(request):
-    """x (3, 50) reaching beyond the bounds, and raw parameters of K bins, with an affine map first or without."""
+    """x (3, 50) reaching beyond the bounds, and raw parameters of K bins, with an affine map first
+    or without.
+    """
     (bins, affine), rng = request.param, torch.Generator().manual_seed(0)
     x = 4 * torch.randn(3, 50, generator=rng).double()
     phi = 2 * torch.randn(3, 3 * bins - 1 + 2 * affine, 50, generator=rng).double()
@@ -72,7 +76,9 @@ def test_the_knots_themselves_and_the_bounds():
 
 @pytest.mark.parametrize("batch", [16, 17, 50])
 def test_kernels_give_the_same_numbers(case, batch):
-    """Kernels in float32 against torch operations in float64, at batches that fill whole vectors and that do not."""
+    """Kernels in float32 against torch operations in float64, at batches that fill whole vectors
+    and that do not.
+    """
     x, phi = (value.detach()[..., :batch] for value in case[:2])
     single = [value.float().contiguous().requires_grad_() for value in (x, phi)]
     double = [value.clone().requires_grad_() for value in (x, phi)]

@@ -386,7 +386,8 @@ def test_fusion_keeps_the_level_of_its_input():
         (
             "mlp",
             SET,
-            "mlp takes one length, and this set has up to 7 members  Use deepset or set_transformer.",
+            "mlp takes one length, and this set has up to 7 members  Use deepset or "
+            "set_transformer.",
         ),
         ("mlp", SERIES, "Use lstm, gru, lstnet, transformer or conv1d."),
         (

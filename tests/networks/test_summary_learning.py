@@ -27,7 +27,9 @@ def mask():
 
 
 def rises():
-    """Series of 2 to 8 steps, and whether they rise or fall (1 or -1), which members without an order do not tell."""
+    """Series of 2 to 8 steps, and whether they rise or fall (1 or -1), which members without an
+    order do not tell.
+    """
     real, sign = mask(), torch.randint(2, (ROWS, 1)) * 2.0 - 1
     rising = (
         torch.randn(ROWS, LONGEST).masked_fill(~real, float("inf")).sort(1)[0].masked_fill(~real, 0)
@@ -46,7 +48,9 @@ def spread():
 
 
 def stripes(grid):
-    """Noisy grids, and whether their stripes run along the last axis or the one before it (1 or -1), shifted at random."""
+    """Noisy grids, and whether their stripes run along the last axis or the one before it (1 or
+    -1), shifted at random.
+    """
 
     def draw():
         sign, (rows, columns) = torch.randint(2, (ROWS, 1)) * 2.0 - 1, grid

@@ -1,4 +1,6 @@
-"""The squared MMD to a standard normal against Monte Carlo, itself without rounding, and what it does to summaries."""
+"""The squared MMD to a standard normal against Monte Carlo, itself without rounding, and what it
+does to summaries.
+"""
 
 import pytest
 import torch
@@ -14,7 +16,9 @@ def kernel(x, y):
 
 @pytest.mark.parametrize("features", [1, 3, 16])
 def test_expectations_are_those_of_monte_carlo(features):
-    """Of one row, which has no pairs, the estimate is E k(y, y') - 2 E k(x, y); rows at several distances tell the two apart."""
+    """Of one row, which has no pairs, the estimate is E k(y, y') - 2 E k(x, y); rows at several
+    distances tell the two apart.
+    """
     y, other = torch.randn(2, 1000, features, dtype=torch.float64)
     within = kernel(y, other).mean(1)
     for distance in (0.0, 1.0, 3.0):

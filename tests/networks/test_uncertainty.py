@@ -191,7 +191,9 @@ def test_the_fast_step_and_zukos_local_trick_have_the_same_mean_objective():
 
 
 def test_a_conjugate_posterior_of_weights_is_found():
-    """y = w x + noise of sd 1, w ~ N(0, 1): with 20 pairs w is N(sum(x y) / (1 + sum x^2), 1 / (1 + sum x^2))."""
+    """y = w x + noise of sd 1, w ~ N(0, 1): with 20 pairs w is N(sum(x y) / (1 + sum x^2), 1 / (1 +
+    sum x^2)).
+    """
 
     class Line(TrainableModule):
         def __init__(self):
@@ -279,7 +281,9 @@ def test_zukos_patterns_are_those_of_zuko():
     [lambda objective: -objective.mean(-1).sum(), lambda objective: (objective**2).mean(-1).sum()],
 )
 def test_members_trained_together_have_the_gradients_they_have_alone(loss):
-    """Also where their flows are computed side by side in C, on several cores, and under another loss than the usual one."""
+    """Also where their flows are computed side by side in C, on several cores, and under another
+    loss than the usual one.
+    """
     module = build({"kind": "ensemble", "members": 3})
     with torch.no_grad():
         for parameter in module.parameters():
@@ -309,7 +313,9 @@ def test_the_mixture_is_the_log_of_the_mean_density():
 
 
 def test_stacking_finds_the_shares_of_a_known_mixture():
-    """Members with densities N(-1, 1), N(1, 1) and N(8, 1), data from a mixture of the first two, 0.3 to 0.7."""
+    """Members with densities N(-1, 1), N(1, 1) and N(8, 1), data from a mixture of the first two,
+    0.3 to 0.7.
+    """
     module = build({"kind": "ensemble", "members": 3, "weights": "stacking"})
     torch.manual_seed(0)
     y = torch.randn(20_000) + torch.where(torch.rand(20_000) < 0.3, -1.0, 1.0)

@@ -1,14 +1,19 @@
-"""One masked autoregressive (or coupling) transform: a network whose masks say which columns may know which, and a spline a column.
+"""One masked autoregressive (or coupling) transform: a network whose masks say which columns may
+know which, and a spline a column.
 
-The masks and the initial weights are zuko's; the evaluation is our own, feature-first and with few operations:
+The masks and the initial weights are zuko's; the evaluation is our own, feature-first and with few
+operations:
 
-- a layer is one matrix (out, 1 + in), its bias the first column, so that a layer is one matrix product each way;
+- a layer is one matrix (out, 1 + in), its bias the first column, so that a layer is one matrix
+  product each way;
 - with ReLU, on the CPU, a whole flow is one node of autograd, in C (`flow.c`);
-- hidden units are sorted by the pass that first needs them, so that the inverse in C computes each unit once, in the pass of its degree:
-  D passes cost about one evaluation. What depends on the features alone is computed once for all draws of an observation.
+- hidden units are sorted by the pass that first needs them, so that the inverse in C computes each
+  unit once, in the pass of its degree: D passes cost about one evaluation. What depends on the
+  features alone is computed once for all draws of an observation.
 
 References:
-    Germain et al. (2015), MADE: Masked Autoencoder for Distribution Estimation, https://arxiv.org/abs/1502.03509
+    Germain et al. (2015), MADE: Masked Autoencoder for Distribution Estimation,
+    https://arxiv.org/abs/1502.03509
     Papamakarios et al. (2017), Masked Autoregressive Flow, https://arxiv.org/abs/1705.07057
 """
 
@@ -29,7 +34,9 @@ from sbiwb.networks.inference import _spline
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of the inverse: the columns it computes, and how many units of each hidden layer are known by then."""
+    """One pass of the inverse: the columns it computes, and how many units of each hidden layer are
+    known by then.
+    """
 
     columns: Tensor
     units: tuple[int, ...]
@@ -48,7 +55,9 @@ def log_prob(transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor)
 
 
 def side_by_side(flows: Sequence[Sequence[MaskedTransform]], z: Tensor, features: Tensor) -> Tensor:
-    """log q_m(z_m | features_m) of M flows (M, B), of z (M, B, D) and features (M, B, H); in C on as many cores as there are."""
+    """log q_m(z_m | features_m) of M flows (M, B), of z (M, B, D) and features (M, B, H); in C on
+    as many cores as there are.
+    """
     native = [_native_flow(flow, *pair) for flow, *pair in zip(flows, z, features, strict=True)]
     if not all(native):
         return torch.stack(
@@ -86,7 +95,9 @@ def _log_normal(noise: Tensor) -> Tensor:
 def _native_flow(
     transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor
 ) -> compiled_flow.CompiledFlow | None:
-    """The flow in C, or None where it cannot be evaluated there: C checks nothing, so whatever is unusual is left to torch."""
+    """The flow in C, or None where it cannot be evaluated there: C checks nothing, so whatever is
+    unusual is left to torch.
+    """
     first, plans = transforms[0], [transform.plan for transform in transforms if transform.plan]
     kernels = compiled_flow.flows(z, first.rows) if len(plans) == len(transforms) else None
     if not kernels or (z.shape[0], z.shape[-1], first.features) != (
@@ -143,7 +154,9 @@ class MaskedTransform(nn.Module):
         return _spline.forward(x, self._phi(x, known))
 
     def inverse(self, y: Tensor, known: Tensor) -> Tensor:
-        """x (D, B) of y (D, B), by operations of torch: the whole network once a pass, nothing in place."""
+        """x (D, B) of y (D, B), by operations of torch: the whole network once a pass, nothing in
+        place.
+        """
         x = torch.zeros_like(y)
         for one in self.passes:
             phi = self._phi(x, known)[one.columns]
@@ -157,7 +170,9 @@ class MaskedTransform(nn.Module):
         return [weight * mask for weight, mask in zip(self.layers, self._masks(), strict=True)]
 
     def _phi(self, x: Tensor, known: Tensor) -> Tensor:
-        """phi (D, R, B), by operations that autograd and compilers know; never less precise than float32."""
+        """phi (D, R, B), by operations that autograd and compilers know; never less precise than
+        float32.
+        """
         *body, last = self._weights()
         hidden = torch.cat([known, x])
         for weight in body:
@@ -201,8 +216,9 @@ class _Fused(torch.autograd.Function):
 class _FusedTogether(torch.autograd.Function):
     """log q of M flows as one node, the members side by side in C.
 
-    Each member's gradients are made right after its density, while its activations lie in the cache: all members' together would not fit,
-    and each would take twice the time. They are those of the mean of -log q; another loss pays for them again.
+    Each member's gradients are made right after its density, while its activations lie in the
+    cache: all members' together would not fit, and each would take twice the time. They are those
+    of the mean of -log q; another loss pays for them again.
     """
 
     @staticmethod
@@ -255,7 +271,9 @@ class _FusedTogether(torch.autograd.Function):
 def _with_gradients(
     flow: compiled_flow.CompiledFlow, z: Tensor, features: Tensor, grad: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """log q (B,), and gradients of its sum weighed by `grad` (B,): of z (B, D), of the features (B, H), and of each layer."""
+    """log q (B,), and gradients of its sum weighed by `grad` (B,): of z (B, D), of the features (B,
+    H), and of each layer.
+    """
     noise, log_det, kept = flow.forward(z.t(), features.t(), keep=True)
     g_z, g_features = -grad * noise, features.new_zeros(features.shape[::-1])
     g_layers = flow.backward(kept, g_z, grad, g_features)
@@ -265,7 +283,9 @@ def _with_gradients(
 def _plan(
     masks: Sequence[Tensor], order: Tensor, passes: Sequence[Pass]
 ) -> compiled_flow.FlowPlan | None:
-    """The masks as `flow.c` wants them, or None where they are no staircase once rows and columns are sorted by pass."""
+    """The masks as `flow.c` wants them, or None where they are no staircase once rows and columns
+    are sorted by pass.
+    """
     columns, turn = len(order), torch.argsort(order, stable=True)
     steps = [
         turn,
@@ -299,7 +319,9 @@ def _plan(
 def _sorted(
     layers: Sequence[MaskedLinear], order: Tensor
 ) -> tuple[list[nn.Parameter], list[Tensor], list[Pass]]:
-    """Weights (out, 1 + in) and masks with hidden units sorted by the pass that first can compute them, and the passes."""
+    """Weights (out, 1 + in) and masks with hidden units sorted by the pass that first can compute
+    them, and the passes.
+    """
     columns = len(order)
     features = layers[0].weight.shape[1] - columns
     first = torch.cat(

@@ -1,8 +1,10 @@
-"""Ordinary differential equations solved row by row: explicit Runge-Kutta methods, with fixed steps or with each row's own.
+"""Ordinary differential equations solved row by row: explicit Runge-Kutta methods, with fixed steps
+or with each row's own.
 
-No row of a batch influences another: in the adaptive method each row has its own time and step, and leaves the batch when it arrives.
-(zuko's `odeint` takes one step for the whole batch, so that a draw would depend on its neighbours.) Everything is differentiable by
-autograd; the step sizes are constants to it.
+No row of a batch influences another: in the adaptive method each row has its own time and step, and
+leaves the batch when it arrives. (zuko's `odeint` takes one step for the whole batch, so that a
+draw would depend on its neighbours.) Everything is differentiable by autograd; the step sizes are
+constants to it.
 
 References:
     Hairer, Norsett & Wanner (1993), Solving Ordinary Differential Equations I, II.4
@@ -92,10 +94,11 @@ def fixed(field: Field, y: Tensor, start: float, end: float, *, method: str, ste
 
 
 def adaptive(field: Field, y: Tensor, start: float, end: float, *, tolerance: float) -> Tensor:
-    """The state at `end` of y (R, C) at `start`, by Dormand and Prince's method of order 5, each row in steps of its own.
+    """The state at `end` of y (R, C) at `start`, by Dormand and Prince's method of order 5, each
+    row in steps of its own.
 
-    The error of a step, estimated by the method of order 4 within, is at most `tolerance` (1 + |y|) in each column. A state that is no
-    number stays none, and its row leaves at once.
+    The error of a step, estimated by the method of order 4 within, is at most `tolerance` (1 + |y|)
+    in each column. A state that is no number stays none, and its row leaves at once.
 
     Args:
         field: Slopes.

@@ -22,7 +22,8 @@ def require_context(context: int) -> None:
 
 
 def require_width(hidden: Sequence[int], groups: int) -> None:
-    """Refuses a masked layer narrower than its groups of columns: it would drop dependences without a word.
+    """Refuses a masked layer narrower than its groups of columns: it would drop dependences without
+    a word.
 
     Raises:
         ConfigError: One is.

@@ -1,22 +1,28 @@
-r"""Monotone rational-quadratic splines with gradients in closed form: few passes over memory where autograd takes hundreds.
+r"""Monotone rational-quadratic splines with gradients in closed form: few passes over memory where
+autograd takes hundreds.
 
-Parameters are those of zuko's `MonotonicRQSTransform`, and so are the values. With raw widths and heights u, raw log-slopes v, the bound
-B and the least slope e,
+Parameters are those of zuko's `MonotonicRQSTransform`, and so are the values. With raw widths and
+heights u, raw log-slopes v, the bound B and the least slope e,
 
-    W = softmax(u / (1 + |2 u / log e|)),   X_k = B (2 sum_{j<k} W_j - 1),   d = exp(v / (1 + |v / log e|)),   d_0 = d_K = 1
+    W = softmax(u / (1 + |2 u / log e|)),   X_k = B (2 sum_{j<k} W_j - 1),
+    d = exp(v / (1 + |v / log e|)),   d_0 = d_K = 1
 
-and in the bin k that holds x, with width w, height h, s = h / w, t = (x - X_k) / w and q = t (1 - t),
+and in the bin k that holds x, with width w, height h, s = h / w, t = (x - X_k) / w and q = t (1 -
+t),
 
     y  = Y_k + h (s t^2 + d_0 q) / D,      D = s + (d_0 + d_1 - 2 s) q,
     y' = s^2 (d_1 t^2 + 2 s q + d_0 (1 - t)^2) / D^2.
 
-Only six numbers of one bin meet x; the gradient of the others follows from theirs by the sums above. With two more rows of parameters,
-m and a, an affine map comes first, as zuko's `MonotonicAffineTransform`: x exp(a / (1 + |a / log e|)) + m.
+Only six numbers of one bin meet x; the gradient of the others follows from theirs by the sums
+above. With two more rows of parameters, m and a, an affine map comes first, as zuko's
+`MonotonicAffineTransform`: x exp(a / (1 + |a / log e|)) + m.
 
-Everything is feature-first: x (D, B), phi (D, R, B) with R = 3 K - 1 or 3 K + 1 rows, the batch contiguous.
+Everything is feature-first: x (D, B), phi (D, R, B) with R = 3 K - 1 or 3 K + 1 rows, the batch
+contiguous.
 
 References:
-    Durkan, Bekasov, Murray & Papamakarios (2019), Neural Spline Flows, https://arxiv.org/abs/1906.04032
+    Durkan, Bekasov, Murray & Papamakarios (2019), Neural Spline Flows,
+    https://arxiv.org/abs/1906.04032
 """
 
 from __future__ import annotations
@@ -46,7 +52,9 @@ def forward(x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse(y: Tensor, phi: Tensor) -> Tensor:
-    """x (D, B) of y (D, B) under the parameters of `forward`; where it needs gradients, they are autograd's."""
+    """x (D, B) of y (D, B) under the parameters of `forward`; where it needs gradients, they are
+    autograd's.
+    """
     native = (
         None
         if torch.is_grad_enabled() and (y.requires_grad or phi.requires_grad)
@@ -98,7 +106,8 @@ class _Native(torch.autograd.Function):
 class _Knots:
     """Widths, heights and slopes of all bins.
 
-    The squashing bounds them, so the softmax need not shift by its largest term; torch's own is slow on few bins.
+    The squashing bounds them, so the softmax need not shift by its largest term; torch's own is
+    slow on few bins.
     """
 
     def __init__(self, phi: Tensor) -> None:
@@ -116,7 +125,9 @@ class _Knots:
         )
 
     def bin(self, value: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The bin (D, 1, B) that holds a value (D, B) of x (axis 0) or y (1): size and start of both, two slopes, and whether inside."""
+        """The bin (D, 1, B) that holds a value (D, B) of x (axis 0) or y (1): size and start of
+        both, two slopes, and whether inside.
+        """
         k = (self.ends[:, axis, :-1] < value[:, None]).sum(1, keepdim=True)
         both = k[:, None].expand(-1, 2, -1, -1)
         size = 2 * BOUND * self.shares.gather(2, both)[:, :, 0]
@@ -126,7 +137,9 @@ class _Knots:
 
 
 def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q, numerator and denominator of y, and the factor M of its slope: y = Y + h N / D, y' = s^2 M / D^2."""
+    """q, numerator and denominator of y, and the factor M of its slope: y = Y + h N / D, y' = s^2 M
+    / D^2.
+    """
     q = t * (1 - t)
     numerator = s * t.square() + d0 * q
     denominator = s + (d0 + d1 - 2 * s) * q
@@ -135,7 +148,9 @@ def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor
 
 
 class _Spline(torch.autograd.Function):
-    """y and log |dy/dx|, both (D, B), without the affine map, in torch operations: for other devices, float64 and compilation."""
+    """y and log |dy/dx|, both (D, B), without the affine map, in torch operations: for other
+    devices, float64 and compilation.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,7 +210,9 @@ def _to_shares(
     k: Tensor,
     squash_grad: Tensor,
 ) -> Tensor:
-    """Gradient of the raw widths and heights, (D, 2 K, B): bins before k move the start, bin k its size, and all share one sum."""
+    """Gradient of the raw widths and heights, (D, 2 K, B): bins before k move the start, bin k its
+    size, and all share one sum.
+    """
     mean = g_start * (start + BOUND) + g_size * size
     before = torch.arange(shares.shape[2], device=k.device)[:, None] < k  # (D, K, B)
     each = before[:, None] * (2 * BOUND * g_start)[:, :, None]

@@ -1,16 +1,19 @@
-r"""What the flows made of zuko's pieces share: the network itself, its options, and monotone functions with an inverse on all of R.
+r"""What the flows made of zuko's pieces share: the network itself, its options, and monotone
+functions with an inverse on all of R.
 
-zuko's own flows of neural networks and polynomials are inverted by bisection within [-10, 10] and squash values between transforms, so
-that a draw which falls outside comes back from very far. Here a monotone function f is used on [-B, B] only, and continued by straight
-lines of its end slopes,
+zuko's own flows of neural networks and polynomials are inverted by bisection within [-10, 10] and
+squash values between transforms, so that a draw which falls outside comes back from very far. Here
+a monotone function f is used on [-B, B] only, and continued by straight lines of its end slopes,
 
     y = f(c) + f'(c) (x - c),   c = clamp(x, -B, B),
 
-which is a bijection of R with a continuous slope; the inverse is Newton's method within a shrinking bracket. In front of each such
-function stands an affine map, so that posteriors much narrower than their priors meet it at unit size.
+which is a bijection of R with a continuous slope; the inverse is Newton's method within a shrinking
+bracket. In front of each such function stands an affine map, so that posteriors much narrower than
+their priors meet it at unit size.
 
 References:
-    Papamakarios et al. (2017), Masked Autoregressive Flow for Density Estimation, https://arxiv.org/abs/1705.07057
+    Papamakarios et al. (2017), Masked Autoregressive Flow for Density Estimation,
+    https://arxiv.org/abs/1705.07057
     zuko, https://zuko.readthedocs.io
 """
 
@@ -122,7 +125,8 @@ class FlowConfig(InferencePart):
             context: H.
 
         Raises:
-            ConfigError: If there is no context, or a masked layer is too narrow to hold every column apart.
+            ConfigError: If there is no context, or a masked layer is too narrow to hold every
+                column apart.
         """
         require_context(context)
         return self.make(features, context)
@@ -207,12 +211,15 @@ class ColumnByColumn(AutoregressiveTransform):
 
 
 class UnivariateMap(nn.Module):
-    """An affine map of each column, then a function of zuko's or of ours, both with parameters of a network.
+    """An affine map of each column, then a function of zuko's or of ours, both with parameters of a
+    network.
 
     Args:
-        function: Makes an elementwise transform of the parameters after the affine map's; None for no more than the affine map.
+        function: Makes an elementwise transform of the parameters after the affine map's; None for
+            no more than the affine map.
         shapes: Of those parameters.
-        still: How many of them, counted in numbers from the first, begin at zero; the affine map's always do, where it is the identity.
+        still: How many of them, counted in numbers from the first, begin at zero; the affine map's
+            always do, where it is the identity.
     """
 
     def __init__(
@@ -270,7 +277,8 @@ class Monotone(Transform):
 
 
 def solve(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """x between low and high where an increasing curve takes the values y: Newton's method, bisection where that is slow or leaves.
+    """x between low and high where an increasing curve takes the values y: Newton's method,
+    bisection where that is slow or leaves.
 
     Ends with a Newton step so small that the next one would be lost in rounding.
     """
@@ -290,7 +298,8 @@ def solve(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def differentiable(call: Curve, x: Tensor, y: Tensor) -> Tensor:
-    """x = f^-1(y), found without gradients, with those of the implicit function: one more Newton step whose slope is a constant.
+    """x = f^-1(y), found without gradients, with those of the implicit function: one more Newton
+    step whose slope is a constant.
 
     Args:
         call: Value and log-slope of f.
@@ -304,7 +313,9 @@ def differentiable(call: Curve, x: Tensor, y: Tensor) -> Tensor:
 
 
 def integral(slope: Callable[[Tensor], Tensor], points: int) -> Curve:
-    """The integral from 0 of a positive function, by Gauss and Legendre's rule; its slope is the function itself."""
+    """The integral from 0 of a positive function, by Gauss and Legendre's rule; its slope is the
+    function itself.
+    """
 
     def curve(x: Tensor) -> tuple[Tensor, Tensor]:
         return GaussLegendre.quadrature(slope, torch.zeros_like(x), x, points), slope(x)

@@ -1,13 +1,17 @@
-r"""Continuous normalizing flow: a vector field carries z to noise in unit time, trained by maximum likelihood.
+r"""Continuous normalizing flow: a vector field carries z to noise in unit time, trained by maximum
+likelihood.
 
-    dx/dt = v(t, x; h),   x(0) = exp(a) z + m,   log q(z | h) = log N(x(1)) + integral of trace(dv/dx) dt + sum a
+    dx/dt = v(t, x; h),   x(0) = exp(a) z + m,
+    log q(z | h) = log N(x(1)) + integral of trace(dv/dx) dt + sum a
 
-with the exact trace. The affine map is masked autoregressive, so that the field meets a narrow or correlated posterior at unit size. Each
-step of training solves the equation: `flow_matching` reaches a like network without, and is the first choice for many parameters. An
-untrained flow is the standard normal.
+with the exact trace. The affine map is masked autoregressive, so that the field meets a narrow or
+correlated posterior at unit size. Each step of training solves the equation: `flow_matching`
+reaches a like network without, and is the first choice for many parameters. An untrained flow is
+the standard normal.
 
 References:
-    Chen, Rubanova, Bettencourt & Duvenaud (2018), Neural Ordinary Differential Equations, https://arxiv.org/abs/1806.07366
+    Chen, Rubanova, Bettencourt & Duvenaud (2018), Neural Ordinary Differential Equations,
+    https://arxiv.org/abs/1806.07366
     Grathwohl et al. (2018), FFJORD, https://arxiv.org/abs/1810.01367
 """
 
@@ -64,7 +68,9 @@ class AugmentedField(nn.Module):
         return self.net(self._inputs(t, x, features)[0])
 
     def with_trace(self, t: Tensor, x: Tensor, features: Tensor) -> Tensor:
-        """v and the trace of its Jacobian by x, (R, D + 1): the derivatives by all columns go through the layers beside the values."""
+        """v and the trace of its Jacobian by x, (R, D + 1): the derivatives by all columns go
+        through the layers beside the values.
+        """
         value, slopes = self._inputs(t, x, features)
         layers: list[Any] = [layer for layer in self.net if hasattr(layer, "weight")]
         value, jacobian = (
@@ -148,14 +154,19 @@ class Config(FlowConfig):
     )
     solver: Literal["adaptive", "rk4", "midpoint", "euler"] = Field(
         "rk4",
-        description="Equal steps, or Dormand-Prince with each row's own steps by tolerance (slower, exact for any field).",
+        description=(
+            "Equal steps, or Dormand-Prince with each row's own steps by tolerance (slower, exact "
+            "for any field)."
+        ),
     )
     steps: int = Field(10, ge=1, le=10_000, description="Equal steps of rk4, midpoint and euler.")
     tolerance: float = Field(
         1e-5,
         ge=1e-10,
         le=0.1,
-        description="Error of one adaptive step, relative and absolute; single precision ends at 1e-6.",
+        description=(
+            "Error of one adaptive step, relative and absolute; single precision ends at 1e-6."
+        ),
     )
 
     def make(self, features: int, context: int) -> Flow:

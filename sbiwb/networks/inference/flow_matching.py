@@ -1,24 +1,31 @@
-r"""Flow matching: a vector field that carries noise to the posterior along straight paths, trained without solving an equation.
+r"""Flow matching: a vector field that carries noise to the posterior along straight paths, trained
+without solving an equation.
 
-The path of noise e to z is z_t = a e + t z with a = 1 - (1 - sigma_min) t, at constant speed u = z - (1 - sigma_min) e, and the field v
-is fitted to it by E |v(t, z_t; h) - u|^2. Written in polar form, with the radius s = sqrt(a^2 + t^2) and the angle p = atan2(t, a),
+The path of noise e to z is z_t = a e + t z with a = 1 - (1 - sigma_min) t, at constant speed u = z
+- (1 - sigma_min) e, and the field v is fitted to it by E |v(t, z_t; h) - u|^2. Written in polar
+form, with the radius s = sqrt(a^2 + t^2) and the angle p = atan2(t, a),
 
-    y = z_t / s = e cos p + z sin p,   v = (ds/dt) y + w(p, y; h) / s,   |v - u|^2 = |w - (z cos p - e sin p)|^2 / s^2,
+    y = z_t / s = e cos p + z sin p,   v = (ds/dt) y + w(p, y; h) / s,
+    |v - u|^2 = |w - (z cos p - e sin p)|^2 / s^2,
 
-so that a network for w sees inputs and targets of unit variance, and w = 0, which is the untrained network, moves nothing: it is the
-prior, without an error of the solver. Draws solve dy/dp = w(p, y; h) from p = 0 to atan2(1, sigma_min), and
+so that a network for w sees inputs and targets of unit variance, and w = 0, which is the untrained
+network, moves nothing: it is the prior, without an error of the solver. Draws solve dy/dp = w(p, y;
+h) from p = 0 to atan2(1, sigma_min), and
 
     log q(z | h) = log N(y_0) - integral of trace(dw/dy) dp - D log s_1
 
-solves it back, the trace exact. Before all that, z is standardized by a mean and a scale which a small network gives for each h, fitted
-by maximum likelihood beside the field (`affine`): a posterior much narrower than its prior would otherwise need a field too steep to
-learn.
+solves it back, the trace exact. Before all that, z is standardized by a mean and a scale which a
+small network gives for each h, fitted by maximum likelihood beside the field (`affine`): a
+posterior much narrower than its prior would otherwise need a field too steep to learn.
 
-Far out the field sees columns squashed to [-20, 20] and is bounded, hence so is the way a draw goes, and densities stay finite.
+Far out the field sees columns squashed to [-20, 20] and is bounded, hence so is the way a draw
+goes, and densities stay finite.
 
 References:
-    Lipman, Chen, Ben-Hamu, Nickel & Le (2023), Flow Matching for Generative Modeling, https://arxiv.org/abs/2210.02747
-    Wildberger et al. (2023), Flow Matching for Scalable Simulation-Based Inference, https://arxiv.org/abs/2305.17161
+    Lipman, Chen, Ben-Hamu, Nickel & Le (2023), Flow Matching for Generative Modeling,
+    https://arxiv.org/abs/2210.02747
+    Wildberger et al. (2023), Flow Matching for Scalable Simulation-Based Inference,
+    https://arxiv.org/abs/2305.17161
 """
 
 from __future__ import annotations
@@ -51,7 +58,8 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class VectorField(nn.Module):
-    """w(p, y; h): a residual perceptron, each layer of which is scaled and shifted by what is known: the angle and the features.
+    """w(p, y; h): a residual perceptron, each layer of which is scaled and shifted by what is
+    known: the angle and the features.
 
     Args:
         columns: D.
@@ -82,7 +90,9 @@ class VectorField(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, angle: Tensor, y: Tensor, given: Tensor) -> Tensor:
-        """w (B, D) at angles (B, 1) and y (B, D), and what is `given` with them, as `given` makes it."""
+        """w (B, D) at angles (B, 1) and y (B, D), and what is `given` with them, as `given` makes
+        it.
+        """
         size, waves = y.shape[1], angle * self.frequencies
         features, mean, log_scale = given.tensor_split(
             [given.shape[1] - 2 * size, given.shape[1] - size], 1
@@ -99,9 +109,11 @@ class VectorField(nn.Module):
         return self.last(self.activation(x))
 
     def given(self, features: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-        """What does not change along a path, side by side: the features (B, H) through a layer, mean and log-scale (B, D) of z.
+        """What does not change along a path, side by side: the features (B, H) through a layer,
+        mean and log-scale (B, D) of z.
 
-        With the latter the field sees where y is before it was standardized, too: the shape of a posterior is often simplest there.
+        With the latter the field sees where y is before it was standardized, too: the shape of a
+        posterior is often simplest there.
         """
         return torch.cat([self.features(features), mean, log_scale], 1)
 
@@ -148,9 +160,11 @@ class FlowMatching(InferenceModule):
         return False
 
     def loss(self, z: Tensor, features: Tensor) -> Tensor:
-        """|v - u|^2 at a random time and noise, plus the negative log-density of the standardizing normal if there is one, (B,).
+        """|v - u|^2 at a random time and noise, plus the negative log-density of the standardizing
+        normal if there is one, (B,).
 
-        In evaluation mode the mean over `POINTS` times and noises of each pair that are the same at every call: scrambled Sobol points.
+        In evaluation mode the mean over `POINTS` times and noises of each pair that are the same at
+        every call: scrambled Sobol points.
 
         Args:
             z: (B, D).
@@ -200,7 +214,9 @@ class FlowMatching(InferenceModule):
         return zero, zero
 
     def _mismatch(self, z: Tensor, given: Tensor) -> Tensor:
-        """|v - u|^2 of each pair of z (B, D) and what is given with it, the mean over its points, (B,)."""
+        """|v - u|^2 of each pair of z (B, D) and what is given with it, the mean over its points,
+        (B,).
+        """
         points, draw = (1, _random) if self.training else (POINTS, _fixed)
         if points > 1:
             z, given = z.repeat_interleave(points, 0), given.repeat_interleave(points, 0)
@@ -236,7 +252,9 @@ def _fixed(z: Tensor) -> tuple[Tensor, Tensor]:
 def _with_trace(
     field: VectorField, angle: Tensor, y: Tensor, given: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """w (B, D) and the trace of its Jacobian by y, (B, 1), by a backward pass for each column; forward derivatives took twice the time."""
+    """w (B, D) and the trace of its Jacobian by y, (B, 1), by a backward pass for each column;
+    forward derivatives took twice the time.
+    """
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         y = y.clone().requires_grad_()
@@ -253,25 +271,36 @@ class Config(InferencePart):
 
     hidden: Annotated[list[Width], Field(min_length=1, max_length=32)] = Field(
         [64, 64, 64],
-        description="Width of each hidden layer of the field; neighbours of one width are joined by a residual.",
+        description=(
+            "Width of each hidden layer of the field; neighbours of one width are joined by a "
+            "residual."
+        ),
     )
     activation: Literal["silu", "gelu", "elu", "tanh"] = Field(
         "silu", description="Before each layer; smooth ones need fewer solver steps."
     )
     affine: bool = Field(
         True,
-        description="Whether a mean and a scale for each data set, learned beside the field, bring narrow posteriors to unit size.",
+        description=(
+            "Whether a mean and a scale for each data set, learned beside the field, bring narrow "
+            "posteriors to unit size."
+        ),
     )
     solver: Literal["adaptive", "rk4", "midpoint", "euler"] = Field(
         "adaptive",
-        description="How draws and densities are computed: Dormand-Prince with steps by tolerance, or equal steps.",
+        description=(
+            "How draws and densities are computed: Dormand-Prince with steps by tolerance, or "
+            "equal steps."
+        ),
     )
     steps: int = Field(32, ge=1, le=10_000, description="Equal steps of rk4, midpoint and euler.")
     tolerance: float = Field(
         1e-4,
         ge=1e-10,
         le=0.1,
-        description="Error of one adaptive step, relative and absolute; single precision ends at 1e-6.",
+        description=(
+            "Error of one adaptive step, relative and absolute; single precision ends at 1e-6."
+        ),
     )
     sigma_min: float = Field(
         1e-4,
@@ -283,7 +312,10 @@ class Config(InferencePart):
         0.0,
         gt=-1,
         le=20,
-        description="Times are trained on with density proportional to t^time_power; above 0: late ones more.",
+        description=(
+            "Times are trained on with density proportional to t^time_power; above 0: late ones "
+            "more."
+        ),
     )
 
     @property

@@ -1,10 +1,12 @@
-r"""Gaussianization flow: each column becomes normal by the distribution function of a mixture of normals, between rotations.
+r"""Gaussianization flow: each column becomes normal by the distribution function of a mixture of
+normals, between rotations.
 
     u_d = Phi^-1( (1/K) sum_k Phi(exp(a_dk) x_d + b_dk) ),   x -> R u,   (a, b) = network(h)
 
-The rotations R are learned and the same for all data sets, so the first transform of all is an affine masked autoregressive one, which
-takes correlations that depend on the data, and posteriors much narrower than their priors. Everything is evaluated through logarithms of
-distribution functions, finite far out. Draws are found numerically, to rounding.
+The rotations R are learned and the same for all data sets, so the first transform of all is an
+affine masked autoregressive one, which takes correlations that depend on the data, and posteriors
+much narrower than their priors. Everything is evaluated through logarithms of distribution
+functions, finite far out. Draws are found numerically, to rounding.
 
 References:
     Chen & Gopinath (2000), Gaussianization, https://papers.nips.cc/paper/1856-gaussianization
@@ -86,7 +88,9 @@ def _log_mean(terms: Tensor) -> Tensor:
 
 
 def _log_quantile(log_p: Tensor) -> Tensor:
-    """x with log Phi(x) = log_p, at most log 1/2: Newton's method, which stays on one side since log Phi is concave."""
+    """x with log Phi(x) = log_p, at most log 1/2: Newton's method, which stays on one side since
+    log Phi is concave.
+    """
     with torch.no_grad():
         x = -(-2 * log_p).sqrt()
         for _ in range(QUANTILE_STEPS):

@@ -1,10 +1,12 @@
-r"""Mixture density network: a mixture of normal distributions whose weights, means and covariances depend on the features.
+r"""Mixture density network: a mixture of normal distributions whose weights, means and covariances
+depend on the features.
 
     q(z | h) = sum_k w_k(h) N(z; mu_k(h), L_k(h) L_k(h)^T)
 
-The first noise number of a draw also chooses its component: Phi(noise) falls into one of K stretches of length w_k, and its place there
-is again uniform. Draws are exact and cost one evaluation; they jump where the component changes. An untrained network is close to the
-standard normal.
+The first noise number of a draw also chooses its component: Phi(noise) falls into one of K
+stretches of length w_k, and its place there is again uniform. Draws are exact and cost one
+evaluation; they jump where the component changes. An untrained network is close to the standard
+normal.
 
 References:
     Bishop (1994), Mixture Density Networks, https://publications.aston.ac.uk/id/eprint/373/
@@ -78,7 +80,9 @@ class Normals(InferenceModule):
 
 
 def _choose(mixture: Mixture, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The component of each noise number (N, S), and the standard normal number that is left of it; in float64, for its tails."""
+    """The component of each noise number (N, S), and the standard normal number that is left of it;
+    in float64, for its tails.
+    """
     weights = mixture.logits.double().softmax(-1)
     ends, u = weights.cumsum(-1), torch.special.ndtr(noise.double())
     component = (ends[:, None, :-1] <= u[..., None]).sum(-1)

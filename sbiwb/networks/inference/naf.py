@@ -1,12 +1,15 @@
-r"""Neural autoregressive flow: each column goes through a monotone neural network, steered by the features and the columns before it.
+r"""Neural autoregressive flow: each column goes through a monotone neural network, steered by the
+features and the columns before it.
 
     u_d = f(x_d; s_d) + 0.1 x_d,   x_d = exp(a_d) z_d + m_d,   (m, a, s)_d = network(z_<d, h)
 
-where f is a perceptron with positive weights and ELUs both ways round, the signal s among its inputs, used on [-5, 5] and continued by
-straight lines. The term 0.1 x_d keeps slopes away from 0, where a draw would be very far off. Draws are found numerically, to rounding.
+where f is a perceptron with positive weights and ELUs both ways round, the signal s among its
+inputs, used on [-5, 5] and continued by straight lines. The term 0.1 x_d keeps slopes away from 0,
+where a draw would be very far off. Draws are found numerically, to rounding.
 
 References:
-    Huang, Krueger, Lacoste & Courville (2018), Neural Autoregressive Flows, https://arxiv.org/abs/1804.00779
+    Huang, Krueger, Lacoste & Courville (2018), Neural Autoregressive Flows,
+    https://arxiv.org/abs/1804.00779
 """
 
 from __future__ import annotations

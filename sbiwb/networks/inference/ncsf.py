@@ -1,12 +1,15 @@
-r"""Neural circular spline flow: angles by splines of the circle, other parameters by splines of the line, each depending on the others.
+r"""Neural circular spline flow: angles by splines of the circle, other parameters by splines of the
+line, each depending on the others.
 
     angles:  u_d = spline(2 arg(exp(i z_d) - w_d) - z_d - t_d)
     others:  u_d = spline(exp(a_d) z_d + m_d)
 
-with parameters that depend on the features and on the columns before, seen as cos and sin where they are angles. The spline of an angle
-maps [-pi, pi] to itself with slope 1 at both ends, where the circle closes: densities go on across the seam, and the turn t_d puts it
-anywhere. The map before it (Moebius') stretches the circle around the angle of w_d, as the affine map does the line: an angle known very
-well is brought to the spline at unit size. Noise is uniform for an angle, normal for the others; an untrained flow is just that.
+with parameters that depend on the features and on the columns before, seen as cos and sin where
+they are angles. The spline of an angle maps [-pi, pi] to itself with slope 1 at both ends, where
+the circle closes: densities go on across the seam, and the turn t_d puts it anywhere. The map
+before it (Moebius') stretches the circle around the angle of w_d, as the affine map does the line:
+an angle known very well is brought to the spline at unit size. Noise is uniform for an angle,
+normal for the others; an untrained flow is just that.
 
 References:
     Rezende et al. (2020), Normalizing Flows on Tori and Spheres, https://arxiv.org/abs/2002.02428
@@ -74,7 +77,9 @@ class CircularFlow(InferenceModule):
         return log_det + torch.where(self.circle, -math.log(2 * math.pi), log_normal(noise)).sum(-1)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H); angles in [-pi, pi)."""
+        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H); angles in [-pi,
+        pi).
+        """
         uniform = math.pi * torch.special.erf(noise / math.sqrt(2))  # 2 pi Phi(noise) - pi
         z = from_noise(self.transforms, torch.where(self.circle, uniform, noise), features)
         return torch.where(self.circle, wrapped(z), z)
@@ -191,7 +196,8 @@ class Moebius(Transform):
 
         y = 2 arg(exp(i x) - w) - x - turn,   dy/dx = (1 - |w|^2) / |exp(i x) - w|^2
 
-    With -w in place of w it is undone. The angle of w is what is stretched, by (1 + |w|) / (1 - |w|); at w = 0 there is nothing special.
+    With -w in place of w it is undone. The angle of w is what is stretched, by (1 + |w|) / (1 -
+    |w|); at w = 0 there is nothing special.
 
     Args:
         pole: w before it is bounded, (..., 2): its length is the logarithm of the factor.
@@ -251,7 +257,8 @@ class Config(FlowConfig):
             circular: Columns that are angles in [-pi, pi).
 
         Raises:
-            ConfigError: If there is no context, a layer is too narrow, or a circular column does not exist.
+            ConfigError: If there is no context, a layer is too narrow, or a circular column does
+                not exist.
         """
         require_context(context)
         if not set(circular) <= set(range(features)):

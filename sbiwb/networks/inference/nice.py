@@ -1,13 +1,17 @@
-r"""Coupling flow: one half of the columns moves the other by affine maps (RealNVP) or shifts (NICE), the halves taking turns.
+r"""Coupling flow: one half of the columns moves the other by affine maps (RealNVP) or shifts
+(NICE), the halves taking turns.
 
     u_b = exp(a(z_a, h)) z_b + m(z_a, h),   u_a = z_a
 
-Draws cost one evaluation whatever the number of columns. First of all each column is standardized by a scale and a shift that depend on
-the features alone; in NICE the shifts keep volumes, so that these are its only scales. An untrained flow is the standard normal.
+Draws cost one evaluation whatever the number of columns. First of all each column is standardized
+by a scale and a shift that depend on the features alone; in NICE the shifts keep volumes, so that
+these are its only scales. An untrained flow is the standard normal.
 
 References:
-    Dinh, Krueger & Bengio (2014), NICE: Non-linear Independent Components Estimation, https://arxiv.org/abs/1410.8516
-    Dinh, Sohl-Dickstein & Bengio (2016), Density estimation using Real NVP, https://arxiv.org/abs/1605.08803
+    Dinh, Krueger & Bengio (2014), NICE: Non-linear Independent Components Estimation,
+    https://arxiv.org/abs/1410.8516
+    Dinh, Sohl-Dickstein & Bengio (2016), Density estimation using Real NVP,
+    https://arxiv.org/abs/1605.08803
 """
 
 from __future__ import annotations
@@ -37,7 +41,9 @@ class Config(FlowConfig):
         6,
         ge=1,
         le=64,
-        description="Coupling transforms, each moving the half of the columns that stood still before.",
+        description=(
+            "Coupling transforms, each moving the half of the columns that stood still before."
+        ),
     )
     coupling: Literal["affine", "additive"] = Field(
         "affine",

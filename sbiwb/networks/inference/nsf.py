@@ -1,10 +1,12 @@
-r"""Neural spline flow: monotone rational-quadratic splines whose knots depend on the features and on the other columns of z.
+r"""Neural spline flow: monotone rational-quadratic splines whose knots depend on the features and
+on the other columns of z.
 
     log q(z | h) = sum_d log phi(u_d) + log |du/dz|,   u = f_T o ... o f_1 (z; h)
 
-Splines act on [-5, 5], and are the identity beyond: z must be about standard normal, as `ThetaMap` makes it, and each transform may begin
-with an affine map. The last layer of each hyper-network starts at zero, where a transform is the identity, so that an untrained flow is
-exactly the standard normal, hence the prior.
+Splines act on [-5, 5], and are the identity beyond: z must be about standard normal, as `ThetaMap`
+makes it, and each transform may begin with an affine map. The last layer of each hyper-network
+starts at zero, where a transform is the identity, so that an untrained flow is exactly the standard
+normal, hence the prior.
 
 References:
     Durkan et al. (2019), Neural Spline Flows, https://arxiv.org/abs/1906.04032
@@ -53,7 +55,9 @@ class NSF(InferenceModule):
 
     @classmethod
     def side_by_side(cls, flows: Sequence[Self], z: Tensor, features: Tensor) -> Tensor:
-        """log q_m(z_m | features_m) of M flows of one kind, (M, B), of z (M, B, D) and features (M, B, H) each of its own."""
+        """log q_m(z_m | features_m) of M flows of one kind, (M, B), of z (M, B, D) and features (M,
+        B, H) each of its own.
+        """
         return _masked.side_by_side([list(one.transforms) for one in flows], z, features)  # type: ignore[arg-type]
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
@@ -76,11 +80,17 @@ class Config(InferencePart):
     bins: int = Field(8, ge=2, le=256, description="Bins of each spline.")
     passes: Annotated[int, Field(ge=2)] | None = Field(
         None,
-        description="Steps to draw a sample: null for one a column (autoregressive), 2 for coupling (faster, less flexible).",
+        description=(
+            "Steps to draw a sample: null for one a column (autoregressive), 2 for coupling "
+            "(faster, less flexible)."
+        ),
     )
     affine: bool = Field(
         True,
-        description="Whether each transform begins with an affine map: it brings a posterior much narrower than its prior to the splines.",
+        description=(
+            "Whether each transform begins with an affine map: it brings a posterior much narrower "
+            "than its prior to the splines."
+        ),
     )
     activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field(
         "relu", description="After each hidden layer; relu is fastest."
@@ -98,7 +108,8 @@ class Config(InferencePart):
             context: H.
 
         Raises:
-            ConfigError: If there is no context, or a hidden layer is too narrow to hold every column apart.
+            ConfigError: If there is no context, or a hidden layer is too narrow to hold every
+                column apart.
         """
         require_context(context)
         require_width(self.hidden, min(features, self.passes or features))

@@ -1,4 +1,5 @@
-r"""Neural Bayes estimator: the posterior's mean, median or quantiles in microseconds, and no density.
+r"""Neural Bayes estimator: the posterior's mean, median or quantiles in microseconds, and no
+density.
 
 The estimate that minimizes the mean loss over simulated pairs is, for every h, the posterior's
 
@@ -6,18 +7,20 @@ The estimate that minimizes the mean loss over simulated pairs is, for every h, 
     median of each column   under |z - m|                                 (`mae`)
     quantiles               under max(l (z - q_l), (l - 1) (z - q_l))     (`quantile`, l each of the levels)
 
-all of z, the standardized theta. A median or a quantile of z is carried to that of theta, column by column; a mean is not where the map
-between them is curved. Quantiles rise by construction, as a first one and positive gaps, and so never cross. Before training the
-estimates are those of the standard normal, the prior.
+all of z, the standardized theta. A median or a quantile of z is carried to that of theta, column by
+column; a mean is not where the map between them is curved. Quantiles rise by construction, as a
+first one and positive gaps, and so never cross. Before training the estimates are those of the
+standard normal, the prior.
 
 Warning:
-    Draws are not a joint posterior. Those of `mse` and `mae` are the estimate itself, each time; with uncertain weights they show what is
-    uncertain about the estimate. Those of `quantile` have the right marginals, up to interpolation between the levels, and columns
-    independent of each other.
+    Draws are not a joint posterior. Those of `mse` and `mae` are the estimate itself, each time;
+    with uncertain weights they show what is uncertain about the estimate. Those of `quantile` have
+    the right marginals, up to interpolation between the levels, and columns independent of each
+    other.
 
 References:
-    Sainsbury-Dale, Zammit-Mangion & Huser (2024), Likelihood-Free Parameter Estimation with Neural Bayes Estimators,
-    https://doi.org/10.1080/00031305.2023.2249522
+    Sainsbury-Dale, Zammit-Mangion & Huser (2024), Likelihood-Free Parameter Estimation with Neural
+    Bayes Estimators, https://doi.org/10.1080/00031305.2023.2249522
     Koenker & Bassett (1978), Regression Quantiles, https://doi.org/10.2307/1913643
 """
 
@@ -73,7 +76,9 @@ class Point(InferenceModule):
         raise NotImplementedError
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H); see the module's warning."""
+        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H); see the module's
+        warning.
+        """
         raise NotImplementedError
 
     def log_prob(self, z: Tensor, features: Tensor) -> NoReturn:
@@ -85,7 +90,10 @@ class Point(InferenceModule):
         raise ConfigError(
             "a point network gives estimates and has no density",
             where="model.inference.kind",
-            todo="Use nsf, flow_matching or another density (see sbiwb parts), or leave out what needs one.",
+            todo=(
+                "Use nsf, flow_matching or another density (see sbiwb parts), or leave out what "
+                "needs one."
+            ),
         )
 
 
@@ -110,7 +118,8 @@ class Single(Point):
 
 
 class Quantiles(Point):
-    """L quantiles a column; a draw is the quantile function at the rank of its noise, linear between (and beyond) the normal scores.
+    """L quantiles a column; a draw is the quantile function at the rank of its noise, linear
+    between (and beyond) the normal scores.
 
     Args:
         net: From features to D L numbers: a shift of the lowest quantile, and gaps before softplus.

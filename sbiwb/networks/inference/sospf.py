@@ -1,9 +1,12 @@
-r"""Sum-of-squares polynomial flow: each column is mapped by an increasing polynomial, the integral of a sum of squares.
+r"""Sum-of-squares polynomial flow: each column is mapped by an increasing polynomial, the integral
+of a sum of squares.
 
-    u_d = c_d + integral from 0 to x_d of (1/K) sum_i (1 + sum_j a_ij (t/5)^j)^2 + e dt,   x_d = exp(s_d) z_d + m_d
+    u_d = c_d + integral from 0 to x_d of (1/K) sum_i (1 + sum_j a_ij (t/5)^j)^2 + e dt,
+    x_d = exp(s_d) z_d + m_d
 
-with coefficients that depend on the features and the columns before; used on [-5, 5] and continued by straight lines. The integral is
-exact; draws are found numerically, to rounding. An untrained flow is close to the standard normal.
+with coefficients that depend on the features and the columns before; used on [-5, 5] and continued
+by straight lines. The integral is exact; draws are found numerically, to rounding. An untrained
+flow is close to the standard normal.
 
 References:
     Jaini, Selby & Yu (2019), Sum-of-Squares Polynomial Flow, https://arxiv.org/abs/1905.02325
@@ -27,7 +30,9 @@ from sbiwb.networks.inference._zuko import (
 
 
 def sum_of_squares(constant: Tensor, a: Tensor) -> Transform:
-    """The transform of coefficients (..., D, K, L + 1); L + 1 points integrate the square of degree 2 L exactly."""
+    """The transform of coefficients (..., D, K, L + 1); L + 1 points integrate the square of degree
+    2 L exactly.
+    """
     polynomial = SOSPolynomialTransform(a, slope=LEAST_SLOPE, bound=BOUND)
     return ComposedTransform(
         Monotone(integral(polynomial.g, a.shape[-1])), AdditiveTransform(constant)

@@ -1,12 +1,16 @@
-r"""Unconstrained neural autoregressive flow: each column is mapped by the integral of a positive neural network.
+r"""Unconstrained neural autoregressive flow: each column is mapped by the integral of a positive
+neural network.
 
-    u_d = c_d + integral from 0 to x_d of exp(g(t; s_d)) dt,   x_d = exp(a_d) z_d + m_d,   (m, a, c, s)_d = network(z_<d, h)
+    u_d = c_d + integral from 0 to x_d of exp(g(t; s_d)) dt,   x_d = exp(a_d) z_d + m_d,
+    (m, a, c, s)_d = network(z_<d, h)
 
-where g is any perceptron, softly clipped to [-7, 7]. The integral is Gauss and Legendre's, taken on [-5, 5] and continued by straight
-lines; draws are found numerically. An untrained flow is the standard normal.
+where g is any perceptron, softly clipped to [-7, 7]. The integral is Gauss and Legendre's, taken on
+[-5, 5] and continued by straight lines; draws are found numerically. An untrained flow is the
+standard normal.
 
 References:
-    Wehenkel & Louppe (2019), Unconstrained Monotonic Neural Networks, https://arxiv.org/abs/1908.05164
+    Wehenkel & Louppe (2019), Unconstrained Monotonic Neural Networks,
+    https://arxiv.org/abs/1908.05164
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ CLIP = 7.0
 
 
 class PositiveNetwork(nn.Module):
-    """An integrand that all columns share; it makes a transform of their constants (..., D) and signals (..., D, C)."""
+    """An integrand that all columns share; it makes a transform of their constants (..., D) and
+    signals (..., D, C).
+    """
 
     def __init__(self, signal: int, hidden: list[int], points: int) -> None:
         super().__init__()

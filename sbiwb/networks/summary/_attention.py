@@ -2,7 +2,8 @@
 
 References:
     Vaswani et al. (2017), Attention Is All You Need, https://arxiv.org/abs/1706.03762
-    Xiong et al. (2020), On Layer Normalization in the Transformer Architecture, https://arxiv.org/abs/2002.04745
+    Xiong et al. (2020), On Layer Normalization in the Transformer Architecture,
+    https://arxiv.org/abs/2002.04745
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from sbiwb.networks.summary._learned import Learned
 
 
 class MultiHead(nn.Module):
-    """Each of (B, N, W) reads from the members (B, M, W) where the mask (B, M) is true, and reads 0 where there are none; (B, N, W).
+    """Each of (B, N, W) reads from the members (B, M, W) where the mask (B, M) is true, and reads 0
+    where there are none; (B, N, W).
 
-    Its layers are plain `nn.Linear`, unlike those of `nn.MultiheadAttention`, so that Bayesian weights find them.
+    Its layers are plain `nn.Linear`, unlike those of `nn.MultiheadAttention`, so that Bayesian
+    weights find them.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -60,7 +63,8 @@ class MultiHead(nn.Module):
 
 
 class Block(nn.Module):
-    """h = x + attention(norm x, norm y), then h + perceptron(norm h), with y = x where there is no other; x (B, N, W), y (B, M, W).
+    """h = x + attention(norm x, norm y), then h + perceptron(norm h), with y = x where there is no
+    other; x (B, N, W), y (B, M, W).
 
     Args:
         width: W, a multiple of heads.
@@ -110,5 +114,7 @@ class Attentive(Learned):
 
 
 def points(count: int, width: int) -> nn.Parameter:
-    """Learned points (1, count, W), which read members or are read by them; normed wherever they are used."""
+    """Learned points (1, count, W), which read members or are read by them; normed wherever they
+    are used.
+    """
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, count, width)))

@@ -1,4 +1,6 @@
-"""Pieces that summary networks share: multilayer perceptrons, pooling that never sees the padding, and what is said to a wrong input."""
+"""Pieces that summary networks share: multilayer perceptrons, pooling that never sees the padding,
+and what is said to a wrong input.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ class Residual(nn.Module):
     """x + W2 a(W1 norm(x)): a pre-normed block, which trains well at high learning rates.
 
     References:
-        Xiong et al. (2020), On Layer Normalization in the Transformer Architecture, https://arxiv.org/abs/2002.04745
+        Xiong et al. (2020), On Layer Normalization in the Transformer Architecture,
+        https://arxiv.org/abs/2002.04745
     """
 
     def __init__(self, width: int, activation: str) -> None:
@@ -83,9 +86,11 @@ def mlp(
     norm: bool = False,
     residual: bool = False,
 ) -> nn.Sequential:
-    """A multilayer perceptron on the last axis; without `features` it ends after its last hidden layer.
+    """A multilayer perceptron on the last axis; without `features` it ends after its last hidden
+    layer.
 
-    With `residual` the first layer is linear, each further one as wide as the one before a residual block, and a norm comes at the end.
+    With `residual` the first layer is linear, each further one as wide as the one before a residual
+    block, and a norm comes at the end.
     """
     widths, layers = [channels, *hidden], list[nn.Module]()
     for depth, (before, after) in enumerate(pairwise(widths)):
@@ -100,7 +105,9 @@ def mlp(
 
 
 def side_by_side(nets: Sequence[nn.Sequential], x: Tensor) -> Tensor:
-    """What M perceptrons of one kind make of x (M, B, C), each of its own: one batched product a layer, with the weights side by side."""
+    """What M perceptrons of one kind make of x (M, B, C), each of its own: one batched product a
+    layer, with the weights side by side.
+    """
     for layers in zip(*nets, strict=True):
         first = layers[0]
         if isinstance(first, nn.Linear):
@@ -117,12 +124,16 @@ def side_by_side(nets: Sequence[nn.Sequential], x: Tensor) -> Tensor:
 
 
 def without_padding(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Values (B, M, C) with zeros in the padding: whatever stood there, even NaN, reaches neither output nor gradient."""
+    """Values (B, M, C) with zeros in the padding: whatever stood there, even NaN, reaches neither
+    output nor gradient.
+    """
     return values if mask is None else torch.where(mask[..., None], values, 0.0)
 
 
 def real(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Values (B, M, C) with zeros in the padding, and their mask; where M is 0, one member of padding, for reductions want one."""
+    """Values (B, M, C) with zeros in the padding, and their mask; where M is 0, one member of
+    padding, for reductions want one.
+    """
     if values.shape[1] > 0:
         return without_padding(values, mask), mask
     rows, _, channels = values.shape
@@ -141,9 +152,11 @@ def lengths(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def log_length(values: Tensor, mask: Tensor | None, longest: int) -> Tensor:
-    """log((1 + M) / (1 + longest)) of each set, (B, 1): 0 for the longest, -1 for one of about a third of its members.
+    """log((1 + M) / (1 + longest)) of each set, (B, 1): 0 for the longest, -1 for one of about a
+    third of its members.
 
-    Any smaller slope is lost among the other features: a posterior then comes out too narrow for small sets and too wide for large ones.
+    Any smaller slope is lost among the other features: a posterior then comes out too narrow for
+    small sets and too wide for large ones.
     """
     return torch.log1p(lengths(values, mask).to(values.dtype))[:, None] - math.log1p(longest)
 
@@ -168,7 +181,8 @@ class Max(nn.Module):
 
 
 class Attention(nn.Module):
-    """Weighted mean over the real members (B, M, C), the weights learned by channel, 0 for an empty set; (B, C).
+    """Weighted mean over the real members (B, M, C), the weights learned by channel, 0 for an empty
+    set; (B, C).
 
     w = softmax over members of A x + b, as in attention-based pooling.
 
@@ -195,7 +209,9 @@ class Last(nn.Module):
 
 
 def before(values: Tensor, lengths: Tensor, count: int) -> Tensor:
-    """The last `count` members of each series of length (B,), the last one first, 0 before the beginning; (B, count, C)."""
+    """The last `count` members of each series of length (B,), the last one first, 0 before the
+    beginning; (B, count, C).
+    """
     at = lengths[:, None] - 1 - torch.arange(count, device=values.device)
     found = values.gather(1, at.clamp(min=0)[..., None].expand(-1, -1, values.shape[2]))
     return torch.where(at[..., None] >= 0, found, 0.0)
@@ -215,7 +231,9 @@ def poolings(names: str | Sequence[str], channels: int) -> list[nn.Module]:
 
 
 def with_length(pooled: Tensor, values: Tensor, mask: Tensor | None, longest: int | None) -> Tensor:
-    """What was pooled, (B, K), and beside it the log of the number of members, unless `longest` says that it never varies."""
+    """What was pooled, (B, K), and beside it the log of the number of members, unless `longest`
+    says that it never varies.
+    """
     return (
         pooled
         if longest is None
@@ -224,7 +242,9 @@ def with_length(pooled: Tensor, values: Tensor, mask: Tensor | None, longest: in
 
 
 def longest(shape: InputShape) -> int | None:
-    """Members of the largest data set in training where their number varies; None where it does not."""
+    """Members of the largest data set in training where their number varies; None where it does
+    not.
+    """
     return shape.length if shape.varies else None
 
 

@@ -1,4 +1,6 @@
-"""The frame of networks that embed members, let them see one another, pool them, and read what was pooled."""
+"""The frame of networks that embed members, let them see one another, pool them, and read what was
+pooled.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ class Members(SummaryModule):
 
     Args:
         member: On each member alone, (B, M, C) to (B, M, W).
-        blocks: Called with members (B, M, W) and mask; where there is padding, they may return anything finite.
+        blocks: Called with members (B, M, W) and mask; where there is padding, they may return
+            anything finite.
         pools: Called with members and mask, to (B, K) each; their results are joined.
         head: From them to the features.
         features: H.
-        longest: Members of the largest data set in training, where the log of the number goes to the head; None where it does not vary.
+        longest: Members of the largest data set in training, where the log of the number goes to
+            the head; None where it does not vary.
     """
 
     def __init__(

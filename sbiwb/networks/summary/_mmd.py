@@ -1,10 +1,14 @@
-r"""Squared maximum mean discrepancy between summaries and a standard normal distribution, with no random numbers.
+r"""Squared maximum mean discrepancy between summaries and a standard normal distribution, with no
+random numbers.
 
-    MMD^2 = E k(x, x') - 2 E k(x, y) + E k(y, y'),   y, y' ~ N(0, I),   k(x, y) = sum over s of exp(-|x - y|^2 / (2 s))
+    MMD^2 = E k(x, x') - 2 E k(x, y) + E k(y, y'),   y, y' ~ N(0, I),
+    k(x, y) = sum over s of exp(-|x - y|^2 / (2 s))
 
-A Gaussian kernel against a Gaussian is a convolution, so the two expectations over y are known, for H features:
+A Gaussian kernel against a Gaussian is a convolution, so the two expectations over y are known, for
+H features:
 
-    E k(x, y) = sum (s / (s + 1))^(H/2) exp(-|x|^2 / (2 (s + 1))),   E k(y, y') = sum (s / (s + 2))^(H/2)
+    E k(x, y) = sum (s / (s + 1))^(H/2) exp(-|x|^2 / (2 (s + 1))),
+    E k(y, y') = sum (s / (s + 2))^(H/2)
 
 Each s is a multiple of H, for |y - y'|^2 is about 2 H.
 
@@ -27,9 +31,11 @@ WIDTHS = (
 
 
 def mmd_to_normal(features: Tensor) -> Tensor:
-    """Unbiased estimate of MMD^2 between features (B, H) and N(0, I), a scalar; slightly negative where the two agree.
+    """Unbiased estimate of MMD^2 between features (B, H) and N(0, I), a scalar; slightly negative
+    where the two agree.
 
-    It is at least float32, also under autocast. A single row, which has no pairs, is drawn to where N(0, I) is densest.
+    It is at least float32, also under autocast. A single row, which has no pairs, is drawn to where
+    N(0, I) is densest.
     """
     with torch.autocast(features.device.type, enabled=False):
         x = features.to(torch.promote_types(features.dtype, torch.float32))

@@ -1,7 +1,7 @@
 """Recurrent networks with either kind of cell, whose output padding never changes.
 
-Padding stands at the end, where forward states do not see it, and backward layers read each series reversed within its own length. This
-needs no packing, hence no lengths on the CPU.
+Padding stands at the end, where forward states do not see it, and backward layers read each series
+reversed within its own length. This needs no packing, hence no lengths on the CPU.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ Cell = type[nn.LSTM] | type[nn.GRU]
 
 
 def reverse(values: Tensor, lengths: Tensor) -> Tensor:
-    """Each series of (B, T, C) reversed within its length (B,), the padding left in place; its own inverse."""
+    """Each series of (B, T, C) reversed within its length (B,), the padding left in place; its own
+    inverse.
+    """
     steps = torch.arange(values.shape[1], device=values.device)
     flipped = lengths[:, None] - 1 - steps
     return values.gather(1, torch.where(flipped >= 0, flipped, steps)[..., None].expand_as(values))
 
 
 class Layer(nn.Module):
-    """One layer of states (B, T, hidden), or (B, T, 2 hidden) with a second memory that reads backwards."""
+    """One layer of states (B, T, hidden), or (B, T, 2 hidden) with a second memory that reads
+    backwards.
+    """
 
     def __init__(self, cell: Cell, channels: int, hidden: int, *, bidirectional: bool) -> None:
         super().__init__()
@@ -48,10 +52,12 @@ class Recurrent(SummaryModule):
 
     Args:
         layers: Layers in order.
-        pool: Pooling over all states, or None for the state after the last real step (the first, read backwards).
+        pool: Pooling over all states, or None for the state after the last real step (the first,
+            read backwards).
         head: From the pooled states to the features.
         features: H.
-        longest: Steps of the longest training series, where the log of the length goes to the head; None where it does not vary.
+        longest: Steps of the longest training series, where the log of the length goes to the head;
+            None where it does not vary.
     """
 
     def __init__(
@@ -95,7 +101,10 @@ class Memory(Learned):
     )
     pooling: Literal["last", "mean", "max", "attention"] = Field(
         "last",
-        description="What is read: the state after the last step, or all states pooled by mean, max or attention.",
+        description=(
+            "What is read: the state after the last step, or all states pooled by mean, max or "
+            "attention."
+        ),
     )
     head_depth: int = Field(
         1, ge=0, le=32, description="Hidden layers between the state and the features."

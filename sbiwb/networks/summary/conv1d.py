@@ -1,12 +1,14 @@
-r"""Convolutions in one dimension: for series of any length and grids of one axis, by residual blocks that see ever further.
+r"""Convolutions in one dimension: for series of any length and grids of one axis, by residual
+blocks that see ever further.
 
     x <- x + W2 * a(W1 * norm(x)),   the kernels of block i spread 2^i steps apart
 
-so that n blocks with kernels of k see 1 + 2 (k - 1) (2^n - 1) steps: 61 by default. Padding is set to 0 ahead of each convolution, as are
-the steps beyond either end, so that it changes nothing.
+so that n blocks with kernels of k see 1 + 2 (k - 1) (2^n - 1) steps: 61 by default. Padding is set
+to 0 ahead of each convolution, as are the steps beyond either end, so that it changes nothing.
 
 References:
-    Bai, Kolter & Koltun (2018), An Empirical Evaluation of Generic Convolutional and Recurrent Networks, https://arxiv.org/abs/1803.01271
+    Bai, Kolter & Koltun (2018), An Empirical Evaluation of Generic Convolutional and Recurrent
+    Networks, https://arxiv.org/abs/1803.01271
 """
 
 from __future__ import annotations
@@ -46,12 +48,17 @@ class Config(Learned):
         4,
         ge=1,
         le=12,
-        description="Residual blocks of two convolutions, each reaching twice as far as the one before.",
+        description=(
+            "Residual blocks of two convolutions, each reaching twice as far as the one before."
+        ),
     )
     kernel: Odd = Field(3, description="Steps that a convolution joins, an odd number.")
     pooling: _layers.Poolings = Field(
         ["mean", "max"],
-        description="How steps are joined: one of mean, max and attention, or a list whose results are joined.",
+        description=(
+            "How steps are joined: one of mean, max and attention, or a list whose results are "
+            "joined."
+        ),
     )
     head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling.")
     activation: Activation = Field("relu", description="Function after each hidden layer.")

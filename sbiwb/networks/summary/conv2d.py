@@ -1,10 +1,12 @@
-r"""Convolutions in two dimensions: for grids such as images and maps, by residual blocks on ever coarser grids.
+r"""Convolutions in two dimensions: for grids such as images and maps, by residual blocks on ever
+coarser grids.
 
     x <- x + W2 * a(W1 * norm(x))
 
-Each stage after the first begins with a convolution of stride 2, which halves both axes and leaves an axis of 1 as it is. Norms are over
-the channels of a cell alone: neither rows of the batch nor cells see one another through them. A pooling over all cells ends it, so that
-a network takes grids of any size.
+Each stage after the first begins with a convolution of stride 2, which halves both axes and leaves
+an axis of 1 as it is. Norms are over the channels of a cell alone: neither rows of the batch nor
+cells see one another through them. A pooling over all cells ends it, so that a network takes grids
+of any size.
 
 References:
     He et al. (2016), Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027
@@ -90,7 +92,10 @@ class Config(Learned):
     )
     pooling: _layers.Poolings = Field(
         ["mean", "max"],
-        description="How cells are joined: one of mean, max and attention, or a list whose results are joined.",
+        description=(
+            "How cells are joined: one of mean, max and attention, or a list whose results are "
+            "joined."
+        ),
     )
     head_depth: int = Field(
         1, ge=0, le=32, description="Hidden layers after the pooling, as wide as the last stage."

@@ -2,8 +2,9 @@ r"""Deep set: for sets of any size, whose members have no order.
 
     h = rho(pool_m phi(x_m), log M)
 
-The pooling makes it invariant under permutations; where sizes vary, the logarithm of the size goes to the head, for a mean alone
-cannot tell 10 members from 1000. Equivariant layers ahead of the pooling let each member see the mean of all.
+The pooling makes it invariant under permutations; where sizes vary, the logarithm of the size goes
+to the head, for a mean alone cannot tell 10 members from 1000. Equivariant layers ahead of the
+pooling let each member see the mean of all.
 
 References:
     Zaheer et al. (2017), Deep Sets, https://arxiv.org/abs/1703.06114
@@ -22,7 +23,9 @@ from sbiwb.networks.summary._members import Members
 
 
 class Equivariant(nn.Module):
-    """x_m + W a(A n_m + B mean over members of n), with n = norm(x): permuted members give permuted results; (B, M, W) to the same."""
+    """x_m + W a(A n_m + B mean over members of n), with n = norm(x): permuted members give permuted
+    results; (B, M, W) to the same.
+    """
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
@@ -55,7 +58,10 @@ class Config(Learned):
     head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling.")
     pooling: _layers.Poolings = Field(
         ["mean", "max"],
-        description="How members are joined: one of mean, max and attention, or a list whose results are joined.",
+        description=(
+            "How members are joined: one of mean, max and attention, or a list whose results are "
+            "joined."
+        ),
     )
     activation: Activation = Field("relu", description="Function after each hidden layer.")
     norm: bool = Field(

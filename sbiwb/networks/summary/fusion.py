@@ -2,7 +2,8 @@ r"""Fusion: for a vector made of the summaries of several inputs, which it joins
 
     h = S x + B norm(r),   r <- r + W2 a(W1 norm(r)),   r = A x at first
 
-A residual perceptron whose blocks are layer-normed, beside a linear path. Nothing norms x itself, whose level is what the data say.
+A residual perceptron whose blocks are layer-normed, beside a linear path. Nothing norms x itself,
+whose level is what the data say.
 
 References:
     He et al. (2016), Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027

@@ -1,7 +1,8 @@
 """Gated recurrent unit: for series of any length, with a quarter fewer weights than lstm.
 
 References:
-    Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder, https://arxiv.org/abs/1406.1078
+    Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder,
+    https://arxiv.org/abs/1406.1078
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
-r"""LSTNet: for series with a period, by a convolution, a recurrence, and a recurrence that skips from period to period.
+r"""LSTNet: for series with a period, by a convolution, a recurrence, and a recurrence that skips
+from period to period.
 
-    c_t = a(W x_{t-k+1..t}),   r_t = GRU(c_t, r_{t-1}),   s_t = GRU(c_t, s_{t-p}),   h = head(r_T, s_T, ..., s_{T-p+1}, log T)
+    c_t = a(W x_{t-k+1..t}),   r_t = GRU(c_t, r_{t-1}),   s_t = GRU(c_t, s_{t-p}),
+    h = head(r_T, s_T, ..., s_{T-p+1}, log T)
 
-Before the first step all is 0, so that series may be shorter than the kernel k and than the period p. The linear path of the paper, which
-carries the level of a forecast, has no place in a summary.
+Before the first step all is 0, so that series may be shorter than the kernel k and than the period
+p. The linear path of the paper, which carries the level of a forecast, has no place in a summary.
 
 References:
-    Lai et al. (2018), Modeling Long- and Short-Term Temporal Patterns with Deep Neural Networks, https://arxiv.org/abs/1703.07015
+    Lai et al. (2018), Modeling Long- and Short-Term Temporal Patterns with Deep Neural Networks,
+    https://arxiv.org/abs/1703.07015
 """
 
 from __future__ import annotations
@@ -48,9 +51,11 @@ class LSTNet(SummaryModule):
         activation: After it.
         memory: Recurrence from step to step.
         skip: Recurrence from period to period.
-        head: From the last state of the one and the last period's states of the other to the features.
+        head: From the last state of the one and the last period's states of the other to the
+            features.
         features: H.
-        longest: Steps of the longest training series, where the log of the length goes to the head; None where it does not vary.
+        longest: Steps of the longest training series, where the log of the length goes to the head;
+            None where it does not vary.
     """
 
     def __init__(
@@ -84,7 +89,9 @@ class LSTNet(SummaryModule):
         return self.head(_layers.with_length(pooled, values, mask, self.longest))
 
     def windows(self, values: Tensor) -> Tensor:
-        """What the convolution makes of each step and those before it, (B, T, filters), of values (B, T, C)."""
+        """What the convolution makes of each step and those before it, (B, T, filters), of values
+        (B, T, C).
+        """
         ahead = functional.pad(values.transpose(1, 2), (self.window.kernel_size[0] - 1, 0))
         return self.activation(self.window(ahead)).transpose(1, 2)
 

@@ -1,10 +1,11 @@
 r"""Set transformer: for sets of any size whose members matter to one another, by attention.
 
-    ISAB(X) = MAB(X, MAB(I, X)),   SAB(X) = MAB(X, X),   PMA(X) = MAB(S, X),   MAB(X, Y) = h + rFF(h), h = X + attention(X, Y)
+    ISAB(X) = MAB(X, MAB(I, X)),   SAB(X) = MAB(X, X),   PMA(X) = MAB(S, X),
+    MAB(X, Y) = h + rFF(h), h = X + attention(X, Y)
 
-Members see one another through the induced points I, at a cost that grows with M and not with M^2; the seeds S read them all, which is
-the pooling. Norms come ahead of attention and perceptron rather than after them, as trains better. Where sizes vary, log M goes to the
-head.
+Members see one another through the induced points I, at a cost that grows with M and not with M^2;
+the seeds S read them all, which is the pooling. Norms come ahead of attention and perceptron rather
+than after them, as trains better. Where sizes vary, log M goes to the head.
 
 References:
     Lee et al. (2019), Set Transformer, https://arxiv.org/abs/1810.00825
@@ -22,7 +23,9 @@ from sbiwb.networks.summary._members import Members
 
 
 class Induced(nn.Module):
-    """ISAB: each of (B, M, W) reads what the induced points read of the members at mask (B, M); (B, M, W)."""
+    """ISAB: each of (B, M, W) reads what the induced points read of the members at mask (B, M); (B,
+    M, W).
+    """
 
     def __init__(self, width: int, heads: int, activation: str, *, inducing: int) -> None:
         super().__init__()
@@ -54,7 +57,9 @@ class Config(Attentive):
         16,
         ge=1,
         le=4096,
-        description="Induced points through which members see one another; null: each member sees each.",
+        description=(
+            "Induced points through which members see one another; null: each member sees each."
+        ),
     )
     seeds: int = Field(
         1, ge=1, le=1024, description="Seeds of the pooling, each of which reads the whole set."

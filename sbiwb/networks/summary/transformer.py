@@ -2,11 +2,13 @@ r"""Transformer: for series of any length, each step of which sees all others.
 
     h_t = A x_t + p_t,   p_t = (sin(t w_k), cos(t w_k)),   w_k = 10000^(-k / K)
 
-The positions p_t are no weights, so that series may be longer than any in training. Steps at irregular times need the time as a channel.
+The positions p_t are no weights, so that series may be longer than any in training. Steps at
+irregular times need the time as a channel.
 
 References:
     Vaswani et al. (2017), Attention Is All You Need, https://arxiv.org/abs/1706.03762
-    Xiong et al. (2020), On Layer Normalization in the Transformer Architecture, https://arxiv.org/abs/2002.04745
+    Xiong et al. (2020), On Layer Normalization in the Transformer Architecture,
+    https://arxiv.org/abs/2002.04745
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ class Config(Attentive):
     blocks: int = Field(2, ge=1, le=32, description="Attention blocks.")
     pooling: Pooling | Annotated[list[Pooling], Field(min_length=1, max_length=4)] = Field(
         "mean",
-        description="How steps are joined: one of mean, max, attention and last, or a list whose results are joined.",
+        description=(
+            "How steps are joined: one of mean, max, attention and last, or a list whose results "
+            "are joined."
+        ),
     )
     head_depth: int = Field(1, ge=0, le=32, description="Hidden layers after the pooling.")
 

@@ -1,4 +1,6 @@
-"""Uncertainty of the network itself: what is trained in place of one estimator, and the networks whose mixture is the posterior."""
+"""Uncertainty of the network itself: what is trained in place of one estimator, and the networks
+whose mixture is the posterior.
+"""
 
 from sbiwb.contracts import UncertaintyPart
 from sbiwb.families import Family

@@ -1,17 +1,21 @@
-r"""Bayesian weights: a normal distribution for every weight, so that draws also tell how unsure the network is of itself.
+r"""Bayesian weights: a normal distribution for every weight, so that draws also tell how unsure the
+network is of itself.
 
-    loss = E_w[-log q(z | x; w)] + kl_weight * KL(N(mean, sd^2) || N(0, prior_var)),   w = mean + sd * noise
+    loss = E_w[-log q(z | x; w)] + kl_weight * KL(N(mean, sd^2) || N(0, prior_var)),
+    w = mean + sd * noise
 
-the evidence lower bound of the training data divided by their number N, with `kl_weight: auto` = 1 / N. Posterior draws mix
-`weight_samples` draws of the weights. Patterns, their softly clipped log-variances and the local trick are those of `zuko.bayesian`; a
-step without the local trick is our own, one node of autograd over all weights side by side, three to four times faster.
+the evidence lower bound of the training data divided by their number N, with `kl_weight: auto` = 1
+/ N. Posterior draws mix `weight_samples` draws of the weights. Patterns, their softly clipped
+log-variances and the local trick are those of `zuko.bayesian`; a step without the local trick is
+our own, one node of autograd over all weights side by side, three to four times faster.
 
-Weights that share one draw in a step give noisier gradients than a draw for each row of the batch, which the local trick has (for
-linear layers: its layers of nsf and lstm share a draw all the same).
+Weights that share one draw in a step give noisier gradients than a draw for each row of the batch,
+which the local trick has (for linear layers: its layers of nsf and lstm share a draw all the same).
 
 References:
     Blundell et al. (2015), Weight Uncertainty in Neural Networks, https://arxiv.org/abs/1505.05424
-    Kingma, Salimans & Welling (2015), Variational Dropout and the Local Reparameterization Trick, https://arxiv.org/abs/1506.02557
+    Kingma, Salimans & Welling (2015), Variational Dropout and the Local Reparameterization Trick,
+    https://arxiv.org/abs/1506.02557
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ Pattern = Annotated[str, Field(pattern=r"^[\w.*]*$")]
 
 
 class Bayesian(TrainableModule):
-    """An estimator whose matched weights are means; the logarithms of their variances are one vector.
+    """An estimator whose matched weights are means; the logarithms of their variances are one
+    vector.
 
     Args:
         base: The estimator.
@@ -101,7 +106,9 @@ class Bayesian(TrainableModule):
         return self.base.likelihood
 
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """In training under one draw of the weights, with all penalties; else under a mixture of a few, always the same."""
+        """In training under one draw of the weights, with all penalties; else under a mixture of a
+        few, always the same.
+        """
         if not self.training:
             return self._mixed(z, inputs)
         if self.local_trick:
@@ -138,7 +145,9 @@ class Bayesian(TrainableModule):
 
     @contextmanager
     def _holding(self, weights: Sequence[Tensor]) -> Iterator[None]:
-        """The base with these tensors in place of its uncertain parameters; torch's own way to do so takes a millisecond."""
+        """The base with these tensors in place of its uncertain parameters; torch's own way to do
+        so takes a millisecond.
+        """
         means = self._means()
         try:
             for (owner, leaf), weight in zip(self._owners, weights, strict=True):
@@ -149,7 +158,9 @@ class Bayesian(TrainableModule):
                 owner._parameters[leaf] = mean
 
     def _draws(self, count: int) -> Iterator[list[Tensor]]:
-        """Draws of the uncertain parameters, always the same; their noise is made on the CPU, for each device has numbers of its own."""
+        """Draws of the uncertain parameters, always the same; their noise is made on the CPU, for
+        each device has numbers of its own.
+        """
         deviation = (0.5 * _softclip(self.log_variance)[0]).exp()
         noise = torch.Generator().manual_seed(SEED)
         for _ in range(count):
@@ -184,9 +195,11 @@ class Bayesian(TrainableModule):
 
 
 class _Drawn(torch.autograd.Function):
-    """The divergence of all weights from their prior, and one draw of each parameter, with gradients in closed form.
+    """The divergence of all weights from their prior, and one draw of each parameter, with
+    gradients in closed form.
 
-    Passes over memory are what it costs, so there are as few as can be: sums of squares are dot products, and gradients are made in place.
+    Passes over memory are what it costs, so there are as few as can be: sums of squares are dot
+    products, and gradients are made in place.
     """
 
     @staticmethod
@@ -235,7 +248,9 @@ class _Drawn(torch.autograd.Function):
 
 
 def _softclip(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """zuko's soft clip of log-variances, x / sqrt(1 + (x / BOUND)^2), and the factor of x; the cube of that is the derivative."""
+    """zuko's soft clip of log-variances, x / sqrt(1 + (x / BOUND)^2), and the factor of x; the cube
+    of that is the derivative.
+    """
     shrink = torch.addcmul(raw.new_ones(()), raw, raw, value=BOUND**-2).rsqrt_()
     return raw * shrink, shrink
 
@@ -248,7 +263,10 @@ class Config(UncertaintyPart):
     )
     include_params: Annotated[list[Pattern], Field(min_length=1)] = Field(
         [""],
-        description="Beginnings of the names of uncertain parameters; * stands for one part of a name, ** for several; default: all.",
+        description=(
+            "Beginnings of the names of uncertain parameters; * stands for one part of a name, ** "
+            "for several; default: all."
+        ),
     )
     exclude_params: list[Pattern] = Field(
         [], description="Beginnings of the names of parameters that are not uncertain after all."
@@ -258,11 +276,16 @@ class Config(UncertaintyPart):
     )
     local_trick: bool = Field(
         False,
-        description="Whether linear layers draw outputs row by row (less noisy gradients, steps several times slower) or weights.",
+        description=(
+            "Whether linear layers draw outputs row by row (less noisy gradients, steps several "
+            "times slower) or weights."
+        ),
     )
     kl_weight: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
-        description="Factor of the divergence of the weights from their prior; auto: 1 / training pairs.",
+        description=(
+            "Factor of the divergence of the weights from their prior; auto: 1 / training pairs."
+        ),
     )
     weight_samples: Count = Field(
         20, ge=1, le=1000, description="Draws of the weights that posterior draws mix."
@@ -304,7 +327,8 @@ class Config(UncertaintyPart):
                         todo=f"There are: {', '.join(sizes)}.",
                     )
                 told.append(
-                    f"{key} '{pattern}': {len(names)} parameters, {sum(sizes[name] for name in names):,} weights."
+                    f"{key} '{pattern}': {len(names)} parameters, "
+                    f"{sum(sizes[name] for name in names):,} weights."
                 )
         found = _names(
             BayesianModel(
@@ -318,14 +342,17 @@ class Config(UncertaintyPart):
             )
         whole, every = sum(sizes[name] for name in found), sum(sizes.values())
         told.append(
-            f"Uncertain: {whole:,} of {every:,} weights, in {len(found)} of {len(sizes)} parameters."
+            f"Uncertain: {whole:,} of {every:,} weights, in {len(found)} of {len(sizes)} "
+            "parameters."
         )
         if whole < every:
             told.append("The others have no weight decay.")
         return found, told + self._reached(base, found)
 
     def _reached(self, base: nn.Module, names: Sequence[str]) -> list[str]:
-        """How many weights the local trick reaches: those of linear layers, but not of nsf and recurrent networks, which have none."""
+        """How many weights the local trick reaches: those of linear layers, but not of nsf and
+        recurrent networks, which have none.
+        """
         if not self.local_trick:
             return []
         linear = {
@@ -338,7 +365,8 @@ class Config(UncertaintyPart):
         )
         if not reached:
             raise ConfigError(
-                "model.uncertainty.local_trick  reaches none of the uncertain weights: no linear layer has any",
+                "model.uncertainty.local_trick  reaches none of the uncertain weights: no linear "
+                "layer has any",
                 todo="Use local_trick: false.",
             )
         return [f"The local trick reaches {reached:,} of them; the others share one draw a step."]

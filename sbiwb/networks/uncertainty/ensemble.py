@@ -1,16 +1,21 @@
-r"""Deep ensemble: several networks from their own initial weights, trained together, each on its own batches.
+r"""Deep ensemble: several networks from their own initial weights, trained together, each on its
+own batches.
 
     q(theta | x) = sum_m w_m q_m(theta | x)
 
-They share one training: data, steps, checkpoints, and the step at which the mixture does best on the validation pairs. Gradients are
-clipped member by member and AdamW works weight by weight, so a member's steps are those it would take alone with its seed. On the CPU
-the members' spline flows are computed side by side, as many at a time as there are cores.
+They share one training: data, steps, checkpoints, and the step at which the mixture does best on
+the validation pairs. Gradients are clipped member by member and AdamW works weight by weight, so a
+member's steps are those it would take alone with its seed. On the CPU the members' spline flows are
+computed side by side, as many at a time as there are cores.
 
-With `weights: stacking` the mixture's weights maximise its density at the validation pairs after training.
+With `weights: stacking` the mixture's weights maximise its density at the validation pairs after
+training.
 
 References:
-    Lakshminarayanan, Pritzel & Blundell (2017), Simple and Scalable Predictive Uncertainty Estimation, https://arxiv.org/abs/1612.01474
-    Yao, Vehtari, Simpson & Gelman (2018), Using Stacking to Average Bayesian Predictive Distributions, https://doi.org/10.1214/17-BA1091
+    Lakshminarayanan, Pritzel & Blundell (2017), Simple and Scalable Predictive Uncertainty
+    Estimation, https://arxiv.org/abs/1612.01474
+    Yao, Vehtari, Simpson & Gelman (2018), Using Stacking to Average Bayesian Predictive
+    Distributions, https://doi.org/10.1214/17-BA1091
 """
 
 from __future__ import annotations
@@ -67,11 +72,13 @@ class Ensemble(TrainableModule):
         return self._each()[0].random
 
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """In training each member's objective on rows of its own, (M, B); else that of the mixture on rows (B,).
+        """In training each member's objective on rows of its own, (M, B); else that of the mixture
+        on rows (B,).
 
         Args:
             z: In training (M, B, D); else (B, D).
-            inputs: In training values (M, B, ...) and masks (M, B, M'); else without the first axis.
+            inputs: In training values (M, B, ...) and masks (M, B, M'); else without the first
+                axis.
         """
         if not self.training:
             return self._mix(self.objectives(z, inputs)), z.new_zeros(len(self.terms))
@@ -93,7 +100,9 @@ class Ensemble(TrainableModule):
 
     @torch.no_grad()
     def stack(self, log_probs: Tensor) -> None:
-        """Fits the shares to log-densities (M, N) of validation pairs, by expectation maximisation: the maximum is the only one."""
+        """Fits the shares to log-densities (M, N) of validation pairs, by expectation maximisation:
+        the maximum is the only one.
+        """
         log_probs, log_shares = log_probs.double(), self.log_shares.double()
         before = -math.inf
         for _ in range(ROUNDS):
@@ -126,7 +135,10 @@ class Config(UncertaintyPart):
     members: Count = Field(5, ge=2, le=100, description="Networks.")
     data: Literal["full", "bootstrap"] = Field(
         "full",
-        description="Whether each learns from all training pairs, in its own order, or from as many drawn with replacement.",
+        description=(
+            "Whether each learns from all training pairs, in its own order, or from as many drawn "
+            "with replacement."
+        ),
     )
     weights: Literal["equal", "stacking"] = Field(
         "equal", description="Shares of the mixture: equal, or fitted to the validation pairs."
@@ -145,7 +157,8 @@ class Config(UncertaintyPart):
         estimators = [make(m) for m in range(self.members)]
         if self.weights == "stacking" and estimators[0].output_kind != OutputKind.JOINT:
             raise ConfigError(
-                "model.uncertainty.weights  stacking needs a density, and this inference network has none",
+                "model.uncertainty.weights  stacking needs a density, and this inference network "
+                "has none",
                 todo="Use weights: equal.",
             )
         return Ensemble(
