@@ -93,6 +93,18 @@ Count = Annotated[int, BeforeValidator(_to_whole)]
 """A whole number that may be written 1e5."""
 
 
+def check_ordered(
+    low: float | None, high: float | None, todo: str = "exchange them or mend one"
+) -> None:
+    """Refuses a lower bound that is not below the upper one, in a validator; None is no bound."""
+    if low is not None and high is not None and not low < high:
+        raise PydanticCustomError(
+            "bounds",
+            "low = {low} is not below high = {high}: {todo}",
+            {"low": low, "high": high, "todo": todo},
+        )
+
+
 class Part(Options):
     """Options of one part; a concrete `Config` adds its fields and `build`."""
 

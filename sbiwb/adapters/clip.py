@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sbiwb.contracts import Measured, TransformPart
+from sbiwb.families import check_ordered
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,7 @@ class Config(TransformPart):
     def _ordered(self) -> Self:
         if self.low is None and self.high is None:
             raise PydanticCustomError("bounds", "clip needs 'low', 'high' or both")
-        if self.low is not None and self.high is not None and self.low >= self.high:
-            span = {"low": self.low, "high": self.high}
-            raise PydanticCustomError(
-                "bounds", "low = {low} is not below high = {high}: exchange them or mend one", span
-            )
+        check_ordered(self.low, self.high)
         return self
 
     def build(self, measured: Measured) -> Clip:

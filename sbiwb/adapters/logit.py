@@ -7,10 +7,10 @@ from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from sbiwb.adapters._transform import refuse
 from sbiwb.contracts import Measured, TransformPart
+from sbiwb.families import check_ordered
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,7 @@ class Config(TransformPart):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.low >= self.high:
-            span = {"low": self.low, "high": self.high}
-            raise PydanticCustomError(
-                "bounds", "low = {low} is not below high = {high}: exchange them or mend one", span
-            )
+        check_ordered(self.low, self.high)
         return self
 
     def build(self, measured: Measured) -> Logit:

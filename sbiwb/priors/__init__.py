@@ -1,6 +1,7 @@
 """Priors: one file a distribution, in numpy and scipy alone; `Prior` joins those of all parameters.
 
-A new prior is a file with `class Config(UnivariateConfig)` whose `build` returns a `UnivariatePrior`; its name is the `kind`.
+A new prior is a file with `class Config(UnivariateConfig)` whose `build` returns a
+`UnivariatePrior`; its name is the `kind`.
 """
 
 from sbiwb.contracts import PriorPart

@@ -14,7 +14,9 @@ from sbiwb.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Discrete(Distribution):
-    """K independent, identically distributed columns of integers. A concrete class gives `bounds`, `log_mass`, `ppf` and `var`.
+    """K independent, identically distributed columns of integers.
+
+    A concrete class gives `bounds`, `log_mass`, `ppf` and `var`.
 
     Args:
         event: () for a scalar variable, (K,) for a vector-valued one.
@@ -68,5 +70,6 @@ class Discrete(Distribution):
     def _refuse(self) -> NoReturn:
         raise ConfigError(
             f"a discrete distribution ({type(self).__name__}) has no map to a normal variable",
-            todo="A discrete parameter is known by the place of its value among its levels; for a normal variable take a continuous prior.",
+            todo="A discrete parameter is known by the place of its value among its levels; for a "
+            "normal variable take a continuous prior.",
         )

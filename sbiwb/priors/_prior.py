@@ -1,4 +1,4 @@
-"""The prior of all parameters: an independent product, plus what the simulator file draws jointly."""
+"""The prior of all parameters: independent ones, and those the simulator file draws jointly."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ class Prior:
 
     Args:
         distributions: Distribution of each parameter; their order is the order of theta's columns.
-        sampler: `prior(n, rng)` of the simulator file; draws all parameters of kind `joint` in one call.
+        sampler: `prior(n, rng)` of the simulator file; draws all parameters of kind `joint` in one
+            call.
         units: Unit of each parameter, for tables; may be incomplete.
 
     Attributes:
         names: Parameter names.
-        columns: D column names: `beta` of a scalar, `beta[0]`, `beta[1]`, ... of a vector-valued parameter.
+        columns: D column names: `beta` of a scalar, `beta[0]`, `beta[1]`, ... of a vector-valued
+            parameter.
         slices: Where each parameter's columns are.
         joint: Names of the parameters that the sampler draws.
         size: D.
 
     Example:
         >>> from sbiwb.priors import family
-        >>> prior = Prior({"a": family.parse("normal").build(), "b": family.parse({"kind": "uniform", "shape": [2]}).build()})
+        >>> b = family.parse({"kind": "uniform", "shape": [2]})
+        >>> prior = Prior({"a": family.parse("normal").build(), "b": b.build()})
         >>> prior.columns
         ('a', 'b[0]', 'b[1]')
         >>> {name: draws.shape for name, draws in prior.sample(np.random.default_rng(0), 5).items()}
@@ -66,7 +69,8 @@ class Prior:
 
         Raises:
             ConfigError: A parameter is joint, and there is no sampler.
-            SimulatorError: The sampler fails, or returns other names, shapes or values than it should.
+            SimulatorError: The sampler fails, or returns other names, shapes or values than it
+                should.
         """
         joint = self._sample_joint(rng, n) if self.joint else {}
         return {
@@ -77,7 +81,9 @@ class Prior:
         }
 
     def stack(self, theta: Mapping[str, Any]) -> np.ndarray:
-        """Columns side by side: a mapping of (N,) and (N, K) to (N, D), float64; other names in it are passed over.
+        """Columns side by side: a mapping of (N,) and (N, K) to (N, D), float64.
+
+        Other names in the mapping are passed over.
 
         Raises:
             DataError: A parameter is missing or has another shape.
@@ -96,7 +102,8 @@ class Prior:
                 raise DataError(
                     f"shape {arrays[name].shape} instead of {(n, *part.event)}",
                     where=f"parameter '{name}'",
-                    todo="Give one row for each simulation, and one column for each number in `shape`.",
+                    todo="Give one row for each simulation, and one column for each number in "
+                    "`shape`.",
                 )
         return np.concatenate(
             [arrays[name].reshape(n, part.size) for name, part in self.distributions.items()],
@@ -104,7 +111,14 @@ class Prior:
         )
 
     def unstack(self, theta: np.ndarray) -> Theta:
-        """The inverse of `stack`: (..., D) to (...,) of a scalar, (..., K) of a vector-valued parameter; integers where it is discrete."""
+        """The inverse of `stack`; integers where a parameter is discrete.
+
+        Args:
+            theta: (..., D).
+
+        Returns:
+            By name, (...,) of a scalar and (..., K) of a vector-valued parameter.
+        """
         return {
             name: _typed(part, theta[..., self.slices[name]]).reshape(
                 *theta.shape[:-1], *part.event
@@ -113,16 +127,20 @@ class Prior:
         }
 
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
-        """Log-density of theta (N, D), shape (N,), log-mass where a parameter is discrete; -inf outside the support.
+        """Log-density of theta (N, D), shape (N,); log-mass where a parameter is discrete.
+
+        It is -inf outside the support.
 
         Raises:
             ConfigError: A parameter is joint, so that its density is known by sampling alone.
         """
         if self.joint:
             raise ConfigError(
-                f"the prior density of {_quoted(self.joint)} is not known: the simulator file's prior(n, rng) only draws from it",
+                f"the prior density of {_quoted(self.joint)} is not known: the simulator file's "
+                "prior(n, rng) only draws from it",
                 where="problem.parameters",
-                todo="Leave out what needs the prior density, or give each of them a prior with a density instead of kind: joint.",
+                todo="Leave out what needs the prior density, or give each of them a prior with a "
+                "density instead of kind: joint.",
             )
         parts = [
             part.log_prob(theta[..., self.slices[name]])
@@ -131,7 +149,10 @@ class Prior:
         return np.sum(parts, axis=0)
 
     def to_normal(self, theta: np.ndarray) -> np.ndarray:
-        """theta (N, D) to z (N, D), a standard normal under the prior; NaN outside the support. Every prior must have a density."""
+        """theta (N, D) to z (N, D), a standard normal under the prior; NaN outside the support.
+
+        Every prior must have a density.
+        """
         return np.concatenate(
             [
                 part.to_normal(theta[:, self.slices[name]])
@@ -159,7 +180,10 @@ class Prior:
         return np.concatenate(parts, axis=1)
 
     def variance(self) -> np.ndarray:
-        """Prior variance of each column, (D,); NaN where only the test set can tell (kind: joint)."""
+        """Prior variance of each column, (D,).
+
+        NaN where only the test set can tell (kind: joint).
+        """
         return np.concatenate(
             [
                 p.variance() if p.known else np.full(p.size, np.nan)
@@ -168,7 +192,7 @@ class Prior:
         )
 
     def inside(self, theta: np.ndarray) -> np.ndarray:
-        """Whether each entry of theta (..., D) is finite and in the support of its column, (..., D)."""
+        """Whether each entry of theta (..., D) is finite and in its column's support, (..., D)."""
         parts = [
             part.inside(theta[..., self.slices[name]]) for name, part in self.distributions.items()
         ]
@@ -182,7 +206,8 @@ class Prior:
     def _sample_joint(self, rng: np.random.Generator, n: int) -> Theta:
         if self.sampler is None:
             raise ConfigError(
-                f"{_quoted(self.joint)} of kind 'joint', but the simulator file has no function prior(n, rng)",
+                f"{_quoted(self.joint)} of kind 'joint', but the simulator file has no function "
+                "prior(n, rng)",
                 where="problem.parameters",
                 todo="Write prior(n, rng) into the simulator file, or choose another kind.",
             )
@@ -202,7 +227,8 @@ class Prior:
             raise SimulatorError(
                 f"prior({n}, rng) returned {names} instead of {_quoted(self.joint)}",
                 where=where,
-                todo="Return a dict with one array for each parameter of kind 'joint', and no other.",
+                todo="Return a dict with one array for each parameter of kind 'joint', and no "
+                "other.",
             )
         return {
             name: _checked(name, drawn[name], self.distributions[name], n=n, where=where)
@@ -211,7 +237,7 @@ class Prior:
 
 
 def _typed(part: Distribution, values: np.ndarray) -> np.ndarray:
-    """Values as simulators are given them: integers, which can be an index, where the parameter is discrete."""
+    """Values as simulators are given them: integers, which can be an index, where discrete."""
     return values.astype(np.int64) if part.discrete else values
 
 
@@ -230,7 +256,11 @@ def _where(sampler: Sampler) -> str:
 
 
 def _checked(name: str, value: Any, part: Distribution, *, n: int, where: str) -> np.ndarray:
-    """Draws of one joint parameter as float64; refuses another shape, non-finite values, and values outside the bounds."""
+    """Draws of one joint parameter as float64.
+
+    Raises:
+        SimulatorError: They have another shape, are not finite, or lie outside the bounds.
+    """
     try:
         draws = np.array(value, np.float64)
     except (TypeError, ValueError) as error:
@@ -249,7 +279,8 @@ def _checked(name: str, value: Any, part: Distribution, *, n: int, where: str) -
     if outside.any():
         low, high = part.support()
         raise SimulatorError(
-            f"prior({n}, rng)['{name}'] has {int(outside.sum())} of {outside.size} values outside [{low[0]:g}, {high[0]:g}] "
+            f"prior({n}, rng)['{name}'] has {int(outside.sum())} of {outside.size} values outside "
+            f"[{low[0]:g}, {high[0]:g}] "
             f"or not finite, the first {draws.reshape(n, part.size)[outside][0]:g}",
             where=where,
             todo="Mend the function, or widen `low` and `high` of the parameter in the YAML.",

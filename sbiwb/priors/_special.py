@@ -1,4 +1,7 @@
-"""`scipy.special`, imported at its first use: importing it takes half a second, which `--help` should not pay."""
+"""`scipy.special`, imported at its first use.
+
+Importing it takes half a second, which `--help` should not pay.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-r"""Continuous univariate priors: shapes, bounds, tails and the map to a normal variable; a concrete file is only the maths.
+r"""Continuous univariate priors: shapes, bounds, tails and the map to a normal variable.
 
-The map is $z = \Phi^{-1}(F(\theta))$, from the lower tail where $F(\theta) \le 1/2$ and from the upper tail,
-$z = -\Phi^{-1}(1 - F(\theta))$, elsewhere: $1 - F$ has lost all its digits beyond eight standard deviations. Draws are kept
-strictly between the bounds, where every density is finite: a beta(0.5, 0.5) draw rounded to 1 would have an infinite one.
+A concrete file is only the maths.
+
+The map is $z = \Phi^{-1}(F(\theta))$, from the lower tail where $F(\theta) \le 1/2$ and from the
+upper tail, $z = -\Phi^{-1}(1 - F(\theta))$, elsewhere: $1 - F$ has lost all its digits beyond eight
+standard deviations. Draws are kept strictly between the bounds, where every density is finite: a
+beta(0.5, 0.5) draw rounded to 1 would have an infinite one.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 TINY = float(np.finfo(np.float64).tiny)
 SMALLEST_P = 1e-300  # a closed bound is mapped to z = -37.05 or 37.05
 SMALLEST_U = 2.0**-54  # half the step of `rng.random`, which returns 0 now and then
-LARGEST_Z = 20.0  # of `from_normal`, with a tail of 1e-89; betaincinv returns NaN for some tails below 1e-150
+# of `from_normal`, with a tail of 1e-89; betaincinv returns NaN for some tails below 1e-150
+LARGEST_Z = 20.0
 
 
 class UnivariateConfig(PriorPart):
@@ -33,7 +37,8 @@ class UnivariateConfig(PriorPart):
         | None
     ) = Field(
         None,
-        description="[K] for a vector-valued parameter with K independent, identically distributed columns.",
+        description="[K] for a vector-valued parameter with K independent, identically "
+        "distributed columns.",
     )
 
     @property
@@ -42,13 +47,28 @@ class UnivariateConfig(PriorPart):
         return tuple(self.shape or ())
 
 
+def open_bounds(low: float | None, high: float | None) -> tuple[float, float]:
+    """Bounds as numbers, infinite where there is none.
+
+    Example:
+        >>> open_bounds(0.0, None)
+        (0.0, inf)
+    """
+    if low is None:
+        low = -np.inf
+    if high is None:
+        high = np.inf
+    return low, high
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnivariatePrior(Distribution):
     """A continuous prior of K independent, identically distributed columns.
 
-    A concrete class gives `log_density`, `cdf`, `sf`, `ppf`, `isf`, `var` and `bounds`, elementwise on arrays of any shape. The
-    methods below call them with theta strictly between the bounds and probabilities above 0, and let them overflow in silence. One
-    whose map to a normal variable has a closed form gives `to_z` and `from_z` too.
+    A concrete class gives `log_density`, `cdf`, `sf`, `ppf`, `isf`, `var` and `bounds`, elementwise
+    on arrays of any shape. The methods below call them with theta strictly between the bounds and
+    probabilities above 0, and let them overflow in silence. One whose map to a normal variable has
+    a closed form gives `to_z` and `from_z` too.
 
     Args:
         event: () for a scalar parameter, (K,) for a vector-valued one.
@@ -155,7 +175,10 @@ def _halves(
     below: Callable[[np.ndarray], np.ndarray],
     above: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """`below(mask)` where `lower` holds and `above(mask)` elsewhere: each formula sees its own half only."""
+    """`below(mask)` where `lower` holds and `above(mask)` elsewhere.
+
+    Each formula sees its own half only.
+    """
     out = np.empty(lower.shape)
     out[lower], out[~lower] = below(lower), above(~lower)
     return out

@@ -29,8 +29,8 @@ class Beta(UnivariatePrior):
     r"""$p(\theta) \propto \theta^{alpha - 1} (1 - \theta)^{beta - 1}$ for $0 \le \theta \le 1$.
 
     Warning:
-        Next to 1 float64 has steps of 1e-16, next to 0 of 1e-308: with `beta` below one the draws in the last step share one value.
-        Where the mass lies at 1, model 1 - theta instead.
+        Next to 1 float64 has steps of 1e-16, next to 0 of 1e-308: with `beta` below one the draws
+        in the last step share one value. Where the mass lies at 1, model 1 - theta instead.
 
     Args:
         alpha: Weight of the upper end.

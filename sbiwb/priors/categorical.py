@@ -1,4 +1,7 @@
-"""Whole numbers 0 to k - 1 with given probabilities; for an experimental condition, or the index of a model to be inferred."""
+"""Whole numbers 0 to k - 1 with given probabilities.
+
+For an experimental condition, or the index of a model to be inferred.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class Config(UnivariateConfig):
 
     probabilities: list[Probability] | dict[str, Probability] = Field(
         min_length=1,
-        description="Probability of each value 0, 1, ..., as a list, or as a mapping from labels in that order.",
+        description="Probability of each value 0, 1, ..., as a list, or as a mapping from labels "
+        "in that order.",
     )
 
     @model_validator(mode="after")

@@ -17,7 +17,8 @@ class Config(UnivariateConfig):
 
     concentration: float = Field(
         ge=0.05,
-        description="Concentration (alpha, the shape of the density): the mean is concentration / rate.",
+        description="Concentration (alpha, the shape of the density): the mean is concentration / "
+        "rate.",
     )  # below 0.05 a visible share of the draws is smaller than any float64
     rate: float = Field(1.0, gt=0, description="Rate (beta), one over the scale.")
 

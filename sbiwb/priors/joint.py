@@ -1,4 +1,7 @@
-"""A parameter drawn by `prior(n, rng)` of the simulator file: its distribution is known by sampling alone."""
+"""A parameter drawn by `prior(n, rng)` of the simulator file.
+
+Its distribution is known by sampling alone.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from typing import ClassVar, NoReturn
 
 import numpy as np
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from sbiwb.contracts import Distribution
 from sbiwb.errors import ConfigError
-from sbiwb.priors._univariate import UnivariateConfig
+from sbiwb.families import check_ordered
+from sbiwb.priors._univariate import UnivariateConfig, open_bounds
 
 
 class Config(UnivariateConfig):
@@ -26,24 +29,20 @@ class Config(UnivariateConfig):
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
-        if self.low is not None and self.high is not None and not self.low < self.high:
-            raise PydanticCustomError(
-                "bounds",
-                "low = {low} is not below high = {high}: exchange them or mend one",
-                {"low": self.low, "high": self.high},
-            )
+        check_ordered(self.low, self.high)
         return self
 
     def build(self) -> Joint:
         """The distribution."""
-        low = -np.inf if self.low is None else self.low
-        high = np.inf if self.high is None else self.high
+        low, high = open_bounds(self.low, self.high)
         return Joint(low, high, event=self.event)
 
 
 @dataclass(frozen=True)
 class Joint(Distribution):
-    """A parameter with bounds and without a density: draws come from `Prior.sample` and the simulator file's `prior(n, rng)`.
+    """A parameter with bounds and without a density.
+
+    Draws come from `Prior.sample` and the simulator file's `prior(n, rng)`.
 
     Args:
         low: Lower bound or -inf.
@@ -93,6 +92,7 @@ class Joint(Distribution):
 
 def _refuse(wanted: str, todo: str) -> NoReturn:
     raise ConfigError(
-        f"a prior of kind 'joint' has no {wanted}: the simulator file's prior(n, rng) only draws it",
+        f"a prior of kind 'joint' has no {wanted}: the simulator file's prior(n, rng) only draws "
+        "it",
         todo=todo,
     )

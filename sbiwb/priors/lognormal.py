@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from sbiwb.priors import _special as special
-from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
+from sbiwb.priors._transformed_normal import TransformedNormal
+from sbiwb.priors._univariate import UnivariateConfig
 
 
 class Config(UnivariateConfig):
@@ -24,7 +24,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Lognormal(UnivariatePrior):
+class Lognormal(TransformedNormal):
     r"""$\theta = \exp(loc + scale \cdot z)$ with $z$ standard normal.
 
     Args:
@@ -36,9 +36,6 @@ class Lognormal(UnivariatePrior):
         array([[1.]])
     """
 
-    loc: float
-    scale: float
-
     def bounds(self) -> tuple[float, float]:
         return 0.0, np.inf
 
@@ -48,18 +45,6 @@ class Lognormal(UnivariatePrior):
             - np.log(theta)
             - math.log(self.scale * math.sqrt(2 * math.pi))
         )
-
-    def cdf(self, theta: np.ndarray) -> np.ndarray:
-        return special.ndtr(self.to_z(theta))
-
-    def sf(self, theta: np.ndarray) -> np.ndarray:
-        return special.ndtr(-self.to_z(theta))
-
-    def ppf(self, p: np.ndarray) -> np.ndarray:
-        return self.from_z(special.ndtri(p))
-
-    def isf(self, q: np.ndarray) -> np.ndarray:
-        return self.from_z(-special.ndtri(q))
 
     def var(self) -> float:
         with np.errstate(over="ignore"):

@@ -24,7 +24,8 @@ class Config(PriorPart):
     )
     scale: list[Annotated[float, Field(gt=0)]] | None = Field(
         None,
-        description="Standard deviation of each column, instead of `covariance`, for independent columns.",
+        description="Standard deviation of each column, instead of `covariance`, for independent "
+        "columns.",
     )
 
     @model_validator(mode="after")
@@ -58,7 +59,8 @@ class Config(PriorPart):
 class MultivariateNormal(Distribution):
     r"""$\theta = loc + L z$ with $L L^\top$ the covariance and $z$ standard normal.
 
-    `to_normal` whitens the columns together, $z = L^{-1} (\theta - loc)$: column j of z depends on columns 0 to j of theta.
+    `to_normal` whitens the columns together, $z = L^{-1} (\theta - loc)$: column j of z depends on
+    columns 0 to j of theta.
 
     Args:
         loc: Mean, (K,).
@@ -120,7 +122,8 @@ def _check_covariance(covariance: list[list[float]], size: int) -> None:
         row, column = np.argwhere(~np.isclose(matrix, matrix.T, rtol=1e-9, atol=0))[0].tolist()
         raise PydanticCustomError(
             "covariance",
-            "covariance is not symmetric: entry [{row}][{column}] is {one}, entry [{column}][{row}] is {other}",
+            "covariance is not symmetric: entry [{row}][{column}] is {one}, entry "
+            "[{column}][{row}] is {other}",
             {
                 "row": row,
                 "column": column,
@@ -134,7 +137,8 @@ def _check_covariance(covariance: list[list[float]], size: int) -> None:
     except np.linalg.LinAlgError as error:
         raise PydanticCustomError(
             "covariance",
-            "covariance is not positive definite: its smallest eigenvalue is {smallest}; are variances on the diagonal, "
+            "covariance is not positive definite: its smallest eigenvalue is {smallest}; are "
+            "variances on the diagonal, "
             "and all correlations below 1?",
             {"smallest": f"{smallest:.3g}"},
         ) from error

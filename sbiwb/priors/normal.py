@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from sbiwb.priors import _special as special
-from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
+from sbiwb.priors._transformed_normal import TransformedNormal
+from sbiwb.priors._univariate import UnivariateConfig
 
 
 class Config(UnivariateConfig):
@@ -24,7 +24,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Normal(UnivariatePrior):
+class Normal(TransformedNormal):
     r"""$\theta = loc + scale \cdot z$ with $z$ standard normal.
 
     Args:
@@ -36,23 +36,8 @@ class Normal(UnivariatePrior):
         array([[2.]])
     """
 
-    loc: float
-    scale: float
-
     def log_density(self, theta: np.ndarray) -> np.ndarray:
         return -0.5 * self.to_z(theta) ** 2 - math.log(self.scale * math.sqrt(2 * math.pi))
-
-    def cdf(self, theta: np.ndarray) -> np.ndarray:
-        return special.ndtr(self.to_z(theta))
-
-    def sf(self, theta: np.ndarray) -> np.ndarray:
-        return special.ndtr(-self.to_z(theta))
-
-    def ppf(self, p: np.ndarray) -> np.ndarray:
-        return self.from_z(special.ndtri(p))
-
-    def isf(self, q: np.ndarray) -> np.ndarray:
-        return self.from_z(-special.ndtri(q))
 
     def var(self) -> float:
         return self.scale**2

@@ -1,13 +1,14 @@
 r"""Normal prior cut at one or two bounds.
 
-Its distribution function is a ratio of masses of the standard normal. Differences of $\Phi$ lose digits next to a bound and
-underflow far out (mean 40 standard deviations below `low`), so the mass of an interval is written by its end
-nearer to the mode, $s$, and its width, $w$,
+Its distribution function is a ratio of masses of the standard normal. Differences of $\Phi$ lose
+digits next to a bound and underflow far out (mean 40 standard deviations below `low`), so the mass
+of an interval is written by its end nearer to the mode, $s$, and its width, $w$,
 
 $$ \int_s^{s+w} \phi(t)\,dt = \phi(s) \int_0^w e^{-s v - v^2/2} \, dv, $$
 
-where the second integral is a Gauss-Legendre sum if narrow and a difference of scaled erfc if wide, and $\phi(s)$ cancels from the
-ratio. The quantile function takes two Newton steps on this, starting from $\Phi^{-1}$ or, next to a bound, from a straight line.
+where the second integral is a Gauss-Legendre sum if narrow and a difference of scaled erfc if wide,
+and $\phi(s)$ cancels from the ratio. The quantile function takes two Newton steps on this, starting
+from $\Phi^{-1}$ or, next to a bound, from a straight line.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from functools import cache
 
 import numpy as np
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
+from sbiwb.families import check_ordered
 from sbiwb.priors import _special as special
-from sbiwb.priors._univariate import TINY, UnivariateConfig, UnivariatePrior
+from sbiwb.priors._univariate import TINY, UnivariateConfig, UnivariatePrior, open_bounds
 
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -36,18 +37,12 @@ class Config(UnivariateConfig):
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
-        if self.low is not None and self.high is not None and not self.low < self.high:
-            raise PydanticCustomError(
-                "bounds",
-                "low = {low} is not below high = {high}: exchange them or mend one",
-                {"low": self.low, "high": self.high},
-            )
+        check_ordered(self.low, self.high)
         return self
 
     def build(self) -> TruncatedNormal:
         """The distribution."""
-        low = -np.inf if self.low is None else self.low
-        high = np.inf if self.high is None else self.high
+        low, high = open_bounds(self.low, self.high)
         return TruncatedNormal(self.loc, self.scale, low, high, event=self.event)
 
 
@@ -62,7 +57,8 @@ class TruncatedNormal(UnivariatePrior):
         high: Upper bound or inf.
 
     Example:
-        >>> TruncatedNormal(-10.0, 1.0, 0.0, np.inf).variance().round(5)  # nearly exponential with rate 10
+        # nearly exponential with rate 10
+        >>> TruncatedNormal(-10.0, 1.0, 0.0, np.inf).variance().round(5)
         array([0.00945])
     """
 
@@ -96,7 +92,7 @@ class TruncatedNormal(UnivariatePrior):
         return -self._mirror().ppf(q)
 
     def var(self) -> float:
-        """By quadrature over z: theta is a smooth function of it, while the closed form cancels in the tails."""
+        """By quadrature over z, of which theta is smooth; the closed form cancels in the tails."""
         z, weight = _gauss_legendre(200)
         theta, weight = self.from_normal(10 * z), weight * np.exp(-50 * z**2)
         weight /= weight.sum()
@@ -116,7 +112,10 @@ class TruncatedNormal(UnivariatePrior):
 
     @property
     def _anchor(self) -> float:
-        """The point of highest density, mirrored to the right: masses are computed in units of the density there."""
+        """The point of highest density, mirrored to the right.
+
+        Masses are computed in units of the density there.
+        """
         a, b = self._ends
         return max(a, -b, 0.0)
 
@@ -132,7 +131,7 @@ class TruncatedNormal(UnivariatePrior):
         return (self._anchor - t) * (self._anchor + t) / 2 - self._log_total
 
     def _log_cdf(self, t: np.ndarray, width: np.ndarray) -> np.ndarray:
-        """log F at t; `width` is its distance from the lower bound, which t alone knows to fewer digits."""
+        """log F at t; `width` is its distance from the lower bound, to more digits than t has."""
         return np.minimum(
             _log_mass(np.array(self._ends[0]), t, width, self._anchor) - self._log_total, 0.0
         )
@@ -156,7 +155,7 @@ class TruncatedNormal(UnivariatePrior):
 
 
 def _log_mass(left: np.ndarray, right: np.ndarray, width: np.ndarray, anchor: float) -> np.ndarray:
-    """log of the standard normal mass between `left` and `right`, `width` apart, over its density at `anchor`."""
+    """log of the normal mass from `left` to `right`, `width` apart, over that at `anchor`."""
     start = np.maximum(
         left, -right
     )  # by symmetry, the mass begins at the end nearer to the mode and goes outwards

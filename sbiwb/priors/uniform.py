@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from sbiwb.families import check_ordered
 from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
 
@@ -20,12 +21,7 @@ class Config(UnivariateConfig):
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
-        if not self.low < self.high:
-            raise PydanticCustomError(
-                "bounds",
-                "low = {low} is not below high = {high}: exchange them or mend one",
-                {"low": self.low, "high": self.high},
-            )
+        check_ordered(self.low, self.high)
         if math.isinf(self.high - self.low):
             raise PydanticCustomError(
                 "bounds", "high - low overflows: choose bounds that are nearer to each other"

@@ -1,4 +1,7 @@
-"""Whole numbers from low to high, both included, equally likely; for a context variable or a discrete parameter."""
+"""Whole numbers from low to high, both included, equally likely.
+
+For a context variable or a discrete parameter.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
+from sbiwb.families import check_ordered
 from sbiwb.priors._discrete import Discrete
 from sbiwb.priors._univariate import UnivariateConfig
 
@@ -23,12 +26,8 @@ class Config(UnivariateConfig):
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
-        if not self.low < self.high:
-            raise PydanticCustomError(
-                "bounds",
-                "low = {low} is not below high = {high}: exchange them, or put a fixed value under problem.constants",
-                {"low": self.low, "high": self.high},
-            )
+        todo = "exchange them, or put a fixed value under problem.constants"
+        check_ordered(self.low, self.high, todo)
         return self
 
     def build(self) -> UniformInteger:
@@ -66,7 +65,7 @@ class UniformInteger(Discrete):
         return (self._count**2 - 1) / 12
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n draws, (n, K); by whole numbers, as `quantile` favours some values by one part in 2^53."""
+        """n draws, (n, K), of integers: `quantile` favours some values by one part in 2^53."""
         return rng.integers(self.low, self.high, (n, self.size), endpoint=True).astype(np.float64)
 
     @property

@@ -1,4 +1,7 @@
-"""A parameter of imported simulations whose prior nobody can draw from again: it is known by the imported values alone."""
+"""A parameter of imported simulations whose prior nobody can draw from again.
+
+It is known by the imported values alone.
+"""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from sbiwb.priors import Univariate, UnivariateConfig
+from sbiwb.priors import UnivariatePrior, UnivariateConfig
 
 
 class Config(UnivariateConfig):
@@ -169,7 +169,7 @@ class Config(UnivariateConfig):
 
 
 @dataclass(frozen=True)
-class Pareto(Univariate):
+class Pareto(UnivariatePrior):
     exponent: float
 
     def bounds(self):
