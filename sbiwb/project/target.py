@@ -1,38 +1,45 @@
-"""The exact posterior of one data set as reference methods see it: likelihood times prior in unbounded numbers z.
+"""The exact posterior of one data set as reference methods see it: a density of unbounded z.
 
 A parameter with a known prior is z = Phi^-1(F(theta)), a standard normal under the prior, so that
 
     log p(z | x) = log p(x | theta(z)) + sum_d log phi(z_d) + constant,
 
-and the integral over z is p(x). A file that has `log_density(**theta)` alone says its parameters' bounds instead of a prior; then z is
-theta itself, or log(theta - low), or the logit between two bounds, and the density has the Jacobian's determinant.
+and the integral over z is p(x). A file that has `log_density(**theta)` alone says its parameters'
+bounds instead of a prior; then z is theta itself, or log(theta - low), or the logit between two
+bounds, and the density has the Jacobian's determinant.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import biject_to, constraints
+from torch.distributions import Transform, biject_to, constraints
 
-from sbiwb.contracts import Proposal, Target
-from sbiwb.errors import ConfigError, SimulatorError
+from sbiwb.contracts import OutputKind, Proposal, Target
+from sbiwb.errors import ConfigError, DataError, SbiwbError, SimulatorError
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
+from sbiwb.project.densities import (
+    HOW_TO_WRITE,
+    LIKELIHOOD,
+    NamedDensity,
+    bare_density,
+    data_set,
+    likelihood_of,
+)
+from sbiwb.project.observe import DataSets
 from sbiwb.project.project import Project
 from sbiwb.records import Columns, take
-from sbiwb.simulation.source import DENSITY, blame
+from sbiwb.simulation.source import blame
 
-LIKELIHOOD = "log_likelihood"
 BOUNDS_ALONE = ("unknown", "uniform")  # priors that a density without one is given
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-Densities = Callable[[dict[str, Tensor]], Tensor]
+ExactSampler = Callable[[int, np.random.Generator], np.ndarray]
 
 
 def target_of(
@@ -50,37 +57,76 @@ def target_of(
     Raises:
         ConfigError: The file has neither, or a prior has no density.
     """
-    one = np.array([which])
-    data = {name: take(values, one)[0] for name, values in {**x, **context}.items()}
-    exact = project.source.optional("posterior")
-    likelihood = project.source.optional(LIKELIHOOD)
-    if likelihood is None and exact is None:
+    prior = project.prior
+    exact = _exact_sampler(project, data_set(x, which))
+    log_density: Callable[[Tensor], Tensor] = _no_density
+    if project.source.optional(LIKELIHOOD) is not None:
+        log_density = _posterior_density(prior, likelihood_of(project, x, context, which))
+    elif exact is None:
         raise ConfigError(
-            f"has neither {LIKELIHOOD}(x, **theta) nor posterior(x, n, rng): there is nothing to hold the network against",
+            f"has neither {LIKELIHOOD}(x, **theta) nor posterior(x, n, rng): "
+            "there is nothing to hold the network against",
             where=project.source.path,
-            todo=f"Write {LIKELIHOOD}(x, **theta) with torch: x one data set, each parameter a tensor (N,) or (N, K), the result (N,).",
+            todo=f"Write {LIKELIHOOD}(x, **theta) {HOW_TO_WRITE}",
         )
-    seen = {name: data[name] for name in x}
-    amortized = (
-        None
-        if posterior is None
-        else _Amortized(
-            project.prior, posterior, {n: take(v, one) for n, v in {**x, **context}.items()}
-        )
-    )
+    amortized = None
+    if posterior is not None:
+        row = np.array([which])
+        variables = {name: take(values, row) for name, values in {**x, **context}.items()}
+        amortized = AmortizedProposal(prior, posterior, variables)
     return Target(
-        columns=project.prior.columns,
-        log_density=_posterior_density(project, likelihood, seen, data),
-        theta=project.prior.from_normal,
-        z=project.prior.to_normal,
-        prior=lambda n, rng: project.prior.to_normal(
-            project.prior.stack(project.prior.sample(rng, n))
-        ),
+        columns=prior.columns,
+        log_density=log_density,
+        theta=prior.from_normal,
+        z=prior.to_normal,
+        prior=lambda n, rng: prior.to_normal(prior.stack(prior.sample(rng, n))),
         amortized=amortized,
-        exact=None
-        if exact is None
-        else (lambda n, rng: np.asarray(exact(seen, n, rng), float).reshape(n, -1)),
+        exact=exact,
     )
+
+
+def refinement_targets(
+    project: Project, posterior: Posterior, data: DataSets, theta: np.ndarray
+) -> Callable[[int], Target]:
+    """The target of each data set by its place, with the trained posterior as its proposal.
+
+    Args:
+        project: With a `log_likelihood` in its simulator file.
+        posterior: The trained one.
+        data: The N data sets.
+        theta: Draws (N, S, D), at which the likelihood is tried once.
+
+    Raises:
+        ConfigError: There is no likelihood, or a prior without a density.
+        DataError: The network has no joint density, without which its draws cannot be weighed.
+        SimulatorError: The likelihood fails.
+    """
+    if posterior.output_kind != OutputKind.JOINT:
+        raise DataError(
+            f"the network gives {posterior.output_kind}, "
+            "no joint density by which its draws could be weighed",
+            where="sample --refine",
+            todo="Leave out --refine, train a network with a density (model.inference: nsf), "
+            "or run `sbiwb reference`.",
+        )
+    log_likelihood(project, data.x, data.context, 0, theta[0, :2])
+    return lambda which: target_of(project, data.x, data.context, which, posterior)
+
+
+def log_likelihood(
+    project: Project, x: Columns, context: Columns, which: int, theta: np.ndarray
+) -> np.ndarray:
+    """log p(x | theta) of the data set `which` at theta (N, D) in the user's units, (N,).
+
+    It is -inf where it is NaN.
+
+    Raises:
+        ConfigError: The simulator file has no `log_likelihood`.
+        SimulatorError: It fails, or returns another shape.
+    """
+    likelihood = likelihood_of(project, x, context, which)
+    with torch.no_grad():
+        return likelihood(torch.from_numpy(np.asarray(theta, np.float64))).numpy()
 
 
 def density_target(project: Project) -> Target:
@@ -89,125 +135,57 @@ def density_target(project: Project) -> Target:
     Raises:
         ConfigError: The file has none, or a parameter has a prior, where only bounds are meant.
     """
-    density = project.source.optional(DENSITY)
-    if density is None:
-        raise ConfigError(
-            "names no observation, and its simulator file has no log_density(**theta)",
-            where="problem.observations",
-            todo="Name the data: sbiwb reference CONFIG --observation FILE.",
-        )
-    wrong = [
-        name
-        for name, part in project.config.problem.parameters.items()
-        if part.kind not in BOUNDS_ALONE
-    ]
-    if wrong:
-        raise ConfigError(
-            f"{', '.join(wrong)}: log_density is the whole density, so that a prior besides it means nothing",
-            where="problem.parameters",
-            todo="Give bounds alone: {kind: unknown, low: ..., high: ...}, either may be left out.",
-        )
-    low, high = (torch.from_numpy(bound) for bound in project.prior.support())
-    maps = [biject_to(_constraint(float(a), float(b))) for a, b in zip(low, high, strict=True)]
-
-    def forward(z: Tensor) -> tuple[Tensor, Tensor]:
-        columns = [one(z[:, k]) for k, one in enumerate(maps)]
-        slopes = [one.log_abs_det_jacobian(z[:, k], columns[k]) for k, one in enumerate(maps)]
-        return torch.stack(columns, 1), torch.stack(torch.broadcast_tensors(*slopes), 1).expand(
-            len(z), -1
-        ).sum(1)
-
-    called = _named(project, DENSITY, density, _constants(project, density))
+    density = bare_density(project)
+    _check_bounds_alone(project)
+    bounds = BoundedColumns.within(*project.prior.support())
 
     def log_density(z: Tensor) -> Tensor:
-        theta, slope = forward(z)
-        return _no_nan(called(_by_name(project.prior, theta)) + slope)
-
-    def back(theta: np.ndarray) -> np.ndarray:
-        columns = torch.from_numpy(np.asarray(theta, np.float64))
-        return torch.stack([one.inv(columns[:, k]) for k, one in enumerate(maps)], 1).numpy()
+        theta, slope = bounds.forward(z)
+        return _without_nan(density(theta) + slope)
 
     return Target(
         columns=project.prior.columns,
         log_density=log_density,
-        theta=lambda z: forward(torch.from_numpy(np.asarray(z, np.float64)))[0].numpy(),
-        z=back,
+        theta=lambda z: bounds.forward(_as_tensor(z))[0].numpy(),
+        z=lambda theta: bounds.inverse(_as_tensor(theta)).numpy(),
         prior=lambda n, rng: rng.standard_normal((n, project.prior.size)),
         evidence=False,
     )
 
 
-def log_likelihood(
-    project: Project, x: Columns, context: Columns, which: int, theta: np.ndarray
-) -> np.ndarray:
-    """log p(x | theta) of the data set `which` at theta (N, D) in the user's units, (N,); -inf where it is not a number.
+@dataclass(frozen=True)
+class BoundedColumns:
+    """Unbounded z to theta between bounds, column by column.
 
-    Raises:
-        ConfigError: The simulator file has no `log_likelihood`.
-        SimulatorError: It fails, or returns another shape.
+    Args:
+        maps: One of torch's transforms for each of the D columns.
     """
-    likelihood = project.source.optional(LIKELIHOOD)
-    if likelihood is None:
-        raise ConfigError(
-            f"has no {LIKELIHOOD}(x, **theta), without which no draw can be weighed",
-            where=project.source.path,
-            todo="Write it with torch: x one data set, each parameter a tensor (N,) or (N, K), the result (N,).",
-        )
-    data = {name: take(values, np.array([which]))[0] for name, values in {**x, **context}.items()}
-    called = _named(
-        project,
-        LIKELIHOOD,
-        likelihood,
-        _known(project, likelihood, data),
-        {name: data[name] for name in x},
-    )
-    with torch.no_grad():
-        return _no_nan(
-            called(_by_name(project.prior, torch.from_numpy(np.asarray(theta, np.float64))))
-        ).numpy()
 
+    maps: tuple[Transform, ...]
 
-def _posterior_density(
-    project: Project, likelihood: Any, x: Mapping[str, Any], data: Mapping[str, Any]
-) -> Callable[[Tensor], Tensor]:
-    if likelihood is None:
-        return _no_density
-    called = _named(project, LIKELIHOOD, likelihood, _known(project, likelihood, data), x)
-    project.prior.log_prob(np.zeros((1, project.prior.size)))  # refuses a prior without a density
+    @classmethod
+    def within(cls, low: np.ndarray, high: np.ndarray) -> BoundedColumns:
+        """The maps of columns with these bounds, (D,) each, possibly infinite."""
+        bounds = zip(low, high, strict=True)
+        return cls(tuple(biject_to(_constraint(float(a), float(b))) for a, b in bounds))
 
-    def log_density(z: Tensor) -> Tensor:
-        theta = _Theta.apply(z, project.prior)
-        normal = (-0.5 * z**2 - HALF_LOG_2PI).sum(1)
-        return _no_nan(called(_by_name(project.prior, theta)) + normal)
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """theta (N, D) of z (N, D), and the log-determinant of the Jacobian, (N,)."""
+        columns, slopes = [], []
+        for column, transform in enumerate(self.maps):
+            columns.append(transform(z[:, column]))
+            slopes.append(transform.log_abs_det_jacobian(z[:, column], columns[-1]))
+        slope = torch.stack(torch.broadcast_tensors(*slopes), 1).expand(len(z), -1)
+        return torch.stack(columns, 1), slope.sum(1)
 
-    return log_density
-
-
-def _no_density(z: Tensor) -> Tensor:
-    raise ConfigError(
-        f"has no {LIKELIHOOD}(x, **theta), which this method needs",
-        where="problem.simulator",
-        todo="Use --method analytic, which draws from its `posterior`, or write the likelihood with torch.",
-    )
-
-
-class _Theta(torch.autograd.Function):
-    """theta (N, D) of z (N, D) through the prior's distribution function, with its first derivative."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, prior: Prior) -> Tensor:
-        ctx.prior = prior
-        ctx.save_for_backward(z)
-        return torch.from_numpy(prior.from_normal(z.detach().numpy()))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (z,) = ctx.saved_tensors
-        return torch.from_numpy(ctx.prior.pull_back(z.detach().numpy(), gradients[0].numpy())), None
+    def inverse(self, theta: Tensor) -> Tensor:
+        """z (N, D) of theta (N, D)."""
+        columns = [transform.inv(theta[:, k]) for k, transform in enumerate(self.maps)]
+        return torch.stack(columns, 1)
 
 
 @dataclass(frozen=True)
-class _Amortized(Proposal):
+class AmortizedProposal(Proposal):
     """The trained posterior of one data set, as a density of z."""
 
     prior: Prior
@@ -218,7 +196,10 @@ class _Amortized(Proposal):
         return self.prior.to_normal(self.posterior.sample(self.x, n, rng)[0])
 
     def log_prob(self, z: np.ndarray) -> np.ndarray:
-        """log q(theta) + log |dtheta/dz|, the latter phi(z) / p(theta); 0 at NaN, a draw outside the support: its weight is 0 anyhow."""
+        """log q(theta) + log |dtheta/dz|, the latter phi(z) / p(theta), (N,).
+
+        0 at NaN, a draw outside the support: its weight is 0 anyhow.
+        """
         outside = np.isnan(z).any(1, keepdims=True)
         z = np.where(outside, 0.0, z)
         theta = self.prior.from_normal(z)
@@ -226,71 +207,90 @@ class _Amortized(Proposal):
         return np.where(outside[:, 0], 0.0, self.posterior.log_prob(theta[None], self.x)[0] + slope)
 
 
-def _named(
-    project: Project, what: str, function: Any, known: Mapping[str, Any], *first: Any
-) -> Densities:
-    """The function of theta by name, its other arguments given; failures and shapes told with the file's line."""
-    tensors = [{name: _tensor(value) for name, value in one.items()} for one in first]
+def _exact_sampler(project: Project, x: Mapping[str, np.ndarray]) -> ExactSampler | None:
+    """The simulator file's own `posterior(x, n, rng)`, with its result as (n, D)."""
+    function = project.source.optional("posterior")
+    if function is None:
+        return None
 
-    def call(theta: dict[str, Tensor]) -> Tensor:
-        n = len(next(iter(theta.values())))
+    def draws(n: int, rng: np.random.Generator) -> np.ndarray:
         try:
-            found = function(*tensors, **theta, **known)
+            return np.asarray(function(x, n, rng), float).reshape(n, -1)
+        except SbiwbError:
+            raise
         except Exception as error:
             raise SimulatorError(
-                f"{what}() failed: {type(error).__name__}: {error}",
+                f"posterior() failed: {type(error).__name__}: {error}",
                 where=blame(error, project.source.path),
-                todo=f"It is called with tensors of N rows: {', '.join([*theta, *known])}.",
+                todo="It is called with x of one data set, n and rng; return an array (n, D).",
             ) from error
-        if not isinstance(found, Tensor) or found.shape != (n,):
-            shape = tuple(found.shape) if hasattr(found, "shape") else type(found).__name__
-            raise SimulatorError(
-                f"{what}() returned {shape} instead of a tensor ({n},)",
-                where=project.source.path,
-                todo="Sum over the data.",
-            )
-        return found.double()
 
-    return call
+    return draws
 
 
-def _tensor(value: Any) -> Any:
-    return (
-        torch.as_tensor(np.asarray(value, np.float64))
-        if np.asarray(value).dtype.kind in "biuf"
-        else value
+def _posterior_density(prior: Prior, likelihood: NamedDensity) -> Callable[[Tensor], Tensor]:
+    prior.log_prob(np.zeros((1, prior.size)))  # refuses a prior without a density
+
+    def log_density(z: Tensor) -> Tensor:
+        theta = _Theta.apply(z, prior)
+        normal = (-0.5 * z**2 - HALF_LOG_2PI).sum(1)
+        return _without_nan(likelihood(theta) + normal)
+
+    return log_density
+
+
+def _no_density(z: Tensor) -> Tensor:
+    raise ConfigError(
+        f"has no {LIKELIHOOD}(x, **theta), which this method needs",
+        where="problem.simulator",
+        todo="Use --method analytic, which draws from its `posterior`, "
+        "or write the likelihood with torch.",
     )
 
 
-def _known(project: Project, function: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Context variables and constants that the function asks for."""
-    asked = inspect.signature(function).parameters
-    return {name: _tensor(data[name]) for name in project.context if name in asked} | _constants(
-        project, function
-    )
+class _Theta(torch.autograd.Function):
+    """theta (N, D) of z (N, D) by the prior's distribution function, with its derivative."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, z: Tensor, prior: Prior) -> Tensor:
+        ctx.prior = prior  # type: ignore[attr-defined]  # torch keeps what it is given
+        ctx.save_for_backward(z)
+        return torch.from_numpy(prior.from_normal(z.detach().numpy()))
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor
+    ) -> tuple[Tensor, None]:
+        (z,) = ctx.saved_tensors
+        prior: Prior = ctx.prior  # type: ignore[attr-defined]
+        return torch.from_numpy(prior.pull_back(z.detach().numpy(), gradient.numpy())), None
 
 
-def _constants(project: Project, function: Any) -> dict[str, Any]:
-    asked = inspect.signature(function).parameters
-    return {
-        name: value for name, value in project.config.problem.constants.items() if name in asked
-    }
+def _check_bounds_alone(project: Project) -> None:
+    parameters = project.config.problem.parameters
+    wrong = [name for name, part in parameters.items() if part.kind not in BOUNDS_ALONE]
+    if wrong:
+        raise ConfigError(
+            f"{', '.join(wrong)}: log_density is the whole density, "
+            "so that a prior besides it means nothing",
+            where="problem.parameters",
+            todo="Give bounds alone: {kind: unknown, low: ..., high: ...}, either may be left out.",
+        )
 
 
-def _by_name(prior: Prior, theta: Tensor) -> dict[str, Tensor]:
-    return {
-        name: theta[:, where] if prior.distributions[name].event else theta[:, where.start]
-        for name, where in prior.slices.items()
-    }
-
-
-def _no_nan(density: Tensor) -> Tensor:
-    return torch.where(torch.isnan(density), -math.inf, density)
-
-
-def _constraint(low: float, high: float) -> Any:
+def _constraint(low: float, high: float) -> constraints.Constraint:
     if math.isfinite(low) and math.isfinite(high):
         return constraints.interval(low, high)
     if math.isfinite(low):
         return constraints.greater_than(low)
-    return constraints.less_than(high) if math.isfinite(high) else constraints.real
+    if math.isfinite(high):
+        return constraints.less_than(high)
+    return constraints.real
+
+
+def _as_tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float64))
+
+
+def _without_nan(density: Tensor) -> Tensor:
+    return torch.where(torch.isnan(density), -math.inf, density)

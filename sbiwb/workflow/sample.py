@@ -23,12 +23,13 @@ from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
+from sbiwb.project.target import refinement_targets
 from sbiwb.project.trained import posterior_of
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import from_json
-from sbiwb.steps.exact.refine import LEFT, How, Refined, refine, write_refined
+from sbiwb.steps.exact.refine import Outcome, Refined, refine, write_refined
 from sbiwb.steps.infer.posterior_files import PosteriorDraws, rows_of, write
 from sbiwb.steps.infer.posterior_predictive import predicted_of
 from sbiwb.steps.judge.measure import summaries, weight_draws
@@ -67,7 +68,7 @@ def sample(
     *,
     draws: int,
     seed: int,
-    how: How | None = None,
+    how: str | None = None,
 ) -> list[Sampled]:
     """Infers observations.
 
@@ -158,7 +159,7 @@ def _sample_one(
     reporter: Reporter,
     draws: int,
     seed: int,
-    how: How | None,
+    how: str | None,
 ) -> Sampled:
     start = time.perf_counter()
     theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
@@ -167,16 +168,15 @@ def _sample_one(
     repaired: list[Refined] = []
     if how is not None:
         odd = [one.parameter for one in unlike if one.warning]
-        theta, repaired = refine(
-            project, posterior, data, theta, how, reporter, unlike=odd, seed=seed
-        )
+        targets = refinement_targets(project, posterior, data, theta)
+        theta, repaired = refine(targets, data, theta, how, reporter, unlike=odd, seed=seed)
     warnings = [
         *untold,
         *_few(posterior.ood_warnings(data.variables)),
         *_outside_context(project, data),
         *_unlike(unlike),
         *_leaked(project, theta),
-        *(f"{one.data_set}: {one.reason}" for one in repaired if one.verdict == LEFT),
+        *(f"{one.data_set}: {one.reason}" for one in repaired if one.verdict == Outcome.LEFT),
     ]
     drawn = PosteriorDraws(data, theta, posterior.theta_map.circular, posterior.theta_map.levels)
     rows = rows_of(project, drawn)
@@ -266,7 +266,7 @@ def _usual_shares(project: Project) -> dict[str, np.ndarray]:
 def _misfit(
     project: Project, posterior: Posterior, data: DataSets
 ) -> tuple[tuple[Value, ...], list[str]]:
-    """How far each data set lies from the simulations, in the network's features and in statistics; or why nobody knows."""
+    """Repair far each data set lies from the simulations, in the network's features and in statistics; or why nobody knows."""
     try:
         test = load_split(project, "test")
         seen = summaries(project, posterior, [data], test)

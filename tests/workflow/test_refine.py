@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 from typer.testing import CliRunner
 
 from sbiwb.cli.app import app
-from sbiwb.errors import ConfigError, DataError
+from sbiwb.errors import ConfigError, DataError, Stopped
 from sbiwb.posterior import Posterior
+from sbiwb.project.target import refinement_targets, target_of
 from sbiwb.project.trained import load_posterior
 from sbiwb.steps.exact import refine as refining
 from sbiwb.steps.exact.refine import Refined, refine, write_refined
@@ -59,8 +61,8 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def few(monkeypatch):
     """A tenth of the proposals: enough for one parameter."""
-    monkeypatch.setattr(refining, "LEAST_PROPOSALS", 20_000)
-    monkeypatch.setattr(refining, "MOST_PROPOSALS", 320_000)
+    monkeypatch.setattr(refining, "MIN_PROPOSALS", 20_000)
+    monkeypatch.setattr(refining, "MAX_PROPOSALS", 320_000)
 
 
 def stand_in(tiny: Tiny, shift: float, width: float) -> Wrong:
@@ -80,7 +82,7 @@ def repaired(
 
     def remember(*arguments, **options):
         kept["theta"], told = refine(*arguments, **options)
-        kept["before"] = arguments[3]
+        kept["before"] = arguments[2]
         return kept["theta"], told
 
     monkeypatch.setattr(
@@ -183,9 +185,8 @@ def test_data_unlike_the_simulations_count_as_in_need(trained, few):
     posterior, project = stand_in(trained, 0.0, 1.0), trained.open()
     data = seen(project)
     theta = posterior.sample(data.variables, 200, 0)
-    found, (one,) = refine(
-        project, posterior, data, theta, "importance", Recorder(), unlike=["seen"], seed=0
-    )
+    targets = refinement_targets(project, posterior, data, theta)
+    found, (one,) = refine(targets, data, theta, "importance", Recorder(), unlike=["seen"], seed=0)
     assert one.verdict == "refined" and not (found == theta).any()
 
 
@@ -202,22 +203,12 @@ def test_without_a_likelihood_it_refuses_before_anything_is_spent(trained, monke
     project = trained.open()
     source = replace(project.source, module=type("Bare", (), {})())
     monkeypatch.setitem(project.__dict__, "source", source)
-    monkeypatch.setattr(refining, "_refine_one", None)
     data, theta = seen(project), np.zeros((1, 5, 1))
     with pytest.raises(
         ConfigError,
         match=r"has no log_likelihood\(x, \*\*theta\), without which no draw can be weighed",
     ):
-        refine(
-            project,
-            stand_in(trained, 0, 1),
-            data,
-            theta,
-            "importance",
-            Recorder(),
-            unlike=(),
-            seed=0,
-        )
+        refinement_targets(project, stand_in(trained, 0, 1), data, theta)
 
 
 def test_a_network_without_a_density_is_refused(trained):
@@ -226,16 +217,7 @@ def test_a_network_without_a_density_is_refused(trained):
 
     project = trained.open()
     with pytest.raises(DataError, match="the network gives marginals, no joint density"):
-        refine(
-            project,
-            Marginal(),
-            seen(project),
-            np.zeros((1, 5, 1)),
-            "importance",
-            Recorder(),
-            unlike=(),
-            seed=0,
-        )
+        refinement_targets(project, Marginal(), seen(project), np.zeros((1, 5, 1)))
 
 
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path):
@@ -262,3 +244,35 @@ def test_the_option_of_the_command_line(trained, few, monkeypatch):
     assert CliRunner().invoke(app, call).exit_code == 0
     assert not refined.exists()  # these draws are the network's own
     assert CliRunner().invoke(app, [*call, "--refine", "magic"]).exit_code == 2
+
+
+def test_a_pilot_leaves_out_what_cannot_work(trained, monkeypatch):
+    """Of a hopeless posterior few likelihoods are spent, and of one that can be repaired is said how many."""
+    posterior, project = stand_in(trained, 6.0, 0.2), trained.open()
+    data, recorder = seen(project), Recorder()
+    theta = posterior.sample(data.variables, 100, 0)
+    targets = refinement_targets(project, posterior, data, theta)
+    _, (one,) = refine(targets, data, theta, "importance", recorder, unlike=(), seed=0)
+    assert (one.verdict, one.proposals) == ("left as it is", refining.PILOT_PROPOSALS)
+    assert one.pareto_k > 0.85 and not recorder.said
+    monkeypatch.setattr(refining, "MIN_PROPOSALS", 20_000)
+    better = stand_in(trained, 0.5, 1.5)
+    theta = better.sample(data.variables, 100, 0)
+    targets = refinement_targets(project, better, data, theta)
+    refine(targets, data, theta, "importance", recorder, unlike=(), seed=0)
+    assert recorder.said[0].startswith("seen: 20,000 likelihoods, about ")
+
+
+@pytest.mark.parametrize("function", ["log_likelihood", "posterior"])
+def test_a_signal_that_comes_within_a_simulator_file_is_no_fault_of_it(trained, function):
+    def stopped(*arguments, **parameters):
+        raise Stopped("stopped by SIGTERM")
+
+    project = trained.open()
+    source = replace(project.source, module=type("Stops", (), {function: staticmethod(stopped)})())
+    object.__setattr__(project, "__dict__", {**project.__dict__, "source": source})
+    target = target_of(project, {"y": np.zeros((1, 4))}, {}, 0, None)
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        if function == "posterior":
+            target.exact(3, np.random.default_rng(0))
+        target.log_density(torch.zeros(3, 1, dtype=torch.float64))
