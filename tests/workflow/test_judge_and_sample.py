@@ -20,8 +20,8 @@ from sbiwb.workflow.diagnose import diagnose, train_on_part
 from sbiwb.workflow.sample import context_values, from_file, named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
+from tests.project.test_posterior import trained
 from tests.tiny import SIMULATOR, Recorder, Tiny
-from tests.workflow.test_posterior import trained
 
 SETS = '''"""Sets of n normal numbers."""
 import numpy as np

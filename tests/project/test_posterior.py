@@ -12,9 +12,10 @@ import pytest
 import torch
 import xarray as xr
 
-from sbiwb import posterior as module
 from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.errors import CorruptFile, DataError, RunError
+from sbiwb.posterior import Posterior, _chunks
+from sbiwb.posterior._named_theta import stacked
 from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
 from sbiwb.training.checkpoint import checkpoints, put_checkpoint, read_checkpoint
@@ -107,8 +108,8 @@ def test_draws_depend_on_the_seed_and_not_on_chunks(learned, monkeypatch):
     )
     np.testing.assert_array_equal(posterior.sample({"y": Y}, 50, 7), draws)
     assert not np.allclose(posterior.sample({"y": Y}, 50, 8), draws)
-    monkeypatch.setattr(module, "CHUNK_DRAWS", 7)
-    monkeypatch.setattr(module, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(_chunks, "CHUNK_DRAWS", 7)
+    monkeypatch.setattr(_chunks, "CHUNK_ROWS", 2)
     np.testing.assert_allclose(posterior.sample({"y": Y}, 50, 7), draws, atol=1e-5)
     np.testing.assert_allclose(posterior.log_prob(np.zeros((3, 1)), {"y": Y}), density, atol=1e-5)
 
@@ -349,7 +350,7 @@ def test_vector_valued_parameters_are_one_variable_with_units(learned, monkeypat
         load_posterior(learned.run), columns=("a", "b[0]", "b[1]"), units={"a": "s"}
     )
     theta = np.arange(2 * 5 * 3.0).reshape(2, 5, 3)
-    monkeypatch.setattr(module.Posterior, "sample", lambda *_: theta)
+    monkeypatch.setattr(Posterior, "sample", lambda *_: theta)
     table = posterior.sample_xarray({"y": Y[:2]}, 5)
     assert (
         table["b"].dims == ("data_set", "draw", "b_dim_0")
@@ -357,4 +358,4 @@ def test_vector_valued_parameters_are_one_variable_with_units(learned, monkeypat
         and table["b"].attrs == {}
     )
     np.testing.assert_array_equal(table["b"].values, theta[..., 1:])
-    np.testing.assert_array_equal(posterior._stacked(table), theta)
+    np.testing.assert_array_equal(stacked(posterior.columns, table), theta)
