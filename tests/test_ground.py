@@ -122,14 +122,14 @@ def test_pairs_join_and_take():
 
 
 def test_a_polite_signal_raises_at_once_where_files_are_whole_anyway():
-    with pytest.raises(errors.Stopped, match="stopped by SIGUSR1"), stopping.raised():
+    with pytest.raises(errors.Stopped, match="stopped by SIGUSR1"), stopping.raise_on_signal():
         os.kill(os.getpid(), signal.SIGUSR1)
         pytest.fail("went on")
 
 
 def test_a_signal_sets_a_flag_and_a_second_ctrl_c_ends_at_once():
     before = signal.getsignal(signal.SIGINT)
-    with stopping.noticed(stopping.Flag()) as flag:
+    with stopping.watch_signals(stopping.Flag()) as flag:
         flag.check()
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(errors.Stopped, match="stopped by SIGTERM"):

@@ -34,6 +34,9 @@ class Imported:
     run: RunDir
     drawn: tuple[str, ...]
 
+    is_halved = False  # nothing is ever simulated
+    seed_advice = ""
+
     @property
     def path(self) -> Path:
         return self.run.plan

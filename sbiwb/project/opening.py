@@ -17,7 +17,7 @@ from sbiwb.project.imported import IMPORTED
 from sbiwb.project.project import Project, _distributions
 from sbiwb.rundir import SPLITS, RunDir
 from sbiwb.simulation.command import ProgramCommand
-from sbiwb.simulation.program import relocated
+from sbiwb.simulation.executable import relocated
 from sbiwb.simulation.source import DENSITY
 
 

@@ -1,4 +1,4 @@
-"""Options of simulating: what a failed simulation may cost, and how an external program is called."""
+"""Options of simulating: what a failed simulation may cost, and how a program is called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Failures(Options):
     memory_gb: float | None = Field(
         None,
         gt=0,
-        description="GB that one simulator call may take beyond what its process holds (Linux); null as many as there are.",
+        description="GB that one simulator call may take beyond what its process holds (Linux); "
+        "null as many as there are.",
     )
     timeout_s: float | None = Field(
         None,
@@ -32,16 +33,18 @@ class ProgramCommand(Options):
 
     command: list[str] = Field(
         min_length=1,
-        description="Program and its arguments, without a shell. {theta} and {out} are files, {seed} an integer, {scratch} the call's "
-        "folder, {NAME} one parameter; without {theta} standard input has the parameters, without {out} standard output the result.",
+        description="Program and its arguments, without a shell. {theta} and {out} are files, "
+        "{seed} an integer, {scratch} the call's folder, {NAME} one parameter; without {theta} "
+        "standard input has the parameters, without {out} standard output the result.",
     )
     input: Literal["csv", "json", "npz", "hdf5"] = Field(
         "json", description="Format of parameters, context and constants."
     )
     output: Literal["csv", "json", "npz", "hdf5"] = Field(
-        "json", description="Format of the observables."
+        "json", description="Format of the observables; NA, NaN or nothing is a missing value."
     )
     keep: bool = Field(
         False,
-        description="Whether the scratch folder of a call that failed stays; its path is in the ledger.",
+        description="Whether the scratch folder of a call that failed stays; its path is in the "
+        "ledger.",
     )

@@ -1,81 +1,85 @@
 """Arrays by name as the bytes that an external program reads or writes: CSV, JSON, NPZ and HDF5.
 
-CSV and JSON know no types: all their numbers are read as float64. A CSV column is one variable; columns `name[0]`, `name[1]`, ... are one
+CSV and JSON know no types: all their numbers are read as float64. A missing value is an empty
+field, NA, NaN or null, in any case, and is read as NaN; TRUE and FALSE are 1 and 0. A CSV begins
+with a line of names; a column is one variable, and columns `name[0]`, `name[1]`, ... are one
 variable with a last axis.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-_INDEXED = re.compile(r"^(.+)\[(\d+)\]$")
-Values = Mapping[str, Any]
+from sbiwb.simulation import csv_numbers
+from sbiwb.simulation.csv_numbers import BadOutput
 
-
-class BadOutput(ValueError):
-    """Bytes that are not what they should be."""
+Values = Mapping[str, object]
+Decoded = dict[str, np.ndarray | list[np.ndarray]]
 
 
 def encode(kind: str, values: Values, *, batched: bool) -> bytes:
-    """Numbers, text and arrays by name in a format; a CSV has one line for each row, and what is the same for all rows repeats.
+    """Numbers, text and arrays by name in a format.
 
     Args:
-        kind: csv, json, npz or hdf5.
-        values: Arrays have rows along their first axis if `batched`; anything else is the same for all rows.
+        kind: csv, json, npz or hdf5. A CSV has one line for each row, and what is the same for all
+            rows repeats.
+        values: Arrays have rows along their first axis if `batched`; anything else is the same for
+            all rows.
         batched: Whether these are many rows or one.
 
     Raises:
         ValueError: A value that a table cannot hold.
     """
     if kind == "csv":
-        return _to_csv(
-            {
-                name: value if batched and isinstance(value, np.ndarray) else np.array([value])
-                for name, value in values.items()
-            }
-        )
-    return {"json": _to_json, "npz": _to_npz, "hdf5": _to_hdf5}[kind](values)
+        return csv_numbers.to_csv(values, batched=batched)
+    return _ENCODERS[kind](values)
 
 
-def decode(kind: str, data: bytes) -> dict[str, Any]:
-    """Arrays by name: from a CSV (M,) or (M, K) for M lines, from JSON also lists of arrays of different length.
+def decode(kind: str, data: bytes) -> Decoded:
+    """Arrays by name.
+
+    Args:
+        kind: csv, json, npz or hdf5.
+        data: What a program wrote.
+
+    Returns:
+        From a CSV (M,) or (M, K) for M lines, from JSON also lists of arrays of different length.
 
     Raises:
         BadOutput: Not of this format, or empty.
+        NoHeader: A CSV without names.
     """
     if not data.strip():
         raise BadOutput("is empty")
     try:
-        found = {"csv": _from_csv, "json": _from_json, "npz": _from_npz, "hdf5": _from_hdf5}[kind](
-            data
-        )
+        variables = _DECODERS[kind](data)
     except BadOutput:
         raise
     except Exception as error:  # each format has errors of its own
         raise BadOutput(f"is not {kind.upper()}: {error}") from error
-    if not found:
+    if not variables:
         raise BadOutput("holds no variable")
-    return found
+    return variables
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def _plain(value: object) -> object:
+    """What JSON has for a numpy value."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _to_json(values: Values) -> bytes:
-    return json.dumps({name: _plain(value) for name, value in values.items()}).encode()
+    return json.dumps(values, default=_plain).encode()
 
 
 def _to_npz(values: Values) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **{name: np.asarray(value) for name, value in values.items()})  # type: ignore[arg-type]
+    np.savez(file, **values)  # type: ignore[arg-type]
     return file.getvalue()
 
 
@@ -89,79 +93,70 @@ def _to_hdf5(values: Values) -> bytes:
     return image.getvalue()
 
 
-def _to_csv(values: Mapping[str, np.ndarray]) -> bytes:
-    columns: dict[str, np.ndarray] = {}
-    for name, array in values.items():
-        if array.ndim > 2:
-            raise ValueError(
-                f"'{name}' has rows of shape {array.shape[1:]}, which a CSV cannot hold"
-            )
-        columns |= (
-            {name: array}
-            if array.ndim == 1
-            else {f"{name}[{k}]": array[:, k] for k in range(array.shape[1])}
-        )
-    rows = max(len(column) for column in columns.values())
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(
-        zip(
-            *(map(_plain, np.broadcast_to(column, rows)) for column in columns.values()),
-            strict=True,
-        )
-    )
-    return text.getvalue().encode()
+def _from_csv(data: bytes) -> Decoded:
+    return {**csv_numbers.from_csv(data)}
 
 
-def _from_csv(data: bytes) -> dict[str, Any]:
-    lines = [line for line in csv.reader(io.StringIO(data.decode())) if line]
-    names = [name.strip() for name in lines[0]]
-    uneven = next((number for number, line in enumerate(lines, 1) if len(line) != len(names)), None)
-    if uneven is not None:
-        raise BadOutput(
-            f"has {len(lines[uneven - 1])} fields in line {uneven}, {len(names)} in the first"
-        )
-    if len(lines) == 1:
-        raise BadOutput("has a header and no line of numbers")
-    columns = dict(
-        zip(names, np.array([list(map(float, line)) for line in lines[1:]]).T, strict=True)
-    )
-    found: dict[str, Any] = {}
-    for name, column in columns.items():
-        part = _INDEXED.match(name)
-        found.setdefault(part[1] if part else name, []).append(column)
-    return {
-        name: np.stack(parts, axis=-1) if f"{name}[0]" in columns else parts[0]
-        for name, parts in found.items()
-    }
-
-
-def _from_json(data: bytes) -> dict[str, Any]:
+def _from_json(data: bytes) -> Decoded:
     value = json.loads(data)
-    return {
-        name: _numbers(one)
-        for name, one in (value if isinstance(value, dict) else {"x": value}).items()
-    }
+    if not isinstance(value, dict):
+        value = {"x": value}
+    return {name: _json_variable(item) for name, item in value.items()}
 
 
-def _numbers(value: Any) -> Any:
-    """null is NaN; lists of different length become a list of arrays."""
-    if (
-        isinstance(value, list)
-        and len({len(item) if isinstance(item, list) else -1 for item in value}) > 1
-    ):
-        return [np.array(item, float) for item in value]
-    return np.array(value, float)
+def _json_variable(value: object) -> np.ndarray | list[np.ndarray]:
+    """Lists of different length become a list of arrays."""
+    if isinstance(value, list) and len(set(map(_length, value))) > 1:
+        return list(map(_json_array, value))
+    return _json_array(value)
 
 
-def _from_npz(data: bytes) -> dict[str, Any]:
+def _length(item: object) -> int:
+    if isinstance(item, list):
+        return len(item)
+    return -1
+
+
+def _json_array(value: object) -> np.ndarray:
+    try:
+        return np.array(value, float)
+    except ValueError:
+        return np.array(_without_words(value), float)
+
+
+def _without_words(value: object) -> object:
+    """The same with NaN, 1 and 0 for what says so in words."""
+    if isinstance(value, list):
+        return list(map(_without_words, value))
+    if isinstance(value, str):
+        return csv_numbers.number(value)
+    return value
+
+
+def _from_npz(data: bytes) -> Decoded:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return dict(file.items())
 
 
-def _from_hdf5(data: bytes) -> dict[str, Any]:
+def _from_hdf5(data: bytes) -> Decoded:
     import h5py
 
+    arrays: Decoded = {}
     with h5py.File(io.BytesIO(data), "r") as file:
-        return {name: file[name][()] for name in file if isinstance(file[name], h5py.Dataset)}
+        for name, item in file.items():
+            if isinstance(item, h5py.Dataset):
+                arrays[name] = item[()]
+    return arrays
+
+
+_ENCODERS: dict[str, Callable[[Values], bytes]] = {
+    "json": _to_json,
+    "npz": _to_npz,
+    "hdf5": _to_hdf5,
+}
+_DECODERS: dict[str, Callable[[bytes], Decoded]] = {
+    "csv": _from_csv,
+    "json": _from_json,
+    "npz": _from_npz,
+    "hdf5": _from_hdf5,
+}

@@ -1,23 +1,22 @@
-"""The simulator file: found, loaded, its functions by name, its code hashed without what cannot change a row."""
+"""The simulator file: found, loaded, and its functions by name."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from sbiwb.errors import DiskError, SimulatorError
+from sbiwb.errors import SimulatorError
+from sbiwb.simulation.syntax import code_hash, neighbours, read_code
 
-NOT_HASHED = {"show", "derived", "test_quantities", "posterior", "log_likelihood"}
 DENSITY = "log_density"  # what a file has that is no simulator
 INJECTED = ("rng", "generator")
 _MODULE = "sbiwb_simulator_"  # begins the name under which a file is imported
@@ -29,6 +28,9 @@ class SimulatorSource(Protocol):
     Attributes:
         path: The file.
         code_hash: Of all code that decides a row, as it was when it was loaded.
+        is_halved: Whether a failed batch is done again by halves and not row by row.
+        seed_advice: What to do about a simulator that does not repeat itself.
+        simulate: The simulating function.
     """
 
     @property
@@ -36,7 +38,11 @@ class SimulatorSource(Protocol):
     @property
     def code_hash(self) -> str: ...
     @property
-    def simulate(self) -> Callable[..., Any]: ...
+    def is_halved(self) -> bool: ...
+    @property
+    def seed_advice(self) -> str: ...
+    @property
+    def simulate(self) -> Callable[..., object]: ...
     def optional(self, name: str) -> Callable[..., Any] | None: ...
     def line(self) -> str: ...
     def injected(
@@ -60,32 +66,38 @@ class SourceFile:
     function: str
     code_hash: str
 
+    is_halved = False
+    seed_advice = (
+        "Take an argument `rng` (numpy.random.Generator) or `generator` (torch.Generator) "
+        "and draw from that."
+    )
+
     @property
-    def simulate(self) -> Callable[..., Any]:
+    def simulate(self) -> Callable[..., object]:
         """The simulating function.
 
         Raises:
             SimulatorError: The file has a density and nothing to simulate.
         """
-        found = getattr(self.module, self.function, None)
-        if found is None:
+        function = self.optional(self.function)
+        if function is None:
             raise SimulatorError(
                 f"has a log_density, and no function '{self.function}' to simulate with",
                 where=self.path,
                 todo="Run `sbiwb reference` on its config, which needs no simulations.",
             )
-        return found
+        return function
 
     def optional(self, name: str) -> Callable[..., Any] | None:
         """A function the file may have: prior, derived, show, posterior, ..."""
-        return getattr(self.module, name, None)
+        return vars(self.module).get(name)
 
     def line(self) -> str:
-        """`file:line` of the simulating function."""
-        code = getattr(
-            inspect.unwrap(self.simulate), "__code__", None
-        )  # partials and compiled functions have none
-        return f"{self.path}:{code.co_firstlineno}" if code else str(self.path)
+        """`file:line` of the simulating function; the file alone where the function has no code."""
+        function = inspect.unwrap(self.simulate)
+        if inspect.isfunction(function):
+            return f"{self.path}:{function.__code__.co_firstlineno}"
+        return str(self.path)
 
     def injected(
         self, parameters: list[str], context: list[str], constants: list[str]
@@ -93,37 +105,18 @@ class SourceFile:
         """Which of `rng` and `generator` the function asks for; see `check_arguments`."""
         return check_arguments(self, parameters, context, constants)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        name = str(self.path) if self.module.__name__.startswith(_MODULE) else self.module.__name__
+    def __reduce__(self) -> tuple[Callable[[str, str], SourceFile], tuple[str, str]]:
+        name = self.module.__name__
+        if name.startswith(_MODULE):
+            name = str(self.path)
         return _load_again, (f"{name}:{self.function}", self.code_hash)
 
 
 def is_density(source: SimulatorSource) -> bool:
     """Whether the file has a `log_density` and nothing to simulate with."""
-    return (
-        isinstance(source, SourceFile)
-        and source.optional(source.function) is None
-        and source.optional(DENSITY) is not None
-    )
-
-
-def code_hash(text: str) -> str:
-    """sha256 of the syntax tree without comments, docstrings and functions that cannot change a row."""
-    tree = ast.parse(text)
-    tree.body = [
-        node
-        for node in tree.body
-        if not (isinstance(node, ast.FunctionDef) and node.name in NOT_HASHED)
-    ]
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:]
-    return hashlib.sha256(
-        ast.unparse(tree).encode()
-    ).hexdigest()  # `ast.dump` differs between versions of Python
+    if not isinstance(source, SourceFile) or source.optional(source.function) is not None:
+        return False
+    return source.optional(DENSITY) is not None
 
 
 def load_source(reference: str, folder: Path) -> SourceFile:
@@ -138,23 +131,30 @@ def load_source(reference: str, folder: Path) -> SourceFile:
     """
     name, _, function = reference.partition(":")
     function = function or "simulate"
-    is_file = name.endswith(".py")
-    path, module = _from_file(folder / name) if is_file else _from_package(name)
-    density_alone = not hasattr(module, function) and hasattr(module, DENSITY)
-    if not callable(getattr(module, function, None)) and not density_alone:
-        found = [
-            key
-            for key, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module.__name__
-        ]
-        raise SimulatorError(
-            f"has no function '{function}'",
-            where=path,
-            todo=f"Write simulator: {name}:NAME with one of: {', '.join(found) or '(none)'}.",
-        )
-    files = (path, *(neighbours(path) if is_file else ()))
-    return SourceFile(
-        path, module, function, code_hash("\n".join(_read(file).decode() for file in files))
+    files: list[Path] = []
+    if name.endswith(".py"):
+        path, module = _from_file(folder / name)
+        files += neighbours(path)
+    else:
+        path, module = _from_package(name)
+    _check_function(module, function, name, path)
+    text = "\n".join(read_code(file).decode() for file in (path, *files))
+    return SourceFile(path, module, function, code_hash(text))
+
+
+def _check_function(module: ModuleType, function: str, name: str, path: Path) -> None:
+    members = vars(module)
+    if callable(members.get(function)) or (function not in members and DENSITY in members):
+        return
+    own = [
+        key
+        for key, value in members.items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
+    ]
+    raise SimulatorError(
+        f"has no function '{function}'",
+        where=path,
+        todo=f"Write simulator: {name}:NAME with one of: {', '.join(own) or '(none)'}.",
     )
 
 
@@ -172,51 +172,23 @@ def _load_again(reference: str, expected: str) -> SourceFile:
     return source
 
 
-def neighbours(path: Path) -> tuple[Path, ...]:
-    """Files beside a simulator that it imports by name, directly or through each other, in order of their names."""
-    found: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        for name in _imported(waiting.pop()):
-            stem = path.parent.joinpath(*name.split("."))
-            near = (
-                {file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()}
-                - found
-                - {path}
-            )
-            found |= near
-            waiting += near
-    return tuple(sorted(found))
-
-
-def _imported(path: Path) -> set[str]:
-    """Dotted names that a file imports, each with its parents."""
-    names = set()
-    for node in ast.walk(ast.parse(_read(path))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {
-        ".".join(name.split(".")[:depth])
-        for name in names
-        for depth in range(1, name.count(".") + 2)
-    }
-
-
 def _from_file(path: Path) -> tuple[Path, ModuleType]:
     if not path.is_file():
-        near = [found.name for found in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        near = sorted(file.name for file in path.parent.glob("*.py"))
         raise SimulatorError(
             "no such simulator file",
             where=path,
             todo=f"Beside it lie: {', '.join(near) or 'no Python files'}.",
         )
     path = path.resolve()
-    identity = bytes(path) + b"\0" + _read(path)
+    identity = bytes(path) + b"\0" + read_code(path)
     name = f"{_MODULE}{path.stem}_{hashlib.sha256(identity).hexdigest()[:12]}"
-    if name in sys.modules:
-        return path, sys.modules[name]
+    if name not in sys.modules:
+        _import_file(path, name)
+    return path, sys.modules[name]
+
+
+def _import_file(path: Path, name: str) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SimulatorError(
@@ -231,23 +203,8 @@ def _from_file(path: Path) -> tuple[Path, ModuleType]:
     except (Exception, SystemExit) as error:  # a script may end itself
         del sys.modules[name]
         raise SimulatorError(
-            f"cannot be imported: {type(error).__name__}: {error}",
-            where=blame(error, path),
-            todo="Mend it.",
+            f"cannot be imported: {_named(error)}", where=blame(error, path), todo="Mend it."
         ) from error
-    return path, module
-
-
-def _read(path: Path) -> bytes:
-    """The bytes of a source file.
-
-    Raises:
-        DiskError: They cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DiskError.of(error, path) from error
 
 
 def _from_package(name: str) -> tuple[Path, ModuleType]:
@@ -255,11 +212,15 @@ def _from_package(name: str) -> tuple[Path, ModuleType]:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise SimulatorError(
-            f"cannot import '{name}': {type(error).__name__}: {error}",
+            f"cannot import '{name}': {_named(error)}",
             where="problem.simulator",
             todo="Install it, or name a file such as simulators/sir.py.",
         ) from error
     return Path(str(module.__file__)), module
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def blame(error: BaseException, path: Path) -> str:
@@ -271,39 +232,51 @@ def blame(error: BaseException, path: Path) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename) == path
     ]
-    return f"{path}:{lines[-1]}" if lines else str(path)
+    if lines:
+        return f"{path}:{lines[-1]}"
+    return str(path)
 
 
 def check_arguments(
     source: SourceFile, parameters: list[str], context: list[str], constants: list[str]
 ) -> list[str]:
-    """The injected arguments that the function asks for, after comparing all its names with the YAML's.
+    """The injected arguments that the function asks for, after comparing all names with the YAML's.
 
     Raises:
         SimulatorError: A name on one side only, with both lists.
     """
-    signature = inspect.signature(source.simulate)
-    named = [
-        name
-        for name, argument in signature.parameters.items()
-        if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
-    ]
-    takes_any = any(
-        argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values()
-    )
-    required = [
-        name for name in named if signature.parameters[name].default is inspect.Parameter.empty
-    ]
+    names, required, takes_any = _signature(source.simulate)
     given = [*parameters, *context, *constants]
-    missing = [name for name in required if name not in (*given, *INJECTED)]
-    surplus = [] if takes_any else [name for name in given if name not in named]
-    if missing or surplus:
-        told = [f"{', '.join(missing)} not in the YAML"] * bool(missing) + [
-            f"{', '.join(surplus)} not in the function"
-        ] * bool(surplus)
+    missing = _not_in((*given, *INJECTED), required)
+    surplus = _not_in(names, given)
+    problems = []
+    if missing:
+        problems.append(f"{', '.join(missing)} not in the YAML")
+    if surplus and not takes_any:
+        problems.append(f"{', '.join(surplus)} not in the function")
+    if problems:
         raise SimulatorError(
-            f"{source.function}({', '.join(named)}) does not match the YAML's ({', '.join(given)}): {'; '.join(told)}",
+            f"{source.function}({', '.join(names)}) does not match the YAML's "
+            f"({', '.join(given)}): {'; '.join(problems)}",
             where=source.line(),
-            todo="Give arguments and parameters, context or constants the same names; `rng` or `generator` is passed in by us.",
+            todo="Give arguments and parameters, context or constants the same names; `rng` or "
+            "`generator` is passed in by us.",
         )
-    return [name for name in INJECTED if name in named]
+    return [name for name in INJECTED if name in names]
+
+
+def _signature(function: Callable[..., object]) -> tuple[list[str], list[str], bool]:
+    """Names of its arguments, of those without a default, and whether it takes any others."""
+    names, required, takes_any = list[str](), list[str](), False
+    for name, argument in inspect.signature(function).parameters.items():
+        if argument.kind == argument.VAR_KEYWORD:
+            takes_any = True
+        elif argument.kind != argument.VAR_POSITIONAL:
+            names.append(name)
+            if argument.default is argument.empty:
+                required.append(name)
+    return names, required, takes_any
+
+
+def _not_in(known: Collection[str], names: Iterable[str]) -> list[str]:
+    return [name for name in names if name not in known]

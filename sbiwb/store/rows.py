@@ -42,8 +42,11 @@ class RowBuffer:
             place = self._held[key] = [place[: self.done]]  # lengths vary after all
         if isinstance(place, list):
             place.append(variable)
-        else:
-            place[self.done : self.done + len(variable)] = variable
+            return
+        promoted = np.result_type(place, np.asarray(variable))
+        if promoted != place.dtype:
+            place = self._held[key] = place.astype(promoted)
+        place[self.done : self.done + len(variable)] = variable
 
     def _room(self, variable: Variable) -> np.ndarray | list[Variable]:
         return (

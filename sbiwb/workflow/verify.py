@@ -346,10 +346,16 @@ def _differs(one: Found, again: Callable[[int], dict[str, np.ndarray]]) -> str:
     assert one.record is not None
     first, rows = one.record["first_block"], one.record["rows"] // one.record["blocks"]
     then, now = flatten(read_shard(one.path, one.record).take(np.arange(rows))), again(first)
-    differing = [name for name in then if then[name].tobytes() != now[name].tobytes()]
+    differing = [name for name in then if not _same_bytes(then[name], now[name])]
     if not differing:
         return ""
     return f"block {first} comes out differently now ({', '.join(differing)}); {_changed_versions(one.record)}"
+
+
+def _same_bytes(then: np.ndarray, now: np.ndarray) -> bool:
+    """Whether two arrays are the same in a type that holds both: a shard's has that of its widest row."""
+    dtype = np.result_type(then, now)
+    return then.astype(dtype).tobytes() == now.astype(dtype).tobytes()
 
 
 def _changed_versions(record: dict[str, Any]) -> str:

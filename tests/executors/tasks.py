@@ -68,9 +68,9 @@ def shout_and_litter(task: dict[str, Any]) -> int:
 
 
 def hang_in_compiled_code(task: dict[str, Any]) -> int:
-    from sbiwb.simulation.simulator import _alarm
+    from sbiwb.simulation.guards import alarm
 
     if task["n"] == 1:
-        with _alarm(0.2):
+        with alarm(0.2):
             sum(itertools.repeat(0))
     return task["n"]

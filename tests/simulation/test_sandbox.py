@@ -114,14 +114,14 @@ def test_megabytes_of_print_come_to_nothing(tmp_path, isolated, capfd):
     )
     assert not block(found)[1] and not block(found)[1]
     assert capfd.readouterr() == ("", "")
-    assert os.fstat(found.simulator._cell._printed.fileno()).st_size < 6_000_000
+    assert os.fstat(found.simulator._process.printed.fileno()).st_size < 6_000_000
 
 
 def test_what_a_simulator_starts_ends_with_it(tmp_path, isolated):
     code = "import subprocess\ndef simulate(mu):\n    return {'y': mu + 0 * subprocess.Popen(['sleep', '100']).pid}\n"
     found = isolated(problem(tmp_path, code))
     pairs, _ = block(found)
-    group = found.simulator._cell._process.pid
+    group = found.simulator._process._process.pid
     assert len(pairs) == 6 and _members(group) >= 2
     found.simulator.close()
     assert not _members(group)
@@ -137,7 +137,7 @@ def test_a_simulator_that_forks_comes_back_once(tmp_path, isolated):
 def test_a_process_killed_between_two_calls_is_replaced(tmp_path, isolated):
     found = isolated(problem(tmp_path, "def simulate(mu):\n    return {'y': mu}\n"))
     block(found)
-    process = found.simulator._cell._process
+    process = found.simulator._process._process
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not block(found)[1]

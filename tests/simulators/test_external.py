@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from sbiwb.errors import ConfigErrors, FailureRateError, RunError, SimulatorErro
 from sbiwb.project.splits import load_split
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.blocks import FailureCounter, simulate_block
+from sbiwb.simulation.failures import RowFailed
 from sbiwb.simulation.formats import BadOutput, decode, encode
-from sbiwb.simulation.simulator import RowFailed
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_failures
 from sbiwb.workflow.simulate import simulate
@@ -244,7 +245,9 @@ def test_when_no_call_succeeds_the_error_has_three_parts(tmp_path, recorder):
 
 def call(tiny: Tiny, *settings: str) -> dict[str, np.ndarray]:
     """One call of the program in this process."""
-    return tiny.open(*settings).simulator.one({"mu": np.zeros(1)}, {}, 0, np.random.default_rng(0))
+    return tiny.open(*settings).simulator.simulate_row(
+        {"mu": np.zeros(1)}, {}, 0, np.random.default_rng(0)
+    )
 
 
 def test_a_time_limit_ends_all_its_processes(tmp_path):
@@ -413,3 +416,68 @@ def test_sbiwb_simulate_runs_the_compiled_program(compiled, tmp_path, recorder):
     assert told["train"]["rows"] == 768 and told["train"]["failed"] == 0
     y = np.asarray(load_split(project("ricker", tmp_path, *settings), "train").x["y"])
     assert y.shape == (600, 50) and len(np.unique(y, axis=0)) == 600
+
+
+COUNTED = """
+import csv, json, random, sys
+theta, out, seed, log = sys.argv[1:5]
+rows = list(csv.DictReader(open(theta)))
+print(len(rows), file=open(log, "a"))
+r = random.Random(int(seed))
+if CRASH and any(float(row["mu"]) > 0.8 for row in rows):
+    sys.exit("mean too large")
+with open(out, "w") as f:
+    print("y", file=f)
+    for row in rows:
+        y = float(row["mu"]) + r.gauss(0, 1)
+        print("NA" if float(row["mu"]) > 0.8 else y, file=f)
+"""
+
+
+def batched_program(folder: Path, crash: bool, **changes: Any) -> tuple[Any, Path]:
+    """A program for 16 rows that crashes, or writes NA, where mu > 0.8; and where it counts them."""
+    log = folder / "calls.txt"
+    command = ["{theta}", "{out}", "{seed}", str(log)]
+    options = {"input": "csv", "output": "csv"}
+    code = COUNTED.replace("CRASH", str(crash))
+    tiny = external(folder, code, command, {"batched": True, **changes}, **options)
+    return tiny.open(), log
+
+
+def test_rows_that_a_program_marks_cost_no_further_call(tmp_path):
+    opened, log = batched_program(tmp_path, crash=False)
+    pairs, failures = simulate_block(opened.problem, "train", 0, 16, FailureCounter(1.0))
+    assert failures and pairs.theta["mu"].max() <= 0.8 and not np.isnan(pairs.x["y"]).any()
+    assert {(one.kind, one.message) for one in failures} == {("not finite", "'y' is not finite")}
+    attempts = max(one.attempt for one in failures) + 2  # in the last one nothing failed
+    assert len(log.read_text().split()) == attempts
+
+
+def test_marks_are_missing_values_where_they_may_be(tmp_path):
+    opened, log = batched_program(tmp_path, crash=False, missing=["y"])
+    pairs, failures = simulate_block(opened.problem, "train", 0, 16, FailureCounter(1.0))
+    assert failures == [] and log.read_text() == "16\n"
+    np.testing.assert_array_equal(np.isnan(pairs.x["y"]), pairs.theta["mu"] > 0.8)
+
+
+def test_a_program_that_fails_for_a_row_is_called_for_halves(tmp_path):
+    opened, log = batched_program(tmp_path, crash=True)
+    pairs, failures = simulate_block(opened.problem, "train", 0, 8, FailureCounter(1.0))
+    sizes = list(map(int, log.read_text().split()))
+    assert sizes[:2] == [8, 4] and 2 in sizes
+    assert failures and pairs.theta["mu"].max() <= 0.8
+    assert {one.message.rpartition(": ")[2] for one in failures} == {"mean too large"}
+    isolated = replace(opened.problem, simulator=opened.isolated)
+    try:
+        again, _ = simulate_block(isolated, "train", 0, 8, FailureCounter(1.0))
+    finally:
+        opened.isolated.close()
+    np.testing.assert_array_equal(again.x["y"], pairs.x["y"])
+
+
+def test_a_table_without_names_is_refused_with_its_first_line(tmp_path):
+    tiny = external(tmp_path, "print(0.25)\nprint(1.5)\n", [], output="csv")
+    with pytest.raises(SimulatorError) as caught:
+        call(tiny)
+    assert caught.value.what == "its output begins with the numbers 0.25 and not with names"
+    assert "a first line of names such as 'x'" in caught.value.todo
