@@ -197,8 +197,8 @@ def test_numbers_of_the_scoreboard_are_means_of_the_scores(finished):
 
 def test_a_second_call_does_nothing(copied, monkeypatch):
     before = copied.stamps()
-    monkeypatch.setattr(module, "train", None)
-    monkeypatch.setattr(module, "simulate", None)
+    monkeypatch.setattr(module.train, "train", None)
+    monkeypatch.setattr(module.simulate, "simulate", None)
     board = copied.compete()
     assert copied.stamps() == before and (board.done, board.jobs) == (4, 4)
 
@@ -260,21 +260,21 @@ def test_more_test_pairs_are_simulated(copied):
 
 def test_a_job_that_fails_is_told_and_the_others_are_done(tmp_path, monkeypatch):
     small, recorder = Small.write(tmp_path, budgets=[100], seeds=[0]), Recorder()
-    real = module.train
+    real = module.train.train
 
     def failing(project, reporter, **options):
         if "narrow-100-plain-0" in str(project.run.path):
             raise SimulatorError("broke", where="here", todo="Mend it.")
         return real(project, reporter, **options)
 
-    monkeypatch.setattr(module, "train", failing)
+    monkeypatch.setattr(module.train, "train", failing)
     with pytest.raises(SimulatorError, match="broke"):
         small.compete(recorder)
     assert set(small.scores()) == {"wide-100-plain-0"} and any(
         "narrow-100-plain-0: here  broke" in one for one in recorder.warned
     )
     before = small.stamps()
-    monkeypatch.setattr(module, "train", real)
+    monkeypatch.setattr(module.train, "train", real)
     assert small.compete().done == 2
     assert {name: stamp for name, stamp in small.stamps().items() if name in before} == before
 
@@ -299,7 +299,7 @@ def test_a_stop_ends_all_at_once(tmp_path, monkeypatch):
         begun.append(project.run.name)
         raise Stopped("by a signal", where="train", todo="Run it again.")
 
-    monkeypatch.setattr(module, "train", stopped)
+    monkeypatch.setattr(module.train, "train", stopped)
     with pytest.raises(Stopped):
         small.compete()
     assert len(begun) == 1
@@ -309,7 +309,7 @@ def test_workers_share_the_jobs(tmp_path):
     """Simulations first; then the trainings, each done by exactly one."""
     small = Small.write(tmp_path, budgets=[100], seeds=[0])
     opened = small.open()
-    module._write_plan(opened, Selection())
+    module.grid.write_plan(opened, Selection())
     assert [share(opened.folder, Recorder(), index=i, count=2) for i in (0, 1)] == [1, 1]
     assert not small.scores()
     assert [worker(opened.folder, Recorder(), index=i, count=2) for i in (0, 1)] == [1, 1]
@@ -320,14 +320,14 @@ def test_workers_share_the_jobs(tmp_path):
 def test_workers_do_what_was_chosen_and_note_what_failed(tmp_path, monkeypatch):
     small = Small.write(tmp_path, budgets=[100], seeds=[0])
     opened = small.open()
-    module._write_plan(opened, Selection(tasks=("narrow",)))
+    module.grid.write_plan(opened, Selection(tasks=("narrow",)))
     assert share(opened.folder, Recorder(), index=0, count=1) == 1
     assert [path.name for path in (opened.folder / "simulations").iterdir()] == ["narrow-100"]
 
     def failing(*arguments, **options):
         raise RunError("no memory", where="here", todo="Ask for more.")
 
-    monkeypatch.setattr(module, "train", failing)
+    monkeypatch.setattr(module.train, "train", failing)
     with pytest.raises(RunError, match="no memory"):
         share(opened.folder, Recorder(), index=0, count=1)
     assert (
