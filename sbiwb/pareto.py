@@ -1,19 +1,25 @@
-r"""Importance weights: what they are worth, smoothed by the Pareto distribution of their tail, and draws by them; numbers in, numbers out.
+r"""Importance weights: what they are worth, smoothed by the Pareto distribution of their tail, and
+draws by them; numbers in, numbers out.
 
-The largest of S weights, the upper min(S / 5, 3 sqrt S) of them, are fitted by a generalised Pareto distribution above the largest of the
-others and replaced by its expected order statistics. Its shape k says how heavy the tail is: of moments of the weights those below 1 / k
-exist, and beyond k = 0.7 no number derived from them is to be trusted, however many there are.
+The largest of S weights, the upper min(S / 5, 3 sqrt S) of them, are fitted by a generalised Pareto
+distribution above the largest of the others and replaced by its expected order statistics. Its
+shape k says how heavy the tail is: of moments of the weights those below 1 / k exist, and beyond k
+= 0.7 no number derived from them is to be trusted, however many there are.
 
-Draws are taken without replacement, for duplicates would tell them from the posterior at once. A row is drawn with the probability
-min(1, c w), and c such that these sum to the number of draws: while no weight is worth more than one draw, every mean over the draws has
-the weighted mean as its expectation (drawing one after the other in proportion to the weights, as Gumbel numbers do, has not). What the
-cut at 1 takes away from the heaviest rows goes to the others; `distortion` says how much that is.
+Draws are taken without replacement, for duplicates would tell them from the posterior at once. A
+row is drawn with the probability min(1, c w), and c such that these sum to the number of draws:
+while no weight is worth more than one draw, every mean over the draws has the weighted mean as its
+expectation (drawing one after the other in proportion to the weights, as Gumbel numbers do, has
+not). What the cut at 1 takes away from the heaviest rows goes to the others; `distortion` says how
+much that is.
 
 Shapes: S weights, D columns.
 
 References:
-    Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, https://arxiv.org/abs/1507.02646
-    Zhang & Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution,
+    Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling,
+        https://arxiv.org/abs/1507.02646
+    Zhang & Stephens (2009), A new and efficient estimation method for the generalized Pareto
+        distribution,
     https://doi.org/10.1198/tech.2009.08017
     Madow (1949), On the theory of systematic sampling, https://doi.org/10.1214/aoms/1177729988
 """
@@ -47,7 +53,8 @@ class Weights:
         pareto_k: Shape of the tail; infinite where too few draws are possible to tell.
         ess: Effective number of draws, (sum w)² / sum w².
         efficiency: ESS / S.
-        log_integral: Log of the mean weight: of the integral of the density, the evidence where that is p(x).
+        log_integral: Log of the mean weight: of the integral of the density, the evidence where
+            that is p(x).
         log_integral_error: Its standard error, in nats; of no worth where k is above 0.7.
     """
 
@@ -59,7 +66,8 @@ class Weights:
     log_integral_error: float
 
     def facts(self, evidence: bool) -> dict[str, float]:
-        """Numbers by name; the integral is called `log_evidence` where it is p(x), `log_integral` elsewhere."""
+        """Numbers by name; the integral is called `log_evidence` where it is p(x), `log_integral`
+        elsewhere."""
         name = "log_evidence" if evidence else "log_integral"
         worth = {"pareto_k": self.pareto_k, "ess": self.ess, "efficiency": self.efficiency}
         return {**worth, name: self.log_integral, f"{name}_error": self.log_integral_error}
@@ -69,7 +77,8 @@ class Weights:
         if self.pareto_k <= TRUSTED_K:
             return ()
         return (
-            f"Pareto k is {self.pareto_k:.2f}, above {TRUSTED_K}: no number derived from the importance weights is to be trusted.",
+            f"Pareto k is {self.pareto_k:.2f}, above {TRUSTED_K}: no number derived from the "
+            "importance weights is to be trusted.",
         )
 
 
@@ -91,7 +100,8 @@ def importance_weights(log_density: np.ndarray, log_proposal: np.ndarray) -> Wei
         raise DataError(
             f"{broken} of {len(log_weights)} importance weights are not finite numbers",
             where="importance weights",
-            todo="Look for NaN or infinity in the log-likelihood, and for parameters where the proposal's density is 0.",
+            todo="Look for NaN or infinity in the log-likelihood, and for parameters where the "
+            "proposal's density is 0.",
         )
     total = logsumexp(log_weights)
     if np.isneginf(total):
@@ -107,10 +117,11 @@ def importance_weights(log_density: np.ndarray, log_proposal: np.ndarray) -> Wei
 
 
 def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Log-weights (S,) with a smoothed tail, normalised so that their exponentials sum to 1, and the shape k of the tail.
+    """Log-weights (S,) with a smoothed tail, normalised so that their exponentials sum to 1, and
+    the shape k of the tail.
 
-    k is 0 where the weights of the tail are all the same, and infinite where it has fewer than five weights. Smoothed weights are never
-    larger than the largest there was.
+    k is 0 where the weights of the tail are all the same, and infinite where it has fewer than five
+    weights. Smoothed weights are never larger than the largest there was.
     """
     scaled = log_weights - log_weights.max()
     s = len(scaled)
@@ -128,9 +139,11 @@ def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def fit_tail(excess: np.ndarray) -> tuple[float, float]:
-    """Shape k and scale of the generalised Pareto distribution of excesses (n,), sorted and positive, by Zhang and Stephens' estimator.
+    """Shape k and scale of the generalised Pareto distribution of excesses (n,), sorted and
+    positive, by Zhang and Stephens' estimator.
 
-    It is the posterior mean over a grid of b = -k / scale, with a weak prior that draws k to 0.5. k is infinite where the fit fails.
+    It is the posterior mean over a grid of b = -k / scale, with a weak prior that draws k to 0.5. k
+    is infinite where the fit fails.
     """
     n = len(excess)
     points = 30 + int(math.sqrt(n))
@@ -158,7 +171,8 @@ def _quantile(levels: np.ndarray, k: float, scale: float) -> np.ndarray:
 def resample(
     theta: np.ndarray, log_weights: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """`draws` different rows of theta (S, D) in proportion to their weights, (draws, D), in random order.
+    """`draws` different rows of theta (S, D) in proportion to their weights, (draws, D), in random
+    order.
 
     Raises:
         DataError: There are fewer possible rows than draws.
@@ -175,7 +189,8 @@ def resample(
 
 
 def inclusion(log_weights: np.ndarray, draws: int) -> np.ndarray:
-    """The probability of each row to be among the draws, min(1, c w), (S,), which sum to their number.
+    """The probability of each row to be among the draws, min(1, c w), (S,), which sum to their
+    number.
 
     Raises:
         DataError: There are fewer possible rows than draws.
@@ -183,7 +198,8 @@ def inclusion(log_weights: np.ndarray, draws: int) -> np.ndarray:
     possible = int(np.isfinite(log_weights).sum())
     if possible < draws:
         raise DataError(
-            f"{draws:,} draws without replacement need as many possible ones, not {possible:,} of {len(log_weights):,}",
+            f"{draws:,} draws without replacement need as many possible ones, not {possible:,} of "
+            f"{len(log_weights):,}",
             where="importance weights",
             todo="Take more proposals (`proposals`), or fewer draws.",
         )
@@ -199,8 +215,10 @@ def inclusion(log_weights: np.ndarray, draws: int) -> np.ndarray:
 
 
 def distortion(log_weights: np.ndarray, draws: int) -> float:
-    """Total variation, 0 to 1, between normalised weights (S,) and the chances of the rows among that many draws: what the cut at 1 moves.
+    """Total variation, 0 to 1, between normalised weights (S,) and the chances of the rows among
+    that many draws: what the cut at 1 moves.
 
-    A classifier's accuracy between the draws and the weighted rows is above 1/2 by half of it at most.
+    A classifier's accuracy between the draws and the weighted rows is above 1/2 by half of it at
+    most.
     """
     return float(np.maximum(0, np.exp(log_weights) - inclusion(log_weights, draws) / draws).sum())

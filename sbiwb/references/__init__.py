@@ -1,4 +1,5 @@
-"""References: posteriors by roads that need no training, to hold the amortized one against. One file per method, its name is the `kind`."""
+"""References: posteriors by roads that need no training, to hold the amortized one against. One
+file per method, its name is the `kind`."""
 
 from sbiwb.contracts import ReferencePart
 from sbiwb.families import Family

@@ -1,11 +1,14 @@
-r"""Markov chains: the options they share, how their draws are kept, and when they are not to be trusted.
+r"""Markov chains: the options they share, how their draws are kept, and when they are not to be
+trusted.
 
-$\hat R$ is the larger of the rank-normalised split $\hat R$ and that of the folded draws, the effective sample size that of the bulk
-(Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, https://doi.org/10.1214/20-BA1221). They advise against draws with
-$\hat R > 1.01$ or an effective sample size below 400; above 1.05 we say outright that the chains have not converged.
+$\hat R$ is the larger of the rank-normalised split $\hat R$ and that of the folded draws, the
+effective sample size that of the bulk (Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021,
+https://doi.org/10.1214/20-BA1221). They advise against draws with $\hat R > 1.01$ or an effective
+sample size below 400; above 1.05 we say outright that the chains have not converged.
 
-Warning: $\hat R$ sees only what the chains visited: all of them in one mode of two look converged. With short chains it is above 1.01
-even for good draws, about $1 + (\tau - 1) / S$ for S draws a chain with autocorrelation time $\tau$.
+Warning: $\hat R$ sees only what the chains visited: all of them in one mode of two look converged.
+With short chains it is above 1.01 even for good draws, about $1 + (\tau - 1) / S$ for S draws a
+chain with autocorrelation time $\tau$.
 """
 
 from __future__ import annotations
@@ -34,12 +37,14 @@ class MarkovChain(ReferencePart):
 
     start: Start = Field(
         "prior",
-        description="Where chains begin: at draws of the `prior` or of the `amortized` posterior, or around the `map`.",
+        description="Where chains begin: at draws of the `prior` or of the `amortized` posterior, "
+        "or around the `map`.",
     )
     thin: Count | None = Field(
         None,
         ge=1,
-        description="Iterations for each draw that is kept; by default about the autocorrelation time.",
+        description="Iterations for each draw that is kept; by default about the autocorrelation "
+        "time.",
     )
 
     @property
@@ -53,7 +58,8 @@ class Judged:
 
     Args:
         columns: D names.
-        rhat: R-hat of each column, (D,); None where the draws are independent, NaN where it cannot be computed.
+        rhat: R-hat of each column, (D,); None where the draws are independent, NaN where it cannot
+            be computed.
         ess: Effective draws of each column, (D,); None likewise.
         warnings: The method's own, then those of R-hat and the effective sample size.
     """
@@ -65,7 +71,8 @@ class Judged:
 
 
 def judge(reference: Reference, columns: Sequence[str]) -> Judged:
-    """R-hat and effective sample size of a reference's chains, and every reason not to trust them."""
+    """R-hat and effective sample size of a reference's chains, and every reason not to trust
+    them."""
     if not reference.chains:
         return Judged(tuple(columns), None, None, reference.warnings)
     draws = split(reference.theta, reference.chains)
@@ -79,7 +86,8 @@ def judge(reference: Reference, columns: Sequence[str]) -> Judged:
 
 
 def shares(draws: int, chains: int) -> np.ndarray:
-    """How many of `draws` draws each chain gives, (C,): they differ by at most one, the first chains give more."""
+    """How many of `draws` draws each chain gives, (C,): they differ by at most one, the first
+    chains give more."""
     return draws // chains + (np.arange(chains) < draws % chains)
 
 
@@ -91,19 +99,22 @@ def joined(draws: np.ndarray, total: int) -> np.ndarray:
 
 
 def split(theta: np.ndarray, chains: int) -> np.ndarray:
-    """The way back: (total, D) to (C, S, D), without the last draw of chains that have one more than others."""
+    """The way back: (total, D) to (C, S, D), without the last draw of chains that have one more
+    than others."""
     parts = np.array_split(theta, chains)
     return np.stack([part[: len(parts[-1])] for part in parts])
 
 
 def rhat(draws: np.ndarray) -> np.ndarray:
-    """Rank-normalised split R-hat of draws (C, S, D), (D,); NaN for one chain, fewer than 4 draws a chain, or draws that never move."""
+    """Rank-normalised split R-hat of draws (C, S, D), (D,); NaN for one chain, fewer than 4 draws a
+    chain, or draws that never move."""
     chains, length, d = draws.shape
     return _arviz("rhat", draws) if chains > 1 and length >= FEWEST else np.full(d, np.nan)
 
 
 def ess(draws: np.ndarray) -> np.ndarray:
-    """Effective sample size of the bulk of draws (C, S, D), (D,); NaN for fewer than 4 draws a chain."""
+    """Effective sample size of the bulk of draws (C, S, D), (D,); NaN for fewer than 4 draws a
+    chain."""
     if draws.shape[1] < FEWEST:
         return np.full(draws.shape[2], np.nan)
     moved = np.ptp(draws, axis=(0, 1)) > 0
@@ -125,24 +136,28 @@ def _arviz(function: str, draws: np.ndarray, **options: str) -> np.ndarray:
 
 
 def warnings_of(columns: Sequence[str], rhat: np.ndarray, ess: np.ndarray) -> list[str]:
-    """Sentences about R-hat (D,) and effective draws (D,) of the named columns; none where all is well."""
+    """Sentences about R-hat (D,) and effective draws (D,) of the named columns; none where all is
+    well."""
     bad = np.isnan(rhat) | np.isnan(ess)
     apart, slow, few = rhat > CONVERGED, (rhat > MIXED) & (rhat <= CONVERGED), ess < ENOUGH
     found = []
     if bad.any():
         names = _listed(columns, bad, np.zeros(len(columns)), "")
         found.append(
-            f"R-hat cannot be judged for {names}: it needs two chains that move and {FEWEST} draws of each; ask for more draws"
+            f"R-hat cannot be judged for {names}: it needs two chains that move and {FEWEST} "
+            "draws of each; ask for more draws"
         )
     if apart.any():
         names = _listed(columns, apart, rhat, ".3f")
         found.append(
-            f"the chains have not converged: R-hat above {CONVERGED} for {names}; more warmup, another start or another method"
+            f"the chains have not converged: R-hat above {CONVERGED} for {names}; more warmup, "
+            "another start or another method"
         )
     if slow.any():
         names = _listed(columns, slow, rhat, ".3f")
         found.append(
-            f"the chains have hardly mixed: R-hat above {MIXED} for {names}; more warmup, more draws or a larger thin"
+            f"the chains have hardly mixed: R-hat above {MIXED} for {names}; more warmup, more "
+            "draws or a larger thin"
         )
     if few.any():
         names = _listed(columns, few, -ess, ".0f")
@@ -153,7 +168,8 @@ def warnings_of(columns: Sequence[str], rhat: np.ndarray, ess: np.ndarray) -> li
 
 
 def _listed(columns: Sequence[str], chosen: np.ndarray, badness: np.ndarray, form: str) -> str:
-    """`a (1.030), b (1.020)`: the worst of the chosen columns first, and how many more; an empty `form` leaves the numbers out."""
+    """`a (1.030), b (1.020)`: the worst of the chosen columns first, and how many more; an empty
+    `form` leaves the numbers out."""
     places = np.flatnonzero(chosen)
     places = places[np.argsort(-badness[places], kind="stable")]
     said = [

@@ -1,21 +1,29 @@
-r"""Maximising the evidence lower bound of an approximation q to a density p known up to its integral.
+r"""Maximising the evidence lower bound of an approximation q to a density p known up to its
+integral.
 
     ELBO(q) = E_q[log p(u) - log q(u)] = log Z - KL(q || p / Z)
 
 Three gradients of it, in the parameters of q:
 
-- `reparameterised`: draws u are smooth in the parameters, and log p - log q is differentiated through them, the parameters of log q itself
-  held. What is left out has expectation 0; without it the gradient has no noise where q = p. It is less noisy than with the closed-form
-  entropy of normal families: on the mean-field banana of the tests its total variance from one draw is 2.1 against 3.4 at N(0, 1), and 6.1
+- `reparameterised`: draws u are smooth in the parameters, and log p - log q is differentiated
+  through them, the parameters of log q itself
+  held. What is left out has expectation 0; without it the gradient has no noise where q = p. It is
+  less noisy than with the closed-form
+  entropy of normal families: on the mean-field banana of the tests its total variance from one draw
+      is 2.1 against 3.4 at N(0, 1), and 6.1
   against 14.8 at the optimum, by quadrature.
-- `score`: E_q[(log p(u) - log q(u) - b) d log q(u)], which needs no gradient of p. The baseline b is a moving average over earlier steps,
-  so that it does not depend on these draws. Here, too, the noise of log q cancels that of log p (12.5 and 26.7 there; with the closed-form
-  entropy 20 and 82).
-- `closed_form` (normal families): the entropy in closed form, and log p differentiated at the nodes of a cubature rule. Nothing is random;
-  it is exact where log p is a polynomial of degree 5 at most, as of every normal posterior, and is no use elsewhere.
+- `score`: E_q[(log p(u) - log q(u) - b) d log q(u)], which needs no gradient of p. The baseline b
+  is a moving average over earlier steps,
+  so that it does not depend on these draws. Here, too, the noise of log q cancels that of log p
+  (12.5 and 26.7 there; with the closed-form entropy 20 and 82).
+- `closed_form` (normal families): the entropy in closed form, and log p differentiated at the nodes
+  of a cubature rule. Nothing is random;
+  it is exact where log p is a polynomial of degree 5 at most, as of every normal posterior, and is
+  no use elsewhere.
 
 References:
-    Ranganath, Gerrish & Blei (2014), Black Box Variational Inference, https://arxiv.org/abs/1401.0118
+    Ranganath, Gerrish & Blei (2014), Black Box Variational Inference,
+        https://arxiv.org/abs/1401.0118
     Roeder, Wu & Duvenaud (2017), Sticking the Landing, https://arxiv.org/abs/1703.09194
 """
 
@@ -71,7 +79,8 @@ class Bound:
         self.baseline = self._first_baseline() if gradient == "score" else 0.0
 
     def __call__(self) -> tuple[Tensor, float]:
-        """A number whose gradient is that of the bound, up to noise, and an estimate of the bound."""
+        """A number whose gradient is that of the bound, up to noise, and an estimate of the
+        bound."""
         return self.estimate()
 
     def _reparameterised(self) -> tuple[Tensor, float]:
@@ -102,7 +111,8 @@ class Bound:
             return float((share * (value - self.q(u))).sum())
 
     def _possible(self, u: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p of those draws that are possible, these draws, and their shares; all of them where the parameters left the numbers."""
+        """log p of those draws that are possible, these draws, and their shares; all of them where
+        the parameters left the numbers."""
         value = self.log_density(u)
         possible = value > -math.inf
         if possible.all() or not u.isfinite().all():
@@ -179,7 +189,8 @@ def fit(
         ticker: Advances with each step.
 
     Raises:
-        DataError: The density has no gradient where one is needed, or no draw of a step is possible.
+        DataError: The density has no gradient where one is needed, or no draw of a step is
+            possible.
         TrainingError: The bound left the numbers.
     """
     if plan.gradient != "score":
@@ -199,7 +210,8 @@ def fit(
 
 
 def _require_gradient(target: Target, z: np.ndarray) -> None:
-    """Refuses a density that torch cannot differentiate at the possible ones of the points z (N, D)."""
+    """Refuses a density that torch cannot differentiate at the possible ones of the points z (N,
+    D)."""
     possible = z[np.isfinite(density(target, z))]
     if len(possible) and not has_gradient(target, possible):
         raise DataError(
@@ -218,7 +230,8 @@ def _seeded(rng: np.random.Generator) -> Iterator[None]:
 
 
 def maximise(bound: Bound, steps: int, rate: float, advance: Callable[[float], None]) -> np.ndarray:
-    """Fits `bound.q` by Adam with a rate that falls by a constant factor each step, to a thousandth.
+    """Fits `bound.q` by Adam with a rate that falls by a constant factor each step, to a
+    thousandth.
 
     Args:
         bound: Of the approximation.

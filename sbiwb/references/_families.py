@@ -1,17 +1,20 @@
-r"""Families of densities that variational inference chooses from, each of them the standard normal, or close to it, before training.
+r"""Families of densities that variational inference chooses from, each of them the standard normal,
+or close to it, before training.
 
-A family gives draws that are smooth in its parameters (reparameterised), each with its share of the whole. Of a mixture
+A family gives draws that are smooth in its parameters (reparameterised), each with its share of the
+whole. Of a mixture
 
     q(u) = sum_k w_k N(u; m_k, L_k L_k^T)
 
-every component gets the same number of draws, and each of them the share w_k / number: expectations are then smooth in the weights
-as well, with no gradient through a random choice.
+every component gets the same number of draws, and each of them the share w_k / number: expectations
+are then smooth in the weights as well, with no gradient through a random choice.
 
 Shapes: S draws, D columns, K components. Everything is float64.
 
 References:
     Kingma & Welling (2014), Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114
-    Roeder, Wu & Duvenaud (2017), Sticking the Landing, https://arxiv.org/abs/1703.09194 (section 4, on mixtures)
+    Roeder, Wu & Duvenaud (2017), Sticking the Landing, https://arxiv.org/abs/1703.09194 (section 4,
+        on mixtures)
     Durkan et al. (2019), Neural Spline Flows, https://arxiv.org/abs/1906.04032
 """
 
@@ -69,7 +72,8 @@ class NormalApproximation(Approximation):
         return self.place(torch.randn(n, len(self.mean), dtype=torch.float64)), _equal(n)
 
     def nodes(self) -> tuple[Tensor, Tensor]:
-        """2 D² + 1 places and their shares, by which expectations of polynomials up to degree 5 are exact."""
+        """2 D² + 1 places and their shares, by which expectations of polynomials up to degree 5 are
+        exact."""
         noise, share = cubature(len(self.mean))
         return self.place(noise), share
 
@@ -105,7 +109,8 @@ class FullRank(NormalApproximation):
 
 
 class Mixture(Approximation):
-    """A mixture of K normal distributions with any covariances, which begins with equal weights and means drawn at random."""
+    """A mixture of K normal distributions with any covariances, which begins with equal weights and
+    means drawn at random."""
 
     def __init__(self, d: int, components: int) -> None:
         super().__init__()
@@ -142,7 +147,8 @@ class Mixture(Approximation):
 
 
 class Spline(Approximation):
-    """A neural spline flow, followed by an affine map that carries its [-5, 5] to where it is needed.
+    """A neural spline flow, followed by an affine map that carries its [-5, 5] to where it is
+    needed.
 
     Args:
         d: D.
@@ -172,12 +178,15 @@ class Spline(Approximation):
 
 
 def cubature(d: int) -> tuple[Tensor, Tensor]:
-    """Nodes (2 D² + 1, D) and weights that integrate polynomials of total degree 5 against the standard normal exactly.
+    """Nodes (2 D² + 1, D) and weights that integrate polynomials of total degree 5 against the
+    standard normal exactly.
 
-    Warning: the weights of 2 D of the nodes are negative beyond D = 4, so that it is no use for a function that is no such polynomial.
+    Warning: the weights of 2 D of the nodes are negative beyond D = 4, so that it is no use for a
+        function that is no such polynomial.
 
     References:
-        Jia, Xin & Cheng (2013), High-degree cubature Kalman filter, https://doi.org/10.1016/j.automatica.2012.11.014
+        Jia, Xin & Cheng (2013), High-degree cubature Kalman filter,
+            https://doi.org/10.1016/j.automatica.2012.11.014
     """
     one = torch.eye(d, dtype=torch.float64)
     i, j = torch.triu_indices(d, d, offset=1)

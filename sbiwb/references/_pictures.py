@@ -1,4 +1,5 @@
-"""Pictures of reference methods: the paths of their chains, and what they report of their iterations. Never pyplot."""
+"""Pictures of reference methods: the paths of their chains, and what they report of their
+iterations. Never pyplot."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ SMOOTH = 50  # points of a noisy curve for each that is averaged
 def plot_trace(
     reference: Reference, columns: Sequence[str], judged: Judged | None = None
 ) -> Figure:
-    """The draws of each column in their order, one path a chain, with R-hat; at most 8 columns, those of the largest R-hat.
+    """The draws of each column in their order, one path a chain, with R-hat; at most 8 columns,
+    those of the largest R-hat.
 
     Args:
         reference: Draws (S, D), of chains or independent.

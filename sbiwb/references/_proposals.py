@@ -1,4 +1,5 @@
-"""Proposals on z: normal distributions made from a target, which variational inference begins with, too; and what a target gives them."""
+"""Proposals on z: normal distributions made from a target, which variational inference begins with,
+too; and what a target gives them."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class NormalProposal:
 
 
 def normal_of(target: Target, start: Start, rng: np.random.Generator) -> NormalProposal:
-    """Mean and covariance of many starting points: of the prior, of the amortized posterior, or around the mode, 1.5 times as wide.
+    """Mean and covariance of many starting points: of the prior, of the amortized posterior, or
+    around the mode, 1.5 times as wide.
 
     Raises:
         DataError: There is no amortized posterior, or hardly a point has a finite density.

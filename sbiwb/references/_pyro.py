@@ -1,4 +1,5 @@
-"""Pyro's Hamiltonian kernels, one chain after the other, without its traces of global state: seeds, validation, progress bars."""
+"""Pyro's Hamiltonian kernels, one chain after the other, without its traces of global state: seeds,
+validation, progress bars."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class HamiltonianConfig(MarkovChain):
     warmup: Count = Field(
         500,
         ge=0,
-        description="Trajectories of each chain that are thrown away, in which step and masses are tuned.",
+        description="Trajectories of each chain that are thrown away, in which step and masses "
+        "are tuned.",
     )
     target_accept: float = Field(
         0.8,
@@ -57,13 +59,15 @@ class HamiltonianConfig(MarkovChain):
         rng: np.random.Generator,
         reporter: Reporter,
     ) -> Reference:
-        """`draws` draws, chain by chain, of the kernel that `kernel(pyro.infer.mcmc, potential)` makes anew for each chain."""
+        """`draws` draws, chain by chain, of the kernel that `kernel(pyro.infer.mcmc, potential)`
+        makes anew for each chain."""
         begin, thin = starts(target, self.start, self.chains, rng), self.thin or self.THIN
         if not has_gradient(target, begin):
             raise DataError(
                 "the log-density has no finite gradient at the starts of the chains",
                 where=f"reference method '{name}'",
-                todo="Write the likelihood in torch operations that can be differentiated, or choose ensemble or metropolis.",
+                todo="Write the likelihood in torch operations that can be differentiated, or "
+                "choose ensemble or metropolis.",
             )
         potential, parts = Potential(target), shares(draws, self.chains)
         with (
@@ -91,7 +95,8 @@ class HamiltonianConfig(MarkovChain):
 
 
 class Potential:
-    """-log p(z) as Pyro asks for it, and how often it asked; infinite where z has left the numbers."""
+    """-log p(z) as Pyro asks for it, and how often it asked; infinite where z has left the
+    numbers."""
 
     def __init__(self, target: Target) -> None:
         self.target, self.calls = target, 0
@@ -145,7 +150,8 @@ def _chain(
 
 @contextmanager
 def _aside(seed: int) -> Iterator[None]:
-    """A seeded stream for torch inside; outside, its stream and the validation of its distributions stay as they were.
+    """A seeded stream for torch inside; outside, its stream and the validation of its distributions
+    stay as they were.
 
     Importing Pyro switches that validation on, importing zuko switches it off.
     """
@@ -169,5 +175,6 @@ def _warnings(facts: dict[str, float], trajectories: int) -> tuple[str, ...]:
     share = f"{facts['divergences']:.0f} of {trajectories:,} trajectories diverged"
     return (
         *moving,
-        f"{share}: a narrow part of the posterior, or its edge, may be missed; a higher target_accept or another method",
+        f"{share}: a narrow part of the posterior, or its edge, may be missed; a higher "
+        "target_accept or another method",
     )

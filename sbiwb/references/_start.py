@@ -1,7 +1,9 @@
-r"""Where Markov chains begin: a draw of the prior, a draw of the amortized posterior, or around the mode.
+r"""Where Markov chains begin: a draw of the prior, a draw of the amortized posterior, or around the
+mode.
 
-The mode is that of the density of z. Where theta's map to z is affine (normal priors) it is the maximum a posteriori of theta as well;
-elsewhere theta's own density has its maximum at another point, for densities change with the units and modes with them.
+The mode is that of the density of z. Where theta's map to z is affine (normal priors) it is the
+maximum a posteriori of theta as well; elsewhere theta's own density has its maximum at another
+point, for densities change with the units and modes with them.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ def starts(target: Target, start: Start, n: int, rng: np.random.Generator) -> np
 
 
 def map_point(target: Target, rng: np.random.Generator) -> np.ndarray:
-    """The mode z (D,): the best of several climbs by L-BFGS, from the likeliest of many draws of the prior and the amortized posterior.
+    """The mode z (D,): the best of several climbs by L-BFGS, from the likeliest of many draws of
+    the prior and the amortized posterior.
 
     Where the density has no gradient, central differences stand in for it.
 
@@ -68,7 +71,8 @@ def map_point(target: Target, rng: np.random.Generator) -> np.ndarray:
 
 
 def slope_of(target: Target, z: np.ndarray) -> Slope:
-    """The function from points (N, D) to their log-density (N,) and its gradient (N, D); `z` (N, D) are points to try it at."""
+    """The function from points (N, D) to their log-density (N,) and its gradient (N, D); `z` (N, D)
+    are points to try it at."""
     return _automatic(target) if has_gradient(target, z) else _differences(target)
 
 
@@ -103,14 +107,17 @@ def _finite(target: Target, draw: Callable[[int], np.ndarray], n: int, what: str
         if sum(map(len, found)) >= n:
             return np.concatenate(found)[:n]
     raise DataError(
-        f"only {sum(map(len, found))} of {ROUNDS * max(n, ROUND):,} draws {what} have a finite log-density; {n} are needed to start",
+        f"only {sum(map(len, found))} of {ROUNDS * max(n, ROUND):,} draws {what} have a finite "
+        f"log-density; {n} are needed to start",
         where="start of the chains",
-        todo="Check the log-density at plausible parameters, narrow the prior, or choose another `start`: map, prior or amortized.",
+        todo="Check the log-density at plausible parameters, narrow the prior, or choose another "
+        "`start`: map, prior or amortized.",
     )
 
 
 def _around_mode(target: Target, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
-    """Draws of the normal approximation at the mode, somewhat widened, so that R-hat can see chains that do not meet."""
+    """Draws of the normal approximation at the mode, somewhat widened, so that R-hat can see chains
+    that do not meet."""
     mode = map_point(target, rng)
     curvature, axes = np.linalg.eigh(_precision(slope_of(target, mode[None]), mode))
     sd = WIDER / np.sqrt(np.where(curvature > FLAT, curvature, 1.0))
@@ -118,7 +125,8 @@ def _around_mode(target: Target, rng: np.random.Generator) -> Callable[[int], np
 
 
 def _precision(slope: Slope, z: np.ndarray, width: float = 1e-3) -> np.ndarray:
-    """Minus the matrix of second derivatives at z (D,), (D, D), by central differences of the gradient; zero where undefined."""
+    """Minus the matrix of second derivatives at z (D,), (D, D), by central differences of the
+    gradient; zero where undefined."""
     step = width * np.eye(len(z))
     gradients = slope(np.concatenate([z + step, z - step]))[1]
     matrix = -(gradients[: len(z)] - gradients[len(z) :]) / (2 * width)

@@ -27,6 +27,7 @@ class Config(ReferencePart):
             raise DataError(
                 "the simulator file has no exact posterior",
                 where="reference method 'analytic'",
-                todo="Write `posterior(x, n, rng)` into it, or choose another method: sbiwb parts references",
+                todo="Write `posterior(x, n, rng)` into it, or choose another method: sbiwb parts "
+                "references",
             )
         return Reference(np.asarray(target.exact(draws, rng), np.float64))

@@ -1,11 +1,14 @@
-r"""An ensemble of walkers (emcee): for densities without a gradient, whatever their scales and correlations.
+r"""An ensemble of walkers (emcee): for densities without a gradient, whatever their scales and
+correlations.
 
-Walkers move along the line to another walker of the ensemble, $z' = y + g (z - y)$ with $1/2 \le g \le 2$: the stretch move of Goodman
-and Weare, the same for every affine map of z. Each walker counts as a chain.
+Walkers move along the line to another walker of the ensemble, $z' = y + g (z - y)$ with $1/2 \le g
+\le 2$: the stretch move of Goodman and Weare, the same for every affine map of z. Each walker
+counts as a chain.
 
-Warning: an ensemble works in few dimensions (say up to 20), and its walkers are not independent of each other, so that R-hat flatters
-it a little. The autocorrelation time of a walker was 25 to 31 iterations for a correlated normal in 2 dimensions and 115 in 10, so
-thin is 15 D by default (at least 30).
+Warning: an ensemble works in few dimensions (say up to 20), and its walkers are not independent of
+each other, so that R-hat flatters it a little. The autocorrelation time of a walker was 25 to 31
+iterations for a correlated normal in 2 dimensions and 115 in 10, so thin is 15 D by default (at
+least 30).
 
 References:
     Goodman & Weare 2010, https://doi.org/10.2140/camcos.2010.5.65
@@ -95,7 +98,8 @@ def _sampler(target: Target, walkers: int, d: int, rng: np.random.Generator) -> 
 
 
 def _walked(sampler: Any, state: Any, length: int, thin: int, line: ChainProgress) -> Any:
-    """Where the ensemble is after `length` times `thin` iterations from `state`; the sampler keeps every `thin`-th."""
+    """Where the ensemble is after `length` times `thin` iterations from `state`; the sampler keeps
+    every `thin`-th."""
     for reached in sampler.sample(state, iterations=length, thin_by=thin):
         state = reached
         line.step(thin)

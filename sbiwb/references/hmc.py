@@ -1,12 +1,16 @@
-r"""Hamiltonian Monte Carlo with trajectories of a given mean length (Pyro), for densities with a gradient.
+r"""Hamiltonian Monte Carlo with trajectories of a given mean length (Pyro), for densities with a
+gradient.
 
-A trajectory follows the dynamics of a particle in the potential -log p(z) for some time, in leapfrog steps, and its end is taken or
-refused by its change of energy. Masses (a dense matrix, from the covariance of the warm-up) and step are tuned in the warm-up.
+A trajectory follows the dynamics of a particle in the potential -log p(z) for some time, in
+leapfrog steps, and its end is taken or refused by its change of energy. Masses (a dense matrix,
+from the covariance of the warm-up) and step are tuned in the warm-up.
 
-Warning: after tuning, time is measured where the posterior looks like a standard normal. There a quarter of a turn, pi / 2, makes the
-end independent of the beginning, but half a turn only mirrors it, so that chains of one length can keep their distance from the centre
-for ever (with masses a little off: half of a variance, measured). The time is therefore drawn anew for each trajectory, uniformly from
-0 to twice `length`. Draws are nearly independent, but a refused trajectory leaves its beginning twice, so thin is 2 by default.
+Warning: after tuning, time is measured where the posterior looks like a standard normal. There a
+quarter of a turn, pi / 2, makes the end independent of the beginning, but half a turn only mirrors
+it, so that chains of one length can keep their distance from the centre for ever (with masses a
+little off: half of a variance, measured). The time is therefore drawn anew for each trajectory,
+uniformly from 0 to twice `length`. Draws are nearly independent, but a refused trajectory leaves
+its beginning twice, so thin is 2 by default.
 
 References:
     Neal 2011, MCMC using Hamiltonian dynamics, https://arxiv.org/abs/1206.1901
@@ -49,7 +53,8 @@ class Config(HamiltonianConfig):
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
     ) -> Reference:
-        """`draws` draws, chain by chain; facts: `acceptance`, `step`, `divergences`, and `gradients`: evaluations of the density's.
+        """`draws` draws, chain by chain; facts: `acceptance`, `step`, `divergences`, and
+        `gradients`: evaluations of the density's.
 
         Raises:
             DataError: The density has no gradient, or no start has a finite density.
@@ -71,7 +76,8 @@ class Config(HamiltonianConfig):
 
 
 def _of_random_length(hmc: Any, most_steps: int) -> Any:
-    """Pyro's kernel with a new length for each trajectory, uniform between one step and twice its own, but of not too many steps."""
+    """Pyro's kernel with a new length for each trajectory, uniform between one step and twice its
+    own, but of not too many steps."""
 
     class RandomLength(hmc):
         @property

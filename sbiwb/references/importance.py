@@ -1,14 +1,18 @@
-"""Importance sampling: draws of the amortized posterior, or of a normal distribution, weighted by the exact density.
+"""Importance sampling: draws of the amortized posterior, or of a normal distribution, weighted by
+the exact density.
 
     w_s = p(z_s) / q(z_s),   log evidence = log mean_s w_s,   ESS = (sum w)² / sum w²
 
-The draws handed back are drawn from the weighted ones without replacement, so that none comes twice; see `sbiwb.pareto`.
+The draws handed back are drawn from the weighted ones without replacement, so that none comes
+twice; see `sbiwb.pareto`.
 
-Warning: beyond a Pareto k of 0.7 no number derived from the weights is to be trusted, the evidence and the standard errors included. A
-proposal that misses a part of the posterior altogether is not found out by its weights.
+Warning: beyond a Pareto k of 0.7 no number derived from the weights is to be trusted, the evidence
+and the standard errors included. A proposal that misses a part of the posterior altogether is not
+found out by its weights.
 
 References:
-    Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, https://arxiv.org/abs/1507.02646
+    Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling,
+        https://arxiv.org/abs/1507.02646
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from sbiwb.contracts import Proposal, Reference, ReferencePart, Reporter, Target
 from sbiwb.errors import DataError
 from sbiwb.families import Count
 
-DISTORTED = 0.02  # share of the weight that drawing without replacement may move: C2ST rises by half of it at most
+# share of the weight that drawing without replacement may move: C2ST rises by half of it at most
+DISTORTED = 0.02
 
 
 class Config(ReferencePart):
@@ -33,7 +38,8 @@ class Config(ReferencePart):
 
     proposal: Literal["amortized", "prior", "map", "normal"] = Field(
         "amortized",
-        description="The trained network's posterior, or a normal on z: of the prior's mean and covariance, around the mode, or N(0, 1).",
+        description="The trained network's posterior, or a normal on z: of the prior's mean and "
+        "covariance, around the mode, or N(0, 1).",
     )
     width: float = Field(
         1.0, gt=0, le=1e3, description="Factor on the standard deviations of a normal proposal."
@@ -49,10 +55,12 @@ class Config(ReferencePart):
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
     ) -> Reference:
-        """`draws` draws without duplicates; facts are `pareto_k`, `ess`, `efficiency`, `log_evidence` and its error, `distortion`.
+        """`draws` draws without duplicates; facts are `pareto_k`, `ess`, `efficiency`,
+        `log_evidence` and its error, `distortion`.
 
         Raises:
-            DataError: There is no amortized posterior to propose, or fewer proposals than draws are possible.
+            DataError: There is no amortized posterior to propose, or fewer proposals than draws are
+                possible.
         """
         from sbiwb.pareto import distortion, importance_weights, resample
         from sbiwb.references._proposals import weighted
@@ -92,7 +100,8 @@ class Config(ReferencePart):
             raise DataError(
                 "there is no amortized posterior to propose from",
                 where="importance",
-                todo="Train the network first (sbiwb train), or choose proposal: map, prior or normal.",
+                todo="Train the network first (sbiwb train), or choose proposal: map, prior or "
+                "normal.",
             )
         return target.amortized
 
@@ -101,6 +110,7 @@ def _distorted(moved: float, draws: int, ess: float) -> tuple[str, ...]:
     if moved <= DISTORTED:
         return ()
     return (
-        f"drawing {draws:,} without replacement moves {moved:.1%} of the weight, for the effective number of draws is {ess:,.0f}: "
+        f"drawing {draws:,} without replacement moves {moved:.1%} of the weight, for the "
+        f"effective number of draws is {ess:,.0f}: "
         "take more proposals or fewer draws.",
     )

@@ -1,17 +1,20 @@
 r"""Random-walk Metropolis: all chains at once, for any density that can be computed.
 
-A proposal $z' = z + s L \epsilon$ is taken with probability $\min(1, p(z') / p(z))$. In the warm-up, $L L^T$ becomes the covariance of
-all chains together and s is tuned to an acceptance of 0.234 (0.44 in one dimension); both are fixed afterwards, as a chain that keeps
-adapting need not have the right limit.
+A proposal $z' = z + s L \epsilon$ is taken with probability $\min(1, p(z') / p(z))$. In the
+warm-up, $L L^T$ becomes the covariance of all chains together and s is tuned to an acceptance of
+0.234 (0.44 in one dimension); both are fixed afterwards, as a chain that keeps adapting need not
+have the right limit.
 
-Warning: draws of a random walk are correlated over about 3 D iterations at best, so thin is 5 D by default (at least 10). A random walk
-seldom leaves a mode: start from the prior with several chains, and R-hat shows when they sit in different ones.
+Warning: draws of a random walk are correlated over about 3 D iterations at best, so thin is 5 D by
+default (at least 10). A random walk seldom leaves a mode: start from the prior with several chains,
+and R-hat shows when they sit in different ones.
 
 References:
     Metropolis, Rosenbluth, Rosenbluth, Teller & Teller 1953, https://doi.org/10.1063/1.1699114
     Roberts, Gelman & Gilks 1997 (0.234), https://doi.org/10.1214/aoap/1034625254
     Haario, Saksman & Tamminen 2001 (covariance), https://doi.org/10.2307/3318737
-    Andrieu & Thoms 2008 (scale by stochastic approximation), https://doi.org/10.1007/s11222-008-9110-y
+    Andrieu & Thoms 2008 (scale by stochastic approximation),
+        https://doi.org/10.1007/s11222-008-9110-y
 """
 
 from __future__ import annotations
@@ -61,7 +64,8 @@ class Config(MarkovChain):
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
     ) -> Reference:
-        """`draws` draws, chain by chain; facts: `acceptance` and `step`, the proposal's root mean square sd over the columns of z."""
+        """`draws` draws, chain by chain; facts: `acceptance` and `step`, the proposal's root mean
+        square sd over the columns of z."""
         walk = _Walk(target, starts(target, self.start, self.chains, rng), rng)
         d, length = walk.z.shape[1], -(-draws // self.chains)
         thin = self.thin or max(10, 5 * d)
@@ -92,7 +96,8 @@ class _Walk:
         self.target, self.z, self.rng, self.log_p = target, z, rng, density(target, z)
 
     def step(self, factor: np.ndarray) -> np.ndarray:
-        """One proposal for each chain; returns the probabilities with which they were taken, (C,)."""
+        """One proposal for each chain; returns the probabilities with which they were taken,
+        (C,)."""
         proposed = self.z + self.rng.standard_normal(self.z.shape) @ factor.T
         log_p = density(self.target, proposed)
         log_ratio = np.minimum(log_p - self.log_p, 0.0)
@@ -135,7 +140,8 @@ def _tuned(walk: _Walk, warmup: int, line: ChainProgress) -> np.ndarray:
 
 
 def _factor(visited: np.ndarray) -> np.ndarray:
-    """Cholesky factor (D, D) of the covariance of T points of C chains (T, C, D), shrunk to its diagonal where the points are few."""
+    """Cholesky factor (D, D) of the covariance of T points of C chains (T, C, D), shrunk to its
+    diagonal where the points are few."""
     t, _, d = visited.shape
     covariance = np.atleast_2d(np.cov(visited.reshape(-1, d).T))
     variances = np.diag(np.maximum(np.diag(covariance), 1e-20))

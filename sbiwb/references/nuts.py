@@ -1,10 +1,11 @@
-r"""The No-U-Turn sampler (Pyro): Hamiltonian Monte Carlo that finds the length of each trajectory, for densities with a gradient.
+r"""The No-U-Turn sampler (Pyro): Hamiltonian Monte Carlo that finds the length of each trajectory,
+for densities with a gradient.
 
-A trajectory is doubled forwards and backwards in time until it turns, and a point of it is drawn by its density. Masses (a dense matrix)
-and step are tuned in the warm-up as in Stan.
+A trajectory is doubled forwards and backwards in time until it turns, and a point of it is drawn by
+its density. Masses (a dense matrix) and step are tuned in the warm-up as in Stan.
 
-Warning: steps follow each other in Python, about a millisecond each for a cheap density: tens of thousands of draws take minutes. Draws are
-nearly independent, so thin is 1 by default.
+Warning: steps follow each other in Python, about a millisecond each for a cheap density: tens of
+thousands of draws take minutes. Draws are nearly independent, so thin is 1 by default.
 
 References:
     Hoffman & Gelman 2014, https://jmlr.org/papers/v15/hoffman14a.html
@@ -33,7 +34,8 @@ class Config(HamiltonianConfig):
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
     ) -> Reference:
-        """`draws` draws, chain by chain; facts: `acceptance`, `step`, `divergences`, and `gradients`: evaluations of the density's.
+        """`draws` draws, chain by chain; facts: `acceptance`, `step`, `divergences`, and
+        `gradients`: evaluations of the density's.
 
         Raises:
             DataError: The density has no gradient, or no start has a finite density.

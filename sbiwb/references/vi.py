@@ -2,16 +2,20 @@ r"""Variational inference: the density of a family that maximises the evidence l
 
     ELBO(q) = E_q[log p(z) - log q(z)] = log Z - KL(q || p / Z)
 
-q is fitted in the coordinates u of a normal start, z = m + L u, where every family begins as about the standard normal: the learning rate
-is in units of the start's standard deviations. For `mean_field` L is diagonal, so that q is independent in z.
+q is fitted in the coordinates u of a normal start, z = m + L u, where every family begins as about
+the standard normal: the learning rate is in units of the start's standard deviations. For
+`mean_field` L is diagonal, so that q is independent in z.
 
-What came out is judged as a proposal of importance sampling: its Pareto k says whether the family was wide enough.
+What came out is judged as a proposal of importance sampling: its Pareto k says whether the family
+was wide enough.
 
-Warning: the Kullback-Leibler divergence of this direction prefers a q that is too narrow, or one mode of many, to one that reaches where p
-is small; a k below 0.7 does not prove that no mode is missing. Where the density has impossible regions the bound is minus infinity.
+Warning: the Kullback-Leibler divergence of this direction prefers a q that is too narrow, or one
+mode of many, to one that reaches where p is small; a k below 0.7 does not prove that no mode is
+missing. Where the density has impossible regions the bound is minus infinity.
 
 References:
-    Blei, Kucukelbir & McAuliffe (2017), Variational Inference: A Review for Statisticians, https://arxiv.org/abs/1601.00670
+    Blei, Kucukelbir & McAuliffe (2017), Variational Inference: A Review for Statisticians,
+        https://arxiv.org/abs/1601.00670
     Yao, Vehtari, Simpson & Gelman (2018), Yes, but Did It Work?, https://arxiv.org/abs/1802.02538
 """
 
@@ -48,11 +52,13 @@ class Config(ReferencePart):
     )
     gradient: Literal["reparameterised", "score", "closed_form"] = Field(
         "reparameterised",
-        description="Of the ELBO: through draws, by the score function (noisier), or exact for log-densities polynomial up to degree 5.",
+        description="Of the ELBO: through draws, by the score function (noisier), or exact for "
+        "log-densities polynomial up to degree 5.",
     )
     start: Literal["map", "prior", "amortized"] = Field(
         "map",
-        description="Where the family begins: around the mode, or as wide as the prior or the amortized posterior.",
+        description="Where the family begins: around the mode, or as wide as the prior or the "
+        "amortized posterior.",
     )
     steps: Count = Field(5_000, ge=1, le=10_000_000, description="Steps of the optimiser.")
     samples: Count = Field(
@@ -62,13 +68,15 @@ class Config(ReferencePart):
         0.02,
         gt=0,
         le=10,
-        description="At first, in standard deviations of the start; it falls to a thousandth by a constant factor.",
+        description="At first, in standard deviations of the start; it falls to a thousandth by a "
+        "constant factor.",
     )
     components: Count = Field(8, ge=1, le=1024, description="Normal distributions of gmm.")
     transforms: int = Field(3, ge=1, le=64, description="Spline transforms of nsf.")
     passes: Annotated[int, Field(ge=2)] | None = Field(
         2,
-        description="Steps of nsf to draw: 2 for coupling (fast), null for one a column (autoregressive, more flexible).",
+        description="Steps of nsf to draw: 2 for coupling (fast), null for one a column "
+        "(autoregressive, more flexible).",
     )
     hidden: Annotated[
         list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)
@@ -91,10 +99,12 @@ class Config(ReferencePart):
     def run(
         self, target: Target, draws: int, rng: np.random.Generator, reporter: Reporter
     ) -> Reference:
-        """`draws` independent draws of the fitted q; facts are `elbo` and its error, `pareto_k`, `ess`, ...; the curve is `elbo`.
+        """`draws` independent draws of the fitted q; facts are `elbo` and its error, `pareto_k`,
+        `ess`, ...; the curve is `elbo`.
 
         Raises:
-            DataError: There is no amortized posterior to start from, or no point of finite density is found.
+            DataError: There is no amortized posterior to start from, or no point of finite density
+                is found.
             TrainingError: The bound left the numbers.
         """
         from sbiwb.references._proposals import weighted
@@ -146,7 +156,8 @@ class Config(ReferencePart):
 
 
 def _bound(gains: np.ndarray) -> dict[str, float]:
-    """The ELBO and its standard error by the possible ones of independent draws' log p - log q (S,), and the share of the others."""
+    """The ELBO and its standard error by the possible ones of independent draws' log p - log q
+    (S,), and the share of the others."""
     possible = gains[np.isfinite(gains)]
     return {
         "elbo": float(possible.mean()),
@@ -159,7 +170,8 @@ def _narrow(family: str, k: float) -> list[str]:
     if k <= TRUSTED_K:
         return []
     return [
-        f"Pareto k is {k:.2f}, above {TRUSTED_K}: {family} is too narrow a family for this posterior, or was fitted in too few steps."
+        f"Pareto k is {k:.2f}, above {TRUSTED_K}: {family} is too narrow a family for this "
+        "posterior, or was fitted in too few steps."
     ]
 
 
@@ -167,7 +179,8 @@ def _impossible(share: float) -> list[str]:
     if not share:
         return []
     return [
-        f"{share:.2%} of the draws are impossible under the density: the ELBO, over the others alone, is really minus infinity."
+        f"{share:.2%} of the draws are impossible under the density: the ELBO, over the others "
+        "alone, is really minus infinity."
     ]
 
 
@@ -176,6 +189,7 @@ def _not_closed(closed: float, facts: Mapping[str, float]) -> list[str]:
     if abs(closed - facts["elbo"]) <= SURPRISE * facts["elbo_error"] + ROUNDING:
         return []
     return [
-        f"the closed-form ELBO is {closed:.4g}, by draws it is {facts['elbo']:.4g}: the log-density is no polynomial of degree 5 at most; "
+        f"the closed-form ELBO is {closed:.4g}, by draws it is {facts['elbo']:.4g}: the "
+        "log-density is no polynomial of degree 5 at most; "
         "take gradient: reparameterised."
     ]

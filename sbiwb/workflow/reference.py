@@ -1,4 +1,5 @@
-"""The verb `reference`: the posterior of real observations by a road that needs no training, written as `sample` writes its own."""
+"""The verb `reference`: the posterior of real observations by a road that needs no training,
+written as `sample` writes its own."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class Referenced:
         method: Kind of the method.
         folder: Where its files are.
         rows: The summary table.
-        facts: Of each data set: acceptance, log evidence, Pareto k, ...; the worst R-hat and the least effective sample size.
+        facts: Of each data set: acceptance, log evidence, Pareto k, ...; the worst R-hat and the
+            least effective sample size.
         warnings: Reasons not to take the draws for the posterior.
         seconds: Wall time of the method.
     """
@@ -145,7 +147,8 @@ def reference(
     """Draws from the posterior of an observation by a reference method.
 
     Args:
-        project: With `log_likelihood`, `posterior` or `log_density` in its simulator file; trained where the method starts from that.
+        project: With `log_likelihood`, `posterior` or `log_density` in its simulator file; trained
+            where the method starts from that.
         observation: Its file, and how to read it; None for a file that is a density by itself.
         method: A part of the family `references`.
         reporter: Where progress goes.
@@ -187,7 +190,8 @@ def check_reference(found: Referenced) -> None:
             f"{found.method} on {found.name}: {found.warnings[0]}"
             + f" (and {len(found.warnings) - 1} more)" * (len(found.warnings) > 1),
             where=found.folder,
-            todo="Draw more, start elsewhere (--option warmup=..., start=..., thin=...), or take another --method; --no-gate lets it pass.",
+            todo="Draw more, start elsewhere (--option warmup=..., start=..., thin=...), or take "
+            "another --method; --no-gate lets it pass.",
         )
 
 
@@ -216,7 +220,8 @@ def _folder(project: Project, method: Any, data: DataSets) -> Path:
 def _identity(
     project: Project, method: Any, data: DataSets, which: int, draws: int, seed: int
 ) -> str:
-    """Of all that decides the draws of one data set: the network's weights too, where the method makes use of them."""
+    """Of all that decides the draws of one data set: the network's weights too, where the method
+    makes use of them."""
     one = {
         name: take(values, np.array([which]))[0].tolist() for name, values in data.variables.items()
     }
@@ -253,7 +258,8 @@ def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior |
         raise RunError(
             f"{method.kind} starts from the amortized posterior, and nothing is trained",
             where=project.run.path,
-            todo="Run `sbiwb run` on the config first, or choose another start: --option start=prior (importance: proposal=prior).",
+            todo="Run `sbiwb run` on the config first, or choose another start: --option "
+            "start=prior (importance: proposal=prior).",
         )
     return posterior_of(project, reporter)
 

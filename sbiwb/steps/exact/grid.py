@@ -1,4 +1,5 @@
-"""The grid of a benchmark: which trainings it has, the run folder of each, and what its score was made of.
+"""The grid of a benchmark: which trainings it has, the run folder of each, and what its score was
+made of.
 
 A job is one training on one task, budget, method and seed; jobs on the same task and budget share
 their simulations.

@@ -1,4 +1,5 @@
-"""Reference posteriors of a benchmark's tasks: HDF5 files in a folder, or the files of an installed package sbibm."""
+"""Reference posteriors of a benchmark's tasks: HDF5 files in a folder, or the files of an installed
+package sbibm."""
 
 from __future__ import annotations
 
@@ -42,11 +43,13 @@ class ReferenceSet:
 
 
 def reference_sets(task: str, folder: Path | None, most: int) -> tuple[list[ReferenceSet], str]:
-    """The first observations of a task with their reference posteriors, and a hash of where they were read from.
+    """The first observations of a task with their reference posteriors, and a hash of where they
+    were read from.
 
     Args:
         task: Its name.
-        folder: That holds TASK.h5 with groups `observation_1`, ... of `x`, `theta_true` and `reference_posterior`; None for sbibm's files.
+        folder: That holds TASK.h5 with groups `observation_1`, ... of `x`, `theta_true` and
+            `reference_posterior`; None for sbibm's files.
         most: Observations at most.
 
     Raises:
@@ -63,7 +66,8 @@ def reference_sets(task: str, folder: Path | None, most: int) -> tuple[list[Refe
             or not np.isfinite(one.draws).all()
         ):
             raise DataError(
-                f"observation {one.number} has draws of shape {one.draws.shape} for {one.theta_true.size} parameters, or some not finite",
+                f"observation {one.number} has draws of shape {one.draws.shape} for "
+                f"{one.theta_true.size} parameters, or some not finite",
                 where=folder or PACKAGE,
                 todo="Give reference_posterior (S, D) and theta_true (D,).",
             )
@@ -121,9 +125,11 @@ def _from_package(task: str, most: int) -> tuple[list[ReferenceSet], str]:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise DataError(
-            "no reference posteriors are named, and the package sbibm, which ships them, is not installed",
+            "no reference posteriors are named, and the package sbibm, which ships them, is not "
+            "installed",
             where="references",
-            todo="Name a folder: sbiwb benchmark CONFIG --references DIR; or: pip install --no-deps sbibm",
+            todo="Name a folder: sbiwb benchmark CONFIG --references DIR; or: pip install "
+            "--no-deps sbibm",
         )
     folder, data = VARIANTS.get(task, (task, "observation"))
     files = Path(next(iter(spec.submodule_search_locations))) / "tasks" / folder / "files"

@@ -1,4 +1,5 @@
-"""Results of a reference method, one file a data set: a kill costs the data set that was at work, and the same command begins behind it."""
+"""Results of a reference method, one file a data set: a kill costs the data set that was at work,
+and the same command begins behind it."""
 
 from __future__ import annotations
 
