@@ -1,4 +1,4 @@
-"""The adapter between the user's variables and the network: learned on pairs, or from a checkpoint."""
+"""The adapter from the user's variables to the network: learned on pairs, or restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, beside its weights, so that it can be loaded alone on any machine."""
+"""What a checkpoint says of itself beside its weights, so that it can be loaded alone."""
 
 from __future__ import annotations
 

@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
 from sbiwb.errors import SimulatorError
-from sbiwb.project.project import Project
+from sbiwb.priors import Prior
 from sbiwb.seeds import generator
 
+Derive = Callable[..., Mapping[str, object]]
 
-def quantities(project: Project, theta: np.ndarray) -> dict[str, np.ndarray]:
-    """Parameters and derived quantities by name, (N, S) or (N, S, K), of theta (N, S, D).
 
-    Raises:
-        SimulatorError: `derived` of the simulator file fails, or returns something of another shape.
+@dataclass(frozen=True)
+class DerivedQuantities:
+    """Everything that is known of theta by name.
+
+    Args:
+        prior: Names the parameters.
+        derive: `derived(**theta)` of the simulator file; None where it has none.
+        path: The simulator file.
     """
-    found = project.prior.unstack(theta)
-    derived = project.source.optional("derived")
-    if derived is None:
-        return found
-    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in found.items()}
-    try:
-        extra = {
-            name: np.asarray(values, float).reshape(theta.shape[:2])
-            for name, values in derived(**flat).items()
-        }
-    except Exception as error:
-        raise SimulatorError(
-            f"derived() failed: {type(error).__name__}: {error}",
-            where=project.source.path,
-            todo=f"It is called with every parameter, arrays (N,): write derived({', '.join(found)}) and return {{name: array (N,)}}.",
-        ) from error
-    return {**found, **extra}
 
+    prior: Prior
+    derive: Derive | None
+    path: Path
 
-def check_derived(project: Project) -> None:
-    """Calls `derived` on a few draws from the prior, so that it does not fail after hours of training."""
-    theta = project.prior.stack(
-        project.prior.sample(generator(project.config.simulate.seed, "preflight", 2), 3)
-    )
-    quantities(project, theta[None])
+    def of(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Parameters and derived quantities by name, (N, S) or (N, S, K), of theta (N, S, D).
+
+        Raises:
+            SimulatorError: `derived` fails, or returns something of another shape.
+        """
+        quantities = self.prior.unstack(theta)
+        if self.derive is None:
+            return quantities
+        flat = {}
+        for name, values in quantities.items():
+            flat[name] = values.reshape(-1, *values.shape[2:])
+        try:
+            for name, derived in self.derive(**flat).items():
+                quantities[name] = np.asarray(derived, float).reshape(theta.shape[:2])
+        except Exception as error:
+            raise SimulatorError(
+                f"derived() failed: {type(error).__name__}: {error}",
+                where=self.path,
+                todo="It is called with every parameter, arrays (N,): "
+                f"write derived({', '.join(flat)}) and return {{name: array (N,)}}.",
+            ) from error
+        return quantities
+
+    def check(self, seed: int) -> None:
+        """Calls `derived` on a few draws from the prior, lest it fails after hours of training.
+
+        Raises:
+            SimulatorError: It does.
+        """
+        theta = self.prior.sample(generator(seed, "preflight", 2), 3)
+        self.of(self.prior.stack(theta)[None])

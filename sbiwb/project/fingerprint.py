@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sbiwb.files import sha256
@@ -9,39 +10,57 @@ from sbiwb.rundir import RunDir
 
 Plain = dict[str, Any]  # what JSON can hold
 Identity = Plain
+MAX_SHOWN = 60  # letters of a value
+HASH_LETTERS = 64
 
 
-def differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """Keys on which two plain values differ, as `train.steps: 100 -> 200`."""
-    if old != new and _is_ordered(old) and _is_ordered(new):
-        changed = differences(dict(old), dict(new), place)
-        return changed or [f"{place}: order {', '.join(dict(old))} -> {', '.join(dict(new))}"]
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [
-            line
-            for key in keys
-            for line in differences(
-                old.get(key), new.get(key), f"{place}.{key}" if place else str(key)
-            )
-        ]
+def differences(old: object, new: object, place: str = "") -> list[str]:
+    """Keys on which two plain values differ.
+
+    Example:
+        >>> differences({"train": {"steps": 100, "seed": 0}}, {"train": {"steps": 200, "seed": 0}})
+        ['train.steps: 100 -> 200']
+    """
     if old == new:
         return []
-    if isinstance(old, str) and len(old) == 64:
+    before, after = _ordered(old), _ordered(new)
+    if before is not None and after is not None:
+        changed = differences(before, after, place)
+        return changed or [f"{place}: order {', '.join(before)} -> {', '.join(after)}"]
+    if isinstance(old, dict) and isinstance(new, dict):
+        return _differing_keys(old, new, place)
+    if isinstance(old, str) and len(old) == HASH_LETTERS:
         return [f"{place} changed"]
     return [f"{place}: {_short(old)} -> {_short(new)}"]
 
 
-def _is_ordered(value: Any) -> bool:
-    """Whether this is a list of [name, options], a mapping whose order counts."""
-    return isinstance(value, list) and all(
-        isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) for one in value
-    )
+def _differing_keys(old: Mapping[str, object], new: Mapping[str, object], place: str) -> list[str]:
+    changed = []
+    for key in dict.fromkeys([*old, *new]):
+        below = str(key)
+        if place:
+            below = f"{place}.{key}"
+        changed += differences(old.get(key), new.get(key), below)
+    return changed
 
 
-def _short(value: Any) -> str:
+def _ordered(value: object) -> dict[str, object] | None:
+    """A list of [name, options], a mapping whose order counts, as a dict; None of all else."""
+    if not isinstance(value, list):
+        return None
+    mapping = {}
+    for item in value:
+        if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str):
+            return None
+        mapping[item[0]] = item[1]
+    return mapping
+
+
+def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if len(text) <= MAX_SHOWN:
+        return text
+    return text[: MAX_SHOWN - 3] + "..."
 
 
 def weights_hash(run: RunDir) -> str:

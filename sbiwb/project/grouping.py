@@ -1,4 +1,4 @@
-"""Rows of a table that make one data set: all of them, or those that agree in the grouping columns."""
+"""Rows of a table that make one data set: all, or those that agree in the grouping columns."""
 
 from __future__ import annotations
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from sbiwb.adapters import ThetaMap
 from sbiwb.config.model import Input, Model
 from sbiwb.contracts import InputShape, SummaryPart
+from sbiwb.contracts.modules import SummaryModule, TrainableModule
 from sbiwb.networks import mixed
 from sbiwb.networks import summary as summaries
 from sbiwb.networks.estimator import Estimator
 from sbiwb.seeds import generator, torch_seed
 
 DEFAULT_SUMMARY = {"vector": "identity", "set": "deepset", "series": "lstm", "grid": "conv2d"}
+MIN_FEATURES = 8  # of a summary that is given no size
 
 
 def build_network(
     model: Model, theta_map: ThetaMap, shapes: Mapping[str, InputShape], *, seed: int, pairs: int
-) -> Any:
-    """What is trained (`sbiwb.contracts.Trained`), untrained as yet; its weights depend on the seed alone.
+) -> TrainableModule:
+    """What is trained, untrained as yet; its weights depend on the seed alone.
 
     Args:
         model: Which networks, and what uncertainty of their weights.
@@ -43,39 +44,59 @@ def build_network(
 
 
 def member_seed(model: Model, seed: int, member: int) -> int:
-    """The seed of one of the networks that train together: with it as `train.seed`, a network alone takes the same steps."""
-    alone = not model.uncertainty.seeds_each_member
-    return seed if alone else torch_seed(generator(seed, "member", member))
+    """The seed of one of the networks that train together.
+
+    With it as `train.seed`, a network alone takes the same steps.
+    """
+    if model.uncertainty.seeds_each_member:
+        return torch_seed(generator(seed, "member", member))
+    return seed
 
 
 def _estimator(model: Model, theta_map: ThetaMap, shapes: Mapping[str, InputShape]) -> Estimator:
     size = len(theta_map.columns)
-    networks = {name: _summary(model.inputs[name], shape, size) for name, shape in shapes.items()}
+    networks: dict[str, SummaryModule] = {}
+    mmd_weights: dict[str, float] = {}
+    for name, shape in shapes.items():
+        section = model.inputs[name]
+        networks[name] = _summary(section, shape, size)
+        weight = _mmd_weight(section.summary)
+        if weight:
+            mmd_weights[name] = weight
     features = sum(network.features for network in networks.values())
-    fusion: Any = None
+    fusion = None
     if model.fusion:
-        fusion = model.fusion.build(InputShape("vector", features), max(2 * size, 8))
-    known = fusion.features if fusion else features
+        fusion = model.fusion.build(InputShape("vector", features), _default_features(size))
+        features = fusion.features
     inference = mixed.build(
-        model.inference, size, known, discrete=theta_map.discrete, circular=theta_map.circular
+        model.inference, size, features, discrete=theta_map.discrete, circular=theta_map.circular
     )
-    weights = {name: _mmd_weight(model.inputs[name].summary) for name in networks}
     return Estimator(
         networks,
         inference,
         fusion=fusion,
-        mmd_weights={name: weight for name, weight in weights.items() if weight},
+        mmd_weights=mmd_weights,
         fused_mmd_weight=_mmd_weight(model.fusion),
     )
 
 
-def _summary(one: Input, shape: InputShape, size: int) -> Any:
-    part = one.summary or summaries.family.parse(
-        "conv1d" if len(shape.grid) == 1 else DEFAULT_SUMMARY[shape.kind]
-    )
-    return part.build(shape, one.features or max(2 * size, 8))
+def _summary(section: Input, shape: InputShape, size: int) -> SummaryModule:
+    part = section.summary or summaries.family.parse(_default_kind(shape))
+    return part.build(shape, section.features or _default_features(size))
+
+
+def _default_kind(shape: InputShape) -> str:
+    if len(shape.grid) == 1:
+        return "conv1d"
+    return DEFAULT_SUMMARY[shape.kind]
+
+
+def _default_features(size: int) -> int:
+    return max(2 * size, MIN_FEATURES)
 
 
 def _mmd_weight(part: SummaryPart | None) -> float:
-    """Of the squared MMD between summaries and N(0, I) in the loss; 0 where the summaries may lie anywhere."""
-    return part.penalty_weight if part else 0.0
+    """Of the squared MMD between summaries and N(0, I) in the loss; 0 where they may lie anywhere."""
+    if part is None:
+        return 0.0
+    return part.penalty_weight

@@ -1,4 +1,4 @@
-"""From a file of real data to data sets the posterior can read: columns to observables, groups to data sets."""
+"""Real data from a file: columns become observables, groups of rows become data sets."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class _Reading:
         return self._fit(name, expected, parts)
 
     def context(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A context variable: a number in the YAML, `rows`, a column constant within each data set, or an array."""
+        """A context variable: a number, `rows`, a column constant in each data set, or an array."""
         given = self.options.context.get(name)
         column = _columns_of(name, self.options)[0]
         if given == ROWS:
@@ -284,7 +284,7 @@ def _how_arrays_come(name: str) -> str:
 def _repeated(
     x: Mapping[str, Variable], context: Mapping[str, np.ndarray], path: Path
 ) -> dict[str, np.ndarray]:
-    """Context given once holds for all data sets; otherwise all variables have as many data sets."""
+    """Context of all data sets; given once, it holds for all."""
     counts = {name: len(variable) for name, variable in {**x, **context}.items()}
     count = max(counts.values())
     repeated = dict(context)

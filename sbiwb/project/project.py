@@ -13,9 +13,11 @@ from sbiwb.contracts import Distribution
 from sbiwb.families import map_files
 from sbiwb.files import read_json, stable_hash
 from sbiwb.priors import Prior
+from sbiwb.project.derived import DerivedQuantities
 from sbiwb.project.fingerprint import Identity
 from sbiwb.project.imported import IMPORTED, KINDS, Imported
 from sbiwb.project.observe import NamedObservation
+from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.blocks import Problem
 from sbiwb.simulation.command import ProgramCommand
@@ -101,6 +103,16 @@ class Project:
             alarm_s,
             failures.memory_gb,
         )
+
+    @property
+    def derived(self) -> DerivedQuantities:
+        """Parameters, and what the simulator file derives from them."""
+        return DerivedQuantities(self.prior, self.source.optional("derived"), self.source.path)
+
+    @property
+    def forward(self) -> ForwardSimulator:
+        """The simulator at given parameters; with the layout once a plan exists."""
+        return ForwardSimulator(self.problem, self.prior, self.block_size)
 
     @cached_property
     def isolated(self) -> SubprocessSimulator:

@@ -1,7 +1,8 @@
-"""Text of columns as people's programs write it, read where it is unambiguous; what was assumed is noted.
+"""Columns as text, as people's programs write them, read where that is unambiguous.
 
-Comma, semicolon, tab or space between columns; decimal commas where columns are not parted by commas;
-any line ends; UTF-8, or UTF-16 with its mark; R's row names; a trailing separator; comment lines (#).
+Comma, semicolon, tab or space between columns; decimal commas where columns are not parted by
+commas; any line ends; UTF-8, or UTF-16 with its mark; R's row names; a trailing separator; comment
+lines (#). What was assumed is noted.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _decoded(path: Path, data: bytes) -> tuple[str, list[str]]:
 
 
 def _separator(path: Path, text: str) -> str:
-    """What parts the columns: the only one that splits the line of names, and every other line alike.
+    """What parts the columns: the only one that splits the names and every other line alike.
 
     Raises:
         DataError: There are several.
@@ -126,7 +127,7 @@ def _separator(path: Path, text: str) -> str:
 
 
 def _is_regular(path: Path, text: str, separator: str) -> bool:
-    """Whether all lines have as many fields as the line of names, or one more, and it has several."""
+    """Whether all lines have several fields, as many as there are names, or one more or less."""
     table = _split(path, text, separator)
     widths = {len(row) for row in table.rows}
     names = len(table.names)

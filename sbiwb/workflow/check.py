@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sbiwb.project.derived import check_derived
 from sbiwb.project.observe import observe
 from sbiwb.project.project import Project
 from sbiwb.records import Ragged
@@ -62,7 +61,7 @@ def check(project: Project) -> Checked:
     with raise_on_signal():
         seen = try_simulator(project)
         weights, step_s = _try_training(project, seen)
-        check_derived(project)
+        project.derived.check(project.config.simulate.seed)
         shapes = {name: one.event for name, one in project.context.items()}
         observations = {
             observation.name: len(observe(observation, seen.layout, shapes))

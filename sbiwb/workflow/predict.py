@@ -19,7 +19,7 @@ from sbiwb.files import put
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.project import Project
-from sbiwb.project.simulations import Simulations, simulations
+from sbiwb.project.simulations import Simulations
 from sbiwb.project.trained import posterior_of
 from sbiwb.records import Columns
 from sbiwb.report.saving import put_picture
@@ -106,8 +106,8 @@ def predict(
             name: np.full((len(start.theta), *project.context[name].event), value)
             for name, value in fixed.items()
         }
-        done = simulations(
-            project, start.theta, {**start.context, **changed}, seed, reporter, name=start.name
+        done = project.forward.simulate(
+            start.theta, {**start.context, **changed}, seed, reporter, name=start.name
         )
     folder = output or start.folder
     stem = "predictive" + "".join(f"-{name}={value:.12g}" for name, value in fixed.items())

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from sbiwb.errors import DataError, RunError, SimulatorError
-from sbiwb.project.simulations import simulations
 from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
 from sbiwb.seeds import generator, place
@@ -254,7 +253,7 @@ def test_where_nothing_comes_out_the_reason_is_an_error(tmp_path, grouped):
         SimulatorError,
         match="not one of 6 simulations came out, the first failed by not finite: 'y' is not finite",
     ):
-        simulations(project, np.full((2, 3, 1), 2.0), {"n": np.array([2, 3])}, 0, Recorder())
+        project.forward.simulate(np.full((2, 3, 1), 2.0), {"n": np.array([2, 3])}, 0, Recorder())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

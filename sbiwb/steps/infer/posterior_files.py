@@ -14,7 +14,6 @@ from sbiwb import report
 from sbiwb.contracts import Reporter
 from sbiwb.evidence import Value
 from sbiwb.files import put, put_json, put_text
-from sbiwb.project.derived import quantities
 from sbiwb.project.observe import DataSets
 from sbiwb.project.project import Project
 from sbiwb.project.simulations import Simulations
@@ -46,7 +45,7 @@ class PosteriorDraws:
 
 def rows_of(project: Project, drawn: PosteriorDraws) -> list[report.Row]:
     """The summary table: a row for each data set and quantity."""
-    found = quantities(project, drawn.theta)
+    found = project.derived.of(drawn.theta)
     flat = report.flat(found)
     flat |= _turned(project, drawn, flat)
     each = [{name: values[i] for name, values in flat.items()} for i in range(len(drawn.data))]
@@ -148,7 +147,7 @@ def _write_draws(
     reporter: Reporter,
 ) -> None:
     """The draws as netCDF, HDF5 and, where they are not too many, CSV."""
-    data, found = drawn.data, quantities(project, drawn.theta)
+    data, found = drawn.data, project.derived.of(drawn.theta)
     attributes = {**about, "versions": json.dumps(versions())}
     numbers = {
         name: value

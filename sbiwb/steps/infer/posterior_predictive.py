@@ -12,7 +12,7 @@ from sbiwb.errors import SimulatorError
 from sbiwb.project.adapter import sources_of
 from sbiwb.project.observe import DataSets
 from sbiwb.project.project import Project
-from sbiwb.project.simulations import Simulations, simulations
+from sbiwb.project.simulations import Simulations
 from sbiwb.records import Columns
 
 PREDICTED = 200  # simulations from the posterior of one data set
@@ -30,7 +30,9 @@ def predicted_of(
     """Data simulated from the first posterior draws theta (N, S, D) of each data set, and sentences on what failed; None where all did."""
     count = min(PREDICTED if len(data) == 1 else PREDICTED_MANY, theta.shape[1])
     try:
-        found = simulations(project, theta[:, :count], data.context, seed, reporter, name=data.name)
+        found = project.forward.simulate(
+            theta[:, :count], data.context, seed, reporter, name=data.name
+        )
     except SimulatorError as error:
         return None, (f"nothing could be simulated from the posterior: {error.what}",)
     return found, tuple(found.warnings)

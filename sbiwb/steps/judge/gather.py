@@ -24,7 +24,6 @@ from sbiwb.evidence import (
 from sbiwb.posterior import Posterior
 from sbiwb.project.observe import DataSets
 from sbiwb.project.project import Project
-from sbiwb.project.simulations import simulations
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
 from sbiwb.records import Pairs, Ragged, join, take
@@ -229,7 +228,7 @@ def _replicas(
             rows = np.arange(start, min(start + AT_ONCE, n))
             context = {name: take(values, rows) for name, values in kept.context.items()}
             seed = int(generator(project.config.diagnose.seed, "replicas", start).integers(2**31))
-            done = simulations(project, draws.draws[rows][:, :count], context, seed, Silent())
+            done = project.forward.simulate(draws.draws[rows][:, :count], context, seed, Silent())
             row, replica = np.divmod(done.rows, count)
             replicated[start + row, replica] = statistics(done.pairs.x, missing)[1]
             ticker.advance(len(rows))

@@ -9,7 +9,6 @@ from sbiwb.contracts import Reporter
 from sbiwb.errors import DataError, RunError
 from sbiwb.files import put_json, read_json
 from sbiwb.project.adapter import check_variables, fit_adapter
-from sbiwb.project.derived import check_derived
 from sbiwb.project.fingerprint import differences
 from sbiwb.project.observe import observe
 from sbiwb.project.opening import write_config
@@ -126,7 +125,7 @@ def _accept(project: Project, reporter: Reporter) -> None:
 def _check_later_steps(project: Project, layout: Layout, reporter: Reporter) -> None:
     """What training and sampling would stumble over is told before hours are spent; an observation may still be mended meanwhile."""
     check_variables(project.config.model, set(layout), set(project.context))
-    check_derived(project)
+    project.derived.check(project.config.simulate.seed)
     shapes = {name: one.event for name, one in project.context.items()}
     for observation in project.observations:
         try:
