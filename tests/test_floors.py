@@ -25,6 +25,7 @@ GROUND = {
     "claims",
     "environment",
     "words",
+    "document",
     "extras",
     "intervals",
     "pareto",

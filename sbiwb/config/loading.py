@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sbiwb.config import document
+from sbiwb import document
 from sbiwb.config.benchmark_document import BenchmarkConfig
-from sbiwb.config.document import Document, Place
 from sbiwb.config.model import RunConfig
+from sbiwb.document import Document, Place
 from sbiwb.errors import ConfigError, ConfigErrors
 from sbiwb.families import map_files
 

@@ -14,8 +14,8 @@ import torch
 from pydantic import ValidationError
 
 from sbiwb import references, report
-from sbiwb.config.document import Document
 from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.document import Document
 from sbiwb.errors import ConfigError, GateFailed, RunError
 from sbiwb.files import finite, put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior

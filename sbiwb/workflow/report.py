@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sbiwb.document import read_run_config
 from sbiwb.errors import DiskError, RunError
 from sbiwb.files import put_text, read_json, sha256
 from sbiwb.report import loss_picture, to_svg
@@ -68,32 +69,14 @@ def _facts(run: RunDir) -> Facts:
 
 
 def _config(run: RunDir) -> tuple[str, dict[str, Any]]:
-    import yaml
-
     if not run.config.is_file():
         raise RunError(
             "is no run folder: it holds no config.yaml",
             where=run.path,
             todo="Name a folder under runs/.",
         )
-    try:
-        text = run.config.read_text(encoding="utf-8")
-        config = yaml.safe_load(text)
-        problem = config["problem"]["parameters"]
-        sections = [config.get("simulate") or {}, problem, *problem.values()]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise _no_config(run) from error
-    if not all(isinstance(section, dict) for section in sections):
-        raise _no_config(run)
-    return text, config
-
-
-def _no_config(run: RunDir) -> RunError:
-    return RunError(
-        "is not the config of a run",
-        where=run.config,
-        todo="Run `sbiwb simulate` on your own YAML: it writes it anew.",
-    )
+    config = read_run_config(run.config)
+    return run.config.read_text(encoding="utf-8"), config
 
 
 def _data_run(run: RunDir, config: Mapping[str, Any]) -> RunDir:

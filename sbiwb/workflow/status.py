@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sbiwb.document import read_run_config
 from sbiwb.errors import RunError
 from sbiwb.files import read_json
 from sbiwb.rundir import SPLITS, RunDir
@@ -162,12 +163,11 @@ def status(path: Path) -> Status:
 
 def simulate_section(run: RunDir) -> tuple[dict[str, Any], RunDir]:
     """The section `simulate`, and the run that holds the shards."""
-    import yaml
-
+    read = read_run_config(run.config)["simulate"]
     try:
-        section = yaml.safe_load(run.config.read_text(encoding="utf-8"))["simulate"]
-        section = {"from": section.get("from"), **{split: int(section[split]) for split in SPLITS}}
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        section = {"from": read.get("from"), **{split: int(read[split]) for split in SPLITS}}
+        os.fspath(section["from"] or "")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunError(
             "is not the config of a run",
             where=run.config,

@@ -21,8 +21,8 @@ import torch
 import yaml
 
 from sbiwb.claims import heartbeat, in_turn
-from sbiwb.config.document import Document, Dumper
 from sbiwb.contracts import Reporter, Ticker
+from sbiwb.document import Document, Dumper
 from sbiwb.errors import ConfigErrors, DiskError, Stopped, TrainingError
 from sbiwb.extras import imported
 from sbiwb.files import put, put_text

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sbiwb.config import RunConfig, dump, load, load_benchmark, schema
-from sbiwb.config.document import MAX_BYTES
+from sbiwb.document import MAX_BYTES
 from sbiwb.errors import ConfigError, ConfigErrors
 from sbiwb.workflow.parts import families
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbiwb.config import RunConfig
-from sbiwb.config.document import Document
 from sbiwb.config.loading import parse
+from sbiwb.document import Document
 from sbiwb.errors import ConfigError, ConfigErrors
 
 DIGITS = 3  # of a searched number: 0.00321 is as good as 0.0032114567, and can be read
