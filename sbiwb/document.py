@@ -15,6 +15,11 @@ from sbiwb.errors import ConfigError, RunError
 Place = tuple[str | int, ...]
 Places = dict[Place, str]
 MAX_BYTES, MAX_NODES = 1 << 20, 100_000
+MAX_DIGITS = 9  # of an index
+PARTS = {  # keys of parts, or of lists and mappings of parts
+    *("executor", "inference", "uncertainty", "fusion", "summary"),
+    *("parameters", "checks", "transforms", "tracking"),
+}
 INIT = "`sbiwb init NAME` makes a project to start from."
 
 
@@ -94,7 +99,7 @@ class Document:
             if not equals or not key:
                 example = "For example --set train.batch_size=512"
                 raise ConfigError("is not KEY=VALUE", where=where, todo=example)
-            steps = tuple(int(step) if step.isdecimal() else step for step in key.split("."))
+            steps = tuple(map(_step, key.split(".")))
             try:
                 value, _ = _parse(f"--set {key}", text)
             except ConfigError as error:
@@ -104,11 +109,16 @@ class Document:
             self.places[steps] = f"--set {key}"
 
 
+def _step(text: str) -> str | int:
+    """A key, or an index in a list."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else text
+
+
 def _assign(data: Any, steps: Place, value: object, where: str) -> None:
-    for position, step in enumerate(steps[:-1]):
-        data = _descend(data, step)
+    for position in range(1, len(steps)):
+        data = _descend(data, steps[:position])
         if not isinstance(data, dict | list):
-            reached = ".".join(map(str, steps[: position + 1]))
+            reached = ".".join(map(str, steps[:position]))
             todo = "Set the whole value with {key: value}."
             raise ConfigError(f"{reached} is not a section", where=where, todo=todo)
     last = steps[-1]
@@ -118,12 +128,19 @@ def _assign(data: Any, steps: Place, value: object, where: str) -> None:
     data[last] = value
 
 
-def _descend(data: Any, step: str | int) -> Any:
-    """The section or list below; an absent section begins empty."""
-    if isinstance(data, list):
-        return data[step] if isinstance(step, int) and step < len(data) else None
-    if data.get(step) is None:
+def _descend(data: Any, steps: Place) -> Any:
+    """The section or list below, at the last of the steps.
+
+    An absent section begins empty, and the bare name of a part becomes its `kind`, beside which its
+    options can stand.
+    """
+    step = steps[-1]
+    if isinstance(data, list) and not (isinstance(step, int) and step < len(data)):
+        return None
+    if isinstance(data, dict) and data.get(step) is None:
         data[step] = {}
+    if isinstance(data[step], str) and not PARTS.isdisjoint(steps):
+        data[step] = {"kind": data[step]}
     return data[step]
 
 

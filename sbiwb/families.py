@@ -89,8 +89,13 @@ def _to_whole(value: object) -> object:
     return value
 
 
-Count = Annotated[int, BeforeValidator(_to_whole)]
-"""A whole number that may be written 1e5."""
+MAX_COUNT = 1_000_000_000
+MAX_SEED = 2**63 - 1
+Count = Annotated[int, BeforeValidator(_to_whole), Field(le=MAX_COUNT)]
+"""A whole number that may be written 1e5; where memory goes with it, its field has a lower bound."""
+
+Seed = Annotated[int, BeforeValidator(_to_whole), Field(ge=0, le=MAX_SEED)]
+"""Root of random numbers."""
 
 
 def check_ordered(

@@ -25,6 +25,7 @@ GROUND = {
     "claims",
     "environment",
     "words",
+    "naming",
     "document",
     "extras",
     "intervals",

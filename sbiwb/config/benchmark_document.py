@@ -10,7 +10,7 @@ from sbiwb import executors
 from sbiwb.config.model import Section
 from sbiwb.contracts import ExecutorPart
 from sbiwb.executors import Cluster
-from sbiwb.families import Count
+from sbiwb.families import Count, Seed
 
 Words = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
@@ -41,10 +41,10 @@ class BenchmarkConfig(Section):
         min_length=1,
         description="Keys of the tasks' configs that each method sets, such as train.learning_rate.",
     )
-    seeds: list[Annotated[Count, Field(ge=0)]] = Field(
-        [0], min_length=1, description="Of training."
+    seeds: list[Seed] = Field([0], min_length=1, description="Of training.")
+    draws: Count = Field(
+        10_000, ge=100, le=1_000_000, description="Draws on each side of a comparison."
     )
-    draws: Count = Field(10_000, ge=100, description="Draws on each side of a comparison.")
     observations: Count = Field(10, ge=1, description="Observations of each task at most.")
     test: Count = Field(
         1_000,

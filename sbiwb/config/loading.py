@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from sbiwb import document
 from sbiwb.config.benchmark_document import BenchmarkConfig
@@ -22,16 +23,17 @@ M = TypeVar("M", bound=BaseModel)
 
 _PLAIN = {
     "missing": "is required",
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "finite_number": "must be finite",
     "string_type": "must be text",
+    "string_unicode": "must be text that UTF-8 can hold",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
     "dict_type": "must be a mapping of keys to values",
@@ -45,6 +47,7 @@ _SAYS_ALL = {
     "unknown_kind",
     "missing_kind",
     "part",
+    "reserved_name",
     "value_error",
     "too_short",
 }
@@ -78,53 +81,53 @@ def parse(read: Document, model: type[M] = RunConfig) -> M:  # type: ignore[assi
 
 def _problems(error: ValidationError, read: Document) -> list[ConfigError]:
     """One problem a place: of the alternatives of a union only the one that got furthest is told."""
-    told: dict[Place, ConfigError] = {}
-    for problem in sorted(
-        error.errors(include_url=False), key=lambda found: -len(_place(found["loc"], read.data))
-    ):
-        place = _place(problem["loc"], read.data)
-        if (
-            any(known[: len(place)] == place and known != place for known in told)
-            and problem["type"] != "unknown_key"
-        ):
-            continue
-        told.setdefault(place, _problem(problem, place, read))
-    order = list(read.places)
-    return sorted(told.values(), key=lambda found: _position(found.where, order))
+    problems: dict[Place, ConfigError] = {}
+    placed = [(_place(one["loc"], read.data), one) for one in error.errors(include_url=False)]
+    for place, detail in sorted(placed, key=lambda pair: -len(pair[0])):
+        is_deeper = any(len(known) > len(place) and _is_within(known, place) for known in problems)
+        if not is_deeper or detail["type"] == "unknown_key":
+            problems.setdefault(place, _problem(detail, place, read))
+    return sorted(problems.values(), key=lambda problem: _position(problem.where))
 
 
-def _position(where: str, order: list[Place]) -> tuple[int, int]:
+def _is_within(place: Place, section: Place) -> bool:
+    return place[: len(section)] == section
+
+
+def _position(where: str) -> tuple[int, int]:
+    """Line and column of a `file:line:column`; of another place the beginning."""
     *_, line, column = ["0", "0", *where.rsplit(":", 2)]
-    return (int(line), int(column)) if line.isdigit() and column.isdigit() else (0, 0)
+    if line.isdigit() and column.isdigit():
+        return int(line), int(column)
+    return 0, 0
 
 
-def _place(loc: tuple[str | int, ...], data: Any) -> Place:
+def _place(loc: tuple[str | int, ...], data: object) -> Place:
     """The steps of a pydantic location that exist in the document; the names of union members are dropped."""
     place: list[str | int] = []
     for position, step in enumerate(loc):
-        last = position == len(loc) - 1
-        if (isinstance(data, dict) and step in data) or (
-            isinstance(data, list) and isinstance(step, int) and step < len(data)
-        ):
-            data = data[step]  # type: ignore[index]
-            place.append(step)
-        elif (
-            last
-            and isinstance(data, dict)
-            and isinstance(step, str)
-            and step.replace("_", "").isalnum()
-        ):
-            place.append(step)
+        is_last = position == len(loc) - 1
+        if isinstance(data, dict) and step in data:
+            data = data[step]
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            data = data[step]
+        elif not (is_last and isinstance(data, dict) and _may_be_key(step)):
+            continue
+        place.append(step)
     return tuple(place)
 
 
-def _problem(problem: Any, place: Place, read: Document) -> ConfigError:
-    kind, context = problem["type"], problem.get("ctx", {})
-    text = (
-        _PLAIN[kind].format(**context)
-        if kind in _PLAIN
-        else problem["msg"].removeprefix("Value error, ")
-    )
+def _may_be_key(step: str | int) -> bool:
+    """Whether this is a key that the document lacks, and no name of a union's member."""
+    return isinstance(step, str) and step.replace("_", "").isalnum()
+
+
+def _problem(problem: ErrorDetails, place: Place, read: Document) -> ConfigError:
+    kind = problem["type"]
+    text = problem["msg"].removeprefix("Value error, ")
+    if kind in _PLAIN:
+        bounds = {name: _bound(value) for name, value in problem.get("ctx", {}).items()}
+        text = _PLAIN[kind].format(**bounds)
     if kind not in _SAYS_ALL and not isinstance(problem["input"], dict | list):
         text += f", not {problem['input']!r}"
     what, _, todo = text.partition("; ")
@@ -133,6 +136,13 @@ def _problem(problem: Any, place: Place, read: Document) -> ConfigError:
         where=read.where(place),
         todo=todo or _todo(kind, place),
     )
+
+
+def _bound(value: object) -> str:
+    """A bound as one writes it: 1,000,000 pairs, a rate of 0.05."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _todo(kind: str, place: Place) -> str:

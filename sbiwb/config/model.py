@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sbiwb import adapters, diagnostics, executors, priors, trackers
@@ -20,14 +20,42 @@ from sbiwb.contracts import (
     UncertaintyPart,
 )
 from sbiwb.executors import Cluster
-from sbiwb.families import Count, Options
+from sbiwb.families import Count, Options, Seed
+from sbiwb.naming import reserved_because
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
 from sbiwb.networks.uncertainty import family as uncertainties
 from sbiwb.simulation.command import Failures, ProgramCommand
 from sbiwb.training.train_options import TrainOptions
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name.")]
+MAX_PAIRS = 100_000_000
+MAX_BLOCK = 1_000_000
+MAX_DRAWS = 1_000_000
+
+
+def _not_reserved(name: str) -> str:
+    """Refuses the name of a variable that no file could hold."""
+    reason = reserved_because(name)
+    if reason is not None:
+        template = "{reason}; choose another name, such as {name}_1, here and in the simulator"
+        raise PydanticCustomError("reserved_name", template, {"reason": reason, "name": name})
+    return name
+
+
+def _as_list(value: object) -> object:
+    """A single name as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+OneOrMore = BeforeValidator(_as_list, json_schema_input_type=str | list[str])
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name."),
+    AfterValidator(_not_reserved),
+]
+Names = Annotated[list[Name], OneOrMore]
+Columns = Annotated[list[str], OneOrMore]
+Pairs = Annotated[Count, Field(ge=1, le=MAX_PAIRS)]
 Prior = Annotated[PriorPart, priors.family]
 Constant = bool | int | float | str | list[Any]
 
@@ -39,6 +67,21 @@ class Section(Options):
         validate_by_alias=True, validate_by_name=False, serialize_by_alias=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_default_kind(cls, value: object) -> object:
+        """Options of a part without its kind are those of the kind that stands there by default."""
+        if not isinstance(value, dict):
+            return value
+        complete = dict(value)
+        for name, field in cls.model_fields.items():
+            key, default = field.alias or name, field.default
+            options = complete.get(key)
+            is_part = isinstance(default, dict) and "kind" in default
+            if is_part and isinstance(options, dict) and "kind" not in options:
+                complete[key] = {**default, **options}
+        return complete
+
 
 class Observation(Section):
     """One file of real data."""
@@ -49,7 +92,7 @@ class Observation(Section):
     columns: dict[str, str | list[str]] = Field(
         {}, description="Observable or context variable: its column or array in the file."
     )
-    group_by: list[str] = Field(
+    group_by: Columns = Field(
         [], description="Columns whose distinct values part the rows into many data sets."
     )
     context: dict[str, float | str] = Field(
@@ -74,7 +117,7 @@ class ProblemSection(Section):
         {}, description="Known design variables, drawn for every data set."
     )
     constants: dict[Name, Constant] = Field({}, description="Passed to the simulator as they are.")
-    missing: list[str] = Field(
+    missing: Names = Field(
         [],
         description="Observables in which NaN is a value, a missing one; elsewhere it is a failed simulation.",
     )
@@ -84,14 +127,14 @@ class ProblemSection(Section):
 class Simulate(Section):
     """How many pairs, from which seed."""
 
-    train: Count = Field(20_000, ge=1, description="Pairs to train on.")
-    validation: Count = Field(2_000, ge=1, description="Pairs for early stopping.")
-    test: Count = Field(1_000, ge=1, description="Pairs that only `diagnose` reads.")
-    seed: Count = Field(0, ge=0, description="Root of all simulated pairs.")
-    block_size: Count | Literal["auto"] = Field(
+    train: Pairs = Field(20_000, description="Pairs to train on.")
+    validation: Pairs = Field(2_000, description="Pairs for early stopping.")
+    test: Pairs = Field(1_000, description="Pairs that only `diagnose` reads.")
+    seed: Seed = Field(0, description="Root of all simulated pairs.")
+    block_size: Annotated[Count, Field(ge=1, le=MAX_BLOCK)] | Literal["auto"] = Field(
         "auto", description="Rows drawn from one seed: 256 if batched, 1 if not."
     )
-    shard_size: Count | Literal["auto"] = Field(
+    shard_size: Pairs | Literal["auto"] = Field(
         "auto", description="Rows of one file: 16 files a split, 5 minutes and 64 MiB at most."
     )
     failures: Failures = Field(Failures(), description="What failed simulations may cost.")
@@ -115,12 +158,12 @@ class Input(Section):
     axes: Literal[1, 2] = Field(
         2, description="Axes of a grid; an array with one axis more has channels last."
     )
-    from_: list[Name] | None = Field(
+    from_: Names | None = Field(
         None,
         alias="from",
         description="The variables joined here; null: the one this input is named for.",
     )
-    broadcast: list[Name] = Field(
+    broadcast: Names = Field(
         [],
         description="Context variables and vectors that are repeated to every member, step or cell as further channels.",
     )
@@ -131,7 +174,7 @@ class Input(Section):
         None, description="Summary network; null: the simplest of its kind."
     )
     features: Count | None = Field(
-        None, ge=1, description="Features this input is summarised to; null: max(2 D, 8)."
+        None, ge=1, le=4096, description="Features this input is summarised to; null: max(2 D, 8)."
     )
 
     @model_validator(mode="after")
@@ -159,10 +202,10 @@ ThetaKind = Literal["prior", "standardize", "log", "logit", "circular"]
 class Model(Section):
     """What the network sees, and what it is."""
 
-    inputs: dict[str, Input] = Field(
+    inputs: dict[Annotated[str, AfterValidator(_not_reserved)], Input] = Field(
         {}, description="Every observable and context variable is used here or dropped."
     )
-    drop: list[Name] = Field(
+    drop: Names = Field(
         [], description="Observables and context variables the network does not see."
     )
     theta: ThetaKind | dict[Name, ThetaKind] = Field(
@@ -190,6 +233,7 @@ class Diagnose(Section):
     draws: Count = Field(
         999,
         ge=19,
+        le=MAX_DRAWS,
         description="Posterior draws for each test pair; draws + 1 divisible by 20 is best.",
     )
     checks: list[Annotated[DiagnosticPart, diagnostics.family]] = Field(
@@ -207,7 +251,7 @@ class Diagnose(Section):
         validate_default=True,
         description="Checks, by name or with options.",
     )
-    by: list[str] | Literal["auto"] = Field(
+    by: Literal["auto"] | Columns = Field(
         "auto",
         description="Also judge within strata of these: context variables, observables (by size) and parameters (by posterior median); "
         "auto: every context variable, and every size that varies.",
@@ -215,7 +259,7 @@ class Diagnose(Section):
     strata: Count = Field(
         4, ge=2, le=20, description="Strata of each, of about equal numbers of test pairs."
     )
-    seed: Count = Field(0, ge=0, description="Root of the draws and of random ties.")
+    seed: Seed = Field(0, description="Root of the draws and of random ties.")
 
 
 class Machine(Section):
@@ -225,11 +269,11 @@ class Machine(Section):
         {"kind": "pool"}, validate_default=True, description="Who simulates."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
-    threads: Annotated[Count, Field(ge=1)] | Literal["auto"] = Field(
+    threads: Annotated[Count, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         "auto",
         description="Threads; auto: every core for sampling, and for training where a batch holds thousands of members, else one.",
     )
-    memory_gb: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+    memory_gb: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] = Field(
         "auto",
         description="Memory for training pairs; where they need more, they are streamed from disk. auto: half of what is free.",
     )

@@ -26,9 +26,9 @@ INDEX = (
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:+@-]*$")]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
 Option = Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=[^\s\x00-\x1f\x7f'\"\\]+)?$")]
-Minutes = Annotated[Count, Field(ge=1)]
-Cores = Annotated[Count, Field(ge=1)]
-Gigabytes = Annotated[float, Field(gt=0)]
+Minutes = Annotated[Count, Field(ge=1, le=1_000_000)]
+Cores = Annotated[Count, Field(ge=1, le=4096)]
+Gigabytes = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Cluster(Options):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 WHERE = "machine.executor (dask)"
+MAX_WORKERS = 100_000
 RETRIES = 2  # of a task that raised what no user can mend
 DEFAULT_MEMORY_GB = 4.0  # of a job, without machine.cluster.memory_gb; dask-jobqueue wants a number
 ALLOWED_FAILURES = 2  # workers that may die under a task before it is given up
@@ -50,7 +51,7 @@ class Config(ExecutorPart):
         description="Where workers of our own run: processes here, or jobs that ask for what "
         "machine.cluster says.",
     )
-    workers: Annotated[Count, Field(ge=1)] | Literal["auto"] = Field(
+    workers: Annotated[Count, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = Field(
         "auto", description="Workers of our own; auto: cores here, or machine.cluster.array jobs."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from typing import Generic, Literal
+from typing import Annotated, Generic, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from sbiwb.executors._workers import PendingTask, WorkerPool
 from sbiwb.families import Count
 from sbiwb.processes import usable_cores
 
+MAX_WORKERS = 4096
 LOOK_S = 0.5  # between two looks for processes that ended without a word
 TASKS_PER_WORKER = 2  # with the workers at once: none is idle, and stopping wastes little
 
@@ -25,7 +26,7 @@ class Config(ExecutorPart):
     """How many processes."""
 
     kind: Literal["pool"] = Field("pool", description="Worker processes on this machine.")
-    workers: Count | Literal["auto"] = Field(
+    workers: Annotated[Count, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = Field(
         "auto", description="Processes; auto: as many as this process may use cores."
     )
 

@@ -34,10 +34,10 @@ class Config(ExecutorPart):
 
     kind: Literal["slurm"] = Field("slurm", description="Array jobs of SLURM.")
     resubmit: Count = Field(
-        3, ge=0, description="How often elements that were lost are submitted again."
+        3, ge=0, le=1000, description="How often elements that were lost are submitted again."
     )
     poll_s: float = Field(
-        5.0, gt=0, description="Seconds between two looks at the queue and the shards."
+        5.0, gt=0, le=3600, description="Seconds between two looks at the queue and the shards."
     )
 
     def build(self, cluster: Cluster | None = None) -> SlurmExecutor:

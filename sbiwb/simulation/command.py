@@ -8,6 +8,8 @@ from pydantic import Field
 
 from sbiwb.families import Options
 
+MAX_TIMEOUT_S = 1e7  # 115 days; a timer of the kernel cannot wait much longer
+
 
 class Failures(Options):
     """What happens when simulations fail."""
@@ -24,6 +26,7 @@ class Failures(Options):
     timeout_s: float | None = Field(
         None,
         gt=0,
+        le=MAX_TIMEOUT_S,
         description="Seconds per simulator call (for a batched function: per block); null never.",
     )
 

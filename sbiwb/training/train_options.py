@@ -6,13 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from sbiwb.families import Count, Options
+from sbiwb.families import Count, Options, Seed
+
+MAX_BATCH = 1_000_000
+MAX_BUFFER = 10_000_000
 
 
 class Online(Options):
     """The rolling buffer of the regime `online`."""
 
-    buffer: Count = Field(16_384, ge=64, description="Pairs kept at most.")
+    buffer: Count = Field(16_384, ge=64, le=MAX_BUFFER, description="Pairs kept at most.")
     uses: Count = Field(8, ge=1, description="Times that a pair is used at most.")
 
 
@@ -27,6 +30,7 @@ class TrainOptions(Options):
     batch_size: Count = Field(
         256,
         ge=1,
+        le=MAX_BATCH,
         description="Pairs per step, those of all processes together; no more than there are.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
@@ -68,4 +72,4 @@ class TrainOptions(Options):
         description="Pairs all in memory, streamed from disk, or simulated meanwhile; auto: memory, or disk where that is too small.",
     )
     online: Online = Field(Online(), description="The rolling buffer of the regime online.")
-    seed: Count = Field(0, ge=0, description="Root of initial weights and batch order.")
+    seed: Seed = Field(0, description="Root of initial weights and batch order.")
