@@ -91,10 +91,13 @@ def _to_whole(value: object) -> object:
 
 MAX_COUNT = 1_000_000_000
 MAX_SEED = 2**63 - 1
-Count = Annotated[int, BeforeValidator(_to_whole), Field(le=MAX_COUNT)]
-"""A whole number that may be written 1e5; where memory goes with it, its field has a lower bound."""
+WHOLE = BeforeValidator(_to_whole)
+"""Stands last in the annotation of a whole number that may be written 1e5."""
 
-Seed = Annotated[int, BeforeValidator(_to_whole), Field(ge=0, le=MAX_SEED)]
+Count = Annotated[int, Field(le=MAX_COUNT), WHOLE]
+"""A number of things; of things that take memory, the field itself names a lower bound."""
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE]
 """Root of random numbers."""
 
 

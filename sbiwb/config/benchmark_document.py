@@ -10,7 +10,7 @@ from sbiwb import executors
 from sbiwb.config.model import Section
 from sbiwb.contracts import ExecutorPart
 from sbiwb.executors import Cluster
-from sbiwb.families import Count, Seed
+from sbiwb.families import MAX_COUNT, WHOLE, Count, Seed
 
 Words = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
@@ -27,7 +27,7 @@ class BenchmarkConfig(Section):
         None,
         description="Folder of reference posteriors, TASK.h5 each; null: --references, or the files of an installed package sbibm.",
     )
-    budgets: list[Annotated[Count, Field(ge=20)]] = Field(
+    budgets: list[Annotated[int, Field(ge=20, le=MAX_COUNT), WHOLE]] = Field(
         [1_000, 10_000, 100_000],
         min_length=1,
         description="Simulations for training and validation together.",

@@ -140,9 +140,9 @@ def _problem(problem: ErrorDetails, place: Place, read: Document) -> ConfigError
 
 def _bound(value: object) -> str:
     """A bound as one writes it: 1,000,000 pairs, a rate of 0.05."""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() else f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _todo(kind: str, place: Place) -> str:

@@ -20,7 +20,7 @@ from sbiwb.contracts import (
     UncertaintyPart,
 )
 from sbiwb.executors import Cluster
-from sbiwb.families import Count, Options, Seed
+from sbiwb.families import WHOLE, Count, Options, Seed
 from sbiwb.naming import reserved_because
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
@@ -55,7 +55,7 @@ Name = Annotated[
 ]
 Names = Annotated[list[Name], OneOrMore]
 Columns = Annotated[list[str], OneOrMore]
-Pairs = Annotated[Count, Field(ge=1, le=MAX_PAIRS)]
+Pairs = Annotated[int, Field(ge=1, le=MAX_PAIRS), WHOLE]
 Prior = Annotated[PriorPart, priors.family]
 Constant = bool | int | float | str | list[Any]
 
@@ -131,7 +131,7 @@ class Simulate(Section):
     validation: Pairs = Field(2_000, description="Pairs for early stopping.")
     test: Pairs = Field(1_000, description="Pairs that only `diagnose` reads.")
     seed: Seed = Field(0, description="Root of all simulated pairs.")
-    block_size: Annotated[Count, Field(ge=1, le=MAX_BLOCK)] | Literal["auto"] = Field(
+    block_size: Annotated[int, Field(ge=1, le=MAX_BLOCK), WHOLE] | Literal["auto"] = Field(
         "auto", description="Rows drawn from one seed: 256 if batched, 1 if not."
     )
     shard_size: Pairs | Literal["auto"] = Field(
@@ -173,8 +173,8 @@ class Input(Section):
     summary: Annotated[SummaryPart, summary_networks] | None = Field(
         None, description="Summary network; null: the simplest of its kind."
     )
-    features: Count | None = Field(
-        None, ge=1, le=4096, description="Features this input is summarised to; null: max(2 D, 8)."
+    features: Annotated[int, Field(ge=1, le=4096), WHOLE] | None = Field(
+        None, description="Features this input is summarised to; null: max(2 D, 8)."
     )
 
     @model_validator(mode="after")
@@ -230,10 +230,8 @@ class Model(Section):
 class Diagnose(Section):
     """Which checks, on how many draws."""
 
-    draws: Count = Field(
+    draws: Annotated[int, Field(ge=19, le=MAX_DRAWS), WHOLE] = Field(
         999,
-        ge=19,
-        le=MAX_DRAWS,
         description="Posterior draws for each test pair; draws + 1 divisible by 20 is best.",
     )
     checks: list[Annotated[DiagnosticPart, diagnostics.family]] = Field(
@@ -269,7 +267,7 @@ class Machine(Section):
         {"kind": "pool"}, validate_default=True, description="Who simulates."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
-    threads: Annotated[Count, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+    threads: Annotated[int, Field(ge=1, le=1024), WHOLE] | Literal["auto"] = Field(
         "auto",
         description="Threads; auto: every core for sampling, and for training where a batch holds thousands of members, else one.",
     )

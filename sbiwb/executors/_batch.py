@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from sbiwb.errors import ConfigError
-from sbiwb.families import Count, Options
+from sbiwb.families import MAX_COUNT, WHOLE, Count, Options
 
 Step = Literal["simulate", "train", "diagnose", "sample", "report"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -26,8 +26,8 @@ INDEX = (
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:+@-]*$")]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
 Option = Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=[^\s\x00-\x1f\x7f'\"\\]+)?$")]
-Minutes = Annotated[Count, Field(ge=1, le=1_000_000)]
-Cores = Annotated[Count, Field(ge=1, le=4096)]
+Minutes = Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
+Cores = Annotated[int, Field(ge=1, le=4096), WHOLE]
 Gigabytes = Annotated[float, Field(gt=0, le=1e6)]
 
 
@@ -63,7 +63,7 @@ class Cluster(Options):
         ge=1,
         description="Elements of the simulating array at most; the cluster's own limit holds too.",
     )
-    at_once: Annotated[Count, Field(ge=1)] | None = Field(
+    at_once: Annotated[int, Field(ge=1, le=MAX_COUNT), WHOLE] | None = Field(
         None, description="Elements that run at once at most; null: no limit."
     )
     environment: list[Line] = Field(

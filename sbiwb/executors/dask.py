@@ -16,7 +16,7 @@ from sbiwb.errors import RunError, SbiwbError
 from sbiwb.executors._batch import Cluster
 from sbiwb.executors._tasks import R, Results, Task, Work, worker_died
 from sbiwb.extras import imported
-from sbiwb.families import Count
+from sbiwb.families import WHOLE
 from sbiwb.processes import usable_cores
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Config(ExecutorPart):
         description="Where workers of our own run: processes here, or jobs that ask for what "
         "machine.cluster says.",
     )
-    workers: Annotated[Count, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = Field(
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS), WHOLE] | Literal["auto"] = Field(
         "auto", description="Workers of our own; auto: cores here, or machine.cluster.array jobs."
     )
 

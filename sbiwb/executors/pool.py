@@ -14,7 +14,7 @@ from sbiwb.errors import SbiwbError
 from sbiwb.executors._batch import Cluster
 from sbiwb.executors._tasks import R, Results, Task, Work
 from sbiwb.executors._workers import PendingTask, WorkerPool
-from sbiwb.families import Count
+from sbiwb.families import WHOLE
 from sbiwb.processes import usable_cores
 
 MAX_WORKERS = 4096
@@ -26,7 +26,7 @@ class Config(ExecutorPart):
     """How many processes."""
 
     kind: Literal["pool"] = Field("pool", description="Worker processes on this machine.")
-    workers: Annotated[Count, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = Field(
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS), WHOLE] | Literal["auto"] = Field(
         "auto", description="Processes; auto: as many as this process may use cores."
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sbiwb.errors import SimulatorError
+from sbiwb.naming import reserved_because
 from sbiwb.priors import Prior
 from sbiwb.seeds import generator
 
@@ -43,7 +44,10 @@ class DerivedQuantities:
             flat[name] = values.reshape(-1, *values.shape[2:])
         try:
             for name, derived in self.derive(**flat).items():
+                self._check_name(name)
                 quantities[name] = np.asarray(derived, float).reshape(theta.shape[:2])
+        except SimulatorError:
+            raise
         except Exception as error:
             raise SimulatorError(
                 f"derived() failed: {type(error).__name__}: {error}",
@@ -52,6 +56,15 @@ class DerivedQuantities:
                 f"write derived({', '.join(flat)}) and return {{name: array (N,)}}.",
             ) from error
         return quantities
+
+    def _check_name(self, name: str) -> None:
+        reason = reserved_because(name)
+        if reason is not None:
+            raise SimulatorError(
+                f"derived() returns '{name}', which {reason}",
+                where=self.path,
+                todo="Give the quantity another name.",
+            )
 
     def check(self, seed: int) -> None:
         """Calls `derived` on a few draws from the prior, lest it fails after hours of training.

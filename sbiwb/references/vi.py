@@ -73,7 +73,7 @@ class Config(ReferencePart):
     )
     components: Count = Field(8, ge=1, le=1024, description="Normal distributions of gmm.")
     transforms: int = Field(3, ge=1, le=64, description="Spline transforms of nsf.")
-    passes: Annotated[int, Field(ge=2)] | None = Field(
+    passes: Annotated[int, Field(ge=2, le=4096)] | None = Field(
         2,
         description="Steps of nsf to draw: 2 for coupling (fast), null for one a column "
         "(autoregressive, more flexible).",

@@ -20,6 +20,7 @@ class Failures(Options):
     memory_gb: float | None = Field(
         None,
         gt=0,
+        le=1e6,
         description="GB that one simulator call may take beyond what its process holds (Linux); "
         "null as many as there are.",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sbiwb.families import Count, Options, Seed
+from sbiwb.families import WHOLE, Count, Options, Seed
 
 MAX_BATCH = 1_000_000
 MAX_BUFFER = 10_000_000
@@ -15,7 +15,9 @@ MAX_BUFFER = 10_000_000
 class Online(Options):
     """The rolling buffer of the regime `online`."""
 
-    buffer: Count = Field(16_384, ge=64, le=MAX_BUFFER, description="Pairs kept at most.")
+    buffer: Annotated[int, Field(ge=64, le=MAX_BUFFER), WHOLE] = Field(
+        16_384, description="Pairs kept at most."
+    )
     uses: Count = Field(8, ge=1, description="Times that a pair is used at most.")
 
 
@@ -27,10 +29,8 @@ class TrainOptions(Options):
     max_time_min: float | None = Field(
         None, gt=0, description="Minutes of training at most; the rate anneals in their last tenth."
     )
-    batch_size: Count = Field(
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH), WHOLE] = Field(
         256,
-        ge=1,
-        le=MAX_BATCH,
         description="Pairs per step, those of all processes together; no more than there are.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")

@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sbiwb.project.observe import observe
+from sbiwb.config import RunConfig
+from sbiwb.project.observe import DataSets, observe
 from sbiwb.project.project import Project
 from sbiwb.records import Ragged
 from sbiwb.rundir import SPLITS
-from sbiwb.simulation.layout import to_json
+from sbiwb.simulation.layout import Layout, to_json
 from sbiwb.simulation.preflight import Preflight
 from sbiwb.steps.fit.assemble import try_out
 from sbiwb.steps.pairs.prepare import blocks, try_simulator
@@ -19,6 +20,7 @@ from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
 
 TRIED_STEPS = 20
+MAX_TRIED_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -59,73 +61,77 @@ def check(project: Project) -> Checked:
         SbiwbError: Whatever would stop the job later.
     """
     with raise_on_signal():
-        seen = try_simulator(project)
-        weights, step_s = _try_training(project, seen)
+        preflight = try_simulator(project)
+        weights, step_s = _try_training(project, preflight)
         project.derived.check(project.config.simulate.seed)
-        shapes = {name: one.event for name, one in project.context.items()}
-        observations = {
-            observation.name: len(observe(observation, seen.layout, shapes))
-            for observation in project.observations
-        }
+        sets = {data.name: len(data) for data in observe_all(project, preflight.layout)}
     rows = sum(blocks(project, split) for split in SPLITS) * project.block_size
     workers = project.config.machine.build_executor().workers
     return Checked(
         rows=rows,
         workers=workers,
-        simulate_s=rows * seen.seconds_per_row / workers,
-        train_s=_steps(project) * step_s,
-        bytes=round(rows * seen.bytes_per_row),
+        simulate_s=rows * preflight.seconds_per_row / workers,
+        train_s=_max_steps(project.config) * step_s,
+        bytes=round(rows * preflight.bytes_per_row),
         free=shutil.disk_usage(_existing(project.run.path)).free,
         weights=weights,
-        failure_rate=seen.failure_rate,
+        failure_rate=preflight.failure_rate,
         max_rate=project.config.simulate.failures.max_rate,
-        observables=_words(seen),
-        observations=observations,
+        observables=_describe(preflight),
+        observations=sets,
     )
 
 
-def _steps(project: Project) -> int:
-    """Of the training at most."""
-    train = project.config.train
-    return (
-        train.epochs * max(1, project.config.simulate.train // train.batch_size)
-        if train.epochs
-        else train.steps
-    )
+def observe_all(project: Project, layout: Layout) -> list[DataSets]:
+    """Reads every observation of the YAML.
+
+    Raises:
+        DataError: One does not fit the simulator.
+    """
+    shapes = {name: prior.event for name, prior in project.context.items()}
+    return [observe(observation, layout, shapes) for observation in project.observations]
 
 
-def _try_training(project: Project, seen: Preflight) -> tuple[int, float]:
-    """Weights of the network, and seconds a step."""
-    trainer = try_out(project, seen, project.config.train.batch_size)
+def _max_steps(config: RunConfig) -> int:
+    train = config.train
+    if train.epochs is None:
+        return train.steps
+    return train.epochs * max(1, config.simulate.train // train.batch_size)
+
+
+def _try_training(project: Project, preflight: Preflight) -> tuple[int, float]:
+    """Weights of the network, and seconds a step; a large batch is judged by a part of it."""
+    batch_size = min(project.config.train.batch_size, project.config.simulate.train)
+    rows = min(batch_size, MAX_TRIED_ROWS)
+    trainer = try_out(project, preflight, rows)
     steps = (event for event in trainer.run() if isinstance(event, Stepped))
     next(steps)
     start = time.perf_counter()
     for _ in range(TRIED_STEPS):
         next(steps)
-    return sum(parameter.numel() for parameter in trainer.module.parameters()), (
-        time.perf_counter() - start
-    ) / TRIED_STEPS
+    step_s = (time.perf_counter() - start) / TRIED_STEPS
+    weights = sum(parameter.numel() for parameter in trainer.module.parameters())
+    return weights, step_s * batch_size / rows
 
 
-def _words(seen: Preflight) -> dict[str, str]:
+def _describe(preflight: Preflight) -> dict[str, str]:
+    """Type and shape of each observable, in words."""
     words = {}
-    for name, one in to_json(seen.layout).items():
-        variable = seen.example.x[name]
-        lengths = (
-            f"{variable.lengths.min()} to {variable.lengths.max()}"
-            if isinstance(variable, Ragged)
-            else ""
-        )
-        shape = " x ".join(
-            [lengths, *map(str, one["shape"][1:])] if one["ragged"] else map(str, one["shape"])
-        )
-        words[name] = (
-            f"{one['dtype']}, {'varying length ' if one['ragged'] else ''}{shape or 'one number'}"
-        )
+    for name, observable in to_json(preflight.layout).items():
+        sizes = [str(size) for size in observable["shape"]]
+        variable = preflight.example.x[name]
+        kind = observable["dtype"]
+        if isinstance(variable, Ragged):
+            lengths = f"{variable.lengths.min()} to {variable.lengths.max()}"
+            kind, sizes = f"{kind}, varying length", [lengths, *sizes[1:]]
+            words[name] = f"{kind} {' x '.join(sizes)}"
+        else:
+            words[name] = f"{kind}, {' x '.join(sizes) or 'one number'}"
     return words
 
 
 def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
     path = path.resolve()
     while not path.exists():
         path = path.parent

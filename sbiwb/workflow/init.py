@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import keyword
 from pathlib import Path
 
-from sbiwb.errors import RunError
+from sbiwb.errors import DiskError, RunError
 from sbiwb.files import put_text
 
 SIMULATOR = '''"""Exponential decay seen at known times with normal noise. Replace it by your own model.
@@ -55,23 +56,47 @@ DATA = "y\n2.31\n1.93\n1.79\n1.62\n1.20\n1.21\n0.98\n0.77\n0.87\n0.58\n0.61\n0.4
 
 
 def init(name: str, folder: Path) -> list[Path]:
-    """Writes simulator, config and data.
+    """Writes simulator, config and data; goes on where an earlier call was ended between them.
+
+    Args:
+        name: Of the project and its files.
+        folder: Where they go.
+
+    Returns:
+        The files.
 
     Raises:
-        RunError: A file of that name exists; nothing is overwritten.
+        RunError: A file of that name holds something else; nothing is overwritten.
     """
-    if not name.isidentifier():
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise RunError(
             "is no name for files and functions",
             where=name,
             todo="Use letters, digits and underscores, beginning with a letter.",
         )
-    files = {f"{name}.yaml": CONFIG.format(name=name), f"{name}.py": SIMULATOR, f"{name}.csv": DATA}
-    present = [folder / file for file in files if (folder / file).exists()]
-    if present:
+    config = CONFIG.format(name=name)
+    texts = {f"{name}.yaml": config, f"{name}.py": SIMULATOR, f"{name}.csv": DATA}
+    files = {folder / file: text for file, text in texts.items()}
+    missing = [path for path, text in files.items() if not _holds(path, text)]
+    for path in missing:
+        put_text(path, files[path])
+    return list(files)
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether the file is there and is ours.
+
+    Raises:
+        RunError: It holds something else.
+    """
+    try:
+        present = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DiskError.of(error, path) from error
+    if present != text.encode():
         raise RunError(
-            "exists already", where=present[0], todo="Choose another name; nothing was written."
+            "exists already", where=path, todo="Choose another name; nothing was written."
         )
-    for file, text in files.items():
-        put_text(folder / file, text)
-    return [folder / file for file in files]
+    return True

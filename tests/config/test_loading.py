@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -597,3 +598,107 @@ def refused_or_loaded(path):
         assert str(error)
         for one in getattr(error, "problems", [error]):
             assert one.what and one.where.startswith(str(path)) and one.todo
+
+
+CONSTANTS = ".$defs.ProblemSection.properties.constants."  # passed to the simulator as they are
+TOO_LARGE = [
+    ("simulate.train=1e18", "simulate.train  must be at most 100,000,000"),
+    ("simulate.test=100_000_001", "simulate.test  must be at most 100,000,000"),
+    ("simulate.block_size=1e12", "simulate.block_size  must be at most 1,000,000"),
+    ("simulate.shard_size=1e12", "simulate.shard_size  must be at most 100,000,000"),
+    ("simulate.failures.timeout_s=1e300", "simulate.failures.timeout_s  must be at most 10,000,000"),
+    ("simulate.seed=1e30", "simulate.seed  must be at most 9,223,372,036,854,775,807"),
+    ("train.batch_size=1e18", "train.batch_size  must be at most 1,000,000"),
+    ("train.steps=1e18", "train.steps  must be at most 1,000,000,000"),
+    ("train.epochs=1e18", "train.epochs  must be at most 1,000,000,000"),
+    ("train.online.buffer=1e12", "train.online.buffer  must be at most 10,000,000"),
+    ("diagnose.draws=1e18", "diagnose.draws  must be at most 1,000,000"),
+    ("model.inputs.y.features=1e9", "model.inputs.y.features  must be at most 4,096"),
+    ("machine.threads=1e9", "machine.threads  must be at most 1,024"),
+    ("machine.cluster.cpus=1e9", "machine.cluster.cpus  must be at most 4,096"),
+    ("machine.executor={kind: pool, workers: 1e9}", "machine.executor.workers  must be at most 4,096"),
+    ("machine.executor={kind: pool, workers: 0}", "machine.executor.workers  must be at least 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "told"), TOO_LARGE)
+def test_every_count_has_a_bound_that_the_message_names(config, setting, told):
+    [(_, what, todo)] = config(sets=(setting,))
+    assert what.startswith(f"{told}, not ") and todo
+
+
+def whole_numbers(node: object, name: str = "") -> Iterator[tuple[str, dict]]:
+    """(place, schema) of every whole number in a JSON Schema, those of the parts' options included."""
+    if isinstance(node, list):
+        for item in node:
+            yield from whole_numbers(item, name)
+    if isinstance(node, dict):
+        if node.get("type") == "integer":
+            yield name, node
+        for key, item in node.items():
+            yield from whole_numbers(item, f"{name}.{key}")
+
+
+def test_every_count_of_the_schema_has_a_bound():
+    free = {
+        name
+        for name, node in whole_numbers(schema())
+        if "maximum" not in node and "enum" not in node and not name.startswith(CONSTANTS)
+    }
+    assert not free
+
+
+RESERVED = [
+    ("    mu: {kind", "    chain: {kind", "problem.parameters.chain", "chain_1"),
+    ("    mu: {kind", "    draw: {kind", "problem.parameters.draw", "draw_1"),
+    ("    mu: {kind", "    mu_dim_0: {kind", "problem.parameters.mu_dim_0", "mu_dim_0_1"),
+    ("    n: {kind", "    data_set: {kind", "problem.context.data_set", "data_set_1"),
+    ("    y:\n", "    draw:\n", "model.inputs.draw", "draw_1"),
+    ("  drop: [n]", "  drop: [chain]", "model.drop.0", "chain_1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "place", "other"), RESERVED)
+def test_names_of_the_posterior_file_are_refused(config, old, new, place, other):
+    problems = config(old, new)
+    [(_, what, todo)] = [problem for problem in problems if problem[1].startswith(place)]
+    assert what == f"{place}  is the name of a dimension of the posterior file (netCDF)"
+    assert todo == f"choose another name, such as {other}, here and in the simulator"
+
+
+SINGLE = [
+    ("problem.observations.seen.group_by=id", lambda c: c.problem.observations["seen"].group_by, ["id"]),
+    ("problem.missing=y", lambda c: c.problem.missing, ["y"]),
+    ("model.drop=n", lambda c: c.model.drop, ["n"]),
+    ("model.inputs.y.from=y", lambda c: c.model.inputs["y"].from_, ["y"]),
+    ("diagnose.by=n", lambda c: c.diagnose.by, ["n"]),
+    ("diagnose.by=auto", lambda c: c.diagnose.by, "auto"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "read", "value"), SINGLE)
+def test_a_single_name_stands_for_a_list_of_one(config, setting, read, value):
+    assert read(config(sets=(setting,))) == value
+
+
+KEPT_KINDS = [
+    ("", "machine.executor.workers=3", lambda c: c.machine.executor, "pool", ("workers", 3)),
+    ("machine: {executor: pool}", "machine.executor.workers=3", lambda c: c.machine.executor, "pool", ("workers", 3)),
+    ("machine: {executor: {kind: dask}}", "machine.executor.workers=3", lambda c: c.machine.executor, "dask", ("workers", 3)),
+    ("", "model.inference.bins=4", lambda c: c.model.inference, "nsf", ("bins", 4)),
+    ("", "diagnose.checks.1.by=x", lambda c: None, "", None),
+    ("", "model.inputs.y.transforms.0.kind=sqrt", lambda c: c.model.inputs["y"].transforms[0], "sqrt", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("machine", "setting", "read", "kind", "option"), KEPT_KINDS)
+def test_set_keeps_the_kind_that_stands(config, machine, setting, read, kind, option):
+    loaded = config("machine: {executor: serial}", machine, sets=(setting,))
+    if not kind:  # an option that the part does not have is told as such
+        [(_, what, _)] = loaded
+        assert what == "diagnose.checks.1.by  unknown key"
+        return
+    part = read(loaded)
+    assert part.kind == kind
+    if option:
+        assert getattr(part, option[0]) == option[1]

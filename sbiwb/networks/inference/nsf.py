@@ -78,7 +78,7 @@ class Config(InferencePart):
         list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)
     ] = Field([64, 64], description="Width of each hidden layer of every transform's network.")
     bins: int = Field(8, ge=2, le=256, description="Bins of each spline.")
-    passes: Annotated[int, Field(ge=2)] | None = Field(
+    passes: Annotated[int, Field(ge=2, le=4096)] | None = Field(
         None,
         description=(
             "Steps to draw a sample: null for one a column (autoregressive), 2 for coupling "
