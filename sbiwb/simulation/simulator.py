@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from sbiwb.errors import SimulatorError
+from sbiwb.naming import reserved_because
 from sbiwb.records import Columns, Ragged, Variable, take
 from sbiwb.seeds import torch_seed
 from sbiwb.simulation.guards import guarded
@@ -122,9 +123,12 @@ class Simulator:
         return streams
 
     def _check_name(self, name: object) -> None:
-        if isinstance(name, str) and name.isidentifier():
-            return
         what = f"returned an observable named {name!r}"
+        if isinstance(name, str) and name.isidentifier():
+            reason = reserved_because(name)
+            if reason is not None:
+                raise self._refusal(f"{what}, which {reason}", "Give it another name.")
+            return
         if not isinstance(name, str) or not name.strip(". "):
             raise self._refusal(
                 f"{what}, which cannot be stored under that name", "Name each observable by a word."

@@ -32,6 +32,7 @@ NAMES = [
     (r"'a\n'", r"named 'a\\n': the character '\\n' cannot be stored", "for example 'a_'"),
     ("'..'", r"named '\.\.', which cannot be stored", "by a word"),
     ("0", "named 0, which cannot be stored", "by a word"),
+    ("'draw'", r"named 'draw', which is the name of a dimension", "Give it another name"),
 ]
 
 
