@@ -32,15 +32,33 @@ class Flat:
     @property
     def count(self) -> int:
         """Number of data sets."""
-        return (
-            len(self.values) // max(1, prod(self.grid))
-            if self.lengths is None
-            else len(self.lengths)
-        )
+        if self.lengths is not None:
+            return len(self.lengths)
+        return len(self.values) // max(1, prod(self.grid))
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """One row a data set, (N, C'), repeated to each of its members or cells, (rows, C')."""
-        return np.repeat(values, prod(self.grid) if self.lengths is None else self.lengths, axis=0)
+        if self.lengths is not None:
+            return np.repeat(values, self.lengths, axis=0)
+        return np.repeat(values, prod(self.grid), axis=0)
+
+    def place(self, row: int, channel: int) -> str:
+        """Where a value lies, in words; everything counts from 0."""
+        place = self._place_of_row(row)
+        if self.values.shape[1] > 1:
+            return f"{place}, channel {channel}"
+        return place
+
+    def _place_of_row(self, row: int) -> str:
+        if self.grid:
+            data_set, cell = divmod(row, prod(self.grid))
+            places = np.array(np.unravel_index(cell, self.grid)).tolist()
+            return f"data set {data_set}, cell {tuple(places)}"
+        if self.lengths is None:
+            return f"data set {row}"
+        ends = np.cumsum(self.lengths)
+        data_set = int(np.searchsorted(ends, row, side="right"))
+        return f"data set {data_set}, position {row - int(ends[data_set] - self.lengths[data_set])}"
 
 
 def flatten(
@@ -60,20 +78,24 @@ def flatten(
         DataError: If it has another shape, holds no numbers, holds infinity, or NaN that is not
             accepted.
     """
-    values = variable.values if isinstance(variable, Ragged) else np.asarray(variable)
+    if isinstance(variable, Ragged):
+        _check_numbers(name, variable.values)
+        flat = _ragged(name, kind, variable)
+    else:
+        values = np.asarray(variable)
+        _check_numbers(name, values)
+        flat = _array(name, kind, values, axes)
+    _check_finite(name, flat, missing)
+    return flat
+
+
+def _check_numbers(name: str, values: np.ndarray) -> None:
     if values.dtype.kind not in "biuf":
         raise DataError(
             f"holds {values.dtype} instead of numbers",
             where=name,
             todo="Give each category a number.",
         )
-    flat = (
-        _ragged(name, kind, variable)
-        if isinstance(variable, Ragged)
-        else _array(name, kind, values, axes)
-    )
-    _check_finite(name, flat, missing)
-    return flat
 
 
 def _ragged(name: str, kind: str, variable: Ragged) -> Flat:
@@ -84,19 +106,33 @@ def _ragged(name: str, kind: str, variable: Ragged) -> Flat:
             todo="Use 'as: set' or 'as: series'.",
         )
     if variable.values.ndim > 2:
-        todo = "A member is one number or one row of them."
-        raise DataError(f"has members of shape {variable.values.shape[1:]}", where=name, todo=todo)
-    return Flat(_rows(variable.values, variable.values.shape[1:]), variable.lengths)
+        raise DataError(
+            f"has members of shape {variable.values.shape[1:]}",
+            where=name,
+            todo="A member is one number or one row of them.",
+        )
+    return Flat(_rows(variable.values, 1), variable.lengths)
 
 
 def _array(name: str, kind: str, values: np.ndarray, axes: int) -> Flat:
     ahead = {"vector": 1, "set": 2, "series": 2, "grid": 1 + axes}[kind]
     if values.ndim not in (ahead, ahead + 1):
         raise DataError(f"has the shape {values.shape}", where=name, todo=_shapes(kind, axes))
-    lead, rows = values.shape[:ahead], _rows(values, values.shape[ahead:])
+    rows = _rows(values, ahead)
     if kind == "vector":
         return Flat(rows)
-    return Flat(rows, grid=lead[1:]) if kind == "grid" else Flat(rows, np.full(lead[0], lead[1]))
+    if kind == "grid":
+        return Flat(rows, grid=values.shape[1:ahead])
+    data_sets, members = values.shape[:2]
+    return Flat(rows, np.full(data_sets, members))
+
+
+def _rows(values: np.ndarray, ahead: int) -> np.ndarray:
+    """Values as (rows, C): the axes `ahead` are rows, and one more has the channels."""
+    channels = 1
+    if values.ndim > ahead:
+        channels = values.shape[-1]
+    return np.asarray(values, np.float64).reshape(-1, channels)
 
 
 def _shapes(kind: str, axes: int) -> str:
@@ -104,55 +140,37 @@ def _shapes(kind: str, axes: int) -> str:
     if kind == "grid":
         ahead = ("N, A", "N, A, B")[axes - 1]
         return (
-            f"A grid with 'axes: {axes}' has the shape ({ahead}) or ({ahead}, C): N data sets, C "
-            "channels. "
-            f"Write 'axes: {3 - axes}', or choose another 'as'."
+            f"A grid with 'axes: {axes}' has the shape ({ahead}) or ({ahead}, C): N data sets, "
+            f"C channels. Write 'axes: {3 - axes}', or choose another 'as'."
         )
-    expected = "(N,) or (N, C)" if kind == "vector" else "(N, M) or (N, M, C)"
+    expected = "(N, M) or (N, M, C)"
+    if kind == "vector":
+        expected = "(N,) or (N, C)"
     return (
         f"A {kind} has the shape {expected}: N data sets, M members or steps, C channels. "
         "Choose another 'as'."
     )
 
 
-def _rows(values: np.ndarray, item: tuple[int, ...]) -> np.ndarray:
-    return (
-        np.asarray(values, np.float64).reshape(-1, item[0])
-        if item
-        else np.asarray(values, np.float64).reshape(-1, 1)
-    )
-
-
 def _check_finite(name: str, flat: Flat, missing: bool) -> None:
     bad = ~np.isfinite(flat.values)
-    if missing and bad.any():
+    if missing:
         bad = np.isinf(flat.values)
-    if bad.any():
-        row, channel = np.argwhere(bad)[0]
-        first = flat.values[row, channel]
-        what = f"{int(bad.sum())} of {bad.size} values are not finite, the first one {first}"
+    if not bad.any():
+        return
+    row, channel = np.argwhere(bad)[0].tolist()
+    first = flat.values[row, channel]
+    todo = "Leave such members out, or let the simulator return a finite code for them."
+    if np.isnan(first):
         todo = (
-            "If NaN says that a value is missing, add the transform nan_to_mask; else let the "
-            "simulator return a finite code."
-            if np.isnan(first)
-            else "Leave such members out, or let the simulator return a finite code for them."
+            "If NaN says that a value is missing, add the transform nan_to_mask; "
+            "else let the simulator return a finite code."
         )
-        raise DataError(what, where=f"{name}, {place(flat, int(row), int(channel))}", todo=todo)
-
-
-def place(flat: Flat, row: int, channel: int = 0) -> str:
-    """Where a row of the flat values lies, in words; everything counts from 0."""
-    end = f", channel {channel}" if flat.values.shape[1] > 1 else ""
-    if flat.grid:
-        at, cell = divmod(row, prod(flat.grid))
-        return (
-            f"data set {at}, cell {tuple(int(i) for i in np.unravel_index(cell, flat.grid))}{end}"
-        )
-    if flat.lengths is None:
-        return f"data set {row}{end}"
-    ends = np.cumsum(flat.lengths)
-    at = int(np.searchsorted(ends, row, side="right"))
-    return f"data set {at}, position {row - int(ends[at] - flat.lengths[at])}{end}"
+    raise DataError(
+        f"{int(bad.sum())} of {bad.size} values are not finite, the first one {first}",
+        where=f"{name}, {flat.place(row, channel)}",
+        todo=todo,
+    )
 
 
 def check_alike(flats: dict[str, Flat]) -> None:
@@ -163,35 +181,40 @@ def check_alike(flats: dict[str, Flat]) -> None:
     """
     first, *others = flats
     for other in others:
-        a, b = flats[first], flats[other]
-        where = f"{first}, {other}"
-        check_count(first, a, other, b)
-        if a.grid != b.grid:
-            todo = "Sources of one input must have the same cells; else make two inputs of them."
-            raise DataError(
-                f"{first} has {cells(a.grid)} cells and {other} has {cells(b.grid)}",
-                where=where,
-                todo=todo,
-            )
-        if a.lengths is None or b.lengths is None or np.array_equal(a.lengths, b.lengths):
-            continue
-        row = int(np.flatnonzero(a.lengths != b.lengths)[0])
-        what = (
-            f"{first} has {a.lengths[row]} members and {other} has {b.lengths[row]} in data "
-            f"set {row}"
-        )
-        raise DataError(
-            what,
-            where=where,
-            todo="Sources of one input must have the same lengths; else make two inputs of them.",
-        )
+        check_count(first, flats[first], other, flats[other])
+        _check_sizes(first, flats[first], other, flats[other])
 
 
 def check_count(first: str, a: Flat, other: str, b: Flat) -> None:
-    """Raises unless both have as many data sets."""
+    """Compares the numbers of data sets.
+
+    Raises:
+        DataError: They differ.
+    """
     if a.count != b.count:
-        what = f"{first} has {a.count} data sets and {other} has {b.count}"
-        raise DataError(what, where=f"{first}, {other}", todo="Give both for the same data sets.")
+        raise DataError(
+            f"{first} has {a.count} data sets and {other} has {b.count}",
+            where=f"{first}, {other}",
+            todo="Give both for the same data sets.",
+        )
+
+
+def _check_sizes(first: str, a: Flat, other: str, b: Flat) -> None:
+    where = f"{first}, {other}"
+    if a.grid != b.grid:
+        raise DataError(
+            f"{first} has {cells(a.grid)} cells and {other} has {cells(b.grid)}",
+            where=where,
+            todo="Sources of one input must have the same cells; else make two inputs of them.",
+        )
+    if a.lengths is None or b.lengths is None or np.array_equal(a.lengths, b.lengths):
+        return
+    row = int(np.flatnonzero(a.lengths != b.lengths)[0])
+    raise DataError(
+        f"{first} has {a.lengths[row]} members and {other} has {b.lengths[row]} in data set {row}",
+        where=where,
+        todo="Sources of one input must have the same lengths; else make two inputs of them.",
+    )
 
 
 def cells(grid: tuple[int, ...]) -> str:

@@ -51,12 +51,13 @@ def lost_in_float32(name: str, values: np.ndarray, single: np.ndarray) -> list[s
     span = np.ptp(values, axis=0)
     error = np.abs(values - single).max(axis=0)
     lost = np.flatnonzero(~_is_constant(values) & (2 * MIN_RANGE_STEPS * error > span))
-    return [
-        f"{_label(name, values, channel)} varies by {span[channel]:g} around "
-        f"{values[:, channel].mean():g}, which the network's float32 cannot tell apart: "
-        "the network learns little or nothing of it. Add the transform standardize."
-        for channel in lost.tolist()
-    ]
+    sentences = []
+    for channel in lost.tolist():
+        sentences.append(
+            f"{_described(name, values, channel)}, which the network's float32 cannot tell apart: "
+            "the network learns little or nothing of it. Add the transform standardize."
+        )
+    return sentences
 
 
 def lost_in_own_digits(name: str, values: np.ndarray, dtype: np.dtype) -> list[str]:
@@ -74,13 +75,14 @@ def lost_in_own_digits(name: str, values: np.ndarray, dtype: np.dtype) -> list[s
     counts = (values == np.rint(values)).all(axis=0) & (step <= 1)
     steps = span / step
     lost = np.flatnonzero(~_is_constant(values) & (steps < MIN_RANGE_STEPS) & ~counts)
-    return [
-        f"{_label(name, values, channel)} varies by {span[channel]:g} around "
-        f"{values[:, channel].mean():g}, which is {steps[channel]:.0f} steps of {dtype}, the type "
-        "it comes in: its information is rounded away. Subtract a constant in the simulator and in "
-        "the data, or return float64."
-        for channel in lost.tolist()
-    ]
+    sentences = []
+    for channel in lost.tolist():
+        sentences.append(
+            f"{_described(name, values, channel)}, which is {steps[channel]:.0f} steps of {dtype}, "
+            "the type it comes in: its information is rounded away. Subtract a constant in the "
+            "simulator and in the data, or return float64."
+        )
+    return sentences
 
 
 def _is_constant(values: np.ndarray) -> np.ndarray:
@@ -88,7 +90,9 @@ def _is_constant(values: np.ndarray) -> np.ndarray:
     return np.ptp(values, axis=0) <= 8 * EPS * np.abs(values).max(axis=0)
 
 
-def _label(name: str, values: np.ndarray, channel: int) -> str:
-    if values.shape[1] == 1:
-        return name
-    return f"{name}[{channel}]"
+def _described(name: str, values: np.ndarray, channel: int) -> str:
+    """How much one channel of values (rows, C) varies, in words."""
+    column, label = values[:, channel], name
+    if values.shape[1] > 1:
+        label = f"{name}[{channel}]"
+    return f"{label} varies by {np.ptp(column):g} around {column.mean():g}"

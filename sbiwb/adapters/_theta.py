@@ -109,7 +109,7 @@ class ThetaMap:
     @property
     def circular(self) -> tuple[int, ...]:
         """Places of the columns whose z is an angle."""
-        return tuple(column for column, _ in self._columns_of("circular"))
+        return tuple(dict(self._columns_of("circular")))
 
     def _columns_of(self, kind: str) -> list[tuple[int, ThetaBlock]]:
         """Blocks of one column by its place."""

@@ -90,8 +90,12 @@ def _bounded_block(name: str, column: int, bounds: tuple[float, float], kind: st
     if kind == "prior":
         chosen = _kind_by_bounds(*bounds)
     _check_bounds(name, chosen, bounds)
-    low, high = (_json_bound(bound) for bound in bounds)
-    return {"columns": [column, column + 1], "kind": chosen, "low": low, "high": high}
+    return {
+        "columns": [column, column + 1],
+        "kind": chosen,
+        "low": _json_bound(bounds[0]),
+        "high": _json_bound(bounds[1]),
+    }
 
 
 def _json_bound(bound: float) -> float | None:
@@ -109,7 +113,7 @@ def _levels_of(name: str, prior: Distribution, k: int, kind: str) -> np.ndarray:
             todo="Leave it out of model.theta, or write prior; "
             "other parameters can be named one by one.",
         )
-    low, high = (bounds[k] for bounds in prior.support())
+    low, high = np.stack(prior.support())[:, k]
     if high - low >= MAX_LEVELS:
         raise ConfigError(
             f"{high - low + 1:g} levels are too many to infer: "
@@ -193,8 +197,10 @@ def build_map(columns: Sequence[str], parts: Sequence[Placed], block: ThetaBlock
 
 
 def _prior_at(column: int, columns: Sequence[str], parts: Sequence[Placed]) -> Distribution:
-    starts = {place.indices(len(columns))[0]: prior for place, prior, _ in parts}
-    return starts[column]
+    for place, prior, _ in parts:
+        if place.indices(len(columns))[0] == column:
+            return prior
+    raise KeyError(columns[column])
 
 
 def _unbounding(block: ThetaBlock) -> Unbounding:

@@ -42,7 +42,9 @@ class Config(TransformPart):
         positive = sizes[sizes > 0]
         if self.scale is not None:
             return self.scale
-        return float(np.median(positive)) if len(positive) else 1.0
+        if not len(positive):
+            return 1.0
+        return float(np.median(positive))
 
     def build(self, measured: Measured) -> Asinh:
         return Asinh(np.asarray(measured["scale"], np.float64))

@@ -24,6 +24,7 @@ from pydantic import Field
 from sbiwb.contracts import Measured, TransformPart
 
 LINEAR = 1.0
+LOGARITHMIC = 1e-3  # a power below is taken for the logarithm
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,8 @@ class Config(TransformPart):
     def measure(self, values: np.ndarray) -> Measured:
         columns = [column[~np.isnan(column)] for column in values.T]
         return {
-            "powers": [self._power(column) for column in columns],
-            "smallest": [
-                float(column.min(initial=np.inf)) if len(column) else 0.0 for column in columns
-            ],
+            "powers": list(map(self._power, columns)),
+            "smallest": list(map(_smallest, columns)),
         }
 
     def _power(self, column: np.ndarray) -> float | None:
@@ -91,14 +90,21 @@ class Config(TransformPart):
             or skew(column) <= self.skewness
         ):
             return None
-        scaled = column / np.exp(
-            np.log(column).mean()
-        )  # lambda is the same, and no power overflows
+        # lambda is the same, and no power overflows
+        scaled = column / np.exp(np.log(column).mean())
         best = minimize_scalar(
             lambda power: -boxcox_llf(power, scaled), bounds=(0.0, LINEAR), method="bounded"
         )
-        return float(best.x) if best.x > 1e-3 else 0.0
+        if best.x <= LOGARITHMIC:
+            return 0.0
+        return float(best.x)
 
     def build(self, measured: Measured) -> BoxCox:
-        powers = [np.nan if power is None else power for power in measured["powers"]]
-        return BoxCox(np.asarray(powers), np.asarray(measured["smallest"], np.float64))
+        powers = np.asarray(measured["powers"], np.float64)  # NaN for None
+        return BoxCox(powers, np.asarray(measured["smallest"], np.float64))
+
+
+def _smallest(column: np.ndarray) -> float:
+    if not len(column):
+        return 0.0
+    return float(column.min())

@@ -28,7 +28,10 @@ class Difference(SeriesTransform):
 
     def forward(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         before = _before(values, lengths)
-        return values - np.where(np.isnan(before), 0.0 if self.keep else values, before)
+        start = np.zeros_like(values)
+        if not self.keep:
+            start = values
+        return values - np.where(np.isnan(before), start, before)
 
     def inverse(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         series = np.split(np.nan_to_num(values), np.cumsum(lengths)[:-1])

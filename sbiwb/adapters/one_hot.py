@@ -12,9 +12,10 @@ from pydantic_core import PydanticCustomError
 from sbiwb.contracts import Measured, TransformPart
 from sbiwb.errors import DataError
 
-_MANY = 1000
-Count = Annotated[int, Field(ge=2, le=_MANY)]
-Levels = Annotated[list[float], Field(min_length=2, max_length=_MANY)]
+MAX_CATEGORIES = 1000
+MAX_SHOWN = 10
+Count = Annotated[int, Field(ge=2, le=MAX_CATEGORIES)]
+Levels = Annotated[list[float], Field(min_length=2, max_length=MAX_CATEGORIES)]
 
 
 @dataclass(frozen=True)
@@ -29,33 +30,36 @@ class OneHot:
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         channels = zip(values.T, self.levels, strict=True)
-        return np.concatenate([self._one(column, levels) for column, levels in channels], axis=1)
-
-    def _one(self, column: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        at = np.minimum(np.searchsorted(levels, column), len(levels) - 1)
-        missing = np.isnan(column)
-        unknown = column[(levels[at] != column) & ~missing]
-        if unknown.size:
-            shown = ", ".join(f"{level:g}" for level in levels[:10]) + (
-                ", ..." if len(levels) > 10 else ""
-            )
-            todo = f"Known categories: {shown}. List them all under 'categories' if more can occur."
-            raise DataError(
-                f"unknown category {unknown[0]:g} ({unknown.size} of {column.size} values)",
-                todo=todo,
-            )
-        return np.where(missing[:, None], np.nan, np.eye(len(levels))[at])
+        return np.concatenate([_one_hot(column, levels) for column, levels in channels], axis=1)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
-        borders = np.cumsum([len(levels) for levels in self.levels])[:-1]
-        blocks = zip(np.split(values, borders, axis=1), self.levels, strict=True)
-        return np.stack(
-            [
-                np.where(np.isnan(block[:, 0]), np.nan, levels[block.argmax(1)])
-                for block, levels in blocks
-            ],
-            axis=1,
+        borders = np.cumsum(list(map(len, self.levels)))[:-1]
+        columns = []
+        for block, levels in zip(np.split(values, borders, axis=1), self.levels, strict=True):
+            columns.append(np.where(np.isnan(block[:, 0]), np.nan, levels[block.argmax(1)]))
+        return np.stack(columns, axis=1)
+
+
+def _one_hot(column: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """(rows,) to (rows, K): 1 at the level of each value, NaN where it is missing."""
+    at = np.minimum(np.searchsorted(levels, column), len(levels) - 1)
+    missing = np.isnan(column)
+    unknown = column[(levels[at] != column) & ~missing]
+    if unknown.size:
+        raise DataError(
+            f"unknown category {unknown[0]:g} ({unknown.size} of {column.size} values)",
+            todo=f"Known categories: {_listed(levels)}. "
+            "List them all under 'categories' if more can occur.",
         )
+    return np.where(missing[:, None], np.nan, np.eye(len(levels))[at])
+
+
+def _listed(levels: np.ndarray) -> str:
+    """The first levels, for messages."""
+    words = [f"{level:g}" for level in levels[:MAX_SHOWN]]
+    if len(levels) > MAX_SHOWN:
+        words.append("...")
+    return ", ".join(words)
 
 
 class Config(TransformPart):
@@ -81,12 +85,10 @@ class Config(TransformPart):
     def _levels(self, column: np.ndarray) -> np.ndarray:
         if isinstance(self.categories, list):
             return np.sort(np.asarray(self.categories, np.float64))
-        levels = (
-            np.unique(column[~np.isnan(column)])
-            if self.categories is None
-            else np.arange(self.categories, dtype=np.float64)
-        )
-        if len(levels) > _MANY:
+        levels = np.unique(column[~np.isnan(column)])
+        if self.categories is not None:
+            levels = np.arange(self.categories, dtype=np.float64)
+        if len(levels) > MAX_CATEGORIES:
             raise DataError(
                 f"{len(levels)} different values are too many for one_hot",
                 todo="Is this a continuous variable?",

@@ -41,11 +41,8 @@ class _Curve:
         """
         if len(self.values) == 1:
             return 1.0, 1.0
-        first, last = (
-            (self.values[i + 1] - self.values[i]) / (self.scores[i + 1] - self.scores[i])
-            for i in (0, -2)
-        )
-        return max(float(first), SMALLEST), max(float(last), SMALLEST)
+        slopes = np.diff(self.values) / np.diff(self.scores)
+        return max(float(slopes[0]), SMALLEST), max(float(slopes[-1]), SMALLEST)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         low, high = self._ends
@@ -67,16 +64,12 @@ class Rank:
     curves: tuple[_Curve, ...]
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [curve.forward(column) for curve, column in zip(self.curves, values.T, strict=True)],
-            axis=1,
-        )
+        columns = zip(self.curves, values.T, strict=True)
+        return np.stack([curve.forward(column) for curve, column in columns], axis=1)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [curve.inverse(column) for curve, column in zip(self.curves, values.T, strict=True)],
-            axis=1,
-        )
+        columns = zip(self.curves, values.T, strict=True)
+        return np.stack([curve.inverse(column) for curve, column in columns], axis=1)
 
 
 class Config(TransformPart):
@@ -90,11 +83,12 @@ class Config(TransformPart):
     )
 
     def measure(self, values: np.ndarray) -> Measured:
-        curves = [self._curve(np.sort(column[~np.isnan(column)])) for column in values.T]
-        return {
-            "values": [curve.values.tolist() for curve in curves],
-            "scores": [curve.scores.tolist() for curve in curves],
-        }
+        measured: Measured = {"values": [], "scores": []}
+        for column in values.T:
+            curve = self._curve(np.sort(column[~np.isnan(column)]))
+            measured["values"].append(curve.values.tolist())
+            measured["scores"].append(curve.scores.tolist())
+        return measured
 
     def _curve(self, ordered: np.ndarray) -> _Curve:
         from scipy.special import ndtr, ndtri
@@ -107,10 +101,7 @@ class Config(TransformPart):
         return _Curve(kept, ndtri(middle / (2 * n)))
 
     def build(self, measured: Measured) -> Rank:
-        pairs = zip(measured["values"], measured["scores"], strict=True)
-        return Rank(
-            tuple(
-                _Curve(np.asarray(values, np.float64), np.asarray(scores, np.float64))
-                for values, scores in pairs
-            )
-        )
+        curves = []
+        for values, scores in zip(measured["values"], measured["scores"], strict=True):
+            curves.append(_Curve(np.asarray(values, float), np.asarray(scores, float)))
+        return Rank(tuple(curves))

@@ -32,8 +32,10 @@ class TimeFeatures(SeriesTransform):
 
     def forward(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         t = np.arange(len(values)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        turns = [2 * np.pi * t / period for period in self.periods]
-        waves = [wave(turn) for turn in turns for wave in (np.sin, np.cos)]
+        waves = []
+        for period in self.periods:
+            turn = 2 * np.pi * t / period
+            waves += [np.sin(turn), np.cos(turn)]
         return np.column_stack([values, t / max(1, self.last), *waves])
 
     def inverse(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
