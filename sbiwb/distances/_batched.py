@@ -1,5 +1,6 @@
-"""The perceptrons of C2ST as batched torch operations, for machines without a C compiler: all
-networks of one shape in step.
+"""The perceptrons of C2ST as batched torch operations, for machines without a C compiler.
+
+Shapes: K networks, n rows, D columns, B batch.
 """
 
 from __future__ import annotations
@@ -20,43 +21,73 @@ from sbiwb.distances._classifier import (
     initial,
 )
 
+DECAY_MEAN, DECAY_SQUARE = 0.9, 0.999  # of Adam
+RATE, EPSILON = 1e-3, 1e-8
+MAX_LOSS = -float(np.log(np.finfo(np.float32).eps))  # of a row, where its probability rounds to 0
 
-def train_together(sets: Sequence[Labelled], seed: int, most_epochs: int) -> list[Perceptron]:
-    """A network for each of K sets of the same n rows; all have the same initial weights and
-    orders, and leave when they stop.
+
+def train_together(sets: Sequence[Labelled], seed: int, max_epochs: int) -> list[Perceptron]:
+    """A network for each of K sets of the same n rows, trained in step; each ends on its own.
+
+    Args:
+        sets: K of them.
+        seed: Of the weights and the orders, which all networks have in common.
+        max_epochs: After which training ends in any case.
     """
     random = np.random.RandomState(seed)
-    x, y = (
-        torch.from_numpy(np.stack(each))
-        for each in ([one.x for one in sets], [one.y for one in sets])
-    )  # (K, n, D), (K, n)
-    state = _Networks(
-        [
-            torch.from_numpy(layer).expand(len(sets), -1, -1).clone()
-            for layer in initial(x.shape[2], random)
-        ]
-    )
-    alive, order = torch.arange(len(sets)), np.arange(x.shape[1])
-    best, idle = torch.full((len(sets),), torch.inf, dtype=torch.float64), torch.zeros(len(sets))
-    found: dict[int, Perceptron] = {}
-    for epoch in range(1, most_epochs + 1):
-        fresh = np.arange(len(order))
-        random.shuffle(fresh)
-        order = order[fresh]
-        loss = state.epoch(x, y, torch.from_numpy(order))
-        idle = torch.where(loss > best - TOLERANCE, idle + 1, 0)
-        best = torch.minimum(loss, best)
-        ended = (idle > PATIENCE) | torch.tensor(epoch == most_epochs)
+    training = _Training(sets, initial(sets[0].x.shape[1], random))
+    order = np.arange(len(sets[0].x))
+    while not training.is_over(max_epochs):
+        places = np.arange(len(order))
+        random.shuffle(places)
+        order = order[places]
+        training.epoch(torch.from_numpy(order))
+    return training.result()
+
+
+class _Training:
+    """Networks on their data, and since when the loss of each has not gone down."""
+
+    def __init__(self, sets: Sequence[Labelled], layers: Sequence[np.ndarray]) -> None:
+        self.x = torch.from_numpy(np.stack([data.x for data in sets]))  # (K, n, D)
+        self.y = torch.from_numpy(np.stack([data.y for data in sets]))
+        tensors = [torch.from_numpy(layer) for layer in layers]
+        self.networks = _Networks([layer.expand(len(sets), -1, -1).clone() for layer in tensors])
+        self.numbers = torch.arange(len(sets))  # of the sets whose networks are still trained
+        self.loss = self.best = torch.full((len(sets),), torch.inf, dtype=torch.float64)
+        self.idle = torch.zeros(len(sets))
+        self.epochs = 0
+        self.trained: dict[int, Perceptron] = {}
+
+    def is_over(self, max_epochs: int) -> bool:
+        """Whether all networks have ended; after so many epochs all end."""
+        if self.epochs >= max_epochs:
+            self._end(torch.ones(len(self.numbers), dtype=torch.bool))
+        return len(self.numbers) == 0
+
+    def epoch(self, order: Tensor) -> None:
+        """An epoch of every network in this order (n,); those that no longer improve end."""
+        self.loss = self.networks.epoch(self.x, self.y, order)
+        self.idle = torch.where(self.loss > self.best - TOLERANCE, self.idle + 1, 0)
+        self.best = torch.minimum(self.loss, self.best)
+        self.epochs += 1
+        self._end(self.idle > PATIENCE)
+
+    def result(self) -> list[Perceptron]:
+        """The networks in the order of their sets."""
+        return [self.trained[number] for number in range(len(self.trained))]
+
+    def _end(self, ended: Tensor) -> None:
+        """Ends the networks of a mask (K,)."""
+        if not ended.any():
+            return
         for k in ended.nonzero()[:, 0].tolist():
-            found[int(alive[k])] = Perceptron(
-                [layer[k].numpy().copy() for layer in state.layers], float(loss[k]), epoch
-            )
-        if ended.any():
-            x, y, alive, best, idle = (each[~ended] for each in (x, y, alive, best, idle))
-            state.keep(~ended)
-        if not len(alive):
-            break
-    return [found[k] for k in range(len(sets))]
+            network = Perceptron(self.networks.layers_of(k), float(self.loss[k]), self.epochs)
+            self.trained[int(self.numbers[k])] = network
+        going = ~ended
+        self.networks.keep(going)
+        self.x, self.y, self.numbers = self.x[going], self.y[going], self.numbers[going]
+        self.loss, self.best, self.idle = self.loss[going], self.best[going], self.idle[going]
 
 
 class _Networks:
@@ -64,17 +95,22 @@ class _Networks:
 
     def __init__(self, layers: list[Tensor]) -> None:
         self.layers = layers
-        self.means, self.squares = ([torch.zeros_like(layer) for layer in layers] for _ in range(2))
+        self.means = [torch.zeros_like(layer) for layer in layers]
+        self.squares = [torch.zeros_like(layer) for layer in layers]
         self.steps = 0
+
+    def layers_of(self, k: int) -> list[np.ndarray]:
+        """The layers of one network, copied."""
+        return [layer[k].numpy().copy() for layer in self.layers]
 
     def keep(self, mask: Tensor) -> None:
         """Goes on with the networks of a mask (K,)."""
-        self.layers, self.means, self.squares = (
-            [each[mask] for each in kind] for kind in (self.layers, self.means, self.squares)
-        )
+        for tensors in (self.layers, self.means, self.squares):
+            for depth, tensor in enumerate(tensors):
+                tensors[depth] = tensor[mask]
 
     def epoch(self, x: Tensor, y: Tensor, order: Tensor) -> Tensor:
-        """Trains on x (K, n, D) and y (K, n) in this order; the loss over the epoch (K,), float64."""
+        """Trains on x (K, n, D) and y (K, n) in this order; the epoch's loss (K,), float64."""
         loss = torch.zeros(len(x), dtype=torch.float64)
         for places in order.split(BATCH):
             loss += len(places) * self._step(x[:, places], y[:, places])
@@ -82,30 +118,43 @@ class _Networks:
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         """One step of Adam on a batch of B; the loss before it (K,)."""
-        first = _with_ones(x)
-        second = _with_ones((first @ self.layers[0].mT).relu_())
-        third = _with_ones((second @ self.layers[1].mT).relu_())
-        logits = (third @ self.layers[2].mT)[:, :, 0]
-        most = -float(np.log(np.finfo(np.float32).eps))
-        loss = (torch.nn.functional.softplus(logits) - logits * y).clamp(max=most).mean(1).double()
-        for layer in self.layers:
-            loss += 0.5 * ALPHA * layer[:, :, :-1].square().sum((1, 2)) / y.shape[1]
-        delta = (logits.sigmoid() - y)[:, :, None]
-        below = (delta @ self.layers[2][:, :, :-1]) * (third[:, :, :-1] > 0)
-        lowest = (below @ self.layers[1][:, :, :-1]) * (second[:, :, :-1] > 0)
+        inputs = [_with_ones(x)]
+        for layer in self.layers[:-1]:
+            inputs.append(_with_ones((inputs[-1] @ layer.mT).relu_()))
+        logits = (inputs[-1] @ self.layers[-1].mT)[:, :, 0]
+        loss = self._loss(logits, y)
+        slopes = self._slopes(inputs, (logits.sigmoid() - y)[:, :, None])
         self.steps += 1
-        for k, (change, inputs) in enumerate(((lowest, first), (below, second), (delta, third))):
-            self._move(k, change.mT @ inputs, y.shape[1])
+        for depth, slope in enumerate(slopes):
+            self._move(depth, slope, y.shape[1])
         return loss
 
-    def _move(self, k: int, slope: Tensor, batch: int) -> None:
-        layer, mean, square = self.layers[k], self.means[k], self.squares[k]
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The log loss of a batch with the penalty of the weights, (K,), float64."""
+        row = (torch.nn.functional.softplus(logits) - logits * y).clamp(max=MAX_LOSS)
+        loss = row.mean(1).double()
+        for layer in self.layers:
+            loss += 0.5 * ALPHA * layer[:, :, :-1].square().sum((1, 2)) / y.shape[1]
+        return loss
+
+    def _slopes(self, inputs: Sequence[Tensor], delta: Tensor) -> list[Tensor]:
+        """The gradient of each layer, summed over rows, from that of the logits (K, B, 1)."""
+        slopes = [delta.mT @ inputs[-1]]
+        for depth in range(len(self.layers) - 1, 0, -1):
+            hidden = inputs[depth][:, :, :-1]
+            delta = (delta @ self.layers[depth][:, :, :-1]) * (hidden > 0)
+            slopes.insert(0, delta.mT @ inputs[depth - 1])
+        return slopes
+
+    def _move(self, depth: int, slope: Tensor, batch: int) -> None:
+        """Moves a layer as Adam does."""
+        layer, mean, square = self.layers[depth], self.means[depth], self.squares[depth]
         slope[:, :, :-1].add_(layer[:, :, :-1], alpha=ALPHA)
         slope.div_(batch)
-        mean.mul_(0.9).add_(slope, alpha=0.1)
-        square.mul_(0.999).addcmul_(slope, slope, value=0.001)
-        rate = 1e-3 * np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
-        layer.addcdiv_(mean, square.sqrt().add_(1e-8), value=-float(rate))
+        mean.mul_(DECAY_MEAN).add_(slope, alpha=0.1)
+        square.mul_(DECAY_SQUARE).addcmul_(slope, slope, value=0.001)
+        rate = RATE * np.sqrt(1 - DECAY_SQUARE**self.steps) / (1 - DECAY_MEAN**self.steps)
+        layer.addcdiv_(mean, square.sqrt().add_(EPSILON), value=-float(rate))
 
 
 def _with_ones(x: Tensor) -> Tensor:

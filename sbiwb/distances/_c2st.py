@@ -1,13 +1,14 @@
-"""C2ST: the cross-validated accuracy of a classifier between two samples; 0.5 is indistinguishable,
-1 is nothing in common.
+"""C2ST: the cross-validated accuracy of a classifier between two samples.
 
-The classifier and its training are those of the published table (see `_perceptron`), so that
-numbers may be compared with it. All folds of all pairs are trained side by side.
+0.5 is indistinguishable, 1 is nothing in common. The classifier and its training are those of the
+published table (see `_perceptron`), so that numbers may be compared with it. All folds of all pairs
+are trained side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,8 +58,7 @@ def c2st_many(
     cores: int | None = None,
     ticker: Ticker | None = None,
 ) -> np.ndarray:
-    """`c2st` of many pairs, which may differ in size and dimension; the same numbers, all trainings
-    side by side.
+    """`c2st` of many pairs, which may differ in size and dimension, all trainings side by side.
 
     Args:
         pairs: Of a reference (S, D) and draws (S, D).
@@ -73,39 +73,52 @@ def c2st_many(
     Raises:
         ValueError: As `c2st`.
     """
-    splits = [
-        split for reference, draws in pairs for split in _splits(reference, draws, seed, folds)
-    ]
-    trainings = train_all([train for train, _ in splits], seed=seed, cores=cores)
+    splits: list[Split] = []
+    for reference, draws in pairs:
+        splits += _splits(reference, draws, seed, folds)
+    trainings = train_all([split.train for split in splits], seed=seed, cores=cores)
     accuracies = np.empty(len(splits))
-    for done, (network, (_, test)) in enumerate(zip(trainings, splits, strict=True)):
-        accuracies[done] = network.accuracy(test)
+    for done, (network, split) in enumerate(zip(trainings, splits, strict=True)):
+        accuracies[done] = network.accuracy(split.test)
         if ticker and done % folds == folds - 1:
             ticker.advance(1)
     return accuracies.reshape(-1, folds).mean(1)
 
 
-def _splits(
-    reference: np.ndarray, draws: np.ndarray, seed: int, folds: int
-) -> list[tuple[Labelled, Labelled]]:
-    """What is trained and what is tested on in each fold: scikit-learn's `KFold` with this seed, on
-    z-scores.
-    """
+class Split(NamedTuple):
+    """What is trained on and what is tested on in one fold."""
+
+    train: Labelled
+    test: Labelled
+
+
+def _splits(reference: np.ndarray, draws: np.ndarray, seed: int, folds: int) -> list[Split]:
+    """The folds of scikit-learn's `KFold` with this seed, on z-scores."""
     reference, draws = checked(reference, draws, where="C2ST", equal=True)
     if not 2 <= folds <= 2 * len(reference):
         raise ValueError(
             f"C2ST: {folds} folds of {2 * len(reference)} draws; take at least 2 folds, and at "
             "most one a draw"
         )
+    both = _labelled(reference, draws)
+    rows = np.arange(len(both.x))
+    order = rows.copy()
+    np.random.RandomState(seed).shuffle(order)
+    splits = []
+    for part in np.array_split(order, folds):
+        tested = np.isin(rows, part)
+        splits.append(Split(both.where(~tested), both.where(tested)))
+    return splits
+
+
+def _labelled(reference: np.ndarray, draws: np.ndarray) -> Labelled:
+    """Both samples z-scored by the reference, labelled 0 and 1."""
     spread = reference.std(0, ddof=1)
-    if not (spread > 0).all():
+    constant = np.flatnonzero(~(spread > 0))
+    if len(constant):
         raise ValueError(
-            f"C2ST: columns {np.flatnonzero(spread <= 0).tolist()} of the reference are constant; "
+            f"C2ST: columns {constant.tolist()} of the reference are constant; "
             "drop them from both samples"
         )
     x = ((np.concatenate([reference, draws]) - reference.mean(0)) / spread).astype(np.float32)
-    both = Labelled(x, np.repeat(np.array([0, 1], np.float32), len(reference)))
-    order = np.arange(len(x))
-    np.random.RandomState(seed).shuffle(order)
-    tested = [np.isin(np.arange(len(x)), part) for part in np.array_split(order, folds)]
-    return [(both.where(~part), both.where(part)) for part in tested]
+    return Labelled(x, np.repeat(np.array([0, 1], np.float32), len(reference)))

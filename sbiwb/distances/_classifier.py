@@ -1,6 +1,4 @@
-"""The benchmark's MLP as numbers: labelled draws, the weights it begins with, and its training
-constants.
-"""
+"""The perceptron of C2ST as numbers: labelled draws, initial weights, constants of the training."""
 
 from __future__ import annotations
 
@@ -11,12 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 BATCH = 200
-
-
-PATIENCE, TOLERANCE = 10, 1e-4
-
-
-ALPHA = 1e-4
+PATIENCE, TOLERANCE = 10, 1e-4  # epochs without a loss lower by so much, after which training ends
+ALPHA = 1e-4  # of the squared weights in the loss
 
 
 @dataclass(frozen=True)
@@ -33,8 +27,12 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Perceptron:
-    """A trained network: its layers, (out, in + 1) with the bias last, the loss of the last epoch,
-    and how many epochs there were.
+    """A trained network.
+
+    Args:
+        layers: (out, in + 1) each, the bias last.
+        loss: Of the last epoch.
+        epochs: How many there were.
     """
 
     layers: Sequence[np.ndarray]
@@ -48,7 +46,7 @@ class Perceptron:
         return (x @ self.layers[-1][:, :-1].T + self.layers[-1][:, -1])[:, 0]
 
     def accuracy(self, test: Labelled) -> float:
-        """Share of rows whose label it guesses."""
+        """Share of rows whose label it predicts."""
         return float(((self.logits(test.x) > 0) == test.y).mean())
 
 
@@ -58,9 +56,7 @@ def initial(inputs: int, random: np.random.RandomState) -> list[np.ndarray]:
     layers = []
     for fan_in, fan_out in pairwise(sizes):
         bound = np.sqrt(6 / (fan_in + fan_out))
-        weight, bias = (
-            random.uniform(-bound, bound, (fan_in, fan_out)),
-            random.uniform(-bound, bound, fan_out),
-        )
+        weight = random.uniform(-bound, bound, (fan_in, fan_out))
+        bias = random.uniform(-bound, bound, fan_out)
         layers.append(np.ascontiguousarray(np.vstack([weight, bias]).T, dtype=np.float32))
     return layers

@@ -21,7 +21,7 @@ def train(
     y: np.ndarray,
     layers: Sequence[np.ndarray],
     random: np.random.RandomState,
-    most_epochs: int,
+    max_epochs: int,
 ) -> tuple[list[np.ndarray], float, int]:
     """The trained layers, the loss of the last epoch, and the epochs.
 
@@ -30,30 +30,45 @@ def train(
         y: Labels, (n,), 0 or 1, float32 and contiguous.
         layers: At the start, (out, in + 1) each.
         random: Whose next numbers shuffle the batches; it stays as it is.
-        most_epochs: After which training ends in any case.
+        max_epochs: After which training ends in any case.
     """
-    library, loss = _library(), ctypes.c_double()
+    library = _library()
     if library is None:
         raise RuntimeError("C2ST: there is no C compiler on this machine; ask `available` first")
-    flat = np.concatenate([layer.ravel() for layer in layers])
-    bits = np.random.MT19937()
-    bits.state = random.get_state(legacy=False)  # type: ignore[assignment]  # declared narrower than what it takes
-    numbers = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p), bits.ctypes.state_address
-    sizes = *x.shape, len(layers[0]), most_epochs
+    weights = np.concatenate([layer.ravel() for layer in layers])
+    loss = ctypes.c_double()
+    bits = _same_numbers(random)
     epochs = library.train(
-        x.ctypes.data, y.ctypes.data, flat.ctypes.data, ctypes.byref(loss), *numbers, *sizes
+        x.ctypes.data,
+        y.ctypes.data,
+        weights.ctypes.data,
+        ctypes.byref(loss),
+        ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p),
+        bits.ctypes.state_address,
+        *x.shape,
+        len(layers[0]),
+        max_epochs,
     )
     if epochs < 0:
         raise MemoryError(f"C2ST: no memory to train a network on {x.shape} numbers")
-    ends = np.cumsum([layer.size for layer in layers])[:-1]
-    return (
-        [
-            part.reshape(layer.shape)
-            for part, layer in zip(np.split(flat, ends), layers, strict=True)
-        ],
-        loss.value,
-        int(epochs),
-    )
+    return _as_layers(weights, layers), loss.value, int(epochs)
+
+
+def _same_numbers(random: np.random.RandomState) -> np.random.MT19937:
+    """A generator of the same numbers, which leaves the other as it is."""
+    bits = np.random.MT19937()
+    state = random.get_state(legacy=False)
+    bits.state = state  # type: ignore[assignment]  # declared narrower than what it takes
+    return bits
+
+
+def _as_layers(weights: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """All weights, end to end, in the shapes of these layers."""
+    layers, start = [], 0
+    for layer in like:
+        layers.append(weights[start : start + layer.size].reshape(layer.shape))
+        start += layer.size
+    return layers
 
 
 @lru_cache(maxsize=1)

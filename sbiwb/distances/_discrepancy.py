@@ -1,6 +1,4 @@
-"""MMD: the squared maximum mean discrepancy between two samples, 0 where their distributions are
-one.
-"""
+"""MMD: the squared maximum mean discrepancy between two samples, 0 for equal distributions."""
 
 from __future__ import annotations
 
@@ -47,8 +45,9 @@ def mmd2(reference: np.ndarray, draws: np.ndarray, *, bandwidth: float | None = 
             f"MMD: a bandwidth of {width} is not positive; give one, or a reference whose draws "
             "are not mostly the same"
         )
-    within = [_within(one / width) for one in (reference, draws)]
-    return float(sum(within) - 2 * _across(reference / width, draws / width))
+    reference, draws = reference / width, draws / width
+    within = _mean_within(reference) + _mean_within(draws)
+    return within - 2 * _mean_across(reference, draws)
 
 
 def _median_distance(x: np.ndarray) -> float:
@@ -56,31 +55,34 @@ def _median_distance(x: np.ndarray) -> float:
 
     rows = max(1, BLOCK // len(x))
     distances = np.empty(len(x) * (len(x) - 1) // 2, dtype=np.float32)
-    at = 0
+    filled = 0
     for start in range(0, len(x), rows):
-        block = x[start : start + rows]
-        for part in (pdist(block), _squares(block, x[start + rows :]).ravel() ** 0.5):
-            distances[at : at + len(part)] = part
-            at += len(part)
+        block, later = x[start : start + rows], x[start + rows :]
+        for part in (pdist(block), _squares(block, later).ravel() ** 0.5):
+            distances[filled : filled + len(part)] = part
+            filled += len(part)
     middle = (len(distances) - 1) // 2
     distances.partition(middle)
     return float(distances[middle])
 
 
-def _within(x: np.ndarray) -> float:
+def _mean_within(x: np.ndarray) -> float:
     """Mean kernel between different rows."""
-    return (_total(x, x) - len(x)) / (len(x) * (len(x) - 1))
+    return (_sum(x, x) - len(x)) / (len(x) * (len(x) - 1))
 
 
-def _across(x: np.ndarray, y: np.ndarray) -> float:
-    return _total(x, y) / (len(x) * len(y))
+def _mean_across(x: np.ndarray, y: np.ndarray) -> float:
+    """Mean kernel between the rows of one and of the other."""
+    return _sum(x, y) / (len(x) * len(y))
 
 
-def _total(x: np.ndarray, y: np.ndarray) -> float:
+def _sum(x: np.ndarray, y: np.ndarray) -> float:
+    """The kernel summed over all pairs of rows, block by block."""
     rows = max(1, BLOCK // len(y))
-    return sum(
-        float(np.exp(-0.5 * _squares(x[at : at + rows], y)).sum()) for at in range(0, len(x), rows)
-    )
+    total = 0.0
+    for start in range(0, len(x), rows):
+        total += float(np.exp(-0.5 * _squares(x[start : start + rows], y)).sum())
+    return total
 
 
 def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from tests import c2st as theirs
 
 TRAINERS = {
     "c": train_one,
-    "torch": lambda data, seed, most_epochs: train_together([data], seed, most_epochs)[0],
+    "torch": lambda data, seed, max_epochs: train_together([data], seed, max_epochs)[0],
 }
 
 
@@ -53,9 +53,9 @@ def labelled(size, dimension, shift, seed=0):
     return Labelled(x, np.repeat(np.array([0, 1], np.float32), size))
 
 
-def fitted(data, seed, most_epochs=10_000):
+def fitted(data, seed, max_epochs=10_000):
     width = 10 * data.x.shape[1]
-    network = MLPClassifier((width, width), max_iter=most_epochs, random_state=seed)
+    network = MLPClassifier((width, width), max_iter=max_epochs, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return network.fit(data.x.astype(np.float64), data.y)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from sbiwb.distances import _mmd, mmd2
+from sbiwb.distances import _discrepancy, mmd2
 
 
 def kernel_mean(variances, shift, dimension, width):
@@ -48,8 +48,8 @@ def test_it_is_without_bias():
 def test_the_bandwidth_is_the_median_distance_of_the_reference(monkeypatch):
     reference = np.random.default_rng(0).normal(size=(41, 3))
     exact = np.sort(pdist(reference))[(41 * 40 // 2 - 1) // 2]
-    monkeypatch.setattr(_mmd, "BLOCK", 200)
-    assert _mmd._median_distance(reference) == pytest.approx(exact, rel=1e-6)
+    monkeypatch.setattr(_discrepancy, "BLOCK", 200)
+    assert _discrepancy._median_distance(reference) == pytest.approx(exact, rel=1e-6)
     draws = reference[:30] + 1
     assert mmd2(reference, draws) == pytest.approx(
         mmd2(reference, draws, bandwidth=exact), rel=1e-5
@@ -61,7 +61,7 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch, block):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(57, 2)), rng.normal(1, 1, (43, 2))
     whole = mmd2(x, y)
-    monkeypatch.setattr(_mmd, "BLOCK", block)
+    monkeypatch.setattr(_discrepancy, "BLOCK", block)
     assert mmd2(x, y) == pytest.approx(whole, rel=1e-9)
 
 
