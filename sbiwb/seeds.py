@@ -1,4 +1,4 @@
-"""Random streams: every one comes from a root seed, a name and a position, so that order and worker count change nothing."""
+"""Random streams, each of a root seed, a name and a position: order and workers change nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def generator(seed: int, stream: str, *position: int) -> np.random.Generator:
 
 
 def place(name: str) -> int:
-    """A position for a name, the same in every process: two observations never share their noise."""
+    """A position for a name, the same in every process, so that no two names share their noise."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 

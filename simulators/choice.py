@@ -1,16 +1,21 @@
-r"""Drift-diffusion model of a two-choice decision (Ratcliff 1978). Time in seconds, evidence in units of its own noise (s = 1).
+r"""Drift-diffusion model of a two-choice decision (Ratcliff 1978).
 
-Evidence starts at w a and drifts at rate v between 0 and a; whichever it reaches first is chosen, and the response comes t0 later:
+Time in seconds, evidence in units of its own noise (s = 1).
 
-    dX = v dt + dW,  X(0) = w a,  DT = first time that X leaves (0, a),  rt = DT + t0,  choice = 1 if X(DT) = a else 0
+Evidence starts at w a and drifts at rate v between 0 and a; whichever it reaches first is chosen,
+and the response comes t0 later:
 
-Nothing is discretised: DT is drawn by inverting its distribution function at each boundary. With s = t / a² and c = v a, for the
-lower one (the upper one is the same with -v and 1 - w):
+    dX = v dt + dW,   X(0) = w a,   DT = first time that X leaves (0, a),   rt = DT + t0,
+    choice = 1 if X(DT) = a else 0
 
-    F(s) = P_lower - exp(-c w - c² s / 2) sum_k 2 pi k sin(pi k w) / (c² + pi² k²) exp(-pi² k² s / 2)
+Nothing is discretised: DT is drawn by inverting its distribution function at each boundary. With s
+= t / a² and c = v a, for the lower one (the upper one is the same with -v and 1 - w):
 
-The last factor is the same for all data sets, so that all distribution functions are one product of matrices. They are computed at
-`GRID` times from 0.0005 to 30 a², evenly in log s, and interpolated.
+    F(s) = P_lower - exp(-c w - c² s / 2)
+                     sum_k 2 pi k sin(pi k w) / (c² + pi² k²) exp(-pi² k² s / 2)
+
+The last factor is the same for all data sets, so that all distribution functions are one product of
+matrices. They are computed at `GRID` times from 0.0005 to 30 a², evenly in log s, and interpolated.
 
 References:
     Ratcliff (1978), Psychological Review 85:59
@@ -22,14 +27,15 @@ import numpy as np
 TERMS = 200  # at the first time of the grid the last term is exp(-98)
 GRID = 800
 SCALED = np.geomspace(5e-4, 30.0, GRID)  # s
-DEADLINE_S = 10.0  # a decision that takes longer is answered at the deadline, by the boundary it would have reached
+DEADLINE_S = 10.0  # a slower decision is answered at it, by the boundary it would have reached
 LEAST = 1e-9  # of a share that is divided by
 
 
 def simulate(v, a, w, t0, n_trials, *, rng):
     """v (1/√s), a (√s), w (0 to 1), t0 (s): arrays (N,). n_trials: integers (N,).
 
-    Returns {"rt": N arrays (n_trials,) in seconds, "choice": N arrays (n_trials,) of 1, the upper boundary, and 0}.
+    Returns {"rt": N arrays (n_trials,) in seconds, "choice": N arrays (n_trials,) of 1, the upper
+    boundary, and 0}.
     """
     sizes = np.asarray(n_trials, int)
     row = np.repeat(np.arange(len(sizes)), sizes)
@@ -44,7 +50,9 @@ def simulate(v, a, w, t0, n_trials, *, rng):
 
 
 def upper_share(v, a, w):
-    """Probability of the upper boundary: (1 - exp(-2 v a w)) / (1 - exp(-2 v a)), and w without drift."""
+    """Probability of the upper boundary: (1 - exp(-2 v a w)) / (1 - exp(-2 v a)), and w without
+    drift.
+    """
     c = np.where(np.abs(v * a) < 1e-6, 1e-6, v * a)
     return np.where(
         c > 0,
@@ -61,7 +69,10 @@ def _expm1_ratio(above, below):
 
 
 def lower_times(c, w):
-    """Distribution function of s given the lower boundary, at SCALED. c = v a, w: (N,). Returns (N, GRID), from 0 to 1."""
+    """Distribution function of s given the lower boundary, at SCALED. c = v a, w: (N,).
+
+    Returns (N, GRID), from 0 to 1.
+    """
     k = np.pi * np.arange(1, TERMS + 1)
     weights = 2 * k * np.sin(k * w[:, None]) / (c[:, None] ** 2 + k**2)
     later = weights @ np.exp(-0.5 * k[:, None] ** 2 * SCALED)
@@ -71,7 +82,9 @@ def lower_times(c, w):
 
 
 def invert(times, row, position):
-    """s at which distribution function `row` of `times` (N, GRID) reaches `position`: all rows end to end are one increasing function."""
+    """s at which distribution function `row` of `times` (N, GRID) reaches `position`: all rows end
+    to end are one increasing function.
+    """
     stairs = (times + 2 * np.arange(len(times))[:, None]).ravel()
     return np.exp(np.interp(position + 2 * row, stairs, np.tile(np.log(SCALED), len(times))))
 

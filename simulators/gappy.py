@@ -1,6 +1,7 @@
 r"""A first-order autoregression of 60 steps, of which about 30 % were not recorded. No units.
 
-y_t = phi y_(t-1) + sigma e_t,  y_1 ~ N(0, sigma^2 / (1 - phi^2)),  e_t ~ N(0, 1);  a step that is missing is NaN
+y_t = phi y_(t-1) + sigma e_t,  y_1 ~ N(0, sigma^2 / (1 - phi^2)),  e_t ~ N(0, 1);  a step that is
+missing is NaN
 """
 
 import numpy as np

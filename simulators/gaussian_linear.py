@@ -1,9 +1,11 @@
 """Gaussian linear: ten means seen once each, with normal noise; the posterior is known. No units.
 
-    x = theta + e,  e ~ N(0, s² I),  and under the prior theta ~ N(0, s² I):  theta | x ~ N(x / 2, s² / 2 I),  s² = 0.1
+    x = theta + e,   e ~ N(0, s² I),   and under the prior theta ~ N(0, s² I):
+    theta | x ~ N(x / 2, s² / 2 I),   s² = 0.1
 
 References:
-    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference, https://arxiv.org/abs/2101.04653
+    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference,
+    https://arxiv.org/abs/2101.04653
 """
 
 import numpy as np

@@ -1,8 +1,10 @@
 r"""Two moons, each with its label: given the label, where are the points? No units.
 
-    point = (cos t + k - 1/2, sin t + k/2 - 1/4) + 0.1 e,   t uniform on [0, 2 pi),  k = 1 where t > pi,  e ~ N(0, I)
+    point = (cos t + k - 1/2, sin t + k/2 - 1/4) + 0.1 e,   t uniform on [0, 2 pi),
+    k = 1 where t > pi,   e ~ N(0, I)
 
-The label is drawn given the point, from the ratio of the two moons' densities there, so that point and label have the joint law above.
+The label is drawn given the point, from the ratio of the two moons' densities there, so that point
+and label have the joint law above.
 
 References:
     Zuko's guides to flows, https://zuko.readthedocs.io/stable/tutorials/bayesian_flows.html

@@ -1,6 +1,9 @@
-r"""Five parameters seen through ten linear features with normal noise; the posterior is known. No units.
+r"""Five parameters seen through ten linear features with normal noise; the posterior is known.
 
-x = A theta + s e,  e ~ N(0, I),  theta ~ N(0, I):  theta | x ~ N(C A' x / s^2, C),  C = (I + A' A / s^2)^-1
+No units.
+
+x = A theta + s e,  e ~ N(0, I),  theta ~ N(0, I):  theta | x ~ N(C A' x / s^2, C),
+C = (I + A' A / s^2)^-1
 """
 
 import numpy as np

@@ -1,4 +1,6 @@
-"""Bayesian linear regression on a set of pairs (u, y) of any size; the posterior is known. No units.
+"""Bayesian linear regression on a set of pairs (u, y) of any size; the posterior is known.
+
+No units.
 
     u ~ U(-3, 3),  y = intercept + slope u + noise_sd e,  e ~ N(0, 1)
 
@@ -17,7 +19,10 @@ PRIOR_SD = 1.0  # as in the YAML, on which `posterior` relies
 
 
 def simulate(intercept, slope, n_pairs, *, rng):
-    """intercept, slope: arrays (N,). n_pairs: integers (N,). Returns {"u": N arrays (n_pairs,), "y": the same}."""
+    """intercept, slope: arrays (N,). n_pairs: integers (N,).
+
+    Returns {"u": N arrays (n_pairs,), "y": the same}.
+    """
     sizes = np.asarray(n_pairs, int)
     padded = (len(sizes), sizes.max())
     u = rng.uniform(-SPAN, SPAN, padded)
@@ -26,7 +31,10 @@ def simulate(intercept, slope, n_pairs, *, rng):
 
 
 def log_likelihood(x, *, intercept, slope):
-    """log p(y | u, intercept, slope) by torch: x {"u": (n,), "y": (n,)}, intercept and slope (N,). Returns (N,)."""
+    """log p(y | u, intercept, slope) by torch: x {"u": (n,), "y": (n,)}, intercept and slope (N,).
+
+    Returns (N,).
+    """
     rest = (x["y"] - intercept[:, None] - slope[:, None] * x["u"]) / NOISE_SD
     return -0.5 * (rest**2).sum(-1) - 0.5 * len(x["y"]) * np.log(2 * np.pi * NOISE_SD**2)
 

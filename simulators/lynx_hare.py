@@ -1,12 +1,17 @@
-"""Predator and prey (Lotka 1925, Volterra 1926): hares u and lynxes v. Thousands of pelts, time in years.
+"""Predator and prey (Lotka 1925, Volterra 1926): hares u and lynxes v.
 
-    du/dt = (alpha - beta v) u,   dv/dt = (-gamma + delta u) v,   pelts of either ~ LogNormal(log of its population, its sigma)
+Thousands of pelts, time in years.
 
-Integrated as q = log u, p = log v, where both populations stay positive and the system is Hamiltonian: Yoshida's fourth-order symplectic
-steps keep its orbits closed, so that a prior draw with violent cycles stays bounded. Logarithms are kept within +-`LIMIT`.
+    du/dt = (alpha - beta v) u,   dv/dt = (-gamma + delta u) v,
+    pelts of either ~ LogNormal(log of its population, its sigma)
+
+Integrated as q = log u, p = log v, where both populations stay positive and the system is
+Hamiltonian: Yoshida's fourth-order symplectic steps keep its orbits closed, so that a prior draw
+with violent cycles stays bounded. Logarithms are kept within +-`LIMIT`.
 
 References:
-    Carpenter (2018), Predator-Prey Population Dynamics, https://mc-stan.org/users/documentation/case-studies/lotka-volterra-predator-prey.html
+    Carpenter (2018), Predator-Prey Population Dynamics,
+    https://mc-stan.org/users/documentation/case-studies/lotka-volterra-predator-prey.html
     Yoshida (1990), Physics Letters A 150:262
 """
 
@@ -20,7 +25,8 @@ SHARES = np.array([1, -(2 ** (1 / 3)), 1]) / (
 
 
 def simulate(alpha, beta, gamma, delta, hare0, lynx0, sigma_hare, sigma_lynx, *, rng, years):
-    """Rates per year (beta, delta also per thousand), first populations in thousands, log noise: arrays (N,).
+    """Rates per year (beta, delta also per thousand), first populations in thousands, log noise:
+    arrays (N,).
 
     Returns {"hare": (N, years), "lynx": (N, years)}, the first at time 0.
     """
@@ -56,7 +62,7 @@ def limited(log_population):
 
 
 def energy(rates, q, p):
-    """The invariant delta u - gamma log u + beta v - alpha log v, along the last axis of q and p."""
+    """The invariant delta u - gamma log u + beta v - alpha log v, along the last axis of q, p."""
     alpha, beta, gamma, delta = (rate[..., None] for rate in rates)
     return delta * np.exp(q) - gamma * q + beta * np.exp(p) - alpha * p
 

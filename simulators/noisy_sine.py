@@ -2,7 +2,8 @@ r"""A sine with noise, seen at random places between -2 and 2: what is y at othe
 
     y = sin(x) + 0.1 e,   x uniform on [-2, 2],  e ~ N(0, 1)
 
-A regression told as inference: the parameter is y, the data its place x, which is drawn given y from their joint law.
+A regression told as inference: the parameter is y, the data its place x, which is drawn given y
+from their joint law.
 """
 
 import numpy as np

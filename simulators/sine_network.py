@@ -1,12 +1,18 @@
-r"""A network with one hidden layer through noisy points of a sine: the Bayesian neural network of a teaching notebook. No units.
+r"""A network with one hidden layer through noisy points of a sine: the Bayesian neural network of a
+teaching notebook.
 
-    y_i = f(u_i) + noise e_i,   f(u) = sum_h v_h tanh(a_h u + b_h) + c,   weights = (a, b, v, c) ~ N(0, I)
+No units.
 
-with `hidden` units, so 3 `hidden` + 1 weights. The places u are the first `points` uniform draws on [-3, 3] of numpy's old generator with
-seed 42; with 20 of them, configs/sine_network.csv are the data of `sine_line`.
+    y_i = f(u_i) + noise e_i,   f(u) = sum_h v_h tanh(a_h u + b_h) + c,
+    weights = (a, b, v, c) ~ N(0, I)
 
-The weights are not identified: units may change places, and tanh(-x) = -tanh(x) lets any unit change the signs of a, b and v. Every
-posterior has 2^hidden hidden! copies of each mode. Curves are what can be compared.
+with `hidden` units, so 3 `hidden` + 1 weights. The places u are the first `points` uniform draws on
+[-3, 3] of numpy's old generator with seed 42; with 20 of them, configs/sine_network.csv are the
+data of `sine_line`.
+
+The weights are not identified: units may change places, and tanh(-x) = -tanh(x) lets any unit
+change the signs of a, b and v. Every posterior has 2^hidden hidden! copies of each mode. Curves are
+what can be compared.
 
 References:
     Neal 1996, Bayesian Learning for Neural Networks, https://doi.org/10.1007/978-1-4612-0745-0
@@ -29,7 +35,7 @@ def sine(points, noise):
 
 
 def curve(weights, at):
-    """f at places (M,) of weights (N, 3 H + 1), arrays both or torch tensors both; returns (N, M)."""
+    """f at places (M,) of weights (N, 3 H + 1), both arrays or both tensors; returns (N, M)."""
     hidden = (weights.shape[1] - 1) // 3
     a, b, v = (weights[:, part * hidden : (part + 1) * hidden, None] for part in range(3))
     inside = a * at + b

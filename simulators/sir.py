@@ -6,8 +6,10 @@
 Time in days, beta and gamma per day; S, I and in_bed in boys; phi_inv and R0 have no unit.
 
 References:
-    Kermack & McKendrick (1927), A contribution to the mathematical theory of epidemics, https://doi.org/10.1098/rspa.1927.0118
-    Grinsztajn, Semenova, Margossian & Riou (2021), Bayesian workflow for disease transmission modeling in Stan,
+    Kermack & McKendrick (1927), A contribution to the mathematical theory of epidemics,
+    https://doi.org/10.1098/rspa.1927.0118
+    Grinsztajn, Semenova, Margossian & Riou (2021), Bayesian workflow for disease transmission
+    modeling in Stan,
     https://doi.org/10.1002/sim.9164
 """
 
@@ -63,7 +65,10 @@ def observe(mean, phi_inv, rng):
 
 
 def log_likelihood(x, *, beta, gamma, phi_inv, population, days):
-    """log p(in_bed | beta, gamma, phi_inv) by torch: x {"in_bed": (days,)}, parameters (N,). Returns (N,)."""
+    """log p(in_bed | beta, gamma, phi_inv) by torch: x {"in_bed": (days,)}, parameters (N,).
+
+    Returns (N,).
+    """
     import torch
 
     s, i = 0 * beta + (1 - 1 / population), 0 * beta + 1 / population

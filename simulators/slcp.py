@@ -1,13 +1,20 @@
-r"""Simple likelihood, complex posterior: four draws of a normal in the plane, whose posterior has four modes. No units.
+r"""Simple likelihood, complex posterior: four draws of a normal in the plane, whose posterior has
+four modes.
 
-    x_1, ..., x_4 ~ N(m, S),  m = (t1, t2),  S = [[s1², rho s1 s2], [rho s1 s2, s2²]],  s1 = t3²,  s2 = t4²,  rho = tanh(t5)
+No units.
 
-with theta = (t1, ..., t5). The squares forget the signs of t3 and t4. `distracted` hides the eight numbers among 92 that say nothing of
-theta: one point of a mixture of 20 Student t distributions with two degrees of freedom, the columns of all in a fixed random order.
+    x_1, ..., x_4 ~ N(m, S),   m = (t1, t2),   S = [[s1², rho s1 s2], [rho s1 s2, s2²]],   s1 = t3²,
+    s2 = t4²,   rho = tanh(t5)
+
+with theta = (t1, ..., t5). The squares forget the signs of t3 and t4. `distracted` hides the eight
+numbers among 92 that say nothing of theta: one point of a mixture of 20 Student t distributions
+with two degrees of freedom, the columns of all in a fixed random order.
 
 References:
-    Papamakarios, Sterratt & Murray (2019), Sequential Neural Likelihood, https://arxiv.org/abs/1805.07226
-    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference, https://arxiv.org/abs/2101.04653
+    Papamakarios, Sterratt & Murray (2019), Sequential Neural Likelihood,
+    https://arxiv.org/abs/1805.07226
+    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference,
+    https://arxiv.org/abs/2101.04653
 """
 
 from functools import cache
@@ -34,9 +41,12 @@ def root(theta):
 
 
 def log_likelihood(x, *, theta):
-    """log p(x | theta) by torch: x {"x": (8,)}, or (100,) with distractors, theta (N, 5). Returns (N,).
+    """log p(x | theta) by torch: x {"x": (8,)}, or (100,) with distractors, theta (N, 5).
 
-    With distractors it is the likelihood of the eight numbers alone: the density of the others does not depend on theta.
+    Returns (N,).
+
+    With distractors it is the likelihood of the eight numbers alone: the density of the others does
+    not depend on theta.
     """
     import torch
 
@@ -66,7 +76,9 @@ def distracted(theta, *, rng):
 
 @cache
 def distractors():
-    """The law of what distracts, the benchmark's own, from numpy's seed 42: centres (20, 92), factors (20, 92, 92), order (100,)."""
+    """The law of what distracts, the benchmark's own, from numpy's seed 42: centres (20, 92),
+    factors (20, 92, 92), order (100,).
+    """
     rng = np.random.RandomState(SEED)
     centres = np.array([15 * rng.normal(size=DISTRACTING) for _ in range(PARTS)])
     factors = [

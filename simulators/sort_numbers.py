@@ -1,9 +1,13 @@
-"""Five normal numbers, shuffled: a network that gives them back in order has learned to sort. No units.
+"""Five normal numbers, shuffled: a network that gives them back in order has learned to sort.
 
-A simulator without noise: the parameters are the sorted numbers, the data the same numbers in an order drawn at random.
+No units.
+
+A simulator without noise: the parameters are the sorted numbers, the data the same numbers in an
+order drawn at random.
 
 References:
-    The Bayesian network of zuko's guide to Bayesian flows, https://zuko.readthedocs.io/stable/tutorials/bayesian_flows.html
+    The Bayesian network of zuko's guide to Bayesian flows,
+    https://zuko.readthedocs.io/stable/tutorials/bayesian_flows.html
 """
 
 import numpy as np

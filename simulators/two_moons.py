@@ -1,13 +1,17 @@
-"""Two moons: a posterior of two crescents, the benchmark of local detail and of several modes. No units.
+"""Two moons: a posterior of two crescents, the benchmark of local detail and of several modes.
+
+No units.
 
     r ~ N(0.1, 0.01²),  a ~ U(-pi/2, pi/2)
     x = (r cos a + 1/4 - |t1 + t2| / sqrt 2,  r sin a + (t2 - t1) / sqrt 2)
 
-with theta = (t1, t2). Each x comes from two places, for the absolute value forgets the sign of t1 + t2.
+with theta = (t1, t2). Each x comes from two places, for the absolute value forgets the sign of t1 +
+t2.
 
 References:
     Greenberg, Nonnenmacher & Macke (2019), https://arxiv.org/abs/1905.07488
-    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference, https://arxiv.org/abs/2101.04653
+    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference,
+    https://arxiv.org/abs/2101.04653
 """
 
 import numpy as np
@@ -30,7 +34,10 @@ def centre(theta):
 
 
 def log_likelihood(x, *, theta):
-    """log p(x | theta) by torch: x {"x": (2,)}, theta (N, 2). Returns (N,), -inf on the wrong side of the crescent."""
+    """log p(x | theta) by torch: x {"x": (2,)}, theta (N, 2).
+
+    Returns (N,), -inf on the wrong side of the crescent.
+    """
     import torch
 
     along, across = theta.sum(-1), theta[:, 1] - theta[:, 0]
@@ -45,10 +52,12 @@ def log_likelihood(x, *, theta):
 
 
 def posterior(x, n, rng):
-    """Exact draws (n, 2): x - crescent is the centre, whose two preimages are equally likely; those outside the prior are refused.
+    """Exact draws (n, 2): x - crescent is the centre, whose two preimages are equally likely; those
+    outside the prior are refused.
 
-    Given the crescent, x fixes the centre, and `centre` turns and folds the plane without stretching it: drawing the crescent from its
-    own distribution and solving for theta is exact under the uniform prior.
+    Given the crescent, x fixes the centre, and `centre` turns and folds the plane without
+    stretching it: drawing the crescent from its own distribution and solving for theta is exact
+    under the uniform prior.
     """
     kept = np.empty((0, 2))
     while len(kept) < n:

@@ -16,7 +16,7 @@ or the machine's memory decides may differ.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,11 +24,11 @@ import numpy as np
 from sbiwb.contracts import Distribution
 from sbiwb.records import Columns, Pairs
 from sbiwb.seeds import generator
-from sbiwb.simulation.calls import simulate_rows
+from sbiwb.simulation.calls import RowCalls, Stream, simulate_rows
 from sbiwb.simulation.expected import Expected, Reasons, RowOutcome
 from sbiwb.simulation.failures import Failure, FailureCounter
 from sbiwb.simulation.layout import Layout, cast_columns
-from sbiwb.simulation.simulator import Simulates, take_columns
+from sbiwb.simulation.simulator import Simulates
 
 __all__ = ["Failure", "FailureCounter", "Problem", "Reasons", "simulate_at", "simulate_block"]
 
@@ -61,13 +61,11 @@ class Problem:
     layout: Layout | None = None
     missing: Collection[str] = ()
 
-    def draw(
-        self, rng: np.random.Generator, n: int
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def draw(self, rng: np.random.Generator, n: int) -> Pairs:
         """Parameters and context of n new pairs."""
         theta = self.prior.sample(rng, n)
         context = {name: _column(one, one.sample(rng, n)) for name, one in self.context.items()}
-        return theta, context
+        return Pairs(theta, context, {})
 
     @property
     def expected(self) -> Expected:
@@ -99,15 +97,13 @@ class Attempt:
     Args:
         position: Where they were drawn from.
         rows: Their places in the block.
-        theta: Parameters by name.
-        context: Design variables by name.
+        drawn: Their parameters and context.
         outcome: What the simulator made of them.
     """
 
     position: Position
     rows: np.ndarray
-    theta: Columns
-    context: Columns
+    drawn: Pairs
     outcome: RowOutcome
 
     @property
@@ -120,8 +116,7 @@ class Attempt:
         x = self.outcome.x
         if layout is not None:
             x = cast_columns(layout, x)
-        valid = self.valid
-        return Pairs(take_columns(self.theta, valid), take_columns(self.context, valid), x)
+        return replace(self.drawn.take(self.valid), x=x)
 
     def failures(self) -> list[Failure]:
         """The others."""
@@ -135,14 +130,50 @@ class Attempt:
             row=int(self.rows[i]),
             kind=kind,
             message=message,
-            theta=_row(self.theta, i),
-            context=_row(self.context, i),
+            theta=_row(self.drawn.theta, i),
+            context=_row(self.drawn.context, i),
             seconds=self.outcome.seconds[i],
         )
 
 
 def _row(columns: Columns, i: int) -> dict[str, np.ndarray]:
     return {name: column[i] for name, column in columns.items()}
+
+
+@dataclass
+class OpenBlock:
+    """A block whose rows come out one attempt after another.
+
+    Args:
+        open_rows: Places of the rows that have not come out yet.
+        places: Of the rows that have, by attempt.
+        parts: These rows.
+        failures: Simulations that were replaced on the way.
+    """
+
+    open_rows: np.ndarray
+    places: list[np.ndarray] = field(default_factory=list)
+    parts: list[Pairs] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every row has come out."""
+        return len(self.open_rows) == 0
+
+    def add(self, attempt: Attempt, layout: Layout | None) -> None:
+        """Takes the valid rows of an attempt, and notes why the others failed."""
+        valid = attempt.valid
+        if len(valid):
+            self.places.append(self.open_rows[valid])
+            self.parts.append(attempt.pairs(layout))
+        self.failures += attempt.failures()
+        self.open_rows = np.delete(self.open_rows, valid)
+
+    def pairs(self) -> Pairs:
+        """All rows in their order."""
+        order = np.argsort(np.concatenate(self.places), kind="stable")
+        return Pairs.join(self.parts).take(order)
 
 
 def simulate_block(
@@ -161,42 +192,34 @@ def simulate_block(
         FailureRateError: Too many failures, or a row failed in every one of its 100 attempts.
         SimulatorError: A result has the wrong form, and no row is to blame.
     """
-    places, parts, failures = list[np.ndarray](), list[Pairs](), list[Failure]()
-    expected, open_rows = problem.expected, np.arange(rows)
+    state, expected = OpenBlock(np.arange(rows)), problem.expected
     for number in range(MAX_ATTEMPTS):
-        attempt = _attempt(problem, Position(stream, block, number), open_rows, expected)
+        attempt = _attempt(problem, Position(stream, block, number), state.open_rows, expected)
+        counter.add_all(len(attempt.rows), attempt.failures())
+        state.add(attempt, problem.layout)
+        if state.is_full:
+            return state.pairs(), state.failures
         expected = expected.after(attempt.outcome)
-        failed = attempt.failures()
-        counter.add(len(open_rows), len(failed), *map(Failure.example, failed[:1]))
-        failures += failed
-        valid = attempt.valid
-        if len(valid):
-            places.append(open_rows[valid])
-            parts.append(attempt.pairs(problem.layout))
-        open_rows = np.delete(open_rows, valid)
-        if len(open_rows) == 0:
-            order = np.argsort(np.concatenate(places), kind="stable")
-            return Pairs.join(parts).take(order), failures
     counter.refuse(f"one row in each of its {MAX_ATTEMPTS} attempts")
 
 
 def _attempt(problem: Problem, position: Position, rows: np.ndarray, expected: Expected) -> Attempt:
     """New pairs for these rows."""
+    rng = generator(problem.seed, *position)
+    drawn = problem.draw(rng, len(rows))
+    calls = RowCalls(problem.simulator, drawn.theta, drawn.context, _parts(problem.seed, position))
+    return Attempt(position, rows, drawn, simulate_rows(calls, rng, expected))
 
-    def stream(*place: int) -> np.random.Generator:
-        return generator(problem.seed, *position, *place)
 
-    def stream_of(first: int, size: int) -> np.random.Generator:
+def _parts(seed: int, position: Position) -> Stream:
+    """The stream of each part of an attempt, by its first row and its size; of a row by itself."""
+
+    def stream(first: int, size: int) -> np.random.Generator:
         if size == 1:
-            return stream(first)
-        return stream(first, size)
+            return generator(seed, *position, first)
+        return generator(seed, *position, first, size)
 
-    rng = stream()
-    theta, context = problem.draw(rng, len(rows))
-    outcome = simulate_rows(
-        problem.simulator, theta, context, rng=rng, stream=stream_of, expected=expected
-    )
-    return Attempt(position, rows, theta, context, outcome)
+    return stream
 
 
 def simulate_at(
@@ -213,11 +236,11 @@ def simulate_at(
     Returns:
         Observables of the rows that did not fail, and why the others did, by row.
     """
-
-    def stream(first: int, size: int) -> np.random.Generator:
-        return rng.spawn(1)[0]
-
-    outcome = simulate_rows(
-        problem.simulator, theta, context, rng=rng, stream=stream, expected=problem.expected
-    )
+    calls = RowCalls(problem.simulator, theta, context, _spawned(rng))
+    outcome = simulate_rows(calls, rng, problem.expected)
     return outcome.x, outcome.reasons
+
+
+def _spawned(rng: np.random.Generator) -> Stream:
+    """A stream for each call in turn."""
+    return lambda first, size: rng.spawn(1)[0]

@@ -8,7 +8,7 @@ dear, by halving.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,44 +20,6 @@ from sbiwb.simulation.failures import reason_of
 from sbiwb.simulation.simulator import Simulates, take_columns
 
 Stream = Callable[[int, int], np.random.Generator]  # of a call for `size` rows from `first` on
-
-
-def simulate_rows(
-    simulator: Simulates,
-    theta: Columns,
-    context: Columns,
-    *,
-    rng: np.random.Generator,
-    stream: Stream,
-    expected: Expected,
-) -> RowOutcome:
-    """Observables of the valid rows, and why the others failed.
-
-    Args:
-        simulator: The user's.
-        theta: Parameters by name, (N,) or (N, K).
-        context: Design variables by name, (N, ...).
-        rng: For a call of all rows.
-        stream: For a call of some of them.
-        expected: What they must look like.
-
-    Raises:
-        SimulatorError: The result has the wrong form, and no row is to blame.
-    """
-    n = len(next(iter(theta.values()), ()))
-    calls = RowCalls(simulator, theta, context, stream)
-    if not simulator.batched:
-        return expected.check_rows(calls.one_by_one(range(n)))
-    start = time.perf_counter()
-    try:
-        x = simulator(theta, context, rng)
-    except SbiwbError:  # a result of the wrong form, or a signal that came meanwhile
-        raise
-    except (Exception, SystemExit):  # the user's code may raise anything
-        results = calls.after_failed_batch(n)
-    else:
-        return expected.check_batch(x, n, time.perf_counter() - start)
-    return expected.check_rows(results)
 
 
 @dataclass(frozen=True)
@@ -76,26 +38,31 @@ class RowCalls:
     context: Columns
     stream: Stream
 
-    def after_failed_batch(self, n: int) -> RowResults:
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(next(iter(self.theta.values()), ()))
+
+    def after_failed_batch(self) -> RowResults:
         """All rows again, once a call for all of them has failed."""
         if self.simulator.source.is_halved:
-            return self.by_halves(n)
-        return self.one_by_one(range(n))
+            return self.by_halves()
+        return self.one_by_one()
 
-    def one_by_one(self, places: Iterable[int]) -> RowResults:
+    def one_by_one(self) -> RowResults:
         """Each row in a call of its own, from a stream of its own."""
         results = RowResults()
-        for place in places:
+        for place in range(self.count):
             self._add_row(results, place)
         return results
 
-    def by_halves(self, n: int) -> RowResults:
+    def by_halves(self) -> RowResults:
         """Parts of a failed batch, halved until they come out or are one row.
 
         One guilty row costs 2 log2(n) calls. Where many are guilty halving is dearer than it is
         worth: after n / 4 calls what still fails is done row by row.
         """
-        results, calls = RowResults(), 0
+        results, calls, n = RowResults(), 0, self.count
         parts = _halves(range(n))
         while parts:
             part = parts.pop(0)
@@ -125,7 +92,7 @@ class RowCalls:
             raise
         except (Exception, SystemExit):
             return False
-        results.add_call(x, part, (time.perf_counter() - start) / len(part))
+        results.update(RowResults.of_call(x, part, time.perf_counter() - start))
         return True
 
     def _add_row(self, results: RowResults, place: int) -> None:
@@ -138,6 +105,31 @@ class RowCalls:
         except (Exception, SystemExit) as error:
             results.reasons[place] = reason_of(error, self.simulator.source.path)
         results.seconds[place] = time.perf_counter() - start
+
+
+def simulate_rows(calls: RowCalls, rng: np.random.Generator, expected: Expected) -> RowOutcome:
+    """Observables of the valid rows, and why the others failed.
+
+    Args:
+        calls: Of the simulator, at these parameters.
+        rng: For a call of all rows.
+        expected: What they must look like.
+
+    Raises:
+        SimulatorError: The result has the wrong form, and no row is to blame.
+    """
+    if not calls.simulator.batched:
+        return expected.check_rows(calls.one_by_one())
+    start = time.perf_counter()
+    try:
+        x = calls.simulator(calls.theta, calls.context, rng)
+    except SbiwbError:  # a result of the wrong form, or a signal that came meanwhile
+        raise
+    except (Exception, SystemExit):  # the user's code may raise anything
+        results = calls.after_failed_batch()
+    else:
+        return expected.check_batch(x, calls.count, time.perf_counter() - start)
+    return expected.check_rows(results)
 
 
 def _halves(part: range) -> list[range]:

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -57,16 +57,18 @@ def to_csv(values: Mapping[str, object], *, batched: bool) -> bytes:
     """
     columns: dict[str, np.ndarray] = {}
     for name, value in values.items():
-        array = np.array([value])
         if batched and isinstance(value, np.ndarray):
-            array = value
-        columns |= _columns(name, array)
+            columns |= _columns(name, value)
+        else:
+            columns |= _columns(name, np.array([value]))
     rows = max(map(len, columns.values()))
     lists = [np.broadcast_to(column, rows).tolist() for column in columns.values()]
+    return _text([list(columns), *zip(*lists, strict=True)])
+
+
+def _text(lines: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*lists, strict=True))
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue().encode()
 
 
@@ -90,14 +92,17 @@ def from_csv(data: bytes) -> dict[str, np.ndarray]:
     names, *lines = _lines(data.decode("utf-8-sig"))
     _check_header(names)
     _check_lines(names, lines)
-    table = np.array([list(map(number, line[_first(names) :])) for line in lines])
+    first = int(names[0] == "")
+    table = np.array([list(map(number, line[first:])) for line in lines])
+    return _joined(dict(zip(names[first:], table.T, strict=True)))
+
+
+def _joined(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns `name[0]`, `name[1]`, ... as one variable."""
     parts: dict[str, list[np.ndarray]] = {}
-    for name, column in zip(names[_first(names) :], table.T, strict=True):
-        indexed = _INDEXED.match(name)
-        if indexed:
-            name = indexed[1]
-        parts.setdefault(name, []).append(column)
-    return {name: _variable(columns, f"{name}[0]" in names) for name, columns in parts.items()}
+    for name, column in columns.items():
+        parts.setdefault(_INDEXED.sub(r"\1", name), []).append(column)
+    return {name: _variable(of_one, f"{name}[0]" in columns) for name, of_one in parts.items()}
 
 
 def _lines(text: str) -> list[list[str]]:
@@ -108,17 +113,16 @@ def _lines(text: str) -> list[list[str]]:
     return list(filter(None, lines))
 
 
-def _first(names: Sequence[str]) -> int:
-    """The first column of numbers."""
-    return int(names[0] == "")
-
-
 def _check_header(names: Sequence[str]) -> None:
     if all(map(_is_number, names)):
         raise NoHeader(f"begins with the numbers {', '.join(names)[:60]} and not with names")
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise BadOutput(f"has two columns named '{name}'")
+    repeated = _repeated(names)
+    if repeated:
+        raise BadOutput(f"has two columns named '{repeated[0]}'")
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _is_number(text: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbiwb.errors import SimulatorError
+from sbiwb.files import sha256
 from sbiwb.simulation.command import ProgramCommand
 
 COMMAND_KEY = "problem.simulator.command"
@@ -47,7 +48,7 @@ def find_executable(options: ProgramCommand, folder: Path) -> Executable:
 def _identity(word: str, file: Path | None) -> bytes:
     """A word of the command, or the name and content of the file that it means."""
     if file is not None:
-        word = f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+        word = f"{file.name} {sha256(file.read_bytes())}"
     return b"\0" + word.encode()
 
 
@@ -96,12 +97,16 @@ def _program(name: str, folder: Path) -> Path:
 def _on_path(name: str) -> Path:
     path = shutil.which(name)
     if path is None:
-        raise SimulatorError(
-            f"no program '{name}' on PATH",
-            where=COMMAND_KEY,
-            todo=f"Install it, or write ./{name} for one beside the config.",
-        )
+        raise _not_installed(name)
     return Path(path)
+
+
+def _not_installed(name: str) -> SimulatorError:
+    return SimulatorError(
+        f"no program '{name}' on PATH",
+        where=COMMAND_KEY,
+        todo=f"Install it, or write ./{name} for one beside the config.",
+    )
 
 
 def _file(word: str, folder: Path) -> Path | None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sbiwb.errors import SimulatorError
-from sbiwb.records import Columns, Ragged, Variable, take
+from sbiwb.records import Columns, Variable, join
 from sbiwb.simulation.layout import Layout, Misfit, Observable, layout_of
-from sbiwb.simulation.simulator import Row, Rows
+from sbiwb.simulation.simulator import Row, Rows, row_of, take_columns
 from sbiwb.simulation.source import SimulatorSource
 
 Reason = tuple[str, str]  # kind and message of a failure
@@ -43,17 +43,23 @@ class RowResults:
     reasons: Reasons = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
 
-    def add_call(self, x: Mapping[str, Rows], places: Iterable[int], seconds: float) -> None:
+    @classmethod
+    def of_call(cls, x: Mapping[str, Rows], places: range, seconds: float) -> RowResults:
         """The rows of one call for many.
 
         Args:
             x: What it returned.
             places: Of its rows.
-            seconds: What each of them took.
+            seconds: What it took.
         """
-        for i, place in enumerate(places):
-            self.rows[place] = {name: rows[i] for name, rows in x.items()}
-            self.seconds[place] = seconds
+        rows = {place: row_of(x, i) for i, place in enumerate(places)}
+        return cls(rows, {}, dict.fromkeys(places, seconds / max(1, len(places))))
+
+    def update(self, other: RowResults) -> None:
+        """Takes the rows of another."""
+        self.rows.update(other.rows)
+        self.reasons.update(other.reasons)
+        self.seconds.update(other.seconds)
 
 
 @dataclass(frozen=True)
@@ -91,19 +97,15 @@ class Expected:
         variables: dict[str, Variable] = {}
         for name, rows in x.items():
             if isinstance(rows, list):
-                return self._check_uneven(x, n, seconds)
+                return self.check_rows(RowResults.of_call(x, range(n), seconds))
             variables[name] = rows
         layout = self.layout or layout_of(variables, self.missing)
         self._check_names(layout, set(x))
         reasons = _batch_problems(variables, layout)
+        valid: Columns = variables
         if reasons:
-            variables = _without(variables, reasons, n)
-        return RowOutcome(variables, reasons, dict.fromkeys(reasons, seconds / max(1, n)), layout)
-
-    def _check_uneven(self, x: Mapping[str, Rows], n: int, seconds: float) -> RowOutcome:
-        results = RowResults()
-        results.add_call(x, range(n), seconds / max(1, n))
-        return self.check_rows(results)
+            valid = take_columns(variables, np.setdiff1d(np.arange(n), list(reasons)))
+        return RowOutcome(valid, reasons, dict.fromkeys(reasons, seconds / max(1, n)), layout)
 
     def check_rows(self, results: RowResults) -> RowOutcome:
         """Sorts rows that came one by one.
@@ -193,22 +195,11 @@ def _problems(name: str, variable: Variable, observable: Observable) -> Reasons:
     return reasons
 
 
-def _without(variables: Mapping[str, Variable], failed: Reasons, n: int) -> dict[str, Variable]:
-    valid = np.setdiff1d(np.arange(n), list(failed))
-    return {name: take(variable, valid) for name, variable in variables.items()}
-
-
 def _stack(rows: list[Row], layout: Layout) -> dict[str, Variable]:
     """Valid rows by name, end to end; ragged where their lengths differ."""
     x: dict[str, Variable] = {}
     if not rows:
         return x
     for name in rows[0]:
-        x[name] = _stack_variable([layout[name].reshaped(row[name]) for row in rows])
+        x[name] = join([layout[name].reshaped(row[name])[None] for row in rows])
     return x
-
-
-def _stack_variable(rows: list[np.ndarray]) -> Variable:
-    if len(set(map(np.shape, rows))) == 1:
-        return np.stack(rows)
-    return Ragged.of(rows)

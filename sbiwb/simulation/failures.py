@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -126,10 +126,22 @@ class FailureCounter:
             self.examples.append(example)
         if self.simulated < MIN_SIMULATIONS:
             return
-        if self.failed > binomial_upper_quantile(self.simulated, self.max_rate):
+        if self.is_too_high:
             self.refuse(f"more than simulate.failures.max_rate = {self.max_rate:g}")
         if self.failed == self.simulated:
             self.refuse("not one came out")
+
+    @property
+    def is_too_high(self) -> bool:
+        """Whether there are more failures than `max_rate` explains."""
+        return self.failed > binomial_upper_quantile(self.simulated, self.max_rate)
+
+    def add_all(self, simulated: int, failures: Sequence[Failure]) -> None:
+        """The same, with the first of these failures as the example."""
+        example = ""
+        if failures:
+            example = failures[0].example()
+        self.add(simulated, len(failures), example)
 
     def refuse(self, why: str) -> NoReturn:
         """Stops.
@@ -137,14 +149,18 @@ class FailureCounter:
         Raises:
             FailureRateError: With the rate and an example.
         """
-        rate = f"{self.failed} of {self.simulated} simulations failed"
-        share = f"{self.failed / self.simulated:.1%}"
-        example = "see the shards"
-        if self.examples:
-            example = self.examples[-1]
         raise FailureRateError(
-            f"{rate} ({share}), {why}; for example: {example}",
+            f"{self}, {why}; for example: {self._example()}",
             where="simulate",
             todo="Mend the simulator, narrow the prior, or raise max_rate if these failures are "
             "part of the model.",
         )
+
+    def __str__(self) -> str:
+        share = f"{self.failed / self.simulated:.1%}"
+        return f"{self.failed} of {self.simulated} simulations failed ({share})"
+
+    def _example(self) -> str:
+        if not self.examples:
+            return "see the shards"
+        return self.examples[-1]

@@ -70,7 +70,7 @@ def _plain(value: object) -> object:
     """What JSON has for a numpy value."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    raise TypeError(f"not JSON: {value!r}")
 
 
 def _to_json(values: Values) -> bytes:

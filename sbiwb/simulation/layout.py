@@ -34,6 +34,9 @@ class Misfit(NamedTuple):
     text: str
 
 
+_NOT_FINITE = {False: "is not finite", True: "is infinite"}  # by whether NaN is a value
+
+
 @dataclass(frozen=True)
 class Observable:
     """One observable.
@@ -89,17 +92,19 @@ class Observable:
 
     def problem(self, row: np.ndarray) -> Misfit | None:
         """Why one row does not fit, or None."""
-        if row.ndim != len(self.shape) or row.shape[self.ragged :] != self.shape[self.ragged :]:
+        if not self._fits(row.shape):
             return Misfit("shape", f"has shape {row.shape}, not {self._expected_shape()}")
-        if self.is_valued(row):
-            return None
-        if self.missing:
-            return Misfit("not finite", "is infinite")
-        return Misfit("not finite", "is not finite")
+        if not self.is_valued(row):
+            return Misfit("not finite", _NOT_FINITE[self.missing])
+        return None
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        same_axes = len(shape) == len(self.shape)
+        return same_axes and shape[self.ragged :] == self.shape[self.ragged :]
 
     def _expected_shape(self) -> str:
         if self.ragged:
-            return str(("n", *self.shape[1:])).replace("'", "")
+            return str(self.shape).replace("0", "n", 1)
         return str(self.shape)
 
     def is_valued(self, values: np.ndarray) -> bool:
@@ -111,13 +116,12 @@ class Observable:
     def accepts(self, variable: Variable) -> bool:
         """Whether no row of a variable has a problem; quick."""
         values = values_of(variable)
+        shape = values.shape[1:]
         if isinstance(variable, Ragged):
-            fits = self.ragged and values.shape[1:] == self.shape[1:]
-        elif self.ragged:
-            fits = values.ndim > 1 and values.shape[2:] == self.shape[1:]
-        else:
-            fits = values.shape[1:] == self.shape
-        return fits and self.is_valued(values)
+            shape = (0, *shape)
+            if not self.ragged:
+                return False
+        return self._fits(shape) and self.is_valued(values)
 
     def reshaped(self, row: np.ndarray) -> np.ndarray:
         """The row; an empty set in the shape of a set, whatever shape it came in."""

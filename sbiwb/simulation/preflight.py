@@ -13,6 +13,7 @@ from sbiwb.records import Pairs, Ragged, Variable, as_ragged
 from sbiwb.simulation.blocks import Problem, simulate_block
 from sbiwb.simulation.failures import MEMORY, TIMEOUT, Failure, FailureCounter
 from sbiwb.simulation.layout import Layout, cast_columns, layout_of, values_of
+from sbiwb.simulation.source import SimulatorSource
 
 BATCHED_ROWS = 16  # fixed, because the layout must not depend on the clock
 SINGLE_ROWS = 4
@@ -100,14 +101,17 @@ def _depends_on_clock(failures: Iterable[Failure]) -> bool:
 def _compare(problem: Problem, first: Pairs, second: Pairs) -> None:
     """Refuses a simulator that gave two different results for the same seeds."""
     for name in first.x:
-        if _same(first.x[name], second.x[name]):
-            continue
-        raise SimulatorError(
-            f"gave two different '{name}' for the same parameters and seed: "
-            "it uses a random generator of its own",
-            where=problem.simulator.source.line(),
-            todo=problem.simulator.source.seed_advice,
-        )
+        if not _same(first.x[name], second.x[name]):
+            raise _not_repeated(problem.simulator.source, name)
+
+
+def _not_repeated(source: SimulatorSource, name: str) -> SimulatorError:
+    return SimulatorError(
+        f"gave two different '{name}' for the same parameters and seed: "
+        "it uses a random generator of its own",
+        where=source.line(),
+        todo=source.seed_advice,
+    )
 
 
 def _same(first: Variable, second: Variable) -> bool:

@@ -112,23 +112,27 @@ class Program:
         theta = scratch / f"theta.{self.options.input}"
         out = scratch / f"out.{self.options.output}"
         own = {"theta": theta, "out": out, "seed": seed, "scratch": scratch}
-        arguments = [_filled(word, {**values, **own}) for word in self.executable.arguments]
+        words = [str(self.path), *self._arguments({**values, **own})]
         stdin = self._encoded(values)
         if self._has_place("theta"):
             theta.write_bytes(stdin)
             stdin = b""
-        ended = run_program([str(self.path), *arguments], stdin, scratch, self.timeout_s)
-        message = _last_words(ended.stderr, scratch)
+        ended = run_program(words, stdin, scratch, self.timeout_s)
+        last_words = _last_words(ended.stderr, scratch)
         if ended.code:
-            cause = describe_exit(ended.code)
-            raise RowFailed(cause, f"{self.path.name}: {cause}{message}")
+            raise self._failed(describe_exit(ended.code), describe_exit(ended.code) + last_words)
         try:
             return decode(self.options.output, self._output(ended, out))
         except NoHeader as error:
             raise self._no_header(error) from error
         except BadOutput as error:
-            what = f"{self.path.name}: its output {error}{message}"
-            raise RowFailed("bad output", what) from error
+            raise self._failed("bad output", f"its output {error}{last_words}") from error
+
+    def _arguments(self, values: Mapping[str, object]) -> list[str]:
+        return [_filled(word, values) for word in self.executable.arguments]
+
+    def _failed(self, kind: str, what: str) -> RowFailed:
+        return RowFailed(kind, f"{self.path.name}: {what}")
 
     def _output(self, ended: EndedProgram, out: Path) -> bytes:
         if not self._has_place("out"):
@@ -187,15 +191,19 @@ def _filled(word: str, values: Mapping[str, object]) -> str:
 
     def text(place: re.Match[str]) -> str:
         value = values[place[1]]
-        if np.ndim(value):  # type: ignore[arg-type]
-            raise SimulatorError(
-                f"{{{place[1]}}} is an array, not one number",
-                where=COMMAND_KEY,
-                todo="Pass {theta}, the file with all of them.",
-            )
+        if isinstance(value, np.ndarray | list | tuple):
+            raise _no_number(place[1])
         return str(value)
 
     return _PLACE.sub(text, word)
+
+
+def _no_number(name: str) -> SimulatorError:
+    return SimulatorError(
+        f"{{{name}}} is an array, not one number",
+        where=COMMAND_KEY,
+        todo="Pass {theta}, the file with all of them.",
+    )
 
 
 def _last_words(stderr: bytes, scratch: Path) -> str:

@@ -54,6 +54,12 @@ class SimulatorCall:
     rng: np.random.Generator
     is_row: bool = False
 
+    def made_of(self, simulator: Simulator) -> dict[str, Rows] | Row:
+        """The result of the call."""
+        if self.is_row:
+            return simulator.simulate_row(self.theta, self.context, 0, self.rng)
+        return simulator(self.theta, self.context, self.rng)
+
 
 class SubprocessSimulator:
     """A `Simulator` whose every call happens in another process.
@@ -141,17 +147,7 @@ class SimulatorProcess:
         # so that it can be emptied while the other side writes
         fcntl.fcntl(self.printed, fcntl.F_SETFL, os.O_APPEND)
         self._line, theirs = Pipe()
-        code = "from sbiwb.simulation.sandbox import serve; serve()"
-        path = os.pathsep.join(filter(None, sys.path))
-        self._process = subprocess.Popen(
-            [sys.executable, "-uc", code, str(theirs.fileno()), str(os.getpid())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=self.printed,
-            stderr=self.printed,
-            start_new_session=True,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
-        )
+        self._process = _start(theirs.fileno(), self.printed)
         theirs.close()
         self._finish = weakref.finalize(self, _end, self._process, self._line, self.printed)
         self._load()
@@ -160,15 +156,17 @@ class SimulatorProcess:
         try:
             _, error = self.ask(self._simulator, None)
         except RowFailed as died:
-            error = SimulatorError(
-                f"cannot be loaded in a process of its own: {died}",
-                where=self._simulator.source.path,
-                todo="Try it with --set machine.executor=serial, which runs it in the command "
-                "itself.",
-            )
+            error = self._not_loaded(died)
         if error is not None:
             self.end()
             raise error
+
+    def _not_loaded(self, died: RowFailed) -> SimulatorError:
+        return SimulatorError(
+            f"cannot be loaded in a process of its own: {died}",
+            where=self._simulator.source.path,
+            todo="Try it with --set machine.executor=serial, which runs it in the command itself.",
+        )
 
     def ask(
         self, question: Simulator | SimulatorCall, timeout_s: float | None
@@ -248,6 +246,21 @@ class SimulatorProcess:
             self.printed.truncate(0)
 
 
+def _start(line: int, printed: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The other side, which leads a session."""
+    code = "from sbiwb.simulation.sandbox import serve; serve()"
+    path = os.pathsep.join(filter(None, sys.path))
+    return subprocess.Popen(
+        [sys.executable, "-uc", code, str(line), str(os.getpid())],
+        pass_fds=[line],
+        stdin=subprocess.DEVNULL,
+        stdout=printed,
+        stderr=printed,
+        start_new_session=True,
+        env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+    )
+
+
 def _end(process: subprocess.Popen[bytes], line: Connection, printed: IO[bytes]) -> None:
     """Kills the process and all it started."""
     end_group(process.pid)
@@ -279,14 +292,8 @@ def _answer(
     simulator: Simulator, call: SimulatorCall
 ) -> tuple[dict[str, Rows] | Row | None, Exception | None]:
     try:
-        return _result(simulator, call), None
+        return call.made_of(simulator), None
     except SbiwbError as error:
         return None, error
     except (Exception, SystemExit) as error:
         return None, RowFailed(*reason_of(error, simulator.source.path))
-
-
-def _result(simulator: Simulator, call: SimulatorCall) -> dict[str, Rows] | Row:
-    if call.is_row:
-        return simulator.simulate_row(call.theta, call.context, 0, call.rng)
-    return simulator(call.theta, call.context, call.rng)

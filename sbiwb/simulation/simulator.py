@@ -92,7 +92,7 @@ class Simulator:
         if self.batched:
             here = np.array([row])
             batch = self(take_columns(theta, here), take_columns(context, here), rng)
-            return {name: rows[0] for name, rows in batch.items()}
+            return row_of(batch, 0)
         columns = {**theta, **context}
         result = self._call({name: _scalar(column[row]) for name, column in columns.items()}, rng)
         return {name: self._numbers(name, _array(value)) for name, value in result.items()}
@@ -102,15 +102,21 @@ class Simulator:
     ) -> Mapping[str, object]:
         with guarded(self.timeout_s, self.memory_gb):
             result = self.source.simulate(**arguments, **self.constants, **self._random(rng))
-        if result is None:
-            raise self._refusal("returned nothing", "Is `return` missing? Return {name: array}.")
         if not isinstance(result, dict):
-            return {"x": result}
+            result = {"x": result}
+        self._check(result)
+        return result
+
+    def _check(self, result: Mapping[str, object]) -> None:
         if not result:
             raise self._refusal("returned an empty dict", "Return {name: array} or one array.")
-        for name in result:
+        for name, value in result.items():
             self._check_name(name)
-        return result
+            if value is None:
+                raise self._refusal(
+                    f"returned nothing for '{name}'",
+                    "Is `return` missing? Return {name: array}.",
+                )
 
     def _random(self, rng: np.random.Generator) -> dict[str, object]:
         streams: dict[str, object] = {}
@@ -168,14 +174,18 @@ class Simulator:
                 f"'{name}' has type {array.dtype}, not numbers",
                 "Return float, integer or boolean arrays.",
             )
-        if array.dtype.kind == "b":
-            return array.astype(np.int64)
-        if array.dtype.itemsize > DOUBLE_BYTES:
-            return array.astype(np.float64)
-        return array
+        return _storable(array)
 
     def _refusal(self, what: str, todo: str) -> SimulatorError:
         return SimulatorError(what, where=self.source.line(), todo=todo)
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "b":
+        return array.astype(np.int64)
+    if array.dtype.itemsize > DOUBLE_BYTES:
+        return array.astype(np.float64)
+    return array
 
 
 def take_columns(columns: Columns, rows: np.ndarray) -> Columns:
@@ -183,9 +193,14 @@ def take_columns(columns: Columns, rows: np.ndarray) -> Columns:
     return {name: take(column, rows) for name, column in columns.items()}
 
 
+def row_of(batch: Mapping[str, Rows], i: int) -> Row:
+    """One row of each observable."""
+    return {name: rows[i] for name, rows in batch.items()}
+
+
 def _unpadded(padded: object, lengths: object) -> list[np.ndarray]:
-    pairs = zip(_array(padded), _array(lengths), strict=True)
-    return [row[: int(length)] for row, length in pairs]
+    rows, sizes = _array(padded), _array(lengths).astype(int)
+    return [row[:size] for row, size in zip(rows, sizes, strict=True)]
 
 
 def _joined(rows: list[np.ndarray]) -> Rows:

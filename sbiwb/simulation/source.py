@@ -114,9 +114,11 @@ class SourceFile:
 
 def is_density(source: SimulatorSource) -> bool:
     """Whether the file has a `log_density` and nothing to simulate with."""
-    if not isinstance(source, SourceFile) or source.optional(source.function) is not None:
-        return False
-    return source.optional(DENSITY) is not None
+    return isinstance(source, SourceFile) and _is_density(source.module, source.function)
+
+
+def _is_density(module: ModuleType, function: str) -> bool:
+    return function not in vars(module) and DENSITY in vars(module)
 
 
 def load_source(reference: str, folder: Path) -> SourceFile:
@@ -143,12 +145,11 @@ def load_source(reference: str, folder: Path) -> SourceFile:
 
 
 def _check_function(module: ModuleType, function: str, name: str, path: Path) -> None:
-    members = vars(module)
-    if callable(members.get(function)) or (function not in members and DENSITY in members):
+    if callable(vars(module).get(function)) or _is_density(module, function):
         return
     own = [
         key
-        for key, value in members.items()
+        for key, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__
     ]
     raise SimulatorError(

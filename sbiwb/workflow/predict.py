@@ -144,12 +144,12 @@ def _check_context(project: Project, fixed: Mapping[str, float]) -> None:
 
 
 def _from_prior(project: Project, draws: int, seed: int) -> _Start:
-    theta, context = project.problem.draw(generator(seed, "prior", 1), draws)
+    drawn = project.problem.draw(generator(seed, "prior", 1), draws)
     return _Start(
         "prior",
         project.run.path / "predict" / "prior",
-        project.prior.stack(theta)[:, None],
-        context,
+        project.prior.stack(drawn.theta)[:, None],
+        drawn.context,
         None,
     )
 

@@ -1,9 +1,13 @@
-"""Gaussian linear with a uniform prior: ten means in a box, seen once each with normal noise. No units.
+"""Gaussian linear with a uniform prior: ten means in a box, seen once each with normal noise.
 
-    x = theta + e,  e ~ N(0, 0.1 I);  under the prior U(-1, 1)^10 the posterior is N(x, 0.1 I) within the box
+No units.
+
+    x = theta + e,   e ~ N(0, 0.1 I);
+    under the prior U(-1, 1)^10 the posterior is N(x, 0.1 I) within the box
 
 References:
-    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference, https://arxiv.org/abs/2101.04653
+    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference,
+    https://arxiv.org/abs/2101.04653
 """
 
 import numpy as np

@@ -1,10 +1,12 @@
 """Gaussian mixture: one mean seen through a wide or a narrow normal, half and half. No units.
 
-    x ~ N(theta, I) / 2 + N(theta, 0.01 I) / 2;  under the prior U(-10, 10)^2 the posterior is the same mixture about x within the box
+    x ~ N(theta, I) / 2 + N(theta, 0.01 I) / 2;
+    under the prior U(-10, 10)^2 the posterior is the same mixture about x within the box
 
 References:
     Sisson, Fan & Tanaka (2007), https://doi.org/10.1073/pnas.0607208104
-    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference, https://arxiv.org/abs/2101.04653
+    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference,
+    https://arxiv.org/abs/2101.04653
 """
 
 import numpy as np
@@ -29,7 +31,8 @@ def log_likelihood(x, *, theta):
 
 
 def posterior(x, n, rng):
-    """Exact draws (n, D) given one data set; those of a mixture that fall outside the box are refused.
+    """Exact draws (n, D) given one data set; those of a mixture that fall outside the box are
+    refused.
 
     Refusing draws of the whole mixture leaves each part the share that it has within the box.
     """

@@ -1,11 +1,14 @@
-"""Lotka-Volterra: prey and predators seen ten times with lognormal noise. Time and numbers without units, rates per time.
+"""Lotka-Volterra: prey and predators seen ten times with lognormal noise.
+
+Time and numbers without units, rates per time.
 
     dX/dt = alpha X - beta X Y,  dY/dt = -gamma Y + delta X Y,  X(0) = 30, Y(0) = 1
     log x_k ~ N(log X(2.1 k), 0.1²),  y_k alike,  k = 0, ..., 9
 
 References:
     Lotka (1920), https://doi.org/10.1073/pnas.6.7.410
-    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference, https://arxiv.org/abs/2101.04653
+    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference,
+    https://arxiv.org/abs/2101.04653
 """
 
 import math
@@ -18,7 +21,11 @@ LOWEST, HIGHEST = math.log(1e-10), math.log(1e4)  # what is seen of X and Y, as 
 
 
 def paths(alpha, beta, gamma, delta, exp):
-    """log X and log Y at the ten times: rates (N,), arrays or tensors with the `exp` that goes with them. Returns two lists of ten (N,)."""
+    """log X and log Y at the ten times: rates (N,), arrays or tensors with the `exp` that goes with
+    them.
+
+    Returns two lists of ten (N,).
+    """
     step = EVERY / STEPS
 
     def change(u, v):

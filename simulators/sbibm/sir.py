@@ -1,10 +1,14 @@
-"""SIR epidemic in a million people, seen as the infected among a thousand of them on ten days. Time in days, rates per day.
+"""SIR epidemic in a million people, seen as the infected among a thousand of them on ten days.
 
-    dS/dt = -beta S I / P,  dI/dt = beta S I / P - gamma I,  S(0) = P - 1, I(0) = 1;   x_k ~ Binomial(1000, I(17 k) / P), k = 0, ..., 9
+Time in days, rates per day.
+
+    dS/dt = -beta S I / P,   dI/dt = beta S I / P - gamma I,   S(0) = P - 1, I(0) = 1;
+    x_k ~ Binomial(1000, I(17 k) / P), k = 0, ..., 9
 
 References:
     Kermack & McKendrick (1927), https://doi.org/10.1098/rspa.1927.0118
-    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference, https://arxiv.org/abs/2101.04653
+    Lueckmann, Boelts, Greenberg, Gonçalves & Macke (2021), Benchmarking Simulation-Based Inference,
+    https://arxiv.org/abs/2101.04653
 """
 
 import math
@@ -17,7 +21,10 @@ SMALLEST = 1e-12  # share that the log-likelihood sees at least
 
 
 def infected(beta, gamma):
-    """Share infected on the ten days: beta, gamma (N,), arrays or tensors alike. Returns ten of (N,)."""
+    """Share infected on the ten days: beta, gamma (N,), arrays or tensors alike.
+
+    Returns ten of (N,).
+    """
     step = 1 / STEPS_A_DAY
 
     def change(s, i):

@@ -85,7 +85,7 @@ def overhead(tiny: Tiny, pause_s: float, shards: int, start: int) -> dict[str, f
     ours: list[tuple[float, float]] = []
     for number in range(PAIRS + 1):
         rng = np.random.default_rng(number)
-        theta, _ = problem.draw(rng, BLOCK)
+        theta = problem.draw(rng, BLOCK).theta
         with timed(bare):
             for _ in range(shards * BLOCKS):
                 problem.simulator.source.simulate(**theta, rng=rng, n=50)

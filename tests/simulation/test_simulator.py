@@ -167,7 +167,7 @@ BAD_RESULTS = [
     ("{}", "returned an empty dict"),
     ("{'y': np.array([None] * len(mu))}", "'y' has type object, not numbers"),
     ("{'y': np.array(['a'] * len(mu))}", "'y' has type <U1, not numbers"),
-    ("None", "returned nothing"),
+    ("None", "returned nothing for 'x'"),
 ]
 
 
