@@ -34,13 +34,19 @@ class Flat:
         """Number of data sets."""
         if self.lengths is not None:
             return len(self.lengths)
-        return len(self.values) // max(1, prod(self.grid))
+        return len(self.values) // max(1, self._rows_each)
+
+    @property
+    def _rows_each(self) -> int:
+        """Rows of a data set that has no length of its own: its cells."""
+        return prod(self.grid)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """One row a data set, (N, C'), repeated to each of its members or cells, (rows, C')."""
-        if self.lengths is not None:
-            return np.repeat(values, self.lengths, axis=0)
-        return np.repeat(values, prod(self.grid), axis=0)
+        repeats = self.lengths
+        if repeats is None:
+            repeats = np.array(self._rows_each)
+        return np.repeat(values, repeats, axis=0)
 
     def place(self, row: int, channel: int) -> str:
         """Where a value lies, in words; everything counts from 0."""
@@ -51,7 +57,7 @@ class Flat:
 
     def _place_of_row(self, row: int) -> str:
         if self.grid:
-            data_set, cell = divmod(row, prod(self.grid))
+            data_set, cell = divmod(row, self._rows_each)
             places = np.array(np.unravel_index(cell, self.grid)).tolist()
             return f"data set {data_set}, cell {tuple(places)}"
         if self.lengths is None:

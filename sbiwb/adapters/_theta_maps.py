@@ -94,7 +94,7 @@ class LogitBetween:
 
     def forward(self, theta: np.ndarray) -> np.ndarray:
         below, above = self._logs(theta)
-        return np.where((theta >= self.low) & (theta <= self.high), below - above, np.nan)
+        return np.where(is_between(theta, self.low, self.high), below - above, np.nan)
 
     def inverse(self, g: np.ndarray) -> np.ndarray:
         width = self.high - self.low
@@ -144,7 +144,8 @@ class Circle:
 
     def forward(self, theta: np.ndarray) -> np.ndarray:
         angle = 2 * np.pi * ((theta - self.low) / (self.high - self.low)) - np.pi
-        return np.where(self._inside(theta), np.where(angle < np.pi, angle, -np.pi), np.nan)
+        inside = is_between(theta, self.low, self.high)
+        return np.where(inside, np.where(angle < np.pi, angle, -np.pi), np.nan)
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
         turn = np.mod((z + np.pi) / (2 * np.pi), 1.0)
@@ -152,10 +153,7 @@ class Circle:
 
     def log_abs_det(self, theta: np.ndarray) -> np.ndarray:
         slope = np.log(2 * np.pi / (self.high - self.low))
-        return np.where(self._inside(theta).all(1), slope, -np.inf)
-
-    def _inside(self, theta: np.ndarray) -> np.ndarray:
-        return (theta >= self.low) & (theta <= self.high)
+        return np.where(is_between(theta, self.low, self.high).all(1), slope, -np.inf)
 
 
 @dataclass(frozen=True)
@@ -173,6 +171,11 @@ class Levels:
 
     def log_abs_det(self, theta: np.ndarray) -> np.ndarray:
         return np.where(np.isnan(self.forward(theta)).any(1), -np.inf, 0.0)
+
+
+def is_between(theta: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Whether theta lies inside two bounds, or on one."""
+    return (theta >= low) & (theta <= high)
 
 
 def strictly_between(theta: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from sbiwb.contracts import Measured, TransformPart
 from sbiwb.errors import DataError
+
+ChannelPart = TypeVar("ChannelPart")
 
 
 class SeriesConfig(TransformPart, ABC):
@@ -16,6 +20,21 @@ class SeriesConfig(TransformPart, ABC):
     def measure_series(self, values: np.ndarray, lengths: np.ndarray) -> Measured:
         """The same of training series end to end, (rows, C), of `lengths` (N,) rows each."""
         return {}
+
+
+def learned(measured: Measured, name: str) -> np.ndarray:
+    """A statistic of each channel as it was learned, (C,) float64; NaN for None."""
+    return np.asarray(measured[name], np.float64)
+
+
+def by_channel(
+    change: Callable[[ChannelPart, np.ndarray], np.ndarray],
+    parts: Sequence[ChannelPart],
+    values: np.ndarray,
+) -> np.ndarray:
+    """Each channel of values (rows, C) changed by its own part, (rows, C)."""
+    columns = zip(parts, values.T, strict=True)
+    return np.stack([change(part, column) for part, column in columns], axis=1)
 
 
 def refuse(values: np.ndarray, bad: np.ndarray, *, what: str, todo: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from sbiwb.adapters._transform import learned
 from sbiwb.contracts import Measured, TransformPart
 
 Scale = Annotated[float, Field(gt=0)]
@@ -47,4 +48,4 @@ class Config(TransformPart):
         return float(np.median(positive))
 
     def build(self, measured: Measured) -> Asinh:
-        return Asinh(np.asarray(measured["scale"], np.float64))
+        return Asinh(learned(measured, "scale"))

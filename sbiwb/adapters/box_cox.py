@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from sbiwb.adapters._transform import learned
 from sbiwb.contracts import Measured, TransformPart
 
 LINEAR = 1.0
@@ -100,8 +101,7 @@ class Config(TransformPart):
         return float(best.x)
 
     def build(self, measured: Measured) -> BoxCox:
-        powers = np.asarray(measured["powers"], np.float64)  # NaN for None
-        return BoxCox(powers, np.asarray(measured["smallest"], np.float64))
+        return BoxCox(learned(measured, "powers"), learned(measured, "smallest"))
 
 
 def _smallest(column: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from sbiwb.adapters._transform import by_channel
 from sbiwb.contracts import Measured, TransformPart
 from sbiwb.families import Count
 
@@ -64,12 +65,10 @@ class Rank:
     curves: tuple[_Curve, ...]
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        columns = zip(self.curves, values.T, strict=True)
-        return np.stack([curve.forward(column) for curve, column in columns], axis=1)
+        return by_channel(_Curve.forward, self.curves, values)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
-        columns = zip(self.curves, values.T, strict=True)
-        return np.stack([curve.inverse(column) for curve, column in columns], axis=1)
+        return by_channel(_Curve.inverse, self.curves, values)
 
 
 class Config(TransformPart):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbiwb.adapters._precision import standardizer
+from sbiwb.adapters._transform import learned
 from sbiwb.contracts import Measured, TransformPart
 
 
@@ -33,6 +34,4 @@ class Config(TransformPart):
         return {"mean": mean.tolist(), "sd": sd.tolist()}
 
     def build(self, measured: Measured) -> Standardize:
-        return Standardize(
-            np.asarray(measured["mean"], np.float64), np.asarray(measured["sd"], np.float64)
-        )
+        return Standardize(learned(measured, "mean"), learned(measured, "sd"))
