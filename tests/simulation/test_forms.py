@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 
 from sbiwb.errors import FailureRateError, SimulatorError
+from sbiwb.files import read_json
+from sbiwb.project.splits import load_split
 from sbiwb.records import Pairs, Ragged
 from sbiwb.simulation.blocks import FailureCounter, simulate_at, simulate_block
 from sbiwb.simulation.layout import Observable
 from sbiwb.simulation.preflight import preflight
 from sbiwb.store.rows import RowBuffer
+from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.verify import verify
 from tests.simulation.helpers import problem
+from tests.tiny import Tiny
 
 HEAD = "import numpy as np\n\n"
 
@@ -235,3 +240,24 @@ def simulate(mu):
 """
     found = problem(tmp_path, code, batched=False, timeout_s=0.1)
     assert preflight(found, 1).failure_rate == 0.2
+
+
+RARE_FRACTION = """
+def simulate(mu, *, rng, n):
+    y = rng.poisson(3, (len(mu), n))
+    return {"y": y + 0.5 if mu.max() > 2.5 else y}
+"""
+
+
+def test_shards_of_two_types_are_one_whole_run(tmp_path, recorder):
+    """Some blocks have fractions, the plan says whole numbers: all are read, and made again to the last digit."""
+    tiny = Tiny.write(tmp_path, {}, RARE_FRACTION)
+    simulate(tiny.open(), recorder)
+    parts = [load_split(tiny.open(), split) for split in ("train", "validation", "test")]
+    mu = np.concatenate([part.theta["mu"] for part in parts]).reshape(-1, 32)
+    y = np.concatenate([part.x["y"] for part in parts]).reshape(-1, 32, 4)
+    has_fractions = mu.max(1) > 2.5
+    assert 0 < has_fractions.sum() < len(mu)
+    np.testing.assert_array_equal((y % 1)[:, 0, 0], np.where(has_fractions, 0.5, 0))
+    assert read_json(tiny.run / "data/plan.json")["layout"]["y"]["dtype"] == "int64"
+    assert verify(tiny.run, recorder, deep=True).is_whole

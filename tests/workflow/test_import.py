@@ -573,3 +573,23 @@ def test_the_command(project, tmp_path):
         and "240" in told.stdout
         and f"sbiwb train {tiny.run}" in told.stdout.replace("\n", "")
     )
+
+
+def test_an_empty_set_is_a_set(tmp_path, recorder, project):
+    """A file may hold data sets without members; they are pairs like others."""
+    rng = np.random.default_rng(0)
+    lengths = rng.poisson(1.0, 60)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = rng.random(offsets[-1])
+    with h5py.File(tmp_path / "sets.h5", "w") as file:
+        file["mu"] = lengths + rng.random(60)
+        file["y/values"], file["y/offsets"] = values, offsets
+    tiny = project(
+        model={"inputs": {"y": {"as": "set", "summary": {"kind": "deepset", "hidden": 8}}}}
+    )
+    import_files(tiny.open(), [tmp_path / "sets.h5"], recorder)
+    pairs = [load_split(tiny.open(), split) for split in SPLITS]
+    found = np.concatenate([part.x["y"].lengths for part in pairs])
+    mu = np.concatenate([part.theta["mu"] for part in pairs])
+    assert (lengths == 0).sum() > 10
+    np.testing.assert_array_equal(found, np.floor(mu))

@@ -26,7 +26,7 @@ class Survey:
 
     Args:
         rows: Rows, bad ones and copies included.
-        ledger: Rows that are not finite or empty, as failed simulations.
+        ledger: Rows that are not finite, as failed simulations.
         digests: Of every row.
         is_compared: Whether equal rows are copies.
         shapes: Of each observable: dtype, shape of a member or of a row, smallest and largest length; length -1: no list.
@@ -155,19 +155,15 @@ def _note_shapes(found: Survey, pairs: Pairs, path: Path) -> None:
 
 
 def _failed(project: Project, pairs: Pairs, first: int) -> list[Failure]:
-    """Rows whose observables are not finite, or empty: simulations that failed."""
+    """Rows whose observables are not finite: simulations that failed."""
     why: dict[int, tuple[str, str]] = {}
     for name, variable in pairs.x.items():
         values = variable.values if isinstance(variable, Ragged) else variable
         is_bad = (
             np.isinf(values) if name in project.config.problem.missing else ~np.isfinite(values)
         )
-        flat = is_bad.reshape(len(values), -1).any(1)
+        flat = is_bad.any(axis=tuple(range(1, is_bad.ndim)))
         if isinstance(variable, Ragged):
-            why |= {
-                int(row): ("shape", f"'{name}' has no members")
-                for row in np.flatnonzero(variable.lengths == 0)
-            }
             flat = np.array(
                 [
                     flat[a:b].any()
