@@ -220,9 +220,11 @@ class ReferencePart(Part, ABC):
     Attributes:
         needs: What its target must have: `density`, `gradient` (of the density), `amortized` or
             `exact`.
+        packages: Of the extra `reference`, which it loads only when its draws are judged.
     """
 
     needs: ClassVar[TargetNeed] = "density"
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @property
     def uses_amortized(self) -> bool:

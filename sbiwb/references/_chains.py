@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +35,8 @@ MOST_NAMES = 6
 
 class MarkovChain(ReferencePart):
     """Options that every Markov chain has."""
+
+    packages: ClassVar[tuple[str, ...]] = ("arviz",)
 
     start: Start = Field(
         "prior",

@@ -34,6 +34,7 @@ class HamiltonianConfig(MarkovChain):
     """Options of every Hamiltonian method."""
 
     needs: ClassVar[TargetNeed] = "gradient"
+    packages: ClassVar[tuple[str, ...]] = (*MarkovChain.packages, "pyro")
     THIN: ClassVar[int] = 1  # where `thin` is null
 
     chains: Count = Field(4, ge=1, le=1000, description="Chains, one after the other.")

@@ -43,6 +43,7 @@ class Config(MarkovChain):
     """Options of the ensemble."""
 
     needs: ClassVar[TargetNeed] = "density"
+    packages: ClassVar[tuple[str, ...]] = (*MarkovChain.packages, "emcee")
 
     walkers: Count | None = Field(
         None,

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbiwb.config import RunConfig
-from sbiwb.project.observe import DataSets, observe
 from sbiwb.project.project import Project
 from sbiwb.records import Ragged
 from sbiwb.rundir import SPLITS
-from sbiwb.simulation.layout import Layout, to_json
+from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight
 from sbiwb.steps.fit.assemble import try_out
-from sbiwb.steps.pairs.prepare import blocks, try_simulator
+from sbiwb.steps.pairs.prepare import blocks, observe_all, try_simulator
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
 
@@ -80,16 +79,6 @@ def check(project: Project) -> Checked:
         observables=_describe(preflight),
         observations=sets,
     )
-
-
-def observe_all(project: Project, layout: Layout) -> list[DataSets]:
-    """Reads every observation of the YAML.
-
-    Raises:
-        DataError: One does not fit the simulator.
-    """
-    shapes = {name: prior.event for name, prior in project.context.items()}
-    return [observe(observation, layout, shapes) for observation in project.observations]
 
 
 def _max_steps(config: RunConfig) -> int:

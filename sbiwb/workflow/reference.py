@@ -17,6 +17,7 @@ from sbiwb import references, report
 from sbiwb.contracts import Reference, Reporter, Target
 from sbiwb.document import Document
 from sbiwb.errors import ConfigError, GateFailed, RunError
+from sbiwb.extras import check_installed
 from sbiwb.files import finite, put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
@@ -156,10 +157,11 @@ def reference(
         seed: Root of all random numbers.
 
     Raises:
-        ConfigError: The file lacks what the method needs.
+        ConfigError: The file lacks what the method needs, or a package is not installed.
         DataError: The observation does not fit, or no start has a finite density.
         RunError: The method starts from the amortized posterior, and nothing is trained.
     """
+    check_installed(*method.packages, extra="reference", where=f"--method {method.kind}")
     with raise_on_signal():
         torch.set_num_threads(1)
         data, targets = _targets(project, observation, method, reporter)

@@ -67,13 +67,14 @@ def run(
         Each step as it begins, and its result.
 
     Raises:
+        DataError: An observation cannot be read; told before anything is simulated.
         GateFailed: A check failed, and `gate` was asked for.
         SbiwbError: As each step raises.
     """
     train.check_alone("run")
     yield StepBegun(1, "simulate")
     with raise_on_signal():
-        splits = simulate.simulate(project, reporter)
+        splits = simulate.simulate(project, reporter, needs_observations=True)
     yield PairsSimulated(splits)
     yield StepBegun(2, "train")
     yield train.train(project, reporter, fresh=fresh)

@@ -21,7 +21,12 @@ NOT_WORTH_A_POOL_S = 10.0
 
 
 def simulate(
-    project: Project, reporter: Reporter, *, more: str = "", accept_code_change: bool = False
+    project: Project,
+    reporter: Reporter,
+    *,
+    more: str = "",
+    accept_code_change: bool = False,
+    needs_observations: bool = False,
 ) -> dict[str, Any]:
     """Simulates what is missing; finished shards stay as they are.
 
@@ -30,12 +35,14 @@ def simulate(
         reporter: Where progress goes.
         more: Pairs to extend the run by, as `extended` reads them.
         accept_code_change: Whether the simulator's code, changed since the shards were made, is taken to give the same rows.
+        needs_observations: Whether an observation that cannot be read is an error, and no warning.
 
     Returns:
         The manifest: counts by split.
 
     Raises:
         RunError: The run folder holds another problem's shards.
+        DataError: An observation cannot be read, and is needed.
         FailureRateError: More simulations fail than allowed; finished shards are kept.
     """
     if more:
@@ -47,7 +54,7 @@ def simulate(
     start = time.perf_counter()
     if accept_code_change:
         _accept(project, reporter)
-    plan = prepare(project, reporter)
+    plan = prepare(project, reporter, needs_observations=needs_observations)
     tasks = missing_tasks(project, plan, reporter)
     if tasks:
         _run(project, plan, tasks, reporter)

@@ -430,23 +430,33 @@ def test_a_run_folder_stands_for_its_yaml(tmp_path, tiny):
     assert re.search(r"^mu +-?\d", told.stdout, re.M)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "foo: 1\n",
-        "simulate: [\n",
-        "simulate: 3\n",
-        "simulate: {train: x, validation: 1, test: 1}\n",
-    ],
-)
-def test_status_of_a_spoilt_config(tmp_path, text):
-    (tmp_path / "config.yaml").write_text(text)
-    told = shell(f"sbiwb status {tmp_path}")
-    assert (
-        told.returncode == 2
-        and "is not the config of a run" in told.stderr
-        and "Traceback" not in told.stderr
-    )
+SPOILT = {
+    "other keys": b"foo: 1\n",
+    "not YAML": b"simulate: [\n",
+    "a number for a section": b"simulate: 3\n",
+    "a word for a number": b"simulate: {train: x, validation: 1, test: 1}\n",
+    "not UTF-8": b"name: caf\xe9\n",
+    "UTF-16": "name: x".encode("utf-16"),
+    "nested too deeply": b"a: " + b"[" * 600,
+    "dashes": b"- " * 600 + b"x",
+    "empty": b"",
+    "a list": b"- a\n- b\n",
+    "an integer of 6,000 digits": b"simulate: {train: " + b"9" * 6000 + b"}\n",
+    "infinite": b"problem: {parameters: {}}\nsimulate: {train: 1e400, validation: 1, test: 1}\n",
+}
+
+
+@pytest.mark.parametrize("verb", ["status", "report", "verify"])
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_a_spoilt_config_of_a_run(sbiwb, tmp_path, verb, spoilt):
+    if (verb, spoilt) == ("report", "infinite"):
+        pytest.skip("it shows the config and counts nothing")
+    (tmp_path / "config.yaml").write_bytes(SPOILT[spoilt])
+    result = sbiwb(verb, str(tmp_path))
+    assert result.exit_code == 2, result.output
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"error  {tmp_path / 'config.yaml'}  is not the config of a run")
+    assert second.strip() == "Run `sbiwb simulate` on your own YAML: it writes it anew."
 
 
 def test_on_a_terminal_training_shows_a_bar_and_a_table_of_numbers(tiny):

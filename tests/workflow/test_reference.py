@@ -369,3 +369,21 @@ def test_a_density_alone_takes_no_observation(banana):
             draws=10,
             seed=0,
         )
+
+
+@pytest.mark.parametrize(
+    ("method", "package"), [("metropolis", "arviz"), ("nuts", "arviz"), ("ensemble", "emcee")]
+)
+def test_a_package_that_is_missing_is_told_before_anything_is_drawn(
+    likely, recorder, monkeypatch, method, package
+):
+    def find(name: str) -> object:
+        return None if name == package else name
+
+    monkeypatch.setattr("importlib.util.find_spec", find)
+    project = likely.open()
+    [seen] = named_observations(project, "seen")
+    with pytest.raises(ConfigError, match=f"needs the package {package}") as caught:
+        reference(project, seen, method_of(method, []), recorder, draws=50, seed=0)
+    assert caught.value.where == f"--method {method}"
+    assert caught.value.todo == 'pip install "sbiwb[reference]"'

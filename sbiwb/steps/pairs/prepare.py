@@ -10,7 +10,7 @@ from sbiwb.errors import DataError, RunError
 from sbiwb.files import put_json, read_json
 from sbiwb.project.adapter import check_variables, fit_adapter
 from sbiwb.project.fingerprint import differences
-from sbiwb.project.observe import observe
+from sbiwb.project.observe import DataSets, observe
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
 from sbiwb.rundir import SPLITS
@@ -28,16 +28,40 @@ SHARD_SECONDS, SHARD_BYTES = 300.0, 64 << 20
 CODE_CHANGED = "problem.simulator code changed"
 
 
-def prepare(project: Project, reporter: Reporter) -> dict[str, Any]:
-    """The plan, made now by a preflight where there is none, with the config beside it: all that a worker needs.
+def prepare(
+    project: Project, reporter: Reporter, *, needs_observations: bool = False
+) -> dict[str, Any]:
+    """The plan, made now by a preflight where there is none, with the config beside it.
+
+    Args:
+        project: The run.
+        reporter: Where progress goes.
+        needs_observations: Whether an observation that cannot be read is an error, and no warning.
+
+    Returns:
+        All that a worker needs.
 
     Raises:
         RunError: The run folder holds another problem's shards.
+        DataError: An observation cannot be read, and is needed.
     """
     plan = _plan(project, reporter)
-    _check_later_steps(project, from_json(plan["layout"]), reporter)
+    layout = from_json(plan["layout"])
+    if needs_observations:
+        observe_all(project, layout)
+    _check_later_steps(project, layout, reporter)
     write_config(project)
     return plan
+
+
+def observe_all(project: Project, layout: Layout) -> list[DataSets]:
+    """Every observation of the YAML.
+
+    Raises:
+        DataError: One cannot be read.
+    """
+    shapes = {name: prior.event for name, prior in project.context.items()}
+    return [observe(observation, layout, shapes) for observation in project.observations]
 
 
 def counts(project: Project) -> dict[str, int]:
