@@ -211,7 +211,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainProvenance(Provenance):
-    """Who trained, and how the training ended; see `training.events.Finished`."""
+    """Who trained, and how the training ended; see `training.facts.TrainingFacts`."""
 
     step: int
     reason: str
@@ -220,6 +220,9 @@ class TrainProvenance(Provenance):
     still_falling: bool
     gap: float
     parameters: int
+    last_loss: float = 0.0  # that and the next two are not there in files of before
+    last_train_loss: float = 0.0
+    overfits: bool = False
     model_hash: str = ""
 
 

@@ -20,7 +20,9 @@ from sbiwb.errors import ConfigError
 from sbiwb.seeds import generator
 from sbiwb.training.sources import BatchSource, Inputs, TensorPairs
 
-FEW = 4  # batches that a batch is drawn from, at least: fewer would come again and again almost unchanged
+MIN_BATCHES = (
+    4  # that a batch is drawn from, at least: fewer would come again and again almost unchanged
+)
 GLANCE_S = 0.2  # between two looks at `check` while waiting
 REGION = 1 << 40  # blocks that one beginning has for itself
 
@@ -143,7 +145,8 @@ class ReplayBuffer(BatchSource):
     def _least(self) -> int:
         """Pairs with uses left, before a batch is drawn; half of the buffer at most, so that fresh ones find free places."""
         return max(
-            self._share, min(len(self._left) // 2, max(FEW * self._share, self._simulated // 2))
+            self._share,
+            min(len(self._left) // 2, max(MIN_BATCHES * self._share, self._simulated // 2)),
         )
 
     def _refill(self) -> None:

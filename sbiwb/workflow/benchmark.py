@@ -275,7 +275,7 @@ def _train(project: Project) -> float:
     before, _ = newest(project.run.train)
     fresh = False
     if before is not None:
-        facts = CheckpointFacts.of(before, project.run.train)
+        facts = CheckpointFacts.of(before.content, before.path)
         fresh = facts.model_hash != project.model_hash
     train.train(project, Silent(), fresh=fresh)
     provenance = read_provenance(project.run.train, Provenance)

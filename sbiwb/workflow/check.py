@@ -13,10 +13,10 @@ from sbiwb.records import Ragged
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight
-from sbiwb.steps.fit.assemble import try_out
 from sbiwb.steps.pairs.prepare import blocks, observe_all, try_simulator
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
+from sbiwb.workflow.train_setup import try_out
 
 TRIED_STEPS = 20
 MAX_TRIED_ROWS = 8192
@@ -92,7 +92,7 @@ def _try_training(project: Project, preflight: Preflight) -> tuple[int, float]:
     """Weights of the network, and seconds a step; a large batch is judged by a part of it."""
     batch_size = min(project.config.train.batch_size, project.config.simulate.train)
     rows = min(batch_size, MAX_TRIED_ROWS)
-    trainer = try_out(project, preflight, rows)
+    trainer = try_out(project, preflight.example, rows)
     steps = (event for event in trainer.run() if isinstance(event, Stepped))
     next(steps)
     start = time.perf_counter()

@@ -227,7 +227,7 @@ class _Worker:
                 self.search.hand_back(self.study.trials[trial.number])
             raise
         else:
-            self._tell(trial, trained.finished.best_loss)
+            self._tell(trial, trained.facts.best_loss)
 
     def _tell(self, trial: Any, loss: float) -> None:
         finite = math.isfinite(loss)

@@ -29,11 +29,12 @@ from sbiwb.posterior import Posterior
 from sbiwb.project.opening import open_project
 from sbiwb.project.project import Project
 from sbiwb.project.trained import load_posterior
-from sbiwb.steps.fit.assemble import TrainingSession, open_trainer
+from sbiwb.steps.fit.assemble import TrainingSession
 from sbiwb.training.checkpoint import newest
 from sbiwb.training.events import Stepped, Validated
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
+from sbiwb.workflow.train_setup import open_trainer
 from tests.bench.kernels import shares
 from tests.bench.peers.protocol import Job, Result, draw_rates, limit_threads, main, peak_mb, timed
 
@@ -124,16 +125,16 @@ def fit(job: Job) -> Result:
         "history": history,
         "test_nll": test_nll(load_posterior(run), data),
         "parameters": trained.parameters,
-        "steps": trained.finished.step,
-        "reason": trained.finished.reason,
+        "steps": trained.facts.step,
+        "reason": trained.facts.reason,
         "settings": settings_of(run),
     }
 
 
 def settings_of(run: Path) -> dict[str, Any]:
     """What was settled for this machine: threads, compile, kernels."""
-    state, _ = newest(run / "train")
-    return dict(state["about"].get("settings", {})) if state else {}
+    checkpoint, _ = newest(run / "train")
+    return dict(checkpoint.content["about"].get("settings", {})) if checkpoint else {}
 
 
 def test_nll(posterior: Posterior, data: dict[str, np.ndarray]) -> float:

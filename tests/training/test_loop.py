@@ -1,4 +1,4 @@
-"""The training loop: schedules, averages, steps that are no number, sources, and processes that train together."""
+"""The training loop: schedules, averages, steps that are not finite, sources, and processes that train together."""
 
 import math
 from types import SimpleNamespace
@@ -11,9 +11,11 @@ from torch import nn
 from sbiwb.contracts.modules import TrainableModule
 from sbiwb.errors import ConfigError, TrainingError
 from sbiwb.training import loop
-from sbiwb.training.events import Finished, RolledBack, Validated
+from sbiwb.training.events import Finished, RolledBack, StepInterrupted, Validated
+from sbiwb.training.facts import facts_of
 from sbiwb.training.flat import FlatWeights
 from sbiwb.training.loop import Trainer
+from sbiwb.training.progress import Progress
 from sbiwb.training.range_test import RangeTest, range_test
 from sbiwb.training.ranks import first_node, ranks_from_environment
 from sbiwb.training.schedule import Anneal, Schedule
@@ -74,10 +76,12 @@ def test_it_finds_the_least_squares_line(schedule, swa):
     data = one.source.data
     x = torch.cat([torch.ones(500, 1), data.inputs["x"][0]], 1)
     intercept, slope = torch.linalg.lstsq(x, data.z).solution[:, 0].tolist()
-    assert one.averaged.line.weight.item() == pytest.approx(slope, abs=0.05)
-    assert one.averaged.line.bias.item() == pytest.approx(intercept, abs=0.05)
+    assert one.descent.averaged.line.weight.item() == pytest.approx(slope, abs=0.05)
+    assert one.descent.averaged.line.bias.item() == pytest.approx(intercept, abs=0.05)
     assert (
-        isinstance(events[-1], Finished) and events[-1].step == 400 and events[-1].reason == "steps"
+        isinstance(events[-1], Finished)
+        and events[-1].facts.step == 400
+        and events[-1].facts.reason == "steps"
     )
 
 
@@ -115,8 +119,8 @@ def test_swa_is_the_mean_of_the_last_weights():
     seen = []
     for event in one.run():
         if isinstance(event, loop.Stepped):
-            seen.append(one.weights.vector.detach().clone())
-    assert torch.allclose(one.averages, torch.stack(seen[-20:]).mean(0), atol=1e-6)
+            seen.append(one.descent.weights.vector.detach().clone())
+    assert torch.allclose(one.descent.averages, torch.stack(seen[-20:]).mean(0), atol=1e-6)
 
 
 def test_epochs_are_a_budget_too():
@@ -144,15 +148,17 @@ def test_ranks_part_the_batch_of_one_process(world):
         assert torch.equal(together.sort()[0], whole.batch(step).z[:, 0].sort()[0])
 
 
-def test_a_step_that_is_no_number_changes_no_weight():
+def test_a_step_that_is_not_finite_changes_no_weight():
     one = trainer()
     one.module.poison = 1
-    before = one.weights.vector.detach().clone()
+    before = one.descent.weights.vector.detach().clone()
     events = one.run()
     next(events)
-    assert torch.equal(one.weights.vector, before) and torch.equal(one.averages, before)
+    assert torch.equal(one.descent.weights.vector, before) and torch.equal(
+        one.descent.averages, before
+    )
     next(events)
-    assert not torch.equal(one.weights.vector, before)
+    assert not torch.equal(one.descent.weights.vector, before)
     finish(one)
     assert one.progress.skipped == 1 and math.isfinite(one.progress.best_loss)
 
@@ -162,9 +168,9 @@ def test_many_bad_steps_bring_back_good_weights_at_half_the_rate():
     for event in one.run():
         events.append(event)
         if one.progress.step == 100 and isinstance(event, Validated):
-            one.module.poison, good = 20, one.weights.vector.detach().clone()
+            one.module.poison, good = 20, one.descent.weights.vector.detach().clone()
         if isinstance(event, RolledBack):
-            assert torch.equal(one.weights.vector, good)
+            assert torch.equal(one.descent.weights.vector, good)
     back = [event for event in events if isinstance(event, RolledBack)]
     assert back == [RolledBack(step=120, to=100, rate_scale=0.5)]
     rate = next(
@@ -182,8 +188,8 @@ def test_time_ends_it_with_the_rate_at_zero(monkeypatch):
     )  # other threads keep the real one
     one = trainer(steps=100_000, max_time_min=0.1)
     events = finish(one)
-    assert events[-1].reason == "time" and 100 < events[-1].step < 5000
-    assert one.optimizer.param_groups[0]["lr"] < 0.01
+    assert events[-1].facts.reason == "time" and 100 < events[-1].facts.step < 5000
+    assert one.descent.optimizer.param_groups[0]["lr"] < 0.01
 
 
 @pytest.mark.parametrize(
@@ -201,13 +207,90 @@ def test_too_little_memory_says_which_batch_size_to_try(monkeypatch, error):
     assert "train.batch_size: 25" in caught.value.todo
 
 
-def test_another_runtime_error_is_not_taken_for_lack_of_memory(monkeypatch):
+@pytest.mark.parametrize(
+    "message",
+    [
+        "shapes differ",
+        "CUDA error: an illegal memory access was encountered",
+        "unable to mmap 100 bytes from file: shared memory",
+    ],
+)
+def test_another_runtime_error_is_not_taken_for_lack_of_memory(monkeypatch, message):
     one = trainer()
-    monkeypatch.setattr(
-        one, "density", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ"))
-    )
-    with pytest.raises(RuntimeError, match="shapes differ"):
+    monkeypatch.setattr(one, "density", lambda *_: (_ for _ in ()).throw(RuntimeError(message)))
+    with pytest.raises(RuntimeError, match=message):
         finish(one)
+
+
+def test_a_step_that_fails_after_a_signal_was_interrupted(monkeypatch):
+    """A compiler of the same process group dies of the same signal."""
+    one, asked = trainer(), []
+    before = one.descent.weights.vector.detach().clone()
+
+    def density(z, inputs):
+        asked.append("to stop")
+        raise RuntimeError("C++ compile error: the compiler was terminated")
+
+    monkeypatch.setattr(one, "density", density)
+    with pytest.raises(StepInterrupted) as caught:
+        list(one.run(stopping=lambda: bool(asked)))
+    assert caught.value.exit_code == 75 and one.progress.step == 0
+    assert torch.equal(one.descent.weights.vector, before)
+
+
+def course(losses, *, step, finished="patience") -> Progress:
+    """A progress at its end, with (step, training loss, validation loss) of each validation."""
+    progress = Progress()
+    for progress.step, train_loss, loss in losses:
+        progress.note_validation(train_loss, loss)
+    progress.step, progress.finished = step, finished
+    return progress
+
+
+def test_overfitting_is_named():
+    losses = [(100, 1.0, 1.1), (300, 0.4, 0.63), (600, 0.1, 0.9), (900, -0.2, 1.37)]
+    facts = facts_of(course(losses, step=900), likelihood=True)
+    assert facts.overfits and not facts.still_falling and facts.gap == pytest.approx(0.23)
+    assert list(facts.lines()) == [
+        "Stopped at step 900: validation stopped improving and the learning rate was annealed to "
+        "zero.",
+        "Best validation loss 0.6300 at step 300.",
+        "The network overfits: from step 300 on, validation rose from 0.63 to 1.37, and training "
+        "fell to -0.20. The weights of step 300 are kept. More simulations (simulate.train) help "
+        "most, and the check data_budget of `sbiwb diagnose` says how much; so does an ensemble "
+        "(model.uncertainty: ensemble).",
+    ]
+
+
+@pytest.mark.parametrize(
+    "losses, said",
+    [
+        ([(100, 1.0, 1.1), (500, 0.5, 0.55), (900, 0.5, 0.56)], []),  # noise
+        ([(100, 1.0, 1.1), (500, 0.5, 0.6), (900, 0.7, 0.75)], []),  # both rose
+        ([(100, 1.0, 1.1), (500, 0.2, 0.6), (900, 0.1, 0.61)], ["Validation lies 0.40 nats"]),
+        ([(100, 1.0, 1.1), (900, 0.5, 0.6), (950, math.nan, math.nan)], []),
+    ],
+)
+def test_what_is_no_overfitting_yet(losses, said):
+    facts = facts_of(course(losses, step=1000), likelihood=True)
+    assert not facts.overfits
+    lines = list(facts.lines())[2:]
+    assert len(lines) == len(said) and all(map(str.startswith, lines, said))
+
+
+def test_validation_that_still_falls_asks_for_more_steps():
+    losses = [(100, 1.0, 1.1), (800, 0.5, 0.6), (1000, 0.4, 0.5)]
+    facts = facts_of(course(losses, step=1000, finished="steps"), likelihood=True)
+    assert facts.still_falling and any("more train.steps" in line for line in facts.lines())
+    assert not facts_of(course(losses, step=1000), likelihood=True).still_falling
+
+
+def test_a_loss_of_its_own_is_judged_on_its_own_scale():
+    losses = [(100, 10.0, 11.0), (300, 5.0, 6.0), (900, 2.0, 9.0)]
+    facts = facts_of(course(losses, step=900), likelihood=False)
+    assert facts.gap == 0 and facts.overfits
+    losses = [(100, 10.0, 11.0), (300, 5.0, 6.0), (900, 4.9, 6.3)]
+    assert not facts_of(course(losses, step=900), likelihood=False).overfits
 
 
 @pytest.mark.parametrize("at", [1, 20, 37, 50, 51, 399])
@@ -219,8 +302,8 @@ def test_resumed_equals_uninterrupted_from_any_step(at):
             break
     second.load(first.state())
     finish(second)
-    assert torch.equal(whole.weights.vector, second.weights.vector) and torch.equal(
-        whole.averages, second.averages
+    assert torch.equal(whole.descent.weights.vector, second.descent.weights.vector) and torch.equal(
+        whole.descent.averages, second.descent.averages
     )
     assert (
         whole.progress.losses == second.progress.losses and whole.best.keys() == second.best.keys()
@@ -233,14 +316,14 @@ def test_flat_weights_are_the_modules_own():
     flat = FlatWeights(module)
     module(torch.ones(1, 2)).sum().backward()
     expected = torch.cat([parameter.grad.flatten() for parameter in module.parameters()])
-    flat.gather()
+    flat.collect_grads()
     assert torch.equal(flat.gradient, expected)
     with torch.no_grad():
         flat.vector.zero_()
     assert all(not parameter.any() for parameter in module.parameters())
     flat.clear_grads()
     module[1](torch.ones(1, 3)).sum().backward()  # the first layer takes no part
-    flat.gather()
+    flat.collect_grads()
     assert not flat.gradient[:9].any() and flat.gradient[9:].any()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sbiwb.errors import ConfigError, SimulatorError, Stopped
-from sbiwb.training.online import FEW, REGION, Fresh, ReplayBuffer, SimulationFeed
+from sbiwb.training.online import MIN_BATCHES, REGION, Fresh, ReplayBuffer, SimulationFeed
 from sbiwb.training.sources import TensorPairs
 
 BLOCK = 8
@@ -126,19 +126,21 @@ def test_a_quick_simulator_replaces_the_oldest_pairs():
     for step in range(1, 50):
         drawn = ids(source.batch(step))
         assert min(drawn) >= BLOCK * len(feed.drawn) - 64
-        assert len(feed.drawn) == max(FEW, step + 1), "a batch's worth of fresh pairs a step"
+        assert len(feed.drawn) == max(MIN_BATCHES, step + 1), (
+            "a batch's worth of fresh pairs a step"
+        )
 
 
 def test_of_long_pieces_no_more_than_a_batch_a_step_is_taken():
     source, feeds = source_of(ahead=True, buffer=256, batch_size=3)
     for step in range(100):
         source.batch(step)
-    assert 300 <= len(feeds[0].drawn) * BLOCK <= 300 + FEW * 3 + BLOCK
+    assert 300 <= len(feeds[0].drawn) * BLOCK <= 300 + MIN_BATCHES * 3 + BLOCK
 
 
 def test_training_begins_with_a_few_batches_and_the_buffer_grows_to_its_half():
     source, (feed,) = begun(buffer=200, uses=4)
-    assert len(feed.drawn) == FEW
+    assert len(feed.drawn) == MIN_BATCHES
     for step in range(1, 100):
         source.batch(step)
         assert source.alive >= min(100, source.facts()["simulated"] // 2) - 8  # type: ignore[operator]
@@ -192,7 +194,7 @@ def test_a_state_before_the_first_step_and_one_saved_twice():
         again.batch(step)
     third, _ = source_of()
     third.load(state)
-    assert third.facts()["simulated"] == FEW * BLOCK, "a state changed after it was taken"
+    assert third.facts()["simulated"] == MIN_BATCHES * BLOCK, "a state changed after it was taken"
 
 
 def test_going_back_in_the_same_run():
@@ -201,7 +203,7 @@ def test_going_back_in_the_same_run():
     for step in range(2, 40):
         source.batch(step)
     source.load(state)
-    assert source.facts()["simulated"] == FEW * BLOCK
+    assert source.facts()["simulated"] == MIN_BATCHES * BLOCK
     assert_equal(source.batch(1), expected)
 
 
@@ -255,7 +257,7 @@ def test_the_state_of_another_rank_begins_at_blocks_that_nobody_drew():
 
 
 def test_what_fails_in_the_feed_rises_and_uses_nothing():
-    source, _ = source_of(fails_at=FEW + 1)
+    source, _ = source_of(fails_at=MIN_BATCHES + 1)
     source.batch(0)
     with pytest.raises(SimulatorError, match="broke"):
         for step in range(1, 100):
@@ -282,7 +284,7 @@ def test_check_may_stop_a_wait():
 def test_facts_and_close():
     source, feeds = begun()
     facts = source.facts()
-    assert (facts["simulated"], facts["failed"]) == (FEW * BLOCK, FEW) and facts[
+    assert (facts["simulated"], facts["failed"]) == (MIN_BATCHES * BLOCK, MIN_BATCHES) and facts[
         "waited_s"
     ] == pytest.approx(0, abs=1)
     source.close()

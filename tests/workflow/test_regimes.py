@@ -14,13 +14,12 @@ import torch
 from sbiwb.errors import RunError, Stopped
 from sbiwb.networks import compiled_flow
 from sbiwb.project import settings as machine
-from sbiwb.steps.fit.find_lr import find_lr
 from sbiwb.training.checkpoint import checkpoints, read_checkpoint
 from sbiwb.training.sources import TensorPairs
 from sbiwb.training.spool import DecodedShardCache
 from sbiwb.workflow import train as module
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.train import train
+from sbiwb.workflow.train import find_lr, train
 from tests.conftest import Recorder
 from tests.tiny import SLOW_SIMULATOR, Tiny, copy, until
 
@@ -112,8 +111,8 @@ def test_online_pairs_are_fresh_and_the_fit_is_right(simulated, tmp_path):
         ),
         recorder,
     )
-    assert "fresh pairs" in recorder.said[0] and trained.finished.step == 300
-    assert trained.finished.best_loss < 0.9  # 0.614 is exact; the prior has 1.419
+    assert "fresh pairs" in recorder.said[0] and trained.facts.step == 300
+    assert trained.facts.best_loss < 0.9  # 0.614 is exact; the prior has 1.419
     state = last(tiny)["trainer"]["source"]
     assert state["simulated"] >= 300 * 32 / 8 and state["next_block"] * 32 >= state["simulated"]
 
@@ -155,7 +154,7 @@ def test_settings_of_the_checkpoint_are_used_again_and_a_change_is_told(simulate
 
 def test_the_jobs_end_is_seen_coming(simulated, tmp_path, monkeypatch):
     tiny = copy(simulated, tmp_path / "p")
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 60))
     with pytest.raises(Stopped, match="the job's time is nearly over"):
         train(tiny.open(), Recorder())
     assert 0 < last(tiny)["trainer"]["progress"]["step"] < 60
@@ -171,7 +170,7 @@ def test_restarts_that_bring_nothing_end_with_an_error(simulated, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.TrainingMonitor, "follow", killed)
+        patch.setattr(module.TrainingMonitor, "run", killed)
         for _ in range(3):
             with pytest.raises(KeyboardInterrupt):
                 train(tiny.open(), Recorder())
@@ -180,7 +179,7 @@ def test_restarts_that_bring_nothing_end_with_an_error(simulated, tmp_path, monk
         ) as caught:
             train(tiny.open(), Recorder())
     assert "checkpoint_every_s" in caught.value.todo
-    assert train(tiny.open(), Recorder()).finished.step == 60  # once mended, it may be tried again
+    assert train(tiny.open(), Recorder()).facts.step == 60  # once mended, it may be tried again
 
 
 def test_time_that_is_spent_is_counted_over_restarts(simulated, tmp_path):
@@ -191,7 +190,7 @@ def test_time_that_is_spent_is_counted_over_restarts(simulated, tmp_path):
     before = last(tiny)["trainer"]["progress"]
     trained = train(tiny.open("train.max_time_min=1e-6"), Recorder())
     assert (
-        trained.finished.reason in ("time", "steps")
+        trained.facts.reason in ("time", "steps")
         and last(tiny)["trainer"]["progress"]["seconds"] >= before["seconds"]
     )
 

@@ -36,17 +36,13 @@ class Memory:
         self._call("close", finished)
 
 
-def project_with(tiny, *those):
+def tracked_by(folder, recorder, *those, step=0):
     class Config(TrackerPart):
         def build(self, folder, name):
             return those[int(self.kind)]
 
-    project = tiny().open()
-    machine = project.config.machine.model_copy(
-        update={"tracking": [Config(kind=str(i)) for i in range(len(those))]}
-    )
-    object.__setattr__(project, "config", project.config.model_copy(update={"machine": machine}))
-    return project
+    parts = [Config(kind=str(i)) for i in range(len(those))]
+    return trackers(parts, folder, "tiny", {"name": "tiny"}, recorder, step=step)
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +52,9 @@ def quick(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 class TestTrackers:
-    def test_all_get_everything_in_order(self, tiny, recorder):
+    def test_all_get_everything_in_order(self, tmp_path, recorder):
         one, other = Memory(), Memory()
-        with trackers(project_with(tiny, one, other), recorder, step=7) as tracked:
+        with tracked_by(tmp_path, recorder, one, other, step=7) as tracked:
             tracked.log(8, {"loss": 1.0})
             tracked.log(9, {"loss": 0.5})
         assert one.calls == other.calls
@@ -74,9 +70,9 @@ class TestTrackers:
         )
 
     @pytest.mark.parametrize("fails", ["start", "log", "close"])
-    def test_a_failure_is_told_once_and_ends_that_tracker_alone(self, tiny, recorder, fails):
+    def test_a_failure_is_told_once_and_ends_that_tracker_alone(self, tmp_path, recorder, fails):
         bad, good = Memory(fails), Memory()
-        with trackers(project_with(tiny, bad, good), recorder) as tracked:
+        with tracked_by(tmp_path, recorder, bad, good) as tracked:
             for step in range(1, 6):
                 tracked.log(step, {"loss": 1.0})
         assert len([call for call in bad.calls if call[0] == fails]) == 1
@@ -85,24 +81,24 @@ class TestTrackers:
             "tracking by 0 failed and has ended, training goes on: [Errno 28] No space left on device"
         ]
 
-    def test_one_that_hangs_holds_up_nothing(self, tiny, recorder, monkeypatch):
+    def test_one_that_hangs_holds_up_nothing(self, tmp_path, recorder, monkeypatch):
         monkeypatch.setattr(tracking, "CLOSE_S", 0.2)
         release, good = threading.Event(), Memory()
         start = time.monotonic()
-        with trackers(project_with(tiny, Memory(hangs=release), good), recorder) as tracked:
+        with tracked_by(tmp_path, recorder, Memory(hangs=release), good) as tracked:
             tracked.log(1, {})
             tracked.log(2, {})
         assert time.monotonic() - start < 1 and good.calls[-1] == ("close", True)
         assert recorder.warned == ["tracking by 0 did not answer within 0.2 s and was left behind."]
         release.set()
 
-    def test_a_stopped_training_is_said_to_be_unfinished(self, tiny, recorder):
+    def test_a_stopped_training_is_said_to_be_unfinished(self, tmp_path, recorder):
         one = Memory()
-        with pytest.raises(KeyboardInterrupt), trackers(project_with(tiny, one), recorder):
+        with pytest.raises(KeyboardInterrupt), tracked_by(tmp_path, recorder, one):
             raise KeyboardInterrupt
         assert one.calls[-1] == ("close", False)
 
-    def test_none_is_fine(self, tiny, recorder):
-        with trackers(project_with(tiny), recorder) as tracked:
+    def test_none_is_fine(self, tmp_path, recorder):
+        with tracked_by(tmp_path, recorder) as tracked:
             tracked.log(1, {})
         assert not recorder.said

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import time
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from sbiwb import files
-from sbiwb.errors import CorruptFile, DiskError, RunError, TrainingError
+from sbiwb.errors import CorruptFile, DiskError, RunError, Stopped, TrainingError
 from sbiwb.training.checkpoint import checkpoints, put_checkpoint, read_checkpoint
 from sbiwb.workflow import train as module
 from sbiwb.workflow.simulate import simulate
@@ -177,6 +178,44 @@ def test_a_signal_before_the_first_step_ends_with_75_too(tmp_path, simulated, mo
     assert child.kill_after(0, signal.SIGTERM) == 75, child.told
 
 
+def test_a_checkpoint_that_does_not_fit_the_network_is_told(tmp_path, simulated):
+    tiny = copy(simulated, tmp_path / "p")
+
+    def stop(event):
+        raise Stopped("for the test")
+
+    with pytest.raises(Stopped):
+        train(tiny.open(), Recorder(), on_validated=stop)
+    path = checkpoints(tiny.run / "train")[-1]
+    content = read_checkpoint(path)
+    for name, value in [("averages", torch.ones(3)), ("source", {}), ("optimizer", {"state": 1})]:
+        put_checkpoint(path, {**content, "trainer": {**content["trainer"], name: value}})
+        if name == "source":
+            continue  # pairs in memory have no state
+        with pytest.raises(CorruptFile, match="does not fit the network") as caught:
+            train(tiny.open(), Recorder())
+        assert caught.value.where == str(path) and "Delete it" in caught.value.todo
+    path.unlink()
+    recorder = Recorder()
+    train(tiny.open(), recorder)
+    assert re.match(r"Going on from step \d\.", recorder.said[0])
+
+
+def test_a_damaged_line_of_the_metrics_is_dropped(tmp_path, simulated, undisturbed):
+    tiny = copy(simulated, tmp_path / "p")
+
+    def stop(event):
+        raise Stopped("for the test")
+
+    with pytest.raises(Stopped):
+        train(tiny.open(), Recorder(), on_validated=stop)
+    metrics = tiny.run / "train/metrics.jsonl"
+    lines = [b"[" * 10_000, b'{"step": "x"}', b"[1]", b"\xff\xfe", b'{"stp": 1}', b'{"step": 10']
+    metrics.write_bytes(metrics.read_bytes() + b"\n".join(lines))
+    train(tiny.open(), Recorder())
+    assert losses(tiny) == losses(undisturbed)
+
+
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, simulated, undisturbed):
     tiny, other = copy(simulated, tmp_path / "p"), undisturbed
     child = tiny.fork("train")
@@ -227,7 +266,7 @@ def test_killed_between_the_last_checkpoint_and_the_end(tmp_path, undisturbed):
     tiny, other = copy(undisturbed, tmp_path / "p"), undisturbed
     (tiny.run / "train/provenance.json").unlink()
     (tiny.run / "train/loss.png").unlink()
-    assert train(tiny.open(), Recorder()).finished.step == STEPS
+    assert train(tiny.open(), Recorder()).facts.step == STEPS
     assert (tiny.run / "train/provenance.json").exists() and (tiny.run / "train/loss.png").exists()
     assert_same(tiny, other)
 
@@ -237,7 +276,7 @@ def test_a_finished_training_is_left_alone(tmp_path, undisturbed):
     before = {path: path.stat().st_mtime_ns for path in (tiny.run / "train").iterdir()}
     recorder = Recorder()
     again = train(tiny.open(), recorder)
-    assert recorder.said == ["Training is done already."] and again.finished.step == STEPS
+    assert recorder.said == ["Training is done already."] and again.facts.step == STEPS
     assert before == {path: path.stat().st_mtime_ns for path in (tiny.run / "train").iterdir()}
 
 
@@ -296,7 +335,7 @@ def test_a_loss_that_leaves_the_numbers_is_told(tiny, recorder):
     project = tiny(train={"learning_rate": 1e30, "clip_norm": None, "warmup": 0.0, "steps": 400})
     simulate(project.open(), recorder)
     with pytest.raises(
-        TrainingError, match="20 times in a row, after halving the learning rate 5 times"
+        TrainingError, match="20 steps in a row, after halving the learning rate 5 times"
     ) as caught:
         train(project.open(), recorder)
     assert (
@@ -311,7 +350,7 @@ def test_patience_ends_it_early_and_says_why(tiny, recorder):
     project = tiny(train={"steps": 5000, "patience": 3, "learning_rate": 0.01})
     simulate(project.open(), recorder)
     trained = train(project.open(), recorder)
-    assert trained.finished.reason == "patience" and trained.finished.step < 5000
+    assert trained.facts.reason == "patience" and trained.facts.step < 5000
     assert "annealed to zero" in next(module.describe(trained))
 
 

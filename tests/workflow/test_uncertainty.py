@@ -162,7 +162,7 @@ def test_the_epistemic_share_is_judged_without_being_asked_for_and_told_for_each
 def test_an_ensemble_on_disk_shares_its_batches_and_refuses_the_bootstrap(simulated, tmp_path):
     disk = {"train": {"regime": "disk"}}
     tiny = project(simulated, tmp_path / "p", ENSEMBLE, **disk)
-    assert np.isfinite(train(tiny.open(), Recorder()).finished.best_loss)
+    assert np.isfinite(train(tiny.open(), Recorder()).facts.best_loss)
     tiny = project(simulated, tmp_path / "q", {**ENSEMBLE, "data": "bootstrap"}, **disk)
     with pytest.raises(ConfigError, match=r"needs all training pairs in memory"):
         train(tiny.open(), Recorder())

@@ -1,34 +1,35 @@
-"""From a project to a `Trainer`: the adapter, the network, and training pairs from memory, from disk or from the simulator."""
+"""What a `Trainer` is assembled from: adapter, pairs as tensors, and where the pairs come from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from sbiwb.config.model import Model
 from sbiwb.contracts import Reporter
+from sbiwb.contracts.modules import TrainableModule
 from sbiwb.errors import ConfigError
-from sbiwb.project.adapter import Adapter, fit_adapter, restore_adapter
-from sbiwb.project.checkpoint_facts import CheckpointFacts
-from sbiwb.project.network import build_network, member_seed
-from sbiwb.project.project import Project
-from sbiwb.project.settings import Settings, sampling_threads, settle
-from sbiwb.project.splits import _Shards, load_split
+from sbiwb.priors import Prior
+from sbiwb.project.adapter import Adapter, AdapterState, fit_adapter, restore_adapter
+from sbiwb.project.network import member_seed
+from sbiwb.project.settings import Settings
 from sbiwb.records import Pairs
 from sbiwb.seeds import generator
-from sbiwb.simulation.preflight import Preflight
-from sbiwb.steps.fit.feed import online_feed
+from sbiwb.steps.fit.feed import OpenFeed
 from sbiwb.training.loop import Trainer
 from sbiwb.training.online import ReplayBuffer
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.sources import BatchSource, MemberPairs, MemoryPairs, SharedPairs, TensorPairs
 from sbiwb.training.spool import DecodedShardCache
 from sbiwb.training.stream import StreamedPairs
+from sbiwb.training.train_options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -40,186 +41,173 @@ class TrainingSession:
     settings: Settings
 
 
-def open_trainer(
-    project: Project,
-    reporter: Reporter,
-    *,
-    saved: CheckpointFacts | None = None,
-    ranks: Ranks = ALONE,
-    check: Callable[[], None] = lambda: None,
-) -> TrainingSession:
-    """A trainer at the beginning of a training.
+class Shards(Protocol):
+    """Training shards that are read one at a time."""
+
+    rows: list[int]
+
+    def read(self, number: int) -> Pairs: ...
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What the pairs of a training have in common, wherever they come from.
 
     Args:
-        project: Its training and validation pairs are simulated.
-        reporter: Hears what was settled.
-        saved: What the checkpoint that it will go on from says about itself.
+        model: The section `model`.
+        train: The section `train`.
+        prior: Of the parameters.
+        adapter: Fitted on training pairs.
+        settings: How this training computes.
+        module: What is trained, on its device.
         ranks: The processes that train together.
-        check: Called while waiting for simulations; may raise.
+        check: Called while waiting for pairs; may raise.
     """
-    shards, model, prior = _Shards(project), project.config.model, project.prior
-    if saved:
-        adapter = restore_adapter(model, prior, saved.adapter)
-    else:
-        fitted = fit_adapter(model, prior, shards.sample())
-        for sentence in fitted.warnings:
-            reporter.warn(sentence)
-        learned = fitted.state()
-        adapter = restore_adapter(model, prior, json.loads(ranks.broadcast(json.dumps(learned))))
-    shapes = {name: one.shape for name, one in adapter.inputs.items()}
-    steps = project.config.train.steps  # epochs are not known before the source is
-    settled = settle(
-        project,
-        shapes,
-        steps,
-        saved and saved.settings,
-        reporter,
-        window=shards.window,
-        processes=ranks.world,
-    )
-    settings = Settings(**json.loads(ranks.broadcast(json.dumps(asdict(settled)))))
-    settings.apply(sampling_threads(project.config.machine.threads))
-    pairs = _pairs(project, settings.regime)
-    module = build_network(
-        model, adapter.theta_map, shapes, seed=project.config.train.seed, pairs=pairs
-    ).to(settings.device)
-    validation = _tensors(project, adapter, load_split(project, "validation"), settings.device)
-    source = _source(project, shards, adapter, settings, ranks, module, check)
-    density = torch.compile(module) if settings.compile else None
-    trainer = Trainer(
-        module,
-        source,
-        validation,
-        project.config.train,
-        ranks=ranks,
-        density=density,
-        precision=settings.context,
-    )
-    return TrainingSession(trainer, adapter, settings)
+
+    model: Model
+    train: TrainOptions
+    prior: Prior
+    adapter: Adapter
+    settings: Settings
+    module: TrainableModule
+    ranks: Ranks = ALONE
+    check: Callable[[], None] = lambda: None
+
+    def trainer(self, source: BatchSource, validation: TensorPairs) -> Trainer:
+        """A trainer at its beginning."""
+        density = None
+        if self.settings.compile:
+            density = torch.compile(self.module)
+        return Trainer(
+            self.module,
+            source,
+            validation,
+            self.train,
+            ranks=self.ranks,
+            density=density,
+            precision=self.settings.context,
+        )
+
+    def tensors(self, pairs: Pairs, device: str | None = None) -> TensorPairs:
+        """Pairs as the network reads them, on a device, by default that of training."""
+        z = self.adapter.z(self.prior.stack(pairs.theta))
+        return TensorPairs.of(z, self.adapter.arrays(pairs), device or self.settings.device)
+
+    def from_memory(self, tensors: TensorPairs) -> BatchSource:
+        """Batches of pairs that are all in memory; each member of an ensemble has its own."""
+        if self.module.members == 1:
+            return self._memory_pairs(tensors, self.train.seed)
+        sources = []
+        for member in range(self.module.members):
+            seed, rows = member_seed(self.model, self.train.seed, member), None
+            if self.module.bootstrap:
+                rng = generator(seed, "bootstrap")
+                rows = rng.integers(len(tensors), size=len(tensors))
+            sources.append(self._memory_pairs(tensors, seed, rows))
+        return MemberPairs(sources)
+
+    def _memory_pairs(
+        self, tensors: TensorPairs, seed: int, rows: np.ndarray | None = None
+    ) -> MemoryPairs:
+        size, ranks = self.train.batch_size, self.ranks
+        return MemoryPairs(tensors, size, seed, rows=rows, rank=ranks.rank, world=ranks.world)
+
+    def from_simulator(self, feed: OpenFeed) -> BatchSource:
+        """Batches of pairs that are simulated meanwhile."""
+        self._check_members()
+        return self._shared(
+            ReplayBuffer(
+                feed,
+                batch_size=self.train.batch_size,
+                buffer=self.train.online.buffer,
+                uses=self.train.online.uses,
+                seed=self.train.seed,
+                device=self.settings.device,
+                rank=self.ranks.rank,
+                world=self.ranks.world,
+                check=self.check,
+            )
+        )
+
+    def from_disk(self, shards: Shards, scratch: Path) -> BatchSource:
+        """Batches of pairs that are read from shards meanwhile.
+
+        Args:
+            shards: Of the training split.
+            scratch: Folder of this process for shards as the network reads them.
+        """
+        self._check_members()
+        device = self.settings.device
+        if device != "cpu":  # the reading thread has no current GPU of its own
+            device = f"cuda:{torch.cuda.current_device()}"
+
+        def load(number: int) -> TensorPairs:
+            return self.tensors(shards.read(number), "cpu")
+
+        cache = DecodedShardCache(load, scratch, device)
+        return self._shared(
+            StreamedPairs(
+                cache,
+                shards.rows,
+                batch_size=self.train.batch_size,
+                seed=self.train.seed,
+                window=self.settings.window,
+                rank=self.ranks.rank,
+                world=self.ranks.world,
+                check=self.check,
+                done=cache.close,
+            )
+        )
+
+    def _check_members(self) -> None:
+        if self.module.bootstrap:
+            raise ConfigError(
+                "model.uncertainty.data  bootstrap needs all training pairs in memory, and these "
+                f"are taken from {self.settings.regime}",
+                todo="Use data: full, or train.regime: memory.",
+            )
+
+    def _shared(self, source: BatchSource) -> BatchSource:
+        if self.module.members == 1:
+            return source
+        return SharedPairs(source, self.module.members)
 
 
-def _pairs(project: Project, regime: str) -> int:
+def learned_adapter(
+    model: Model, prior: Prior, sample: Callable[[], Pairs], ranks: Ranks, reporter: Reporter
+) -> Adapter:
+    """The adapter that the first process fits, the same in all of them.
+
+    Args:
+        model: The section `model`.
+        prior: Of the parameters.
+        sample: Gives the training pairs to learn from.
+        ranks: The processes that train together.
+        reporter: Hears where the data lose their spread.
+    """
+    fitted = fit_adapter(model, prior, sample())
+    for sentence in fitted.warnings:
+        reporter.warn(sentence)
+    state: AdapterState = json.loads(ranks.broadcast(json.dumps(fitted.state())))
+    return restore_adapter(model, prior, state)
+
+
+def same_settings(settings: Settings, ranks: Ranks) -> Settings:
+    """The first process's settings, in all of them."""
+    return Settings(**json.loads(ranks.broadcast(json.dumps(asdict(settings)))))
+
+
+def pair_count(train: TrainOptions, simulated: int, regime: str) -> int:
     """Training pairs, N: those that are simulated beforehand, or meanwhile."""
-    train = project.config.train
-    return (
-        train.steps * train.batch_size // train.online.uses
-        if regime == "online"
-        else project.config.simulate.train
-    )
+    if regime != "online":
+        return simulated
+    return train.steps * train.batch_size // train.online.uses
 
 
-def try_out(project: Project, seen: Preflight, batch_size: int) -> Trainer:
-    """A trainer on the preflight's pairs, repeated to a batch; for measuring a step."""
-    pairs = seen.example.take(np.resize(np.arange(len(seen.example)), batch_size))
-    adapter = fit_adapter(project.config.model, project.prior, pairs)
-    shapes = {name: one.shape for name, one in adapter.inputs.items()}
-    settings = settle(project, shapes, 0, None, None)
-    settings.apply(sampling_threads(project.config.machine.threads))
-    module = build_network(
-        project.config.model, adapter.theta_map, shapes, seed=0, pairs=batch_size
-    ).to(settings.device)
-    tensors = _tensors(project, adapter, pairs, settings.device)
-    source = _from_memory(project, tensors, batch_size, module, ALONE)
-    options = project.config.train.model_copy(
-        update={"epochs": None}
-    )  # of so few pairs they would be over at once
-    return Trainer(module, source, tensors, options, precision=settings.context)
-
-
-def _tensors(project: Project, adapter: Adapter, pairs: Pairs, device: str) -> TensorPairs:
-    return TensorPairs.of(
-        adapter.z(project.prior.stack(pairs.theta)), adapter.arrays(pairs), device
-    )
-
-
-def _source(
-    project: Project,
-    shards: _Shards,
-    adapter: Adapter,
-    settings: Settings,
-    ranks: Ranks,
-    module: Any,
-    check: Callable[[], None],
-) -> BatchSource:
-    """Where the pairs of a step come from; members of an ensemble have batches of their own where all pairs are in memory."""
-    if settings.regime == "memory":
-        pairs = shards.held if shards.held is not None else load_split(project, "train")
-        shards.held = None  # the tensors take its place
-        tensors = _tensors(project, adapter, pairs, settings.device)
-        return _from_memory(project, tensors, project.config.train.batch_size, module, ranks)
-    if module.bootstrap:
-        raise ConfigError(
-            f"model.uncertainty.data  bootstrap needs all training pairs in memory, and these are taken from {settings.regime}",
-            todo="Use data: full, or train.regime: memory.",
-        )
-    source = _passing(project, shards, adapter, settings, ranks, check)
-    return source if module.members == 1 else SharedPairs(source, module.members)
-
-
-def _from_memory(
-    project: Project, tensors: TensorPairs, batch_size: int, module: Any, ranks: Ranks
-) -> BatchSource:
-    def source(seed: int, rows: np.ndarray | None = None) -> MemoryPairs:
-        return MemoryPairs(tensors, batch_size, seed, rows=rows, rank=ranks.rank, world=ranks.world)
-
-    seed = project.config.train.seed
-    if module.members == 1:
-        return source(seed)
-    seeds = [member_seed(project.config.model, seed, member) for member in range(module.members)]
-    drawn = [
-        generator(one, "bootstrap").integers(len(tensors), size=len(tensors))
-        if module.bootstrap
-        else None
-        for one in seeds
-    ]
-    return MemberPairs([source(*pair) for pair in zip(seeds, drawn, strict=True)])
-
-
-def _passing(
-    project: Project,
-    shards: _Shards,
-    adapter: Adapter,
-    settings: Settings,
-    ranks: Ranks,
-    check: Callable[[], None],
-) -> BatchSource:
-    """Pairs that do not stay: from the simulator, or from disk."""
-    options, rank, world = project.config.train, ranks.rank, ranks.world
-    if settings.regime == "online":
-        executor = project.config.machine.build_executor()
-        return ReplayBuffer(
-            online_feed(
-                project, adapter, executor, batch_size=options.batch_size, rank=rank, world=world
-            ),
-            batch_size=options.batch_size,
-            buffer=options.online.buffer,
-            uses=options.online.uses,
-            seed=options.seed,
-            device=settings.device,
-            rank=rank,
-            world=world,
-            check=check,
-        )
-    shards.held = None
-    # the reading thread has no current GPU of its own
-    place = settings.device if settings.device == "cpu" else f"cuda:{torch.cuda.current_device()}"
-    spool = DecodedShardCache(
-        lambda number: _tensors(project, adapter, shards.read(number), "cpu"),
-        _scratch(project, rank),
-        place,
-    )
-    return StreamedPairs(
-        spool,
-        shards.rows,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        window=settings.window,
-        rank=rank,
-        world=world,
-        check=check,
-        done=spool.close,
-    )
-
-
-def _scratch(project: Project, rank: int) -> Path:
-    return project.run.train / f"spool-{rank}"
+@contextmanager
+def closing(trainer: Trainer) -> Iterator[Trainer]:
+    """A trainer whose source ends its threads and processes with the block."""
+    try:
+        yield trainer
+    finally:
+        trainer.source.close()

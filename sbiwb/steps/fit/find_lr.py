@@ -1,39 +1,38 @@
-"""`train --find-lr`: a learning-rate range test on the training pairs, with a picture; changes no training."""
+"""`train --find-lr`: a learning-rate range test on the training pairs, with a picture."""
 
 from __future__ import annotations
 
-from sbiwb.claims import hold
 from sbiwb.contracts import Reporter
 from sbiwb.files import put
-from sbiwb.project.opening import write_config
-from sbiwb.project.project import Project
 from sbiwb.report import rates_picture, to_png
-from sbiwb.steps.fit.assemble import open_trainer
-from sbiwb.stopping import raise_on_signal
+from sbiwb.rundir import RunDir
+from sbiwb.stopping import Flag, watch_signals
+from sbiwb.training.loop import Trainer
 from sbiwb.training.range_test import RangeTest, range_test
 
 STEPS = 400
 
 
-def find_lr(project: Project, reporter: Reporter) -> RangeTest:
+def find_rate(trainer: Trainer, run: RunDir, reporter: Reporter) -> RangeTest:
     """Tries learning rates from 1e-6 to 1 and suggests one.
 
     Args:
-        project: Its training pairs are simulated.
+        trainer: At its beginning; its weights are spoilt afterwards.
+        run: Keeps the picture.
         reporter: Where progress goes.
 
     Raises:
-        RunError: Simulations are missing.
+        Stopped: A signal came.
     """
-    with raise_on_signal(), hold(project.run.training_claim, "trains this run", reporter.say):
-        write_config(project)
-        trainer = open_trainer(project, reporter).trainer
-        try:
-            with reporter.task("rates", STEPS, unit="steps") as ticker:
-                found = range_test(trainer, STEPS, lambda loss: ticker.advance(loss=f"{loss:.3f}"))
-        finally:
-            trainer.source.close()
-    picture = project.run.train / "learning-rates.png"
-    put(picture, to_png(rates_picture(found.rates, found.losses, found.suggestion)))
-    reporter.say(f"The picture is {picture}.")
-    return found
+    flag = Flag()
+    with watch_signals(flag), reporter.task("rates", STEPS, unit="steps") as ticker:
+
+        def on_step(loss: float) -> None:
+            ticker.advance(loss=f"{loss:.3f}")
+            flag.check()
+
+        rates = range_test(trainer, STEPS, on_step, lambda: flag.should_stop)
+    picture = rates_picture(rates.rates, rates.losses, rates.suggestion)
+    put(run.learning_rates_picture, to_png(picture))
+    reporter.say(f"The picture is {run.learning_rates_picture}.")
+    return rates

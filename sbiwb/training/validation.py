@@ -1,0 +1,71 @@
+"""The averaged weights on the validation pairs: their loss, and the shares of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sbiwb.contracts.modules import TrainableModule
+from sbiwb.training.ranks import Ranks
+from sbiwb.training.sources import TensorPairs
+
+CHUNK_MEMBERS = 8192  # of all data sets in one chunk
+MIN_CHUNK = 64  # data sets
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is validated, and on what.
+
+    Args:
+        averaged: The module with averaged weights.
+        running: The module that is trained; its buffers are taken over.
+        pairs: N validation pairs.
+        ranks: The processes that share them.
+    """
+
+    averaged: TrainableModule
+    running: TrainableModule
+    pairs: TensorPairs
+    ranks: Ranks
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """Mean negative log-density of z over the pairs, all members mixed, in nats."""
+        self.averaged.eval()
+        buffers = zip(self.averaged.buffers(), self.running.buffers(), strict=True)
+        for averaged, running in buffers:
+            averaged.copy_(running)
+        share = self.pairs[self.ranks.rank :: self.ranks.world]
+        total = torch.zeros((), dtype=torch.float64, device=self.pairs.z.device)
+        sums = [
+            -self.averaged(part.z, part.inputs)[0].double().sum() for part in self._chunks(share)
+        ]
+        if sums:
+            total = torch.stack(sums).sum()
+        self.ranks.all_reduce_sum(total)
+        return float(total) / len(self.pairs)
+
+    @torch.no_grad()
+    def stack(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of an ensemble with the shares of its members fitted to the pairs."""
+        self.averaged.load_state_dict(weights)
+        self.averaged.eval()
+        parts = [self.averaged.log_probs(part.z, part.inputs) for part in self._chunks(self.pairs)]
+        self.averaged.stack(torch.cat(parts, dim=1))
+        return self.weights()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the averaged weights, by name."""
+        return {name: value.clone() for name, value in self.averaged.state_dict().items()}
+
+    def _chunks(self, pairs: TensorPairs) -> Iterator[TensorPairs]:
+        """Pieces that fit beside the network, however many members, steps or cells a set has."""
+        members = 1
+        for values, _ in pairs.inputs.values():
+            if len(values):
+                members = max(members, values[0, ..., 0].numel())
+        return pairs.chunks(max(MIN_CHUNK, CHUNK_MEMBERS // members))

@@ -1,0 +1,144 @@
+"""From a project to a trainer: its sections of the YAML, its pairs and this machine's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from sbiwb.contracts import InputShape, Reporter
+from sbiwb.project.adapter import Adapter, fit_adapter, restore_adapter
+from sbiwb.project.checkpoint_facts import CheckpointFacts
+from sbiwb.project.network import build_network
+from sbiwb.project.plan import read_plan
+from sbiwb.project.project import Project
+from sbiwb.project.settings import Settings, sampling_threads, settle
+from sbiwb.project.splits import _Shards, load_split
+from sbiwb.records import Pairs
+from sbiwb.steps.fit.assemble import (
+    Assembly,
+    TrainingSession,
+    learned_adapter,
+    pair_count,
+    same_settings,
+)
+from sbiwb.steps.fit.feed import BlockSource, online_feed
+from sbiwb.training.loop import Trainer
+from sbiwb.training.ranks import ALONE, Ranks
+from sbiwb.training.sources import BatchSource
+
+
+def open_trainer(
+    project: Project,
+    reporter: Reporter,
+    *,
+    saved: CheckpointFacts | None = None,
+    ranks: Ranks = ALONE,
+    check: Callable[[], None] = lambda: None,
+) -> TrainingSession:
+    """A trainer at the beginning of a training.
+
+    Args:
+        project: Its training and validation pairs are simulated.
+        reporter: Hears what was settled.
+        saved: What the checkpoint that it will go on from says about itself.
+        ranks: The processes that train together.
+        check: Called while waiting for simulations; may raise.
+    """
+    shards, config = _Shards(project), project.config
+    if saved:
+        adapter = restore_adapter(config.model, project.prior, saved.adapter)
+    else:
+        adapter = learned_adapter(config.model, project.prior, shards.sample, ranks, reporter)
+    settings = settle(
+        project,
+        _shapes(adapter),
+        config.train.steps,  # epochs are not known before the source is
+        saved and saved.settings,
+        reporter,
+        window=shards.window,
+        processes=ranks.world,
+    )
+    settings = same_settings(settings, ranks)
+    pairs = pair_count(config.train, config.simulate.train, settings.regime)
+    assembly = _assembly(project, adapter, settings, pairs, ranks, check)
+    validation = assembly.tensors(load_split(project, "validation"))
+    trainer = assembly.trainer(_source(project, shards, assembly), validation)
+    return TrainingSession(trainer, adapter, settings)
+
+
+def try_out(project: Project, example: Pairs, batch_size: int) -> Trainer:
+    """A trainer on a few pairs, repeated to a batch; for measuring a step.
+
+    Args:
+        project: What would be trained.
+        example: The few pairs.
+        batch_size: Pairs of a step.
+    """
+    pairs = example.take(np.resize(np.arange(len(example)), batch_size))
+    adapter = fit_adapter(project.config.model, project.prior, pairs)
+    settings = settle(project, _shapes(adapter), 0, None, None)
+    assembly = _assembly(project, adapter, settings, batch_size)
+    # of so few pairs, epochs would be over at once
+    options = assembly.train.model_copy(update={"epochs": None, "batch_size": batch_size})
+    assembly = replace(assembly, train=options)
+    tensors = assembly.tensors(pairs)
+    return assembly.trainer(assembly.from_memory(tensors), tensors)
+
+
+def _assembly(
+    project: Project,
+    adapter: Adapter,
+    settings: Settings,
+    pairs: int,
+    ranks: Ranks = ALONE,
+    check: Callable[[], None] = lambda: None,
+) -> Assembly:
+    config = project.config
+    settings.apply(sampling_threads(config.machine.threads))
+    module = build_network(
+        config.model, adapter.theta_map, _shapes(adapter), seed=config.train.seed, pairs=pairs
+    )
+    return Assembly(
+        config.model,
+        config.train,
+        project.prior,
+        adapter,
+        settings,
+        module.to(settings.device),
+        ranks,
+        check,
+    )
+
+
+def _shapes(adapter: Adapter) -> Mapping[str, InputShape]:
+    return {name: one.shape for name, one in adapter.inputs.items()}
+
+
+def _source(project: Project, shards: _Shards, assembly: Assembly) -> BatchSource:
+    """Where the pairs of a step come from."""
+    regime, ranks, held = assembly.settings.regime, assembly.ranks, shards.held
+    shards.held = None  # the tensors take its place
+    if regime == "memory":
+        if held is None:
+            held = load_split(project, "train")
+        return assembly.from_memory(assembly.tensors(held))
+    if regime == "disk":
+        return assembly.from_disk(shards, project.run.train / f"spool-{ranks.rank}")
+    blocks = BlockSource(
+        project.run.path,
+        project.block_size,
+        read_plan(project.data_run).seconds_per_row,
+        project.config.simulate.failures.max_rate,
+    )
+    return assembly.from_simulator(
+        online_feed(
+            blocks,
+            assembly.adapter,
+            project.config.machine.build_executor(),
+            batch_size=project.config.train.batch_size,
+            rank=ranks.rank,
+            world=ranks.world,
+        )
+    )
