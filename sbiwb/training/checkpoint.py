@@ -16,7 +16,7 @@ from torch import Tensor
 from sbiwb.errors import CorruptFile, DiskError
 from sbiwb.files import FORMAT, put, sha256
 from sbiwb.rundir import CHECKPOINTS
-from sbiwb.training.progress import Progress
+from sbiwb.training.training_progress import Progress
 
 KEPT = 2
 TODO = (

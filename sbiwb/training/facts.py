@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sbiwb.training.progress import Progress
+from sbiwb.training.training_progress import Progress
 
 STILL_FALLING_NATS = 0.02  # by which the best loss lies below that of the first four fifths
 EARLY_SHARE = 0.8

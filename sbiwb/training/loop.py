@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sbiwb.contracts.modules import TrainableModule
 from sbiwb.seeds import generator, torch_seed
-from sbiwb.training import failures
+from sbiwb.training import training_errors
 from sbiwb.training.descent import READ_EVERY, Descent
 from sbiwb.training.events import (
     Event,
@@ -29,11 +29,11 @@ from sbiwb.training.events import (
     Validated,
 )
 from sbiwb.training.facts import facts_of
-from sbiwb.training.progress import Progress
 from sbiwb.training.ranks import ALONE, Ranks
 from sbiwb.training.schedule import ANNEAL_SHARE, Anneal, HasRate, Schedule
 from sbiwb.training.sources import BatchSource, TensorPairs
 from sbiwb.training.train_options import TrainOptions
+from sbiwb.training.training_progress import Progress
 from sbiwb.training.validation import Validation
 
 BAD_STEPS = 20  # non-finite steps in a row, before a rollback
@@ -173,9 +173,9 @@ class Trainer:
         except Exception as error:
             if stopping():
                 raise StepInterrupted("stopped while a step was compiled", todo=GO_ON) from error
-            if failures.is_out_of_memory(error):
+            if training_errors.is_out_of_memory(error):
                 size, device = self.source.batch_size, str(self.descent.recent.device)
-                raise failures.out_of_memory(self.progress.step, size, device) from error
+                raise training_errors.out_of_memory(self.progress.step, size, device) from error
             raise
         self.ranks.all_reduce_sum(self.descent.weights.gradient)
         if self.ranks.world > 1:
@@ -272,7 +272,7 @@ class Trainer:
         progress = self.progress
         progress.times_back += 1
         if progress.times_back > MAX_ROLLBACKS:
-            raise failures.not_finite(
+            raise training_errors.not_finite(
                 progress.step,
                 f"the loss became NaN or infinite in {BAD_STEPS} steps in a row, "
                 f"after halving the learning rate {MAX_ROLLBACKS} times",
@@ -309,11 +309,11 @@ class Trainer:
 
     def _finish(self) -> Finished:
         if not self.best:
-            raise failures.not_finite(self.progress.step, "no validation loss was finite")
+            raise training_errors.not_finite(self.progress.step, "no validation loss was finite")
         if self.module.stacking:
             self.best = self.validation.stack(self.best)
         return Finished(facts_of(self.progress, likelihood=self.module.likelihood))
 
     def _check_ranks(self) -> None:
         if not self.ranks.all_equal(self.descent.weights.vector):
-            raise failures.ranks_differ(self.progress.step, self.ranks.world)
+            raise training_errors.ranks_differ(self.progress.step, self.ranks.world)

@@ -23,9 +23,9 @@ from sbiwb.project.project import Project
 from sbiwb.rundir import RunDir, TrainProvenance, has_provenance, put_provenance, read_provenance
 from sbiwb.steps.fit.assemble import TrainingSession, closing
 from sbiwb.steps.fit.find_lr import find_rate
+from sbiwb.steps.fit.fit_pictures import put_pictures
 from sbiwb.steps.fit.monitor import Hook, TrainingMonitor, announce, weight_count
 from sbiwb.steps.fit.outputs import TrainingOutputs, put_best
-from sbiwb.steps.fit.pictures import put_pictures
 from sbiwb.steps.fit.resume import SavedTraining, count_start, facts_in, saved_training
 from sbiwb.steps.fit.tracking import trackers
 from sbiwb.stopping import Flag, raise_on_signal, watch_signals

@@ -15,12 +15,12 @@ from sbiwb.training.events import Finished, RolledBack, StepInterrupted, Validat
 from sbiwb.training.facts import facts_of
 from sbiwb.training.flat import FlatWeights
 from sbiwb.training.loop import Trainer
-from sbiwb.training.progress import Progress
 from sbiwb.training.range_test import RangeTest, range_test
 from sbiwb.training.ranks import first_node, ranks_from_environment
 from sbiwb.training.schedule import Anneal, Schedule
 from sbiwb.training.sources import MemoryPairs, TensorPairs
 from sbiwb.training.train_options import TrainOptions
+from sbiwb.training.training_progress import Progress
 
 
 class Normal(TrainableModule):

@@ -331,7 +331,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(
     assert_same(tiny, other)
 
 
-def test_a_loss_that_leaves_the_numbers_is_told(tiny, recorder):
+def test_a_loss_that_becomes_nan_is_told(tiny, recorder):
     project = tiny(train={"learning_rate": 1e30, "clip_norm": None, "warmup": 0.0, "steps": 400})
     simulate(project.open(), recorder)
     with pytest.raises(
@@ -342,7 +342,7 @@ def test_a_loss_that_leaves_the_numbers_is_told(tiny, recorder):
         caught.value.where.startswith("train step") and "train.learning_rate" in caught.value.todo
     )
     assert len(recorder.warned) == 5 and "the weights of step 0 are back" in recorder.warned[0]
-    with pytest.raises(TrainingError, match="no validation gave a number"):
+    with pytest.raises(TrainingError, match="no validation loss was finite"):
         train(project.open("train.steps=15"), recorder, fresh=True)
 
 
