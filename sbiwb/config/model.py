@@ -226,6 +226,12 @@ class Model(Section):
         description="How unsure the network is of itself: Bayesian weights, or an ensemble.",
     )
 
+    def theta_kind(self, parameter: str) -> str:
+        """How a parameter is made unbounded."""
+        if isinstance(self.theta, dict):
+            return self.theta.get(parameter, "prior")
+        return self.theta
+
 
 class Diagnose(Section):
     """Which checks, on how many draws."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from sbiwb.adapters import InputAdapter, InputState, ThetaMap, ThetaState
 from sbiwb.config.model import Input, Model
-from sbiwb.contracts import Distribution
+from sbiwb.contracts import Distribution, InputShape
 from sbiwb.errors import ConfigError
 from sbiwb.priors import Prior
 from sbiwb.records import Pairs
@@ -40,6 +40,11 @@ class Adapter:
         """Sentences on training data whose spread is lost in rounding, each once."""
         sentences = [line for adapter in self.inputs.values() for line in adapter.warnings]
         return list(dict.fromkeys(sentences))
+
+    @property
+    def shapes(self) -> dict[str, InputShape]:
+        """What the network is given, by input."""
+        return {name: adapter.shape for name, adapter in self.inputs.items()}
 
     def z(self, theta: np.ndarray) -> np.ndarray:
         """Unconstrained parameters, (N, D), of theta (N, D)."""
@@ -82,26 +87,25 @@ def sources_of(name: str, section: Input) -> tuple[str, ...]:
 
 def _maps_of(model: Model, prior: Prior) -> list[tuple[slice, Distribution, str]]:
     """Columns, distribution and kind of map of each parameter."""
-    kinds = _kinds_by_name(model, prior)
+    _check_theta(model, prior)
     maps = []
     for name in prior.names:
-        kind = kinds.get(name, "prior")
+        kind = model.theta_kind(name)
         if kind == "prior":
             kind = model.inference.theta_map
         maps.append((prior.slices[name], prior.distributions[name], kind))
     return maps
 
 
-def _kinds_by_name(model: Model, prior: Prior) -> Mapping[str, str]:
+def _check_theta(model: Model, prior: Prior) -> None:
     if not isinstance(model.theta, dict):
-        return dict.fromkeys(prior.names, model.theta)
+        return
     unknown = sorted(set(model.theta) - set(prior.names))
     if unknown:
         raise ConfigError(
             f"model.theta  {', '.join(unknown)} is no parameter",
             todo=f"There are: {', '.join(prior.names)}.",
         )
-    return model.theta
 
 
 def check_variables(model: Model, x: set[str], context: set[str]) -> None:

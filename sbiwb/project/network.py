@@ -96,7 +96,7 @@ def _default_features(size: int) -> int:
 
 
 def _mmd_weight(part: SummaryPart | None) -> float:
-    """Of the squared MMD between summaries and N(0, I) in the loss; 0 where they may lie anywhere."""
+    """Of the squared MMD between summaries and N(0, I) in the loss."""
     if part is None:
         return 0.0
     return part.penalty_weight

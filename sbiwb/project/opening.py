@@ -14,7 +14,7 @@ from sbiwb.contracts import OutputKind
 from sbiwb.errors import ConfigError, DiskError, RunError
 from sbiwb.files import put_text, read_json
 from sbiwb.project.imported import IMPORTED
-from sbiwb.project.project import Project, _distributions
+from sbiwb.project.project import Project, distributions
 from sbiwb.rundir import SPLITS, RunDir
 from sbiwb.simulation.command import ProgramCommand
 from sbiwb.simulation.executable import relocated
@@ -28,26 +28,29 @@ def open_project(path: Path, *, settings: Sequence[str] = (), runs: Path = Path(
         ConfigErrors: All problems of the YAML at once.
         ConfigError: Context or parameters that cannot be what they are said to be.
     """
-    file = path / "config.yaml" if path.is_dir() else path
-    if path.is_dir() and not file.is_file():
-        raise RunError(
-            "is no run folder: it holds no config.yaml",
-            where=path,
-            todo="Name a YAML file, or a folder under runs/.",
-        )
     _check_exists(path, runs)
-    base = file.parent
-    config = _with_borrowed_counts(yaml_config.load(file, settings), base)
-    run = RunDir(path) if path.is_dir() else RunDir(runs / config.name)
-    project = _with_imported_counts(Project(config, run, base))
+    file = path
+    if path.is_dir():
+        file = path / "config.yaml"
+    config = _with_borrowed_counts(yaml_config.load(file, settings), file.parent)
+    run = RunDir(runs / config.name)
+    if path.is_dir():
+        run = RunDir(path)
+    project = _with_imported_counts(Project(config, run, file.parent))
     _check_meaning(project)
     return project
 
 
 def _check_exists(path: Path, runs: Path) -> None:
     """A path without a suffix is meant as a run folder."""
+    if path.is_dir() and not (path / "config.yaml").is_file():
+        raise RunError(
+            "is no run folder: it holds no config.yaml",
+            where=path,
+            todo="Name a YAML file, or a folder under runs/.",
+        )
     if not path.exists() and not path.suffix:
-        known = sorted(one.parent.name for one in runs.glob("*/config.yaml"))
+        known = sorted(config.parent.name for config in runs.glob("*/config.yaml"))
         raise RunError(
             "no such run",
             where=path,
@@ -56,20 +59,17 @@ def _check_exists(path: Path, runs: Path) -> None:
 
 
 def _with_borrowed_counts(config: RunConfig, base: Path) -> RunConfig:
-    """Under `simulate.from`, what the YAML leaves out is what the other run has: seed, block size and counts."""
+    """Under `simulate.from`, what the YAML leaves out of seed, blocks and counts is the other's."""
     simulate = config.simulate
-    if (
-        simulate.from_ is None
-        or not (other := RunDir((base / simulate.from_).resolve())).config.is_file()
-    ):
+    if simulate.from_ is None:
+        return config
+    other = RunDir((base / simulate.from_).resolve())
+    if not other.config.is_file():
         return config
     theirs = yaml_config.load(other.config).simulate
-    silent = {"seed", "block_size", *SPLITS} - simulate.model_fields_set
-    return config.model_copy(
-        update={
-            "simulate": simulate.model_copy(update={name: getattr(theirs, name) for name in silent})
-        }
-    )
+    borrowed = {"seed", "block_size", *SPLITS} - simulate.model_fields_set
+    updated = simulate.model_copy(update={name: getattr(theirs, name) for name in borrowed})
+    return config.model_copy(update={"simulate": updated})
 
 
 def _with_imported_counts(project: Project) -> Project:
@@ -87,16 +87,9 @@ def _with_imported_counts(project: Project) -> Project:
 
 def _check_meaning(project: Project) -> None:
     """What types alone cannot say."""
-    problem = project.config.problem
-    unknown = [name for name, part in problem.parameters.items() if part.kind == "unknown"]
-    if unknown and not project.is_imported and not project.source.optional(DENSITY):
-        raise ConfigError(
-            f"problem.parameters  {', '.join(unknown)} of kind 'unknown': a simulator needs parameters to draw",
-            where=project.base,
-            todo="Write `simulator: imported` where pairs are imported, or use kind: joint with a function prior(n, rng), or another kind; "
-            "`unknown` are the bounds of a file with log_density(**theta) too.",
-        )
+    _check_drawn(project)
     _check_network(project)
+    problem = project.config.problem
     names = [*problem.parameters, *problem.context, *problem.constants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -107,58 +100,75 @@ def _check_meaning(project: Project) -> None:
         )
 
 
+def _check_drawn(project: Project) -> None:
+    """A simulator needs parameters that can be drawn."""
+    parameters = project.config.problem.parameters
+    unknown = [name for name, part in parameters.items() if part.kind == "unknown"]
+    if unknown and not project.is_imported and not project.source.optional(DENSITY):
+        raise ConfigError(
+            f"problem.parameters  {', '.join(unknown)} of kind 'unknown': "
+            "a simulator needs parameters to draw",
+            where=project.base,
+            todo="Write `simulator: imported` where pairs are imported, or use kind: joint with a "
+            "function prior(n, rng), or another kind; `unknown` are the bounds of a file with "
+            "log_density(**theta) too.",
+        )
+
+
 def _check_network(project: Project) -> None:
     """Whether the inference network knows parameters of these kinds."""
     model, parameters = project.config.model, project.config.problem.parameters
-    kinds = model.theta if isinstance(model.theta, dict) else dict.fromkeys(parameters, model.theta)
-    circular = [name for name, kind in kinds.items() if kind == "circular"]
-    discrete = [name for name, one in _distributions(parameters).items() if one.discrete]
+    circular = [name for name in parameters if model.theta_kind(name) == "circular"]
+    discrete = [name for name, one in distributions(parameters).items() if one.discrete]
     if circular and not model.inference.circular:
         raise ConfigError(
-            f"model.theta  {', '.join(circular)}: inference network {model.inference.kind} knows no circular parameters",
+            f"model.theta  {', '.join(circular)}: "
+            f"inference network {model.inference.kind} knows no circular parameters",
             where=project.base,
             todo="Use model.inference: ncsf, or map through the prior.",
         )
     if discrete and model.inference.output_kind != OutputKind.JOINT:
         raise ConfigError(
-            f"problem.parameters  {', '.join(discrete)}: inference network {model.inference.kind} gives no probabilities of levels",
+            f"problem.parameters  {', '.join(discrete)}: "
+            f"inference network {model.inference.kind} gives no probabilities of levels",
             where=project.base,
-            todo="Use a network with a density, such as model.inference: nsf, or give every parameter a continuous prior.",
+            todo="Use a network with a density, such as model.inference: nsf, "
+            "or give every parameter a continuous prior.",
         )
 
 
 def write_config(project: Project) -> None:
-    """Writes the resolved config into the run folder, its paths relative to there, every default written out."""
-    config = project.config
-    problem = config.problem
+    """Writes the resolved config into the run folder, every default written out.
+
+    Its paths are relative to there.
+    """
+    run, base = project.run, project.base
+    text = yaml_config.dump(_moved(project.config, base, run.path), run.path)
+    if not run.config.is_file() or run.config.read_text(encoding="utf-8") != text:
+        put_text(run.config, text)
+
+
+def _moved(config: RunConfig, base: Path, folder: Path) -> RunConfig:
+    """The config with paths relative to a folder instead of to its base."""
+    problem, simulate = config.problem, config.simulate
     simulator = problem.simulator
     if isinstance(simulator, ProgramCommand):
-        simulator = relocated(simulator, project.base, project.run.path)
+        simulator = relocated(simulator, base, folder)
     elif simulator.partition(":")[0].endswith(".py"):
-        simulator = _relative(project, simulator)
-    observations = {
-        name: one.model_copy(update={"file": _relative(project, one.file)})
-        for name, one in problem.observations.items()
-    }
-    moved = config.model_copy(
-        update={
-            "problem": problem.model_copy(
-                update={"simulator": simulator, "observations": observations}
-            ),
-            "simulate": config.simulate.model_copy(
-                update={
-                    "from_": config.simulate.from_ and _relative(project, config.simulate.from_)
-                }
-            ),
-        }
-    )
-    text = yaml_config.dump(moved, project.run.path)
-    if not project.run.config.is_file() or project.run.config.read_text(encoding="utf-8") != text:
-        put_text(project.run.config, text)
+        simulator = _relative(simulator, base, folder)
+    observations = {}
+    for name, section in problem.observations.items():
+        file = _relative(section.file, base, folder)
+        observations[name] = section.model_copy(update={"file": file})
+    if simulate.from_ is not None:
+        from_ = _relative(simulate.from_, base, folder)
+        simulate = simulate.model_copy(update={"from_": from_})
+    problem = problem.model_copy(update={"simulator": simulator, "observations": observations})
+    return config.model_copy(update={"problem": problem, "simulate": simulate})
 
 
-def _relative(project: Project, path: str) -> str:
-    return os.path.relpath((project.base / path).resolve(), project.run.path.resolve())
+def _relative(path: str, base: Path, folder: Path) -> str:
+    return os.path.relpath((base / path).resolve(), folder.resolve())
 
 
 @lru_cache(maxsize=4)

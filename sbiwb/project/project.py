@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sbiwb.config import RunConfig
-from sbiwb.contracts import Distribution
+from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.families import map_files
 from sbiwb.files import read_json, stable_hash
 from sbiwb.priors import Prior
@@ -26,6 +25,8 @@ from sbiwb.simulation.program import load_program
 from sbiwb.simulation.sandbox import SubprocessSimulator
 from sbiwb.simulation.simulator import Simulator
 from sbiwb.simulation.source import SimulatorSource, code_hash, load_source
+
+BATCHED_BLOCK = 256  # rows drawn from one seed, of a simulator that takes many
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,14 @@ class Project:
     def prior(self) -> Prior:
         parameters = self.config.problem.parameters
         units = {name: part.unit for name, part in parameters.items()}
-        sampler = (
-            self.source.optional("prior")
-            if any(part.kind in KINDS for part in parameters.values())
-            else None
-        )
-        return Prior(_distributions(parameters), sampler=sampler, units=units)
+        sampler = None
+        if any(part.kind in KINDS for part in parameters.values()):
+            sampler = self.source.optional("prior")
+        return Prior(distributions(parameters), sampler=sampler, units=units)
 
     @cached_property
     def context(self) -> dict[str, Distribution]:
-        return _distributions(self.config.problem.context)
+        return distributions(self.config.problem.context)
 
     @property
     def observations(self) -> list[NamedObservation]:
@@ -92,9 +91,9 @@ class Project:
         injected = self.source.injected(
             list(problem.parameters), list(problem.context), list(problem.constants)
         )
-        alarm_s = (
-            None if isinstance(problem.simulator, ProgramCommand) else failures.timeout_s
-        )  # a program keeps its time itself
+        alarm_s = None  # a program keeps its time itself
+        if not isinstance(problem.simulator, ProgramCommand):
+            alarm_s = failures.timeout_s
         return Simulator(
             self.source,
             problem.batched,
@@ -138,13 +137,19 @@ class Project:
         size = self.config.simulate.block_size
         if self.is_imported:
             return 1
-        return size if isinstance(size, int) else 256 if self.config.problem.batched else 1
+        if isinstance(size, int):
+            return size
+        if self.config.problem.batched:
+            return BATCHED_BLOCK
+        return 1
 
     @property
     def data_run(self) -> RunDir:
         """The run that holds the shards: another one under `simulate.from`."""
         other = self.config.simulate.from_
-        return RunDir((self.base / other).resolve()) if other else self.run
+        if not other:
+            return self.run
+        return RunDir((self.base / other).resolve())
 
     @cached_property
     def data_identity(self) -> Identity:
@@ -153,18 +158,18 @@ class Project:
 
     def identity(self, code: str) -> Identity:
         """The same with this hash of the code, or of the files that pairs are imported from."""
-        problem, simulate = self.config.problem, self.config.simulate
-        return {
-            "problem": {
-                "parameters": [[name, _plain(part)] for name, part in problem.parameters.items()],
-                "context": [[name, _plain(part)] for name, part in problem.context.items()],
-                "constants": dict(problem.constants),
-                "batched": problem.batched,
-                "simulator code": code,
-                **({"missing": sorted(problem.missing)} if problem.missing else {}),
-            },
-            "simulate": {"seed": simulate.seed, "block_size": self.block_size},
+        problem = self.config.problem
+        decisive = {
+            "parameters": _plain(problem.parameters),
+            "context": _plain(problem.context),
+            "constants": dict(problem.constants),
+            "batched": problem.batched,
+            "simulator code": code,
         }
+        if problem.missing:
+            decisive["missing"] = sorted(problem.missing)
+        drawn = {"seed": self.config.simulate.seed, "block_size": self.block_size}
+        return {"problem": decisive, "simulate": drawn}
 
     @property
     def own_hash(self) -> str:
@@ -173,7 +178,10 @@ class Project:
 
     @property
     def data_hash(self) -> str:
-        """Hash that this problem's shards carry: its own, or that of before a change of code which was accepted as changing no row."""
+        """Hash that this problem's shards carry.
+
+        Its own, or that of before a change of code which was accepted as changing no row.
+        """
         plan = read_json(self.data_run.plan) if self.data_run.plan.is_file() else {}
         return plan["data_hash"] if self.own_hash in plan.get("accepted", ()) else self.own_hash
 
@@ -183,7 +191,8 @@ class Project:
         train = self.config.train.model_dump(
             mode="json", exclude={"checkpoint_every_s", "max_time_min"}
         )
-        pairs = {name: getattr(self.config.simulate, name) for name in ("train", "validation")}
+        simulate = self.config.simulate
+        pairs = {"train": simulate.train, "validation": simulate.validation}
         model = map_files(self.config.model.model_dump(mode="json"), _content)
         return {"data_hash": self.data_hash, "simulate": pairs, "model": model, "train": train}
 
@@ -192,12 +201,18 @@ class Project:
         return stable_hash(self.model_identity)
 
 
-def _distributions(parts: Mapping[str, Any]) -> dict[str, Distribution]:
+def distributions(parts: Mapping[str, PriorPart]) -> dict[str, Distribution]:
+    """What the parts of a section say, by name."""
     return {name: part.build() for name, part in parts.items()}
 
 
-def _plain(part: Any) -> dict[str, Any]:
-    return map_files(part.model_dump(mode="json", exclude={"unit"}), _content)
+def _plain(parts: Mapping[str, PriorPart]) -> list[list[object]]:
+    """Parts in their order, as [name, options]; their units decide nothing."""
+    plain: list[list[object]] = []
+    for name, part in parts.items():
+        options = part.model_dump(mode="json", exclude={"unit"})
+        plain.append([name, map_files(options, _content)])
+    return plain
 
 
 def _content(kind: str) -> str:

@@ -1,4 +1,7 @@
-"""What `auto` in the section `machine` means here; a resumed training takes what it began with, so that its numbers stay the same."""
+"""What `auto` in the section `machine` means here.
+
+A resumed training takes what it began with, so that its numbers stay the same.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from typing import Any
 import torch
 
 from sbiwb.contracts import InputShape, Reporter
-from sbiwb.environment import whole_number
 from sbiwb.errors import ConfigError
 from sbiwb.files import read_json
 from sbiwb.networks import compiled_flow
@@ -22,12 +24,11 @@ from sbiwb.project.project import Project
 
 KERNELS = {"auto": "auto", "c": True, "torch": False}  # what machine.splines says of them
 MANY_MEMBERS = 4096  # in a batch
-COMPILE_COSTS_S, COMPILE_SAVES_S = (
-    70.0,
-    0.005,
-)  # once, and a step: measured on 2 cores for the splines as torch operations
+# measured on 2 cores for the splines as torch operations
+COMPILE_COSTS_S = 70.0  # once
+COMPILE_SAVES_S = 0.005  # a step
 COPIES = 2.5  # of the training data in memory while they are loaded: as on disk, and as tensors
-HALF = 0.5  # of the memory that is free
+FREE_SHARE = 0.5  # of the memory that is free, for training pairs
 GB = 1e9
 
 
@@ -56,18 +57,19 @@ class Settings:
     processes: int
 
     def apply(self, cores: int) -> None:
-        """Sets what holds for the whole process; `cores` is how many flows may be computed side by side, and changes no number."""
+        """Sets what holds for the whole process.
+
+        `cores` is how many flows may be computed side by side, and changes no number.
+        """
         torch.set_num_threads(self.threads)
         compiled_flow.use(self.kernels, cores=cores)
 
     @property
-    def context(self) -> AbstractContextManager[Any]:
+    def context(self) -> AbstractContextManager[object]:
         """What the forward pass of a step runs in."""
-        return (
-            nullcontext()
-            if self.precision == "float32"
-            else torch.autocast(self.device, torch.bfloat16)
-        )
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device, torch.bfloat16)
 
 
 def settle(
@@ -80,7 +82,7 @@ def settle(
     window: int = 0,
     processes: int = 1,
 ) -> Settings:
-    """The settings of a training: what the YAML says, else what the training began with, else what suits this machine.
+    """What the YAML says, else what the training began with, else what suits this machine.
 
     Args:
         project: Its config names what is not `auto`.
@@ -143,10 +145,15 @@ def _warn_of_changes(saved: Settings, settings: Settings, reporter: Reporter) ->
 
 
 def _threads(batch_size: int, shapes: Mapping[str, InputShape]) -> int:
-    """Small networks are faster on one: on two cores two threads took twice the time for a batch of vectors, and three quarters of it
-    for sets of 200 members. So every core is taken only for a batch of many members."""
+    """Every core for a batch of many members, else one.
+
+    Small networks are faster on one: on two cores two threads took twice the time for a batch of
+    vectors, and three quarters of it for sets of 200 members.
+    """
     members = batch_size * max((shape.length or 1 for shape in shapes.values()), default=1)
-    return usable_cores() if members > MANY_MEMBERS else 1
+    if members > MANY_MEMBERS:
+        return usable_cores()
+    return 1
 
 
 def _regime(project: Project) -> str:
@@ -161,37 +168,48 @@ def _regime(project: Project) -> str:
 
 
 def memory_gb(wanted: float | str) -> float:
-    """Memory that training pairs may take, in GB: as asked, or half of what is free for this process."""
-    together = whole_number("LOCAL_WORLD_SIZE", 0) or whole_number("SLURM_NTASKS_PER_NODE", 1) or 1
-    return float(wanted) if wanted != "auto" else HALF * free_bytes() / GB / together
+    """Memory that training pairs may take, in GB.
+
+    As asked, or half of what is free, shared by the processes on this machine.
+    """
+    if wanted != "auto":
+        return float(wanted)
+    processes = int(
+        os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1
+    )
+    return FREE_SHARE * free_bytes() / GB / processes
 
 
 def free_bytes() -> float:
-    """Memory that this process can still take, by the kernel's count and by the limits of its control group and its job."""
-    of_job = whole_number("SLURM_MEM_PER_NODE", 0) or math.inf
-    return min(_meminfo(), _cgroup(), of_job * 2**20)
+    """Memory that this process can still take, by the kernel, its control group and its job."""
+    job = float(os.environ.get("SLURM_MEM_PER_NODE") or "inf") * 2**20
+    return min(_meminfo(), _cgroup(), job)
 
 
 def _meminfo() -> float:
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
+    _, _, rest = text.partition("MemAvailable:")
+    return float(rest.split()[0]) * 1024
 
 
 def _cgroup() -> float:
     """What version 2 control groups leave to this process."""
     try:
-        group = Path("/proc/self/cgroup").read_text(encoding="ascii").strip().rpartition("::")[2]
+        group = _read_ascii(Path("/proc/self/cgroup")).rpartition("::")[2]
         folder = Path("/sys/fs/cgroup") / group.lstrip("/")
-        most, used = (
-            (folder / name).read_text(encoding="ascii").strip()
-            for name in ("memory.max", "memory.current")
-        )
+        limit, used = _read_ascii(folder / "memory.max"), _read_ascii(folder / "memory.current")
     except OSError:
-        return float("inf")
-    return float("inf") if most == "max" else float(most) - float(used)
+        return math.inf
+    if limit == "max":
+        return math.inf
+    return float(limit) - float(used)
+
+
+def _read_ascii(path: Path) -> str:
+    return path.read_text(encoding="ascii").strip()
 
 
 def device_of(wanted: str) -> str:
@@ -200,14 +218,19 @@ def device_of(wanted: str) -> str:
     Raises:
         ConfigError: A GPU is asked for and there is none.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
         raise ConfigError(
             "machine.device  no GPU is visible to torch",
             todo="Use device: auto, or run where `nvidia-smi` shows one.",
         )
-    return "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
+    if wanted != "cpu" and has_gpu:
+        return "cuda"
+    return "cpu"
 
 
 def sampling_threads(wanted: int | str) -> int:
-    """Chunks of draws made at a time: as many as there are cores, unless `machine.threads` says otherwise."""
-    return wanted if isinstance(wanted, int) else usable_cores()
+    """Chunks of draws made at a time: `machine.threads`, or as many as there are cores."""
+    if isinstance(wanted, int):
+        return wanted
+    return usable_cores()

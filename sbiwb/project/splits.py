@@ -20,12 +20,10 @@ def load_split(project: Project, split: str, *, most: int | None = None) -> Pair
         CorruptFile: A shard is cut or altered.
     """
     folder = project.data_run.split(split)
-    rows = getattr(project.config.simulate, split)
-    return manifest.load(
-        manifest.shards(folder, project.data_hash),
-        rows if most is None else min(rows, most),
-        folder,
-    )
+    rows: int = getattr(project.config.simulate, split)
+    if most is not None:
+        rows = min(rows, most)
+    return manifest.load(manifest.shards(folder, project.data_hash), rows, folder)
 
 
 class _Shards:
@@ -96,6 +94,6 @@ class _Shards:
                 todo="Run `sbiwb simulate`, then `sbiwb train` on the config.",
             )
         pairs = read_shard(shard.path, shard.record)
-        return (
-            pairs if len(pairs) == self.rows[number] else pairs.take(np.arange(self.rows[number]))
-        )
+        if len(pairs) == self.rows[number]:
+            return pairs
+        return pairs.take(np.arange(self.rows[number]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from sbiwb.adapters import ExpectedInput, read
 from sbiwb.config import RunConfig
@@ -15,11 +15,16 @@ from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.project.adapter import Adapter, restore_adapter
 from sbiwb.project.checkpoint_facts import CheckpointFacts
-from sbiwb.project.fingerprint import differences
+from sbiwb.project.fingerprint import Plain, differences
 from sbiwb.project.network import build_network
-from sbiwb.project.project import Project
+from sbiwb.project.project import Project, distributions
 from sbiwb.project.settings import device_of, sampling_threads
 from sbiwb.training.checkpoint import read_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sbiwb.posterior._network_density import Network
 
 
 def load_posterior(run: Path | str, device: str = "auto") -> Posterior:
@@ -42,7 +47,7 @@ def load_posterior(run: Path | str, device: str = "auto") -> Posterior:
 
 
 def posterior_of(project: Project, reporter: Reporter) -> Posterior:
-    """The posterior that a project has trained, after comparing what it was trained on with what the YAML says now.
+    """The posterior that a project has trained, compared with what the YAML says now.
 
     Raises:
         RunError: Nothing is trained, or the prior, the simulator or a seed has changed since.
@@ -63,69 +68,74 @@ def posterior_of(project: Project, reporter: Reporter) -> Posterior:
     if facts.model_hash != project.model_hash:
         changed = differences(facts.identity, project.model_identity)
         reporter.warn(
-            f"the network was trained before these changes: {'; '.join(changed)}. It is used as it is."
+            f"the network was trained before these changes: {'; '.join(changed)}. It is used as "
+            "it is."
         )
     return posterior
 
 
 def _load(path: Path, device: str) -> tuple[Posterior, CheckpointFacts]:
     """The posterior, and what its checkpoint says about it."""
-    path = path / "train" / "best.pt" if path.is_dir() else path
+    if path.is_dir():
+        path = path / "train" / "best.pt"
+    place = device_of(device)
+    checkpoint = _read_best(path, place)
+    facts = CheckpointFacts.of(checkpoint, path)
+    config = RunConfig.model_validate(facts.config)
+    prior = Prior(distributions(config.problem.parameters))
+    adapter = restore_adapter(config.model, prior, facts.adapter)
+    network = build_network(config.model, adapter.theta_map, adapter.shapes, seed=0, pairs=1)
+    network.to(place).load_state_dict(checkpoint["weights"])
+    threads = 1
+    if place == "cpu":
+        threads = sampling_threads(config.machine.threads)
+    posterior = Posterior(
+        prior.columns,
+        adapter.theta_map,
+        adapter.inputs,
+        partial(read, expected_inputs(adapter)),
+        tuple(cast("Sequence[Network]", network.components())),
+        place,
+        threads,
+        {name: part.unit for name, part in config.problem.parameters.items()},
+        tuple(network.mixture()),
+    )
+    return posterior, facts
+
+
+def _read_best(path: Path, place: str) -> Plain:
+    """The checkpoint of the best weights, which are finite."""
     if not path.is_file():
         raise RunError(
             "no trained network", where=path, todo="Run `sbiwb train` on the config first."
         )
-    place = device_of(device)
-    state = read_checkpoint(path, place)
-    if "weights" not in state:
+    checkpoint = read_checkpoint(path, place)
+    if "weights" not in checkpoint:
         raise CorruptFile(
             "is a checkpoint to go on from, not a posterior", where=path, todo="Load train/best.pt."
         )
-    facts = CheckpointFacts.of(state, path)
-    config = RunConfig.model_validate(facts.config)
-    prior = Prior({name: part.build() for name, part in config.problem.parameters.items()})
-    adapter = restore_adapter(config.model, prior, facts.adapter)
-    shapes = {name: one.shape for name, one in adapter.inputs.items()}
-    network: Any = build_network(config.model, adapter.theta_map, shapes, seed=0, pairs=1)
-    network.to(place).load_state_dict(state["weights"])
-    if not all(
-        value.isfinite().all() for value in state["weights"].values() if value.is_floating_point()
-    ):
-        raise CorruptFile(
-            "holds weights that are not finite",
-            where=path,
-            todo="Train again with a lower train.learning_rate.",
-        )
-    threads = sampling_threads(config.machine.threads) if place == "cpu" else 1
-    units = {name: part.unit for name, part in config.problem.parameters.items()}
-    return Posterior(
-        prior.columns,
-        adapter.theta_map,
-        adapter.inputs,
-        partial(read, _expected(adapter)),
-        tuple(network.components()),
-        place,
-        threads,
-        units,
-        tuple(network.mixture()),
-    ), facts
-
-
-def _expected(adapter: Adapter) -> dict[str, ExpectedInput]:
-    """What the inputs read, by observable or context variable."""
-    found: dict[str, ExpectedInput] = {}
-    for one in adapter.inputs.values():
-        plan, lengths = one.plan, one.lengths
-        channels = {name: one.source_channels(name) for name in plan.variables}
-        repeated = {
-            name: ExpectedInput("vector", channels[name], missing=plan.may_miss(name))
-            for name in plan.broadcast
-        }
-        joined = {
-            name: ExpectedInput(
-                plan.kind, channels[name], lengths, one.shape.grid, plan.may_miss(name)
+    for values in checkpoint["weights"].values():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise CorruptFile(
+                "holds weights that are not finite",
+                where=path,
+                todo="Train again with a lower train.learning_rate.",
             )
-            for name in plan.sources
-        }
-        found = {**repeated, **found, **joined}
-    return found
+    return checkpoint
+
+
+def expected_inputs(adapter: Adapter) -> dict[str, ExpectedInput]:
+    """What the inputs read, by observable or context variable.
+
+    A variable that one input broadcasts and another joins is read as the latter does.
+    """
+    repeated, joined = {}, {}
+    for one in adapter.inputs.values():
+        plan = one.plan
+        for name in plan.broadcast:
+            channels, missing = one.source_channels(name), plan.may_miss(name)
+            repeated[name] = ExpectedInput("vector", channels, missing=missing)
+        for name in plan.sources:
+            channels, missing = one.source_channels(name), plan.may_miss(name)
+            joined[name] = ExpectedInput(plan.kind, channels, one.lengths, one.shape.grid, missing)
+    return {**repeated, **joined}
