@@ -57,9 +57,9 @@ class RowResults:
 
     def update(self, other: RowResults) -> None:
         """Takes the rows of another."""
-        self.rows.update(other.rows)
-        self.reasons.update(other.reasons)
-        self.seconds.update(other.seconds)
+        self.rows |= other.rows
+        self.reasons |= other.reasons
+        self.seconds |= other.seconds
 
 
 @dataclass(frozen=True)

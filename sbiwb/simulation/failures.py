@@ -157,8 +157,8 @@ class FailureCounter:
         )
 
     def __str__(self) -> str:
-        share = f"{self.failed / self.simulated:.1%}"
-        return f"{self.failed} of {self.simulated} simulations failed ({share})"
+        share = self.failed / self.simulated
+        return f"{self.failed} of {self.simulated} simulations failed ({share:.1%})"
 
     def _example(self) -> str:
         if not self.examples:

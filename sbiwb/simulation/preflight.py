@@ -89,7 +89,7 @@ def _check_missing(problem: Problem, layout: Layout) -> None:
 
 def _time_block(problem: Problem, block_size: int) -> float:
     start = time.perf_counter()
-    simulate_block(problem, "preflight", 1, block_size, FailureCounter(max_rate=1.0))
+    simulate_block(problem, "preflight", 1, block_size, FailureCounter(1.0))
     return (time.perf_counter() - start) / block_size
 
 

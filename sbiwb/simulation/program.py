@@ -154,9 +154,7 @@ class Program:
         try:
             return encode(self.options.input, values, batched=self.batched)
         except ValueError as error:
-            raise SimulatorError(
-                str(error), where="problem.simulator.input", todo="Choose json, npz or hdf5."
-            ) from error
+            raise _not_encoded(error) from error
 
     def _has_place(self, name: str) -> bool:
         return any(f"{{{name}}}" in word for word in self.executable.arguments)
@@ -196,6 +194,12 @@ def _filled(word: str, values: Mapping[str, object]) -> str:
         return str(value)
 
     return _PLACE.sub(text, word)
+
+
+def _not_encoded(error: ValueError) -> SimulatorError:
+    return SimulatorError(
+        str(error), where="problem.simulator.input", todo="Choose json, npz or hdf5."
+    )
 
 
 def _no_number(name: str) -> SimulatorError:

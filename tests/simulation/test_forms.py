@@ -196,6 +196,18 @@ def test_an_output_that_comes_only_sometimes_is_named(tmp_path, way, seed):
         assert "problem.missing: [extra]" in caught.value.todo
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_row_that_returns_something_else_altogether_fails(tmp_path, seed):
+    """As a program does that writes its error in place of its result."""
+    code = "def simulate(mu):\n    return {'status': 1} if mu > 1.5 else {'y': mu}\n"
+    found = planned(problem(tmp_path, code, batched=False, seed=seed))
+    pairs, failures = block(found)
+    assert list(pairs.x) == ["y"] and pairs.theta["mu"].max() <= 1.5
+    assert {(one.kind, one.message) for one in failures} == {
+        ("shape", "returned status; expected y")
+    }
+
+
 # what a simulator that did not converge returns in place of its five numbers
 SENTINELS = {
     "a number": (False, "    return {'y': -1 if mu < -1 else np.full(5, mu)}\n", "()"),
