@@ -5,7 +5,8 @@ from __future__ import annotations
 import matplotlib
 
 from sbiwb import pictures
-from sbiwb.report.figures import loss_picture, to_png
+from sbiwb.report.figures import to_png
+from sbiwb.report.losses import loss_picture
 
 
 def test_a_users_settings_change_no_pixel(monkeypatch):

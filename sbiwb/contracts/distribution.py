@@ -34,6 +34,10 @@ class Distribution(ABC):
         """K, the number of columns."""
         return self.event[0] if self.event else 1
 
+    def level_name(self, value: float) -> str:
+        """What a value of a discrete parameter is called."""
+        return f"{value:g}"
+
     @abstractmethod
     def log_prob(self, theta: np.ndarray) -> np.ndarray:
         """Log-density (or log-mass) of theta (N, K), shape (N,); -inf outside the support and at

@@ -74,6 +74,10 @@ class Categorical(Discrete):
     def bounds(self) -> tuple[int, int]:
         return 0, len(self.probabilities) - 1
 
+    def level_name(self, value: float) -> str:
+        """The label of a value; the number itself where it has none."""
+        return self.labels[int(value)] if self.labels else super().level_name(value)
+
     def log_mass(self, values: np.ndarray) -> np.ndarray:
         return np.log(self._shares)[values.astype(np.int64)]
 

@@ -46,6 +46,10 @@ class DataSets:
         """Observables and context by name."""
         return {**self.x, **self.context}
 
+    def observed(self, data_set: int) -> dict[str, np.ndarray]:
+        """The observables of one data set."""
+        return {name: np.asarray(values[data_set]) for name, values in self.x.items()}
+
 
 @dataclass(frozen=True)
 class NamedObservation:

@@ -1,4 +1,5 @@
-"""Picture of failed simulations: the share that fails along each parameter, and where failures lie in the two that matter most."""
+"""Picture of failed simulations: the share that fails along each parameter, and where failures lie
+in the two that matter most."""
 
 from __future__ import annotations
 
@@ -8,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sbiwb.report.figures import GREY, ORANGE, _figure
+from sbiwb.intervals import binomial_intervals
+from sbiwb.report.figures import GREY, ORANGE, Panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BINS, FEWEST = 12, 20  # bins of equal numbers of simulations, and the fewest in one
-Z_95 = 1.959964
-DOTS = 3_000
+BINS = 12  # of equal numbers of simulations
+MIN_IN_BIN = 20
+MOST_DOTS = 3_000
+MOST_REASONS = 4
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Profile:
 
     @property
     def range(self) -> float:
-        """How much of the difference between bins is no accident: the highest lower end above the lowest upper end."""
+        """How much of the difference between bins is no accident: the highest lower end above the
+        lowest upper end."""
         return float(self.low.max() - self.high.min())
 
 
@@ -54,26 +58,25 @@ def profiles(
         names: Of the D columns.
         weight: Simulations that each row of `valid` stands for.
     """
-    found = [_profile(valid[:, j], failed[:, j], name, weight) for j, name in enumerate(names)]
-    return sorted(found, key=lambda one: -one.range)
+    columns = zip(names, valid.T, failed.T, strict=True)
+    found = [_profile(name, good, bad, weight) for name, good, bad in columns]
+    return sorted(found, key=lambda profile: -profile.range)
 
 
-def _profile(valid: np.ndarray, failed: np.ndarray, name: str, weight: float) -> Profile:
-    every = np.sort(np.concatenate([valid, failed]))
-    bins = max(1, min(BINS, len(every) // FEWEST))
-    edges = np.unique(np.quantile(every, np.linspace(0, 1, bins + 1)))
-    if len(edges) < 2:  # all are equal
-        edges = np.array([edges[0] - 0.5, edges[0] + 0.5])
+def _profile(name: str, valid: np.ndarray, failed: np.ndarray, weight: float) -> Profile:
+    edges = _edges(np.concatenate([valid, failed]))
     good, bad = np.histogram(valid, edges)[0] * weight, np.histogram(failed, edges)[0]
-    n = np.maximum(good + bad, 1)
-    return Profile(name, edges, bad / n, *wilson(bad, n))
+    trials = np.maximum(good + bad, 1)
+    return Profile(name, edges, bad / trials, *binomial_intervals(bad, trials))
 
 
-def wilson(hits: np.ndarray | int, n: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """95 % score interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953), elementwise."""
-    share, z2 = np.asarray(hits) / n, Z_95**2 / np.asarray(n)
-    centre, half = share + z2 / 2, Z_95 * np.sqrt(share * (1 - share) / n + z2 / n / 4)
-    return np.maximum(0.0, (centre - half) / (1 + z2)), np.minimum(1.0, (centre + half) / (1 + z2))
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Of bins with about equal numbers of values."""
+    bins = max(1, min(BINS, len(values) // MIN_IN_BIN))
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
+    if len(edges) > 1:
+        return edges
+    return edges[0] + np.array([-0.5, 0.5])  # all values are equal
 
 
 def failures_picture(
@@ -85,7 +88,8 @@ def failures_picture(
     reasons: Mapping[str, int],
     title: str,
 ) -> Figure:
-    """The share that fails along the parameters it depends on most, and simulations over the first two of them.
+    """The share that fails along the parameters it depends on most, and simulations over the first
+    two of them.
 
     Args:
         valid: Parameters of simulations that came out, (V, D).
@@ -95,45 +99,35 @@ def failures_picture(
         reasons: Failures by reason.
         title: Of the picture.
     """
-    two, top = len(found) > 1, 1.05 * max(one.high.max() for one in found)
-    panels = len(found) + two
-    columns = min(3, panels)
-    rows = -(-panels // columns)
-    figure = _figure(4.6 * columns, 3.6 * rows)
-    all_axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-    for axes, one in zip(all_axes, found, strict=False):
-        _draw_profile(axes, one, top)
-    if two:
-        _draw_pairs(
-            all_axes[len(found)], valid, failed, [names.index(one.name) for one in found[:2]], names
-        )
-    for axes in all_axes[panels:]:
-        axes.axis("off")
-    told = ", ".join(f"{reason} {count:,}" for reason, count in list(reasons.items())[:4])
-    figure.suptitle(f"{title}\n{told}", fontsize=10)
-    return figure
+    has_pair = len(found) > 1
+    panels = Panels.of(len(found) + has_pair, width=4.6, height=3.6)
+    top = 1.05 * max(profile.high.max() for profile in found)
+    for axes, profile in zip(panels.axes, found, strict=False):
+        _draw_profile(axes, profile, top)
+    if has_pair:
+        pair = [names.index(profile.name) for profile in found[:2]]
+        _draw_pair(panels.axes[-1], valid[:, pair], failed[:, pair])
+        panels.axes[-1].set(xlabel=found[0].name, ylabel=found[1].name)
+    panels.figure.suptitle(f"{title}\n{_reason_words(reasons)}", fontsize=10)
+    return panels.figure
 
 
-def _draw_profile(axes: Axes, one: Profile, top: float) -> None:
-    axes.stairs(one.share, one.edges, color=ORANGE, lw=1.8)
-    axes.fill_between(
-        np.repeat(one.edges, 2)[1:-1],
-        np.repeat(one.low, 2),
-        np.repeat(one.high, 2),
-        color=ORANGE,
-        alpha=0.25,
-        lw=0,
-    )
-    axes.set(xlabel=one.name, ylabel="share that fails", ylim=(0, top))
+def _reason_words(reasons: Mapping[str, int]) -> str:
+    shown = list(reasons.items())[:MOST_REASONS]
+    return ", ".join(f"{reason} {count:,}" for reason, count in shown)
 
 
-def _draw_pairs(
-    axes: Axes, valid: np.ndarray, failed: np.ndarray, pair: Sequence[int], names: Sequence[str]
-) -> None:
-    for points, colour, label in ((valid, GREY, "valid"), (failed, ORANGE, "failed")):
-        x, y = points[:DOTS, list(pair)].T
-        axes.scatter(
-            x, y, s=4, color=colour, alpha=0.4 if label == "valid" else 0.8, lw=0, label=label
-        )
-    axes.set(xlabel=names[pair[0]], ylabel=names[pair[1]])
+def _draw_profile(axes: Axes, profile: Profile, top: float) -> None:
+    axes.stairs(profile.share, profile.edges, color=ORANGE, lw=1.8)
+    sides = np.repeat(profile.edges, 2)[1:-1]
+    low, high = np.repeat(profile.low, 2), np.repeat(profile.high, 2)
+    axes.fill_between(sides, low, high, color=ORANGE, alpha=0.25, lw=0)
+    axes.set(xlabel=profile.name, ylabel="share that fails", ylim=(0, top))
+
+
+def _draw_pair(axes: Axes, valid: np.ndarray, failed: np.ndarray) -> None:
+    """Simulations (n, 2) over two parameters."""
+    good, bad = valid[:MOST_DOTS].T, failed[:MOST_DOTS].T
+    axes.scatter(good[0], good[1], s=4, color=GREY, alpha=0.4, lw=0, label="valid")
+    axes.scatter(bad[0], bad[1], s=4, color=ORANGE, alpha=0.8, lw=0, label="failed")
     axes.legend(loc="upper right", markerscale=3, framealpha=0.9)

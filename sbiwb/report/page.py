@@ -1,155 +1,168 @@
 """The report of a run as one HTML page that needs nothing beside itself: facts in, text out.
 
-The verdict comes first, then what to do about it, then a section a question. The page loads nothing, and its Content-Security-Policy
-lets it run its own script alone. Whatever came from files is escaped.
+The verdict comes first, then what to do about it, then a section a question. The page loads
+nothing, and its Content-Security-Policy lets it run its own script alone. Whatever came from files
+is escaped, and pictures are images, in which no script runs.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
 
-from sbiwb.report import _numbers
-from sbiwb.report._data import data
-from sbiwb.report._facts import Facts, Inferred, when
-from sbiwb.report._html import Html, join, number, prose, tag
-from sbiwb.report._judged import learned, trust
-from sbiwb.report._made import made
-from sbiwb.report._numbers import SYMBOL, WORD
+from markupsafe import Markup
+
+from sbiwb.report._fields import Fields
+from sbiwb.report._html import definitions, paragraph, prose, tag
 from sbiwb.report._picture import Picture
+from sbiwb.report._table import number
+from sbiwb.report.page_checks import SEVERITY, SYMBOL, WORD, mark, notice, verdict_of
+from sbiwb.report.page_facts import Facts, Inferred, when
+from sbiwb.report.page_posterior import posterior
+from sbiwb.report.page_provenance import provenance
+from sbiwb.report.page_trust import learned, trust
 
 __all__ = ["Facts", "Inferred", "Picture", "page"]
 
-QUESTIONS = {
-    "trust": "Can I trust it?",
-    "learned": "What did the data teach?",
-    "data": "What does it say about my data?",
-    "made": "How was it made?",
+SECTIONS = {
+    "trust": ("Can I trust it?", trust),
+    "learned": ("What did the data teach?", learned),
+    "data": ("What does it say about my data?", posterior),
+    "made": ("How was it made?", provenance),
 }
 FEW_NAMES = 6
 
 
 def page(facts: Facts) -> str:
     """The whole page."""
-    sections = {
-        "trust": trust(facts),
-        "learned": learned(facts),
-        "data": data(facts),
-        "made": made(facts),
-    }
-    parts = [
-        tag("section", tag("h2", QUESTIONS[key]), content, id=key)
-        for key, content in sections.items()
+    parts = [_header(facts), _advice(facts), _contents(), *_sections(facts)]
+    script = tag("script", Markup(_file("page.js")))
+    body = tag("body", tag("main", *parts), script)
+    html = tag("html", _head(facts), "\n", body, lang="en")
+    return f"<!doctype html>\n{html}\n"
+
+
+def _sections(facts: Facts) -> list[Markup]:
+    return [
+        tag("section", tag("h2", question), answer(facts), id=key)
+        for key, (question, answer) in SECTIONS.items()
     ]
-    contents = tag(
-        "nav",
-        tag(
-            "ul", *(tag("li", tag("a", words, href=f"#{key}")) for key, words in QUESTIONS.items())
-        ),
-        aria_label="Contents",
-    )
-    body = tag(
-        "body",
-        tag("main", _header(facts), _advice(facts), contents, *parts),
-        tag("script", Html(_file("page.js"))),
-    )
-    return "<!doctype html>\n" + tag("html", _head(facts), "\n", body, lang="en") + "\n"
+
+
+def _contents() -> Markup:
+    links = (tag("a", question, href=f"#{key}") for key, (question, _) in SECTIONS.items())
+    return tag("nav", tag("ul", *(tag("li", link) for link in links)), aria_label="Contents")
 
 
 def _file(name: str) -> str:
     return files("sbiwb.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _head(facts: Facts) -> Html:
-    style, script = _file("page.css"), _file("page.js")
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'; form-action 'none'"
+def _head(facts: Facts) -> Markup:
+    style = _file("page.css")
+    policy = {"http-equiv": "Content-Security-Policy", "content": _policy()}
+    viewport = "width=device-width, initial-scale=1"
     return tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", **{"http-equiv": "Content-Security-Policy"}, content=policy),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", **policy),
+        tag("meta", name_="viewport", content=viewport),
         tag("meta", name_="color-scheme", content="light dark"),
         tag("title", f"{facts.name}: {_word(facts).lower()}"),
-        tag("style", Html(style)),
+        tag("style", Markup(style)),
     )
+
+
+def _policy() -> str:
+    """What the browser allows: this style, this script, and images within the page."""
+    rules = {
+        "default-src": "'none'",
+        "style-src": _hash(_file("page.css")),
+        "script-src": _hash(_file("page.js")),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
 def _hash(source: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+    digest = hashlib.sha256(source.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _verdict(facts: Facts) -> str:
+    return verdict_of(facts.diagnosis.get("verdict"))
 
 
 def _word(facts: Facts) -> str:
-    return WORD[_numbers.known(facts.numbers.get("verdict"))] if facts.numbers else "Not judged yet"
+    return WORD[_verdict(facts)] if facts.is_judged else "Not judged yet"
 
 
-def _header(facts: Facts) -> Html:
+def _header(facts: Facts) -> Markup:
     """The verdict in a line, and of what."""
-    numbers = facts.numbers or {}
-    verdict = _numbers.known(numbers.get("verdict"))
-    summary = numbers.get("summary") or (
-        "" if numbers else "No check has looked at this posterior."
-    )
-    word = tag("strong", tag("span", SYMBOL[verdict], aria_hidden="true"), " ", _word(facts))
-    trained = facts.provenance.get("train", {})
-    tested = (
-        f"{number(numbers['n'])} test pairs, {number(numbers['draws'])} draws each"
-        if {"n", "draws"} <= set(numbers)
-        else None
-    )
-    said = [facts.name, tested, f"trained {when(trained)}" if trained else None]
+    verdict = _verdict(facts)
+    symbol = tag("span", SYMBOL[verdict], aria_hidden="true")
+    word = tag("strong", symbol, " ", _word(facts))
+    sentence = tag("span", prose(_verdict_sentence(facts)))
     return tag(
         "header",
-        tag("h1", word, " ", tag("span", prose(str(summary))), class_=f"verdict {verdict}"),
-        tag("p", tag("b", said[0]), *(f" · {one}" for one in said[1:] if one), class_="run"),
-        *(
-            tag("p", _numbers.mark("warn"), " ", prose(one), class_="notice")
-            for one in facts.notices
-        ),
+        tag("h1", word, " ", sentence, class_=f"verdict {verdict}"),
+        _run(facts),
+        *(notice("warn", prose(one)) for one in facts.notices),
     )
 
 
-def _advice(facts: Facts) -> Html | None:
-    found = (facts.numbers or {}).get("advice") or []
-    if not found:
+def _verdict_sentence(facts: Facts) -> str:
+    if facts.is_judged:
+        return facts.diagnosis.text("summary")
+    return "No check has looked at this posterior."
+
+
+def _run(facts: Facts) -> Markup:
+    """The run, how it was tested and when it was trained."""
+    numbers, trained = facts.diagnosis, facts.step("train")
+    words = []
+    if "n" in numbers and "draws" in numbers:
+        pairs, draws = (number(numbers.get(key)) for key in ("n", "draws"))
+        words.append(f" · {pairs} test pairs, {draws} draws each")
+    if trained:
+        words.append(f" · trained {when(trained)}")
+    return tag("p", tag("b", facts.name), *words, class_="run")
+
+
+def _advice(facts: Facts) -> Markup | None:
+    findings = facts.diagnosis.records("advice")
+    if not findings:
         return None
-    ordered = sorted(found, key=lambda one: -_numbers.SEVERITY[_numbers.known(one.get("severity"))])
-    return tag(
-        "section",
-        tag("h2", "What to do"),
-        tag("ol", *map(_finding, ordered), class_="advice"),
-        id="advice",
-    )
+    ordered = sorted(findings, key=_severity, reverse=True)
+    advice = tag("ol", *map(_finding, ordered), class_="advice")
+    return tag("section", tag("h2", "What to do"), advice, id="advice")
 
 
-def _finding(one: Mapping[str, Any]) -> Html:
-    severity = _numbers.known(one.get("severity"))
-    entries = [("Usual cause", one.get("causes")), ("Change", one.get("todo"))]
+def _severity(finding: Fields) -> int:
+    return SEVERITY[verdict_of(finding.get("severity"))]
+
+
+def _finding(finding: Fields) -> Markup:
+    symbol = mark(verdict_of(finding.get("severity")))
+    causes = ("Usual cause", map(prose, finding.texts("causes")))
+    changes = ("Change", map(prose, finding.texts("todo")))
     return tag(
         "li",
-        tag("h3", _numbers.mark(severity), " ", prose(str(one.get("finding", "")))),
-        _names(one.get("where") or []),
-        tag(
-            "dl",
-            *(
-                join([tag("dt", name), *(tag("dd", prose(str(said))) for said in told)])
-                for name, told in entries
-                if told
-            ),
-        ),
+        tag("h3", symbol, " ", prose(finding.text("finding"))),
+        _names(finding.texts("where")),
+        definitions([causes, changes]),
     )
 
 
-def _names(where: Sequence[str]) -> Html | None:
+def _names(where: Sequence[str]) -> Markup | None:
+    """The first of the parameters and checks that a finding is about; all where one hovers."""
     if not where:
         return None
-    more = f" and {len(where) - FEW_NAMES} more" if len(where) > FEW_NAMES else ""
-    return tag(
-        "p",
-        ", ".join(map(str, where[:FEW_NAMES])),
-        more,
-        class_="where",
-        title=", ".join(map(str, where)) if more else None,
-    )
+    shown, others = ", ".join(where[:FEW_NAMES]), len(where) - FEW_NAMES
+    if others <= 0:
+        return paragraph(shown, "where")
+    return tag("p", f"{shown} and {others} more", class_="where", title=", ".join(where))

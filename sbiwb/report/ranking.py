@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sbiwb.report.figures import BLUE, GREEN, GREY, ORANGE, _figure
+from sbiwb.pictures import new_figure
+from sbiwb.report.csv_tables import csv_text, six_digits
+from sbiwb.report.figures import BLUE, GREEN, GREY, ORANGE, YELLOW, Style, hide_spines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERDICT_COLOURS = {"pass": GREEN, "info": GREY, "warn": "#E69F00", "fail": ORANGE}
+VERDICT_COLOURS = {"pass": GREEN, "info": GREY, "warn": YELLOW, "fail": ORANGE}
 BEST, NOT_TOLD_APART, CLEARLY_WORSE = "best", "not told apart", "clearly worse"
+BAR = 0.55
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One run among others; all densities are those of the same test pairs, in nats in the units of theta.
+    """One run among others; all densities are those of the same test pairs, in nats in the units of
+    theta.
 
     Args:
         run: Its name.
@@ -59,61 +61,53 @@ class Compared:
 
 def comparison_csv(rows: Sequence[Compared]) -> str:
     """The comparison as CSV, the best run first; empty where something is not known."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Compared)])
-    for row in rows:
-        writer.writerow(
-            [
-                "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-                for value in asdict(row).values()
-            ]
-        )
-    return buffer.getvalue()
+    head = [field.name for field in fields(Compared)]
+    return csv_text(head, (map(six_digits, astuple(row)) for row in rows))
 
 
 def comparison_picture(rows: Sequence[Compared], quantile: float) -> Figure:
-    """Differences to the best run with intervals; beside them the worst calibration effect and the time of training.
+    """Differences to the best run with intervals; beside them the worst calibration effect and the
+    time of training.
 
     Args:
         rows: The best run first.
         quantile: Standard errors that an interval reaches to either side.
     """
-    figure = _figure(11, 1.8 + 0.42 * len(rows))
+    figure = new_figure(11, 1.8 + 0.42 * len(rows))
     difference, effect, time = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1, 1))
     heights = np.arange(len(rows))[::-1]
-    _differences(difference, heights, rows, quantile)
-    colours = [VERDICT_COLOURS.get(row.calibration or "", GREY) for row in rows]
-    effect.barh(heights, [row.worst_effect or 0 for row in rows], height=0.55, color=colours)
-    time.barh(heights, [(row.train_seconds or 0) / 60 for row in rows], height=0.55, color=GREY)
-    for height, row in zip(heights, rows, strict=True):
-        said = "not diagnosed" if row.calibration is None else row.calibration
-        effect.annotate(
-            said,
-            (row.worst_effect or 0, height),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
-    effect.margins(x=0.35)
-    effect.set_xlim(left=0)
-    effect.set(xlabel="worst calibration effect\nmax |ECDF - z|")
+    _draw_differences(difference, heights, rows, quantile)
+    _draw_effects(effect, heights, rows)
+    minutes = [(row.train_seconds or 0) / 60 for row in rows]
+    time.barh(heights, minutes, height=BAR, color=GREY)
     time.set(xlabel="training\nminutes")
     for axes in (difference, effect, time):
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_spines(axes, "top", "right")
     return figure
 
 
-def _differences(
+def _draw_effects(axes: Axes, heights: np.ndarray, rows: Sequence[Compared]) -> None:
+    """The worst effect of each run in the colour of its verdict, which stands beside it."""
+    effects = [row.worst_effect or 0 for row in rows]
+    colours = [VERDICT_COLOURS.get(row.calibration or "", GREY) for row in rows]
+    axes.barh(heights, effects, height=BAR, color=colours)
+    style: Style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+    for effect, height, row in zip(effects, heights, rows, strict=True):
+        axes.annotate(row.calibration or "not diagnosed", (effect, height), (4, 0), **style)
+    axes.margins(x=0.35)
+    axes.set_xlim(left=0)
+    axes.set(xlabel="worst calibration effect\nmax |ECDF - z|")
+
+
+def _draw_differences(
     axes: Axes, heights: np.ndarray, rows: Sequence[Compared], quantile: float
 ) -> None:
     axes.axvline(0, color=GREY, lw=0.9, ls="--")
     for height, row in zip(heights, rows, strict=True):
         if np.isfinite(row.difference):
-            reach = quantile * row.difference_se if np.isfinite(row.difference_se) else 0
+            reach = quantile * np.nan_to_num(row.difference_se, posinf=0.0)
             colour = ORANGE if row.told == CLEARLY_WORSE else BLUE
             axes.errorbar(row.difference, height, xerr=reach, fmt="o", color=colour, capsize=3)
     axes.set_yticks(heights, [row.run for row in rows])
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set(xlabel="-log q(theta* | x) more than the best run\nnats per test pair; right is worse")
+    axes.set_xlabel("-log q(theta* | x) more than the best run\nnats per test pair; right is worse")

@@ -1,25 +1,26 @@
-"""The scoreboard of a benchmark: C2ST of every task, budget and method beside the published numbers, as a table and a picture."""
+"""The scoreboard of a benchmark: C2ST of every task, budget and method beside the published
+numbers, as a table and a picture."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sbiwb.report.figures import _figure
+from sbiwb.report.csv_tables import csv_text
+from sbiwb.report.figures import BLUE, GREEN, ORANGE, PINK, SKY, YELLOW, Panels, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-# Mean C2ST over ten observations, Lueckmann et al. (2021), https://arxiv.org/abs/2101.04653: of NPE at 1,000, 10,000 and 100,000
-# simulations, and of sequential NPE at 10,000, which looks at the observation in training.
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW)
+# Mean C2ST over ten observations, Lueckmann et al. (2021), https://arxiv.org/abs/2101.04653: of NPE
+# at 1,000, 10,000 and 100,000 simulations, and of sequential NPE at 10,000, which looks at the
+# observation in training.
 PUBLISHED = {
     "two_moons": ((0.725, 0.606, 0.542), 0.554),
     "slcp": ((0.975, 0.901, 0.831), 0.845),
@@ -33,6 +34,7 @@ PUBLISHED = {
     "lotka_volterra": ((0.999, 0.997, 0.981), 0.953),
 }
 NPE_BUDGETS = (1_000, 10_000, 100_000)
+SNPE_BUDGET = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class Score:
         method: Its name.
         seed: Of training.
         c2st: Of each observation, in order.
-        nlpd: Mean of -log q(theta* | x) over test pairs, in nats; None where the network has no density.
-        seconds: Wall time of `train`, `draws` and `c2st`, and of `simulate`, shared by all trainings on the same simulations.
+        nlpd: Mean of -log q(theta* | x) over test pairs, in nats; None where the network has no
+            density.
+        seconds: Wall time of `train`, `draws` and `c2st`, and of `simulate`, shared by all
+            trainings on the same simulations.
     """
 
     task: str
@@ -93,163 +97,144 @@ class Line:
     snpe: float | None
 
 
+def tasks_of(scores: Sequence[Score]) -> list[str]:
+    """As they come."""
+    return list(dict.fromkeys(score.task for score in scores))
+
+
+def methods_of(scores: Sequence[Score]) -> list[str]:
+    return list(dict.fromkeys(score.method for score in scores))
+
+
+def budgets_of(scores: Sequence[Score]) -> list[int]:
+    """Rising."""
+    return sorted({score.budget for score in scores})
+
+
 def scoreboard(scores: Sequence[Score]) -> list[Line]:
     """Lines in the order of tasks and methods as they come, and of rising budgets."""
-    groups: dict[tuple[str, int, str], list[Score]] = {}
-    for score in scores:
-        groups.setdefault((score.task, score.budget, score.method), []).append(score)
-    tasks, methods = (
-        list(dict.fromkeys(score.task for score in scores)),
-        list(dict.fromkeys(score.method for score in scores)),
-    )
-    order = sorted(groups, key=lambda key: (tasks.index(key[0]), methods.index(key[2]), key[1]))
-    return [_line(key, groups[key]) for key in order]
+    groups: dict[tuple[str, str, int], list[Score]] = {}
+    for task in tasks_of(scores):
+        for method in methods_of(scores):
+            mine = [score for score in scores if (score.task, score.method) == (task, method)]
+            for budget in budgets_of(mine):
+                groups[task, method, budget] = [one for one in mine if one.budget == budget]
+    return list(map(_line, groups.values()))
 
 
-def _line(key: tuple[str, int, str], group: Sequence[Score]) -> Line:
-    task, budget, method = key
+def _line(group: Sequence[Score]) -> Line:
+    """Of one task at one budget by one method."""
+    task, budget = group[0].task, group[0].budget
     means = np.array([score.mean for score in group])
-    densities = [score.nlpd for score in group if score.nlpd is not None]
-    npe, snpe = _published(task, budget)
     return Line(
         task=task,
         budget=budget,
-        method=method,
+        method=group[0].method,
         seeds=len(group),
         c2st=float(means.mean()),
-        sd=float(means.std(ddof=1)) if len(group) > 1 else math.nan,
+        sd=_sd(means),
         worst=float(np.mean([score.c2st for score in group], axis=0).max()),
-        nlpd=float(np.mean(densities)) if len(densities) == len(group) else None,
+        nlpd=_mean_nlpd(group),
         train_seconds=float(np.mean([score.seconds.get("train", math.nan) for score in group])),
-        npe=npe,
-        snpe=snpe,
+        npe=_published_npe(task, budget),
+        snpe=_published_snpe(task, budget),
     )
 
 
-def _published(task: str, budget: int) -> tuple[float | None, float | None]:
+def _sd(means: np.ndarray) -> float:
+    return float(means.std(ddof=1)) if len(means) > 1 else math.nan
+
+
+def _mean_nlpd(group: Sequence[Score]) -> float | None:
+    densities = [score.nlpd for score in group if score.nlpd is not None]
+    return float(np.mean(densities)) if len(densities) == len(group) else None
+
+
+def _published_npe(task: str, budget: int) -> float | None:
     if task not in PUBLISHED or budget not in NPE_BUDGETS:
-        return None, None
-    npe, snpe = PUBLISHED[task]
-    return npe[NPE_BUDGETS.index(budget)], snpe if budget == 10_000 else None
+        return None
+    return PUBLISHED[task][0][NPE_BUDGETS.index(budget)]
+
+
+def _published_snpe(task: str, budget: int) -> float | None:
+    if task not in PUBLISHED or budget != SNPE_BUDGET:
+        return None
+    return PUBLISHED[task][1]
 
 
 def scoreboard_csv(lines: Sequence[Line]) -> str:
     """A line a row, with every digit."""
-    names = list(Line.__dataclass_fields__)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(
-        [
-            ["" if getattr(line, name) is None else getattr(line, name) for name in names]
-            for line in lines
-        ]
-    )
-    return text.getvalue()
+    head = [field.name for field in fields(Line)]
+    return csv_text(head, map(astuple, lines))
 
 
 def scoreboard_markdown(lines: Sequence[Line]) -> str:
-    """A table for people: a row a task and method, a column a budget, the published numbers in brackets."""
+    """A table for people: a row a task and method, a column a budget, the published numbers in
+    brackets."""
     budgets = sorted({line.budget for line in lines})
-    rows = [
-        "| task | method | " + " | ".join(f"{budget:,}" for budget in budgets) + " |",
-        "|---" * (2 + len(budgets)) + "|",
-    ]
+    head = _markdown_row("task", "method", *(f"{budget:,}" for budget in budgets))
+    rows = [head, "|---" * (2 + len(budgets)) + "|"]
     for task, method in dict.fromkeys((line.task, line.method) for line in lines):
-        found = {line.budget: line for line in lines if (line.task, line.method) == (task, method)}
-        rows.append(
-            f"| {task} | {method} | "
-            + " | ".join(_cell(found.get(budget)) for budget in budgets)
-            + " |"
-        )
+        mine = [line for line in lines if (line.task, line.method) == (task, method)]
+        cells = {line.budget: _cell(line) for line in mine}
+        rows.append(_markdown_row(task, method, *(cells.get(budget, "") for budget in budgets)))
     return "\n".join(rows) + "\n"
 
 
-def _cell(line: Line | None) -> str:
-    if line is None:
-        return ""
-    spread = "" if math.isnan(line.sd) else f" ± {line.sd:.3f}"
-    known = [
-        f"{name} {value:.3f}"
-        for name, value in (("NPE", line.npe), ("SNPE", line.snpe))
-        if value is not None
-    ]
-    return f"{line.c2st:.3f}{spread}" + f" ({', '.join(known)})" * bool(known)
+def _markdown_row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(line: Line) -> str:
+    words = f"{line.c2st:.3f}"
+    if not math.isnan(line.sd):
+        words += f" ± {line.sd:.3f}"
+    published = []
+    if line.npe is not None:
+        published.append(f"NPE {line.npe:.3f}")
+    if line.snpe is not None:
+        published.append(f"SNPE {line.snpe:.3f}")
+    if published:
+        words += f" ({', '.join(published)})"
+    return words
 
 
 def scoreboard_picture(scores: Sequence[Score]) -> Figure:
-    """A panel a task: C2ST over the budget, each observation a dot and their mean a line, NPE and sequential NPE as published in grey."""
-    tasks, methods = (
-        list(dict.fromkeys(score.task for score in scores)),
-        list(dict.fromkeys(score.method for score in scores)),
-    )
-    columns = min(5, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
-    figure = _figure(1.0 + 2.3 * columns, 0.9 + 2.3 * rows)
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes in grid.flat[len(tasks) :]:
-        axes.set_visible(False)
-    for axes, task in zip(grid.flat, tasks, strict=False):
-        _panel(axes, task, [score for score in scores if score.task == task], methods)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("C2ST")
-    for axes in grid.flat[max(0, len(tasks) - columns) : len(tasks)]:
-        axes.set_xlabel("simulations")
-    handles = {
-        text: handle
-        for axes in grid.flat[: len(tasks)]
-        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside upper center",
-        ncols=len(handles),
-        frameon=False,
-    )
-    return figure
+    """A panel a task: C2ST over the budget, each observation a dot and their mean a line, NPE and
+    sequential NPE as published in grey."""
+    tasks = tasks_of(scores)
+    panels = Panels.of(len(tasks), width=2.5, height=2.5, columns=5)
+    for axes, task in zip(panels.axes, tasks, strict=True):
+        _draw_published(axes, task)
+        for place, method in enumerate(methods_of(scores)):
+            mine = [score for score in scores if (score.task, score.method) == (task, method)]
+            _draw_method(axes, mine, colour=COLOURS[place % len(COLOURS)])
+        axes.set(xscale="log", ylim=(0.48, 1.02), xlabel="simulations", ylabel="C2ST")
+        axes.set_title(task.replace("_", " "), fontsize=9)
+    panels.legend("outside upper center")
+    return panels.figure
 
 
-def _panel(axes: Axes, task: str, scores: Sequence[Score], methods: Sequence[str]) -> None:
+def _draw_published(axes: Axes, task: str) -> None:
     axes.axhline(0.5, color="0.8", linewidth=1)
-    if task in PUBLISHED:
-        npe, snpe = PUBLISHED[task]
-        axes.plot(
-            NPE_BUDGETS,
-            npe,
-            color="0.55",
-            linestyle="--",
-            marker="s",
-            markersize=3,
-            label="NPE (published)",
-        )
-        axes.plot(
-            [10_000],
-            [snpe],
-            color="0.25",
-            linestyle="",
-            marker="x",
-            zorder=4,
-            label="sequential NPE (published)",
-        )
-    for place, method in enumerate(methods):
-        own = [score for score in scores if score.method == method]
-        if not own:
-            continue
-        colour, budgets = COLOURS[place % len(COLOURS)], sorted({score.budget for score in own})
-        for score in own:
-            axes.plot(
-                [score.budget] * len(score.c2st),
-                score.c2st,
-                ".",
-                color=colour,
-                alpha=0.35,
-                markersize=4,
-                zorder=1,
-            )
-        means = [
-            np.mean([score.mean for score in own if score.budget == budget]) for budget in budgets
-        ]
-        axes.plot(budgets, means, "o-", color=colour, markersize=4, label=method)
-    axes.set(xscale="log", ylim=(0.48, 1.02), title=task.replace("_", " "))
-    axes.title.set_fontsize(9)
+    if task not in PUBLISHED:
+        return
+    npe, snpe = PUBLISHED[task]
+    axes.plot(NPE_BUDGETS, npe, "s--", color="0.55", markersize=3, label="NPE (published)")
+    label = "sequential NPE (published)"
+    axes.plot([SNPE_BUDGET], [snpe], "x", color="0.25", zorder=4, label=label)
+
+
+def _draw_method(axes: Axes, scores: Sequence[Score], *, colour: str) -> None:
+    """Scores of one task by one method."""
+    if not scores:
+        return
+    for score in scores:
+        budgets = [score.budget] * len(score.c2st)
+        axes.plot(budgets, score.c2st, ".", color=colour, alpha=0.35, markersize=4, zorder=1)
+    means = {
+        budget: np.mean([score.mean for score in scores if score.budget == budget])
+        for budget in budgets_of(scores)
+    }
+    style: Style = {"color": colour, "markersize": 4, "label": scores[0].method}
+    axes.plot(list(means), list(means.values()), "o-", **style)

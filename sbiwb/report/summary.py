@@ -1,14 +1,15 @@
-"""Summary of draws: one row a quantity and data set, with the columns of ArviZ's summaries under their names."""
+"""Summary of draws: one row a quantity and data set, with the columns of ArviZ's summaries under
+their names."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-LEVELS = {
+QUANTILES = {
     "q2.5": 2.5,
     "q5": 5.0,
     "q25": 25.0,
@@ -19,6 +20,8 @@ LEVELS = {
 }
 MOST_LEVELS = 20  # of a discrete parameter whose levels get a column each
 HDI = 0.94  # ArviZ's own choice: columns hdi_3% and hdi_97%
+
+LevelNames = Mapping[float, str]  # of the values of a discrete quantity
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Row:
         mcse_mean: Monte-Carlo standard error of the mean, sd / sqrt(S): the draws are independent.
         contraction: 1 - variance / prior variance; None where that variance is not known.
         prior: Mean and sd under the prior, where they are known.
-        masses: Share of the draws at each value that a discrete parameter of the run can have; None where this quantity cannot have it.
-        epistemic: Share of the variance that comes from uncertain weights of the network; None where that is not known.
+        masses: Share of the draws at each level, by its name, that a discrete parameter of the run
+            can have; None where this quantity cannot have it.
+        epistemic: Share of the variance that comes from uncertain weights of the network; None
+            where that is not known.
     """
 
     data_set: str
@@ -58,14 +63,14 @@ class Row:
     mcse_mean: float
     contraction: float | None
     prior: Moments | None
-    masses: dict[float, float | None] = field(default_factory=dict)
+    masses: dict[str, float | None] = field(default_factory=dict)
     epistemic: float | None = None
 
     @property
     def columns(self) -> dict[str, float | None]:
         """Every number under the name of its column; hdi_3% and hdi_97% as in ArviZ."""
         others = {name: value for name, value in self.quantiles.items() if name != "median"}
-        return {
+        numbers: dict[str, float | None] = {
             "mean": self.mean,
             "sd": self.sd,
             "median": self.quantiles["median"],
@@ -75,18 +80,29 @@ class Row:
             "mcse_mean": self.mcse_mean,
             **others,
             "contraction": self.contraction,
-            "prior_mean": None if self.prior is None else self.prior.mean,
-            "prior_sd": None if self.prior is None else self.prior.sd,
-            **({} if self.epistemic is None else {"epistemic_share": self.epistemic}),
-            **{f"p({value:g})": mass for value, mass in self.masses.items()},
+            **_prior_columns(self.prior),
         }
+        if self.epistemic is not None:
+            numbers["epistemic_share"] = self.epistemic
+        return numbers | {f"p({level})": mass for level, mass in self.masses.items()}
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """Share of the draws at each level of a discrete quantity; none of a continuous one."""
+        return {level: mass for level, mass in self.masses.items() if mass is not None}
+
+
+def _prior_columns(prior: Moments | None) -> dict[str, float | None]:
+    if prior is None:
+        return {"prior_mean": None, "prior_sd": None}
+    return {"prior_mean": prior.mean, "prior_sd": prior.sd}
 
 
 def summarise(
     label: str,
     draws: Mapping[str, np.ndarray],
     prior: Mapping[str, Moments] | None = None,
-    levels: Mapping[str, Sequence[float]] | None = None,
+    levels: Mapping[str, LevelNames] | None = None,
 ) -> list[Row]:
     """Rows for one data set.
 
@@ -94,24 +110,29 @@ def summarise(
         label: Of the data set.
         draws: Draws (S,) of each quantity.
         prior: Of those quantities whose prior variance is known.
-        levels: Values of each discrete quantity; where they are 20 at most, each has a column `p(value)`, the same in all rows.
+        levels: Names of the values of each discrete quantity; where they are 20 at most, each has a
+            column `p(NAME)`, the same in all rows.
     """
-    few = {name: values for name, values in (levels or {}).items() if len(values) <= MOST_LEVELS}
-    every = sorted({value for values in few.values() for value in values})
+    few = {name: own for name, own in (levels or {}).items() if len(own) <= MOST_LEVELS}
+    columns = _level_columns(few)
+    known = prior or {}
     return [
-        replace(
-            _row(label, name, values, (prior or {}).get(name)),
-            masses=_masses(values, every, few.get(name, ())),
-        )
+        _row(label, name, values, known.get(name), columns | _shares(values, few.get(name, {})))
         for name, values in draws.items()
     ]
 
 
-def _masses(
-    draws: np.ndarray, values: Sequence[float], own: Sequence[float]
-) -> dict[float, float | None]:
-    """The share of the draws at each value, None at values that are not its own."""
-    return {value: float((draws == value).mean()) if value in own else None for value in values}
+def _level_columns(levels: Mapping[str, LevelNames]) -> dict[str, float | None]:
+    """All levels of all quantities, in the order of their values."""
+    values: dict[str, float] = {}
+    for own in levels.values():
+        values |= {name: value for value, name in own.items()}
+    return dict.fromkeys(sorted(values, key=values.__getitem__))
+
+
+def _shares(draws: np.ndarray, levels: LevelNames) -> dict[str, float | None]:
+    """The share of the draws at each level of its own."""
+    return {name: float((draws == value).mean()) for value, name in levels.items()}
 
 
 def moments(
@@ -124,16 +145,14 @@ def moments(
         prior_draws: Draws from the prior (R, D), for the means alone.
         variance: The prior's own variance, (D,); NaN or infinite where there is none.
     """
-    means, sds = prior_draws.mean(axis=0), np.sqrt(variance)
-    return {
-        name: Moments(float(mean), float(sd))
-        for name, mean, sd in zip(names, means, sds, strict=True)
-        if 0 < sd < math.inf
-    }
+    means, sds = prior_draws.mean(axis=0).tolist(), np.sqrt(variance).tolist()
+    by_name = dict(zip(names, map(Moments, means, sds), strict=True))
+    return {name: moment for name, moment in by_name.items() if 0 < moment.sd < math.inf}
 
 
 def hdi(values: np.ndarray, probability: float = HDI) -> tuple[float, float]:
-    """The shortest interval that holds this share of the draws (S,); one interval also where there are several modes.
+    """The shortest interval that holds this share of the draws (S,); one interval also where there
+    are several modes.
 
     Example:
         >>> hdi(np.array([0.0, 1.0, 1.1, 1.2, 5.0]), 0.5)
@@ -145,10 +164,15 @@ def hdi(values: np.ndarray, probability: float = HDI) -> tuple[float, float]:
     return float(ordered[first]), float(ordered[first + inside])
 
 
-def _row(label: str, name: str, values: np.ndarray, prior: Moments | None) -> Row:
-    quantiles = dict(
-        zip(LEVELS, np.percentile(values, list(LEVELS.values())).tolist(), strict=True)
-    )
+def _row(
+    label: str,
+    name: str,
+    values: np.ndarray,
+    prior: Moments | None,
+    masses: dict[str, float | None],
+) -> Row:
+    percentiles = np.percentile(values, list(QUANTILES.values())).tolist()
+    quantiles = dict(zip(QUANTILES, percentiles, strict=True))
     sd = float(values.std(ddof=1))
     return Row(
         data_set=label,
@@ -159,6 +183,11 @@ def _row(label: str, name: str, values: np.ndarray, prior: Moments | None) -> Ro
         mad=float(np.median(np.abs(values - quantiles["median"]))),
         hdi=hdi(values),
         mcse_mean=sd / math.sqrt(len(values)),
-        contraction=None if prior is None else 1 - (sd / prior.sd) ** 2,
+        contraction=_contraction(sd, prior),
         prior=prior,
+        masses=masses,
     )
+
+
+def _contraction(sd: float, prior: Moments | None) -> float | None:
+    return None if prior is None else 1 - (sd / prior.sd) ** 2

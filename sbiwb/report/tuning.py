@@ -1,20 +1,58 @@
-"""Picture of a search of hyperparameters: losses in the order of the trials, and against each setting."""
+"""Picture of a search of hyperparameters: losses in the order of the trials, and against each
+setting."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sbiwb.report.figures import BLUE, GREY, ORANGE, _figure
+from sbiwb.report.figures import BLUE, GREY, ORANGE, Panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_COLUMNS = 3
 LONGEST_LABEL = 18
+HIGHEST_SHOWN = 85  # percentile of the losses
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """What is drawn of T trials.
+
+    Args:
+        losses: (T,), those far above the others at the upper end.
+        pruned: (T,).
+        low: Lowest loss.
+        high: Where what is higher is drawn.
+    """
+
+    losses: np.ndarray
+    pruned: np.ndarray
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, losses: np.ndarray, pruned: np.ndarray) -> _Trials:
+        kept = losses if pruned.all() else losses[~pruned]
+        low, most = float(kept.min()), float(np.percentile(kept, HIGHEST_SHOWN))
+        high = most + 0.25 * (most - low) + 0.05
+        return cls(np.minimum(losses, high), pruned, low, high)
+
+    def draw(self, axes: Axes, x: np.ndarray) -> None:
+        """A dot a trial."""
+        done, pruned = ~self.pruned, self.pruned
+        losses = self.losses
+        axes.plot(x[done], losses[done], "o", color=BLUE, ms=5, label="trained to the end")
+        axes.plot(x[pruned], losses[pruned], "o", color=GREY, ms=5, mfc="none", label="pruned")
+
+    def frame(self, axes: Axes) -> None:
+        room = 0.05 * (self.high - self.low)
+        axes.set(ylabel="validation loss (nats)", ylim=(self.low - room, self.high + room))
+        axes.axhline(self.high, color=GREY, lw=0.6, ls=":")
 
 
 def tuning_picture(
@@ -27,78 +65,48 @@ def tuning_picture(
     """One panel of the search, and one a setting.
 
     Args:
-        losses: Validation loss of each trial in nats per pair; of a pruned one, the last that was seen.
+        losses: Validation loss of each trial in nats per pair; of a pruned one, the last one known.
         pruned: Whether each was stopped early.
         settings: Value of each trial by key: numbers, or words for choices.
         log: Keys whose axis is logarithmic.
     """
-    panels = 1 + len(settings)
-    columns = min(MOST_COLUMNS, panels)
-    rows = -(-panels // columns)
-    figure = _figure(4.6 * columns, 3.4 * rows)
-    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    loss, early = np.asarray(losses, float), np.asarray(pruned, bool)
-    low, high = _frame(loss, early)
-    shown = np.minimum(loss, high)  # far outliers would press the rest into one line
-    _history(all_axes[0], shown, early)
-    for axes, (key, values) in zip(all_axes[1:], settings.items(), strict=False):
-        _against(axes, values, shown, early)
+    trials = _Trials.of(np.asarray(losses, float), np.asarray(pruned, bool))
+    panels = Panels.of(1 + len(settings), width=4.6, height=3.4)
+    _draw_history(panels.axes[0], trials)
+    for axes, (key, values) in zip(panels.axes[1:], settings.items(), strict=True):
+        _draw_setting(axes, trials, values)
         axes.set_xlabel(key)
         if key in log:
-            axes.set_xscale("log")
-            axes.tick_params(
-                axis="x", which="minor", labelsize=6
-            )  # within one decade they carry labels, which would overlap
-    for axes in all_axes[:panels]:
-        axes.set(
-            ylabel="validation loss (nats)",
-            ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low)),
-        )
-        axes.axhline(high, color=GREY, lw=0.6, ls=":")
-    for axes in all_axes[panels:]:
-        axes.axis("off")
-    return figure
+            _set_log(axes)
+    for axes in panels.axes:
+        trials.frame(axes)
+    return panels.figure
 
 
-def _frame(loss: np.ndarray, early: np.ndarray) -> tuple[float, float]:
-    """Lowest loss, and the height at which what is higher is drawn."""
-    kept = loss[~early] if (~early).any() else loss
-    low, high = float(kept.min()), float(np.percentile(kept, 85))
-    return low, high + 0.25 * (high - low) + 0.05
+def _set_log(axes: Axes) -> None:
+    axes.set_xscale("log")
+    # Within one decade minor ticks carry labels, which would overlap.
+    axes.tick_params(axis="x", which="minor", labelsize=6)
 
 
-def _history(axes: Axes, loss: np.ndarray, early: np.ndarray) -> None:
+def _draw_history(axes: Axes, trials: _Trials) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    number = np.arange(len(loss))  # as the folders are numbered
+    number = np.arange(len(trials.losses))  # as the folders are numbered
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _points(axes, number, loss, early)
-    if not early.all():
-        axes.step(
-            number,
-            np.minimum.accumulate(np.where(early, np.inf, loss)),
-            where="post",
-            color=ORANGE,
-            lw=1.2,
-            label="best so far",
-        )
+    trials.draw(axes, number)
+    if not trials.pruned.all():
+        best = np.minimum.accumulate(np.where(trials.pruned, np.inf, trials.losses))
+        axes.step(number, best, where="post", color=ORANGE, lw=1.2, label="best so far")
     axes.set(xlabel="trial", title="Search (on the dotted line: higher)")
     axes.legend(frameon=False)
 
 
-def _against(
-    axes: Axes, values: Sequence[float | str], loss: np.ndarray, early: np.ndarray
-) -> None:
-    if any(isinstance(value, str) for value in values):
-        names = sorted({str(value) for value in values})
-        _points(axes, np.array([names.index(str(value)) for value in values], float), loss, early)
-        axes.set_xticks(range(len(names)), [name[:LONGEST_LABEL] for name in names])
-        axes.set_xlim(-0.5, len(names) - 0.5)
-    else:
-        _points(axes, np.asarray(values, float), loss, early)
-
-
-def _points(axes: Axes, x: np.ndarray, loss: np.ndarray, early: np.ndarray) -> None:
-    style: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5}
-    axes.plot(x[~early], loss[~early], color=BLUE, label="trained to the end", **style)
-    axes.plot(x[early], loss[early], color=GREY, mfc="none", label="pruned", **style)
+def _draw_setting(axes: Axes, trials: _Trials, values: Sequence[float | str]) -> None:
+    if not any(isinstance(value, str) for value in values):
+        trials.draw(axes, np.asarray(values, float))
+        return
+    names, places = np.unique(list(map(str, values)), return_inverse=True)
+    trials.draw(axes, places.astype(float))
+    axes.set_xticks(range(len(names)), [name[:LONGEST_LABEL] for name in names])
+    axes.set_xlim(-0.5, len(names) - 0.5)

@@ -28,16 +28,19 @@ from sbiwb.project.target import density_target, target_of
 from sbiwb.project.trained import posterior_of
 from sbiwb.records import take
 from sbiwb.report.saving import put_picture
-from sbiwb.rundir import put_provenance
+from sbiwb.rundir import PosteriorDir, put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import Layout
 from sbiwb.simulation.source import is_density
 from sbiwb.steps.exact.saved_results import put_part, read_part
-from sbiwb.steps.infer.posterior_files import PosteriorDraws, rows_of, write
-from sbiwb.steps.infer.posterior_predictive import predicted_of
+from sbiwb.steps.infer.observable_pictures import ObservablePictures
+from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
+from sbiwb.steps.infer.posterior_files import write_draws, write_table
+from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
 from sbiwb.steps.pairs.prepare import try_simulator
 from sbiwb.stopping import raise_on_signal
-from sbiwb.workflow.sample import choose_observations
+from sbiwb.workflow.predict import simulate_posterior
+from sbiwb.workflow.sample import PICTURES, choose_observations
 
 MOST_TRACES = 4  # data sets whose chains are drawn
 WORST = {"rhat": lambda values: float(values.max()), "ess": lambda values: float(values.min())}
@@ -304,25 +307,24 @@ def _written(
         warnings += [
             f"{label}: {sentence}" if len(data) > 1 else sentence for sentence in judged.warnings
         ]
-    drawn = PosteriorDraws(data, theta)
-    rows = rows_of(project, drawn)
-    predicted, failed = predicted_of(project, data, theta, seed, reporter) if data.x else (None, ())
+    draws = PosteriorDraws(data, theta, project.prior, project.derived.of(theta))
+    rows = rows_of(draws)
+    predicted, failed = simulate_posterior(project, data, theta, seed, reporter)
     about = {
         "run": project.run.name,
         "data_hash": project.own_hash,
         "method": method.kind,
         "seed": str(seed),
     }
-    write(
-        project,
-        drawn,
-        rows,
-        folder,
-        reporter,
-        about=about,
-        warnings=[*warnings, *failed],
-        predicted=predicted,
+    posterior_dir, constants = PosteriorDir(folder), project.config.problem.constants
+    write_table(posterior_dir, draws, rows, warnings=[*warnings, *failed])
+    omitted = write_draws(
+        posterior_dir, draws, about=about, constants=constants, predicted=predicted
     )
+    if omitted:
+        reporter.say(f"{data.name}: {omitted}.")
+    observables = ObservablePictures.of(project.source, project.config.model.inputs)
+    PosteriorPictures(draws, rows, observables, predicted, PICTURES).write(folder)
     put_json(folder / "method.json", {"method": method.model_dump(mode="json"), "data_sets": told})
     _draw_method(project, data, found, folder)
     put_provenance(

@@ -1,4 +1,5 @@
-"""The verb `report`: one HTML page from the files of a run; needs no torch and changes nothing but that page."""
+"""The verb `report`: one HTML page from the files of a run; needs no torch and changes nothing but
+that page."""
 
 from __future__ import annotations
 
@@ -7,17 +8,17 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sbiwb.document import read_run_config
 from sbiwb.errors import DiskError, RunError
 from sbiwb.files import put_text, read_json, sha256
-from sbiwb.report import loss_picture, to_svg
+from sbiwb.report import Fields, loss_picture, to_svg
 from sbiwb.report.page import Facts, Inferred, Picture, page
 from sbiwb.rundir import RunDir
 
 SUFFIXES = (".svg", ".png")  # the first there is shown
 PAGE = "report.html"
+LOSSES = ("step", "train_loss", "validation_loss")
 
 
 def report(path: Path) -> Path:
@@ -31,10 +32,10 @@ def report(path: Path) -> Path:
 
     Raises:
         RunError: No run folder, or nothing is done in it yet.
+        ConfigError: Its config.yaml is damaged.
         CorruptFile: A file of the run cannot be read.
     """
-    run = RunDir(path)
-    facts = _facts(run)
+    facts = _facts(RunDir(path))
     if not (facts.splits or facts.provenance or facts.metrics or facts.numbers):
         raise RunError(
             "holds nothing to report yet", where=path, todo=f"Run `sbiwb run {path}` first."
@@ -44,126 +45,146 @@ def report(path: Path) -> Path:
 
 
 def _facts(run: RunDir) -> Facts:
-    yaml, config = _config(run)
+    config = _config(run)
     data = _data_run(run, config)
     provenance = _provenance(run, data)
     metrics = _metrics(run)
     return Facts(
-        name=str(config.get("name") or run.name),
+        name=config.text("name") or run.name,
         path=str(run.path),
-        config=config,
-        yaml=yaml,
-        splits=_json(data.manifest).get("splits", {}),
+        config=config.values,
+        yaml=run.config.read_text(encoding="utf-8"),
+        splits=_json(data.manifest).fields("splits").values,
         failures=_failures(data),
         provenance=provenance,
         metrics=metrics,
-        loss=_loss(metrics, provenance.get("train", {})),
-        numbers=_json(run.numbers) or None,
+        loss=_loss(metrics, Fields.of(provenance.get("train"))),
+        numbers=_json(run.numbers).values or None,
         pictures=_pictures(run.diagnose),
-        inferred=tuple(
-            Inferred(name, _json(run.sample(name) / "summary.json"), _pictures(run.sample(name)))
-            for name in _samples(run)
-        ),
+        inferred=tuple(_inferred(run, name) for name in _samples(run)),
         notices=tuple(_notices(run, provenance)),
     )
 
 
-def _config(run: RunDir) -> tuple[str, dict[str, Any]]:
+def _config(run: RunDir) -> Fields:
+    """The resolved config.
+
+    Raises:
+        RunError: There is none.
+        ConfigError: It is damaged.
+    """
     if not run.config.is_file():
         raise RunError(
             "is no run folder: it holds no config.yaml",
             where=run.path,
             todo="Name a folder under runs/.",
         )
-    config = read_run_config(run.config)
-    return run.config.read_text(encoding="utf-8"), config
+    return Fields(read_run_config(run.config))
 
 
-def _data_run(run: RunDir, config: Mapping[str, Any]) -> RunDir:
+def _data_run(run: RunDir, config: Fields) -> RunDir:
     """The run that holds the shards: another one where `simulate.from` names it."""
-    source = (config.get("simulate") or {}).get("from")
+    source = config.fields("simulate").text("from")
     return RunDir((run.path / source).resolve()) if source else run
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _json(path: Path) -> Fields:
+    """A JSON file of the run; no fields where it does not exist."""
+    return Fields(read_json(path)) if path.is_file() else Fields({})
 
 
 def _samples(run: RunDir) -> list[str]:
     return sorted(path.parent.name for path in (run.path / "sample").glob("*/summary.json"))
 
 
-def _provenance(run: RunDir, data: RunDir) -> dict[str, dict[str, Any]]:
+def _inferred(run: RunDir, name: str) -> Inferred:
+    folder = run.sample(name)
+    return Inferred(name, _json(folder / "summary.json").values, _pictures(folder))
+
+
+def _provenance(run: RunDir, data: RunDir) -> dict[str, Mapping[str, object]]:
     """Who made what, by step, in the order of the steps."""
     folders = {"simulate": data.data, "train": run.train, "diagnose": run.diagnose}
     folders |= {f"sample {name}": run.sample(name) for name in _samples(run)}
-    found = {step: _json(folder / "provenance.json") for step, folder in folders.items()}
-    return {step: one for step, one in found.items() if one}
+    steps = {step: _json(folder / "provenance.json") for step, folder in folders.items()}
+    return {step: facts.values for step, facts in steps.items() if facts}
 
 
-def _metrics(run: RunDir) -> list[dict[str, Any]]:
-    """Validations of the training; the last line may be half written."""
-    lines = (
-        run.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
-        if run.metrics.is_file()
-        else []
-    )
-    found = []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
-    return [one for one in found if isinstance(one, dict)]
+def _metrics(run: RunDir) -> list[Mapping[str, object]]:
+    """Validations of the training; the last line may be half written, and a damaged one is passed
+    over."""
+    if not run.metrics.is_file():
+        return []
+    text = run.metrics.read_text(encoding="utf-8", errors="replace")
+    lines = map(_metrics_line, text.splitlines())
+    return [line.values for line in lines if line]
 
 
-def _loss(metrics: list[dict[str, Any]], trained: Mapping[str, Any]) -> Picture | None:
-    keys = ("step", "train_loss", "validation_loss")
-    losses = [
-        [one[key] for key in keys]
-        for one in metrics
-        if all(isinstance(one.get(key), int | float) for key in keys)
-    ]
+def _metrics_line(text: str) -> Fields:
+    with contextlib.suppress(ValueError, RecursionError):
+        return Fields.of(json.loads(text))
+    return Fields({})
+
+
+def _loss(metrics: list[Mapping[str, object]], trained: Fields) -> Picture | None:
+    """The picture of the training; None before its first validation."""
+    rows = [Fields(line).numbers_at(LOSSES) for line in metrics]
+    losses = [row for row in rows if row]
     if not losses:
         return None
-    best = trained.get("best_step") or min(losses, key=lambda one: one[2])[0]
+    lowest = min(losses, key=lambda row: row[2])[0]
+    best = trained.number("best_step") or lowest
     return Picture("loss", ".svg", to_svg(loss_picture(losses, int(best))))
 
 
 def _pictures(folder: Path) -> tuple[Picture, ...]:
     """The pictures of a folder by name, each once: the SVG where there is one."""
-    found = {path.stem: path for suffix in reversed(SUFFIXES) for path in folder.glob(f"*{suffix}")}
+    paths: dict[str, Path] = {}
+    for suffix in reversed(SUFFIXES):
+        paths |= {path.stem: path for path in folder.glob(f"*{suffix}")}
     try:
-        return tuple(
-            Picture(name, path.suffix, path.read_bytes()) for name, path in sorted(found.items())
-        )
+        return tuple(_picture(path) for _, path in sorted(paths.items()))
     except OSError as error:
         raise DiskError.of(error, folder) from error
 
 
+def _picture(path: Path) -> Picture:
+    return Picture(path.stem, path.suffix, path.read_bytes())
+
+
 def _failures(data: RunDir) -> dict[str, int]:
-    """Failed simulations by kind, from the ledgers of the shards that have one; no other part of a shard is read."""
+    """Failed simulations by kind, from the ledgers of the shards that have one; no other part of a
+    shard is read."""
+    kinds: Counter[str] = Counter()
+    for record in sorted(data.data.glob("*/shard-*.json")):
+        if _json(record).number("failed"):
+            kinds.update(_failure_kinds(record.with_suffix(".h5")))
+    return dict(kinds.most_common())
+
+
+def _failure_kinds(shard: Path) -> list[str]:
+    """Of one shard; `sbiwb verify` says what is wrong with one that cannot be read."""
     import h5py
 
-    found: Counter[str] = Counter()
-    for record in sorted(data.data.glob("*/shard-*.json")):
-        shard = record.with_suffix(".h5")
-        if _json(record).get("failed") and shard.is_file():
-            with contextlib.suppress(OSError, KeyError), h5py.File(shard, "r") as file:
-                found.update(kind.decode(errors="replace") for kind in file["failures/kind"][:])
-    return dict(found.most_common())
+    with contextlib.suppress(OSError, KeyError, TypeError), h5py.File(shard, "r") as file:
+        return list(file["failures/kind"].asstr(errors="replace")[:])
+    return []
 
 
-def _notices(run: RunDir, provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _notices(run: RunDir, provenance: Mapping[str, Mapping[str, object]]) -> list[str]:
     """What was made with other weights than those that lie in the run now."""
-    weights = sha256(run.best.read_bytes()) if run.best.is_file() else None
-    said = []
-    for step, one in provenance.items():
-        if weights and one.get("weights") not in (None, weights):
-            what = (
-                "The verdict and its pictures are"
-                if step == "diagnose"
-                else f"What is said about {step.removeprefix('sample ')} is"
-            )
-            said.append(
-                f"{what} of other weights than those trained last: run `sbiwb {step.split()[0]} {run.path}` again."
-            )
-    return said
+    if not run.best.is_file():
+        return []
+    weights = sha256(run.best.read_bytes())
+    older = [
+        step for step, facts in provenance.items() if facts.get("weights") not in (None, weights)
+    ]
+    return [_other_weights(step, run) for step in older]
+
+
+def _other_weights(step: str, run: RunDir) -> str:
+    verb, _, observation = step.partition(" ")
+    what = "The verdict and its pictures are"
+    if observation:
+        what = f"What is said about {observation} is"
+    return f"{what} of other weights than those trained last: run `sbiwb {verb} {run.path}` again."

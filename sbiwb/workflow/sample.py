@@ -4,40 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from sbiwb import report
-from sbiwb.config.model import Observation
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family
 from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.evidence import Value
-from sbiwb.files import read_json
+from sbiwb.numbers import read_numbers
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observe import DataSets, NamedObservation, observe
+from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.target import refinement_targets
 from sbiwb.project.trained import posterior_of
 from sbiwb.report.saving import put_picture
-from sbiwb.rundir import put_provenance
+from sbiwb.rundir import PosteriorDir, Provenance, put_provenance, read_provenance
 from sbiwb.seeds import generator, place
-from sbiwb.simulation.layout import from_json
 from sbiwb.steps.exact.refine import Outcome, Refined, refine, write_refined
-from sbiwb.steps.infer.posterior_files import PosteriorDraws, rows_of, write
-from sbiwb.steps.infer.posterior_predictive import predicted_of
+from sbiwb.steps.infer import distrust
+from sbiwb.steps.infer.observable_pictures import ObservablePictures
+from sbiwb.steps.infer.observation_options import context_values, from_file
+from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
+from sbiwb.steps.infer.posterior_files import write_draws, write_table
+from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
 from sbiwb.steps.judge.measure import summaries, weight_draws
 from sbiwb.stopping import raise_on_signal
+from sbiwb.workflow.predict import simulate_posterior
 
-MOST_WARNINGS = 3
+__all__ = [
+    "PICTURES",
+    "Sampled",
+    "choose_observations",
+    "context_values",
+    "from_file",
+    "named_observations",
+    "sample",
+]
+
 MISSPECIFICATION = "misspecification"
 EPISTEMIC = "epistemic"
+PICTURES = 3  # of many data sets that get pictures of their own
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,16 @@ class Sampled:
     refined: tuple[Refined, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Options:
+    """See `sample`."""
+
+    draws: int
+    seed: int
+    how: str | None
+    pictures: int
+
+
 def sample(
     project: Project,
     observations: Sequence[NamedObservation],
@@ -69,6 +92,7 @@ def sample(
     draws: int,
     seed: int,
     how: str | None = None,
+    pictures: int = PICTURES,
 ) -> list[Sampled]:
     """Infers observations.
 
@@ -79,6 +103,8 @@ def sample(
         draws: Posterior draws for each data set.
         seed: Root of the draws.
         how: What repairs the draws where they need it; None leaves them as the network gives them.
+        pictures: How many data sets of an observation with many get a pair plot and simulations
+            over the data, the first ones; all of them share a picture.
 
     Raises:
         ConfigError: Draws are to be repaired, and the simulator file has no `log_likelihood`.
@@ -91,13 +117,14 @@ def sample(
             where="problem.observations",
             todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv",
         )
+    options = _Options(draws, seed, how, pictures)
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         posterior = posterior_of(project, reporter)
-        layout = from_json(_plan(project)["layout"])
-        shapes = {name: one.event for name, one in project.context.items()}
-        found = [observe(observation, layout, shapes) for observation in observations]
-        return [_sample_one(project, posterior, data, reporter, draws, seed, how) for data in found]
+        layout = read_plan(project.data_run).layout
+        shapes = {name: part.event for name, part in project.context.items()}
+        data = [observe(observation, layout, shapes) for observation in observations]
+        return [_sample_one(project, posterior, one, reporter, options) for one in data]
 
 
 def named_observations(project: Project, name: str | None) -> list[NamedObservation]:
@@ -106,12 +133,12 @@ def named_observations(project: Project, name: str | None) -> list[NamedObservat
     Raises:
         DataError: There is no such observation.
     """
-    known = project.config.problem.observations
-    if name is not None and name not in known:
+    names = list(project.config.problem.observations)
+    if name is not None and name not in names:
         raise DataError(
             f"no observation and no file '{name}'",
             where="problem.observations",
-            todo=f"There are: {', '.join(known) or '(none)'}; or name a file.",
+            todo=f"There are: {', '.join(names) or '(none)'}; or name a file.",
         )
     return [one for one in project.observations if name in (None, one.name)]
 
@@ -141,246 +168,198 @@ def choose_observations(
     return [from_file(Path(name), group_by=group_by, columns=columns, context=context)]
 
 
-def _plan(project: Project) -> dict[str, Any]:
-    path = project.data_run.plan
-    if not path.is_file():
-        raise RunError(
-            "nothing is simulated yet",
-            where=project.data_run.path,
-            todo="Run `sbiwb run` on the config first.",
-        )
-    return read_json(path)
+@dataclass(frozen=True)
+class _Misfit:
+    """How far the data lie from the simulations.
+
+    Args:
+        values: In the network's features and in statistics, by data set.
+        unknown: Why nobody knows, in a sentence.
+    """
+
+    values: tuple[Value, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def odd(self) -> list[str]:
+        """The data sets that are unlike all simulations."""
+        return [value.parameter for value in self.values if value.warning]
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Draws of an observation.
+
+    Args:
+        theta: (N, S, D).
+        seconds: Wall time of the amortized draws alone.
+        refined: What became of each data set, where draws were to be repaired.
+    """
+
+    theta: np.ndarray
+    seconds: float
+    refined: list[Refined] = field(default_factory=list)
 
 
 def _sample_one(
+    project: Project, posterior: Posterior, data: DataSets, reporter: Reporter, options: _Options
+) -> Sampled:
+    start = time.perf_counter()
+    misfit = _misfit(project, posterior, data)
+    drawn = _draw(project, posterior, data, reporter, options, misfit.odd)
+    draws = _posterior_draws(project, posterior, data, drawn.theta)
+    shares = _epistemic_shares(posterior, data, options.seed)
+    rows = [_with_share(row, shares) for row in rows_of(draws)]
+    predicted, failed = simulate_posterior(project, data, drawn.theta, options.seed, reporter)
+    warnings = [*_warnings(project, posterior, draws, misfit, drawn), *failed]
+
+    folder = PosteriorDir(project.run.sample(data.name))
+    about = _about(project, options)
+    write_table(folder, draws, rows, warnings=warnings, misfit=misfit.values)
+    constants = project.config.problem.constants
+    omitted = write_draws(folder, draws, about=about, constants=constants, predicted=predicted)
+    observables = ObservablePictures.of(project.source, project.config.model.inputs)
+    pictures = PosteriorPictures(draws, rows, observables, predicted, options.pictures)
+    pictures.write(folder.path)
+    if shares:
+        figure = report.shares_picture(data.labels, shares.by_column, _usual_shares(project))
+        put_picture(folder.path / EPISTEMIC, figure)
+    folder.refined.unlink(missing_ok=True)
+    if options.how is not None:
+        write_refined(folder.path, drawn.refined, options.how)
+    facts = {
+        "weights": about["weights"],
+        "data_hash": project.data_hash,
+        "seed": options.seed,
+        "draws": options.draws,
+        "draw_seconds": drawn.seconds,
+    }
+    put_provenance(folder.path, seconds=time.perf_counter() - start, facts=facts)
+    for warning in warnings:
+        reporter.warn(f"{data.name}: {warning}")
+    for note in filter(None, [omitted, *data.notes]):
+        reporter.say(f"{data.name}: {note}.")
+    refined = tuple(drawn.refined)
+    return Sampled(data.name, folder.path, tuple(rows), tuple(warnings), drawn.seconds, refined)
+
+
+def _draw(
     project: Project,
     posterior: Posterior,
     data: DataSets,
     reporter: Reporter,
-    draws: int,
-    seed: int,
-    how: str | None,
-) -> Sampled:
+    options: _Options,
+    odd: Sequence[str],
+) -> _Draws:
+    """Amortized draws, repaired where that was asked for."""
     start = time.perf_counter()
-    theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
+    rng = generator(options.seed, "sample", place(data.name))
+    theta = posterior.sample(data.variables, options.draws, rng)
     seconds = time.perf_counter() - start
-    unlike, untold = _misfit(project, posterior, data)
-    repaired: list[Refined] = []
-    if how is not None:
-        odd = [one.parameter for one in unlike if one.warning]
-        targets = refinement_targets(project, posterior, data, theta)
-        theta, repaired = refine(targets, data, theta, how, reporter, unlike=odd, seed=seed)
-    warnings = [
-        *untold,
-        *_few(posterior.ood_warnings(data.variables)),
-        *_outside_context(project, data),
-        *_unlike(unlike),
-        *_leaked(project, theta),
-        *(f"{one.data_set}: {one.reason}" for one in repaired if one.verdict == Outcome.LEFT),
+    if options.how is None:
+        return _Draws(theta, seconds)
+    targets = refinement_targets(project, posterior, data, theta)
+    theta, refined = refine(
+        targets, data, theta, options.how, reporter, unlike=odd, seed=options.seed
+    )
+    return _Draws(theta, seconds, refined)
+
+
+def _posterior_draws(
+    project: Project, posterior: Posterior, data: DataSets, theta: np.ndarray
+) -> PosteriorDraws:
+    return PosteriorDraws(
+        data,
+        theta,
+        project.prior,
+        project.derived.of(theta),
+        posterior.theta_map.circular,
+        posterior.theta_map.levels,
+    )
+
+
+def _warnings(
+    project: Project,
+    posterior: Posterior,
+    draws: PosteriorDraws,
+    misfit: _Misfit,
+    drawn: _Draws,
+) -> list[str]:
+    """Why not to trust the posterior."""
+    data = draws.data
+    left = [result for result in drawn.refined if result.verdict == Outcome.LEFT]
+    return [
+        *misfit.unknown,
+        *distrust.at_most_a_few(posterior.ood_warnings(data.variables)),
+        *distrust.context_outside(project.context, data),
+        *distrust.unlike_simulations(misfit.values),
+        *distrust.draws_outside(project.prior, drawn.theta),
+        *(f"{result.data_set}: {result.reason}" for result in left),
     ]
-    drawn = PosteriorDraws(data, theta, posterior.theta_map.circular, posterior.theta_map.levels)
-    rows = rows_of(project, drawn)
-    shares = _epistemic(posterior, data, seed)
-    if shares is not None:
-        rows = [
-            replace(row, epistemic=_share(shares, posterior.columns, data, row)) for row in rows
-        ]
-    predicted, told = predicted_of(project, data, theta, seed, reporter)
-    warnings += told
-    folder = project.run.sample(data.name)
-    about = {
+
+
+def _about(project: Project, options: _Options) -> dict[str, str]:
+    """What the files say of where the draws come from."""
+    return {
         "run": project.run.name,
         "data_hash": project.data_hash,
         "weights": weights_hash(project.run),
-        "seed": str(seed),
+        "seed": str(options.seed),
     }
-    write(
-        project,
-        drawn,
-        rows,
-        folder,
-        reporter,
-        about=about,
-        warnings=warnings,
-        unlike=unlike,
-        predicted=predicted,
-    )
-    (folder / "refined.json").unlink(missing_ok=True)
-    if how is not None:
-        write_refined(folder, repaired, how)
-    if shares is not None:
-        by_column = dict(zip(posterior.columns, shares.T, strict=True))
-        put_picture(
-            folder / "epistemic",
-            report.shares_picture(data.labels, by_column, _usual_shares(project)),
-        )
-    facts = {
-        "weights": weights_hash(project.run),
-        "data_hash": project.data_hash,
-        "seed": seed,
-        "draws": draws,
-        "draw_seconds": seconds,
-    }
-    put_provenance(folder, seconds=time.perf_counter() - start, facts=facts)
-    for warning in warnings:
-        reporter.warn(f"{data.name}: {warning}")
-    for note in data.notes:
-        reporter.say(f"{data.name}: {note}.")
-    return Sampled(data.name, folder, tuple(rows), tuple(warnings), seconds, tuple(repaired))
 
 
-def _epistemic(posterior: Posterior, data: DataSets, seed: int) -> np.ndarray | None:
-    """Share of each data set's posterior variance that comes from uncertain weights, (N, D); None where there is one set of them."""
+@dataclass(frozen=True)
+class _EpistemicShares:
+    """Share of the posterior variance that comes from uncertain weights, by data set and column."""
+
+    by_data_set: dict[tuple[str, str], float] = field(default_factory=dict)
+    by_column: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_column)
+
+
+def _epistemic_shares(posterior: Posterior, data: DataSets, seed: int) -> _EpistemicShares:
+    """Of each data set; none where the posterior has one set of weights."""
     if len(posterior.networks) == 1:
-        return None
-    return family.module(EPISTEMIC).shares(
-        weight_draws(posterior, data.variables, generator(seed, "components", place(data.name)))
-    )
+        return _EpistemicShares()
+    rng = generator(seed, "components", place(data.name))
+    shares = family.module(EPISTEMIC).shares(weight_draws(posterior, data.variables, rng))
+    by_column = dict(zip(posterior.columns, shares.T, strict=True))
+    by_data_set = {}
+    for column, values in by_column.items():
+        for label, value in zip(data.labels, values.tolist(), strict=True):
+            by_data_set[label, column] = value
+    return _EpistemicShares(by_data_set, by_column)
 
 
-def _share(
-    shares: np.ndarray, columns: Sequence[str], data: DataSets, row: report.Row
-) -> float | None:
-    """Of one row of the table; derived quantities have none."""
-    if row.name not in columns:
-        return None
-    share = shares[data.labels.index(row.data_set), list(columns).index(row.name)]
-    return max(0.0, float(share)) if np.isfinite(share) else None
+def _with_share(row: report.Row, shares: _EpistemicShares) -> report.Row:
+    """A row of the table with its epistemic share; derived quantities have none."""
+    share = shares.by_data_set.get((row.data_set, row.name), np.nan)
+    return replace(row, epistemic=max(0.0, share)) if np.isfinite(share) else row
 
 
 def _usual_shares(project: Project) -> dict[str, np.ndarray]:
-    """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by parameter."""
-    path = project.run.diagnose / "provenance.json"
-    if (
-        not project.run.numbers.is_file()
-        or not path.is_file()
-        or read_json(path).get("weights") != weights_hash(project.run)
-    ):
+    """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by parameter;
+    empty where it has not judged them."""
+    try:
+        provenance = read_provenance(project.run.diagnose, Provenance)
+        numbers = read_numbers(project.run)
+    except CorruptFile:
         return {}
-    return {
-        name: np.array(found)
-        for name, found in read_json(project.run.numbers).get("epistemic_quantiles", {}).items()
-    }
+    if provenance is None or numbers is None or provenance.weights != weights_hash(project.run):
+        return {}
+    return {name: np.array(shares) for name, shares in numbers.epistemic_quantiles.items()}
 
 
-def _misfit(
-    project: Project, posterior: Posterior, data: DataSets
-) -> tuple[tuple[Value, ...], list[str]]:
-    """Repair far each data set lies from the simulations, in the network's features and in statistics; or why nobody knows."""
+def _misfit(project: Project, posterior: Posterior, data: DataSets) -> _Misfit:
+    """How far each data set lies from the simulations."""
     try:
         test = load_split(project, "test")
-        seen = summaries(project, posterior, [data], test)
+        features = summaries(project, posterior, [data], test)
     except (RunError, CorruptFile) as error:
-        return (), [f"not compared with the simulations: {error.where} {error.what}"]
-    check = next(
-        (one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION),
-        family.parse(MISSPECIFICATION),
-    )
-    return tuple(family.module(MISSPECIFICATION).compute(seen, check).values), []
-
-
-def _unlike(found: Sequence[Value]) -> list[str]:
-    """One sentence on data sets that lie outside what was simulated."""
-    odd = [one for one in found if one.warning]
-    if not odd:
-        return []
-    worst = min(odd, key=lambda one: one.value or 0.0)
-    labels = list(dict.fromkeys(one.parameter for one in odd))
-    which = (
-        "the data are"
-        if len(labels) == 1
-        else f"{len(labels)} data sets ({', '.join(labels[:MOST_WARNINGS])}, ...) are"
-    )
-    return [
-        f"{which} unlike the simulations (p = {worst.value:.1g}; {worst.reason}): do not trust this posterior before you know why"
-    ]
-
-
-def _few(sentences: list[str]) -> list[str]:
-    """One sentence where there are many: a vector far outside has one for each of its numbers."""
-    if len(sentences) <= MOST_WARNINGS:
-        return sentences
-    return [
-        f"{len(sentences)} warnings of values that no simulation had: do not trust this posterior; the first: {sentences[0]}"
-    ]
-
-
-def _outside_context(project: Project, data: DataSets) -> list[str]:
-    """Context outside its simulated range, also where the network does not see it."""
-    sentences = []
-    for name, distribution in project.context.items():
-        values = np.asarray(data.context[name], float).reshape(len(data), -1)
-        low, high = distribution.support()
-        if ((values < low) | (values > high)).any():
-            sentences.append(
-                f"context {name} = {values.min():g} to {values.max():g} lies outside the simulated range [{low[0]:g}, {high[0]:g}]"
-            )
-    return sentences
-
-
-def _leaked(project: Project, theta: np.ndarray) -> list[str]:
-    outside = 1 - project.prior.inside(theta).mean(axis=(0, 1))
-    return [
-        f"{share:.1%} of the draws of {name} lie outside the prior's support"
-        for name, share in zip(project.prior.columns, outside, strict=True)
-        if share > 0
-    ]
-
-
-def from_file(
-    path: Path, *, group_by: str, columns: Sequence[str], context: Sequence[str]
-) -> NamedObservation:
-    """An observation named on the command line.
-
-    Raises:
-        DataError: An option is not NAME=VALUE.
-    """
-    return NamedObservation(
-        path.stem,
-        Observation.model_validate(
-            {
-                "file": str(path),
-                "group_by": [name.strip() for name in group_by.split(",") if name.strip()],
-                "columns": dict(_pair("--column", one) for one in columns),
-                "context": dict(_number_or_column(*_pair("--context", one)) for one in context),
-            }
-        ),
-        Path(),
-    )
-
-
-def context_values(context: Sequence[str]) -> dict[str, float]:
-    """`NAME=NUMBER` of the command line.
-
-    Raises:
-        DataError: One is not that.
-    """
-    return {
-        name: _value(name, value) for name, value in (_pair("--context", one) for one in context)
-    }
-
-
-def _number_or_column(name: str, text: str) -> tuple[str, float | str]:
-    """A context variable of the command line: its number, its column, or `rows`."""
-    try:
-        return name, float(text)
-    except ValueError:
-        return name, text
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise DataError(
-            "is not NAME=VALUE", where=f"{option} {text}", todo=f"For example {option} x=column"
-        )
-    return name, value
-
-
-def _value(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise DataError(
-            f"'{text}' is no number", where=f"--context {name}", todo="Give a number."
-        ) from error
+        unknown = f"not compared with the simulations: {error.where} {error.what}"
+        return _Misfit(unknown=(unknown,))
+    checks = [one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION]
+    check = next(iter(checks), family.parse(MISSPECIFICATION))
+    return _Misfit(tuple(family.module(MISSPECIFICATION).compute(features, check).values))

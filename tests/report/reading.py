@@ -11,10 +11,10 @@ from sbiwb.report._picture import Picture
 from sbiwb.report.page import Facts, Inferred
 
 SVG = (
-    b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 400 300">'
-    b'<defs><clipPath id="c"><rect width="400" height="300"/></clipPath></defs>'
-    b'<g id="unused"><path id="m" d="M0 0L10 10" style="fill: none; stroke: #0072b2" clip-path="url(#c)"/></g>'
-    b'<use xlink:href="#m" x="20"/><text x="5" y="9" style="font-size: 9px">mu</text></svg>'
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 300">'
+    b"<style>path{stroke-linecap: butt}</style>"
+    b'<path d="M0 0L400 300" style="fill: none; stroke: #0072b2"/>'
+    b'<text x="5" y="9" style="font-size: 9px">mu</text></svg>'
 )
 
 

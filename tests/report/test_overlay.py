@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sbiwb.report import Distance, overlay_csv, overlay_picture, to_png
-from sbiwb.report.overlay import _level
+from sbiwb.report.pair_plot import densest_level
 
 ROWS = [
     Distance("vi", "first", 1000, 0.5, -0.001, {"a": 0.1, "b[0]": 0.2}, {"a": 1.0, "b[0]": 0.5}),
@@ -73,4 +73,6 @@ def test_a_contour_holds_its_share_of_a_normal():
     """The density at the edge of the ellipse that holds a share s is 1 - s of that in the middle."""
     x = np.linspace(-5, 5, 401)
     density = np.exp(-0.5 * (x[:, None] ** 2 + x**2))
-    assert [_level(density, share) for share in (0.5, 0.9)] == pytest.approx([0.5, 0.1], abs=0.005)
+    assert [densest_level(density, share) for share in (0.5, 0.9)] == pytest.approx(
+        [0.5, 0.1], abs=0.005
+    )

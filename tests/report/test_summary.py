@@ -80,20 +80,25 @@ def test_contraction_is_against_the_variance_of_the_prior():
     )  # wider than the prior: said, not clipped
 
 
-def test_levels_have_their_share_of_the_draws():
+def test_levels_have_their_share_of_the_draws_under_their_names():
     draws = {
         "k": np.array([0, 2, 2, 2]),
         "mu": np.array([0.0, 2.0, 1.0, 3.0]),
         "n": np.array([1, 1, 1, 2]),
         "many": np.arange(4),
     }
-    k, mu, n, many = summarise(
-        "one", draws, levels={"k": (0, 1, 2), "n": (1, 2, 10), "many": range(21)}
-    )
-    assert [k.columns[f"p({value})"] for value in (0, 1, 2, 10)] == [0.25, 0.0, 0.75, None]
-    assert [n.columns[f"p({value})"] for value in (0, 1, 2, 10)] == [None, 0.75, 0.25, 0.0]
-    assert [row.columns[f"p({value})"] for row in (mu, many) for value in (0, 1, 2, 10)] == [
-        None
-    ] * 8
+    levels = {
+        "k": {0.0: "mild", 1.0: "severe", 2.0: "dead"},
+        "n": {1.0: "1", 2.0: "2", 10.0: "10"},
+        "many": {float(value): str(value) for value in range(21)},
+    }
+    k, mu, n, many = summarise("one", draws, levels=levels)
+    assert k.levels == {"mild": 0.25, "severe": 0.0, "dead": 0.75}
+    assert n.levels == {"1": 0.75, "2": 0.25, "10": 0.0}
+    assert mu.levels == many.levels == {}
+    columns = ["p(mild)", "p(severe)", "p(1)", "p(dead)", "p(2)", "p(10)"]
+    assert [name for name in k.columns if name.startswith("p(")] == columns
+    assert [k.columns[name] for name in columns] == [0.25, 0.0, None, 0.75, None, None]
+    assert [mu.columns[name] for name in columns] == [None] * 6
     assert list(k.columns) == list(mu.columns) == list(n.columns) and k.mean == 1.5
     assert not any(name.startswith("p(") for name in summarise("one", draws)[0].columns)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sbiwb.report import to_svg
-from sbiwb.report._svg import _shorter
+from sbiwb.report._svg import shorter_path
 
 
 def figure(dots: int = 20, panels: int = 1):
@@ -70,7 +70,7 @@ def test_a_long_curve_keeps_its_course():
     t = np.linspace(0, 200, 1500)
     course = np.stack([t, 50 + 40 * np.sin(t / 7) + 3 * np.sin(t * 2)], axis=1)
     path = "M " + " L ".join(f"{x:.6f} {y:.6f} \n" for x, y in course)
-    short = _shorter(path)
+    short = shorter_path(path)
     kept = corners(short)
     assert len(short) < len(path) / 4
     assert np.abs(kept[[0, -1]] - course[[0, -1]]).max() <= 0.05
@@ -88,9 +88,9 @@ def distance(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarra
 
 
 def test_outlines_stay_closed_and_short_paths_stay_whole():
-    assert _shorter("M 0 0 \nL 3.14159 0.004 \nL 3.1 4 \nz\n") == "M0 0L3.14 0L3.1 4z"
-    assert _shorter("M 0 0 \nQ 1 2 3 4 \nC 1 2 3 4 5 6.789") == "M0 0Q1 2 3 4C1 2 3 4 5 6.79"
+    assert shorter_path("M 0 0 \nL 3.14159 0.004 \nL 3.1 4 \nz\n") == "M0 0L3.14 0L3.1 4z"
+    assert shorter_path("M 0 0 \nQ 1 2 3 4 \nC 1 2 3 4 5 6.789") == "M0 0Q1 2 3 4C1 2 3 4 5 6.79"
     ring = [(np.cos(a) * 50, np.sin(a) * 50) for a in np.linspace(0, 6.2, 900)]
-    short = _shorter("M " + "L ".join(f"{x:.6f} {y:.6f} " for x, y in ring) + "z")
+    short = shorter_path("M " + "L ".join(f"{x:.6f} {y:.6f} " for x, y in ring) + "z")
     assert short.endswith("z")
     assert np.abs(np.hypot(*corners(short).T) - 50).max() < 0.2

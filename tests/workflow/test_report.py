@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from scipy.stats import beta
 
 from sbiwb.errors import CorruptFile, RunError
 from sbiwb.files import put_json, put_text, sha256
@@ -109,14 +111,23 @@ def test_nothing_to_report_is_an_error(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "- 1", "problem: {parameters: 3}", "problem: {parameters: {mu: 1}}", "a: [", "problem: 1"],
+    ("text", "why"),
+    [
+        ("", r" \(the file is empty\)"),
+        ("- 1", r" \(the top level is not a mapping\)"),
+        ("a: [", r" \(not YAML"),
+        ("[" * 10_000, r" \("),
+        ("problem: 1", ""),
+        ("problem: {parameters: 3}", ""),
+        ("problem: {parameters: {mu: 1}}", ""),
+    ],
 )
-def test_a_config_that_is_none_is_an_error(run, text):
+def test_a_config_that_is_none_is_an_error(run, text, why):
     simulated(run)
     put_text(run / "config.yaml", text)
-    with pytest.raises(RunError, match="is not the config of a run"):
+    with pytest.raises(RunError, match=f"is not the config of a run{why}") as caught:
         report(run)
+    assert caught.value.where == str(run / "config.yaml")
 
 
 @pytest.mark.parametrize("done", range(1, 5))
@@ -135,8 +146,9 @@ def test_the_svg_of_a_picture_is_taken_and_a_png_where_there_is_none(run):
     for step in STEPS:
         step(run)
     page = read(run)
-    assert len(page.tags("svg")) == 3  # sbc, pairs, and the loss, drawn from the metrics
-    assert len(page.tags("img")) == 1
+    types = [source.partition(";")[0] for source in page.all("src")]
+    assert types.count("data:image/svg+xml") == 3  # sbc, pairs, and the loss, from the metrics
+    assert types.count("data:image/png") == 1
 
 
 def test_reporting_twice_changes_nothing_and_touches_nothing_else(run):
@@ -169,12 +181,55 @@ def test_the_simulations_of_another_run_are_read_where_they_are(run, tmp_path):
     assert "timeout 3" in read(run).text
 
 
-def test_a_damaged_file_is_an_error_with_its_name(run):
-    trained(run)
-    put_text(run / "diagnose/numbers.json", "{")
+BROKEN = [b"{", b"[" * 100_000, b"7", b'"words"', b"\xff\xfe", b'{"n": ' + b"9" * 5000 + b"}"]
+
+
+@pytest.mark.parametrize("data", BROKEN, ids=[f"{data[:8]!r}" for data in BROKEN])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "diagnose/numbers.json",
+        "sample/seen/summary.json",
+        "data/manifest.json",
+        "train/provenance.json",
+    ],
+)
+def test_a_damaged_file_is_an_error_with_its_name(run, name, data):
+    for step in STEPS:
+        step(run)
+    (run / name).write_bytes(data)
     with pytest.raises(CorruptFile) as found:
         report(run)
-    assert found.value.where == str(run / "diagnose/numbers.json")
+    assert found.value.where == str(run / name)
+
+
+@pytest.mark.parametrize("data", BROKEN, ids=[f"{data[:8]!r}" for data in BROKEN])
+def test_a_damaged_line_of_the_metrics_is_passed_over(run, data):
+    trained(run)
+    before = (run / "train/metrics.jsonl").read_bytes()
+    words = "Training: validation loss from 2.5 to 1.5 nats"
+    (run / "train/metrics.jsonl").write_bytes(data + b"\n" + before)
+    assert words in read(run).all("alt")
+    shutil.rmtree(run / "train")
+    trained(run)
+    assert words in read(run).all("alt")
+
+
+def test_a_shard_without_a_readable_ledger_is_left_out(run):
+    simulated(run)
+    for shard, kind in enumerate((np.array([1.0]), None)):
+        with h5py.File(run / f"data/train/shard-00000{shard}.h5", "w") as file:
+            if kind is not None:
+                file["failures/kind"] = kind
+    assert "Simulations that failed" not in read(run).text
+
+
+def test_the_share_of_valid_simulations_has_the_interval_of_all(run):
+    """Clopper-Pearson, 120 of 125."""
+    simulated(run)
+    low, high = beta.ppf(0.025, 120, 6), beta.ppf(0.975, 121, 5)
+    words = f"p(valid) = 0.9600 (95 %: {low:.4f} to {high:.4f}; 125 simulations)"
+    assert words.replace(" %", "\N{NO-BREAK SPACE}%") in read(run).text or words in read(run).text
 
 
 def test_it_needs_no_torch(run):

@@ -1,0 +1,156 @@
+"""What does it say about my data? The posterior of each observation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup
+
+from sbiwb.report._fields import Fields
+from sbiwb.report._html import folded, join, note, prose, tag
+from sbiwb.report._picture import Picture, figure
+from sbiwb.report._table import heading, is_finite, number, numeric, places, table, worded
+from sbiwb.report.page_checks import notice
+from sbiwb.report.page_facts import Facts, Inferred, todo
+
+LONG = 40  # characters of a cell that may break
+MOST_PICTURES = 12  # of one observation
+OWN_SCALE = ("contraction", "mcse_mean")  # columns whose decimals are not those of the sd
+CAPTIONS = {
+    "forest": "Each line is one data set: median, 50 % and 95 % intervals; of a parameter with "
+    "levels, the probability of each.",
+    "levels": "Probability of each level: posterior in colour, prior in grey.",
+    "predictive": "The data, and what the posterior simulates: data that lie outside were not "
+    "explained.",
+    "pairs": "The posterior, parameter by parameter and in pairs, against the prior.",
+    "epistemic": "How much of the posterior's variance comes from not knowing the network: more "
+    "simulations would take it away.",
+}
+
+
+def posterior(facts: Facts) -> Markup:
+    """Each observation: warnings, summary and pictures."""
+    if facts.inferred:
+        return join(_observation(facts, one) for one in facts.inferred)
+    if facts.problem.fields("observations"):
+        return todo(facts, "No data inferred yet", "sample")
+    return todo(facts, "No data inferred yet", "sample", "data.csv")
+
+
+def _observation(facts: Facts, inferred: Inferred) -> Markup:
+    summary, pictures = _summary(facts, inferred), _pictures(inferred)
+    first, second = (pictures, summary) if inferred.is_many else (summary, pictures)
+    parts = [
+        tag("h3", inferred.name),
+        note(_counts(facts, inferred)),
+        *(notice("warn", prose(warning)) for warning in inferred.warnings),
+        first,
+        second,
+        *_further(Fields(inferred.summary)),
+    ]
+    return join(parts)
+
+
+def _counts(facts: Facts, inferred: Inferred) -> str:
+    """For example `12 data sets, 4,000 draws each`."""
+    draws = facts.step(f"sample {inferred.name}").number("draws")
+    words = []
+    if inferred.is_many:
+        words.append(f"{number(len(inferred.labels))} data sets")
+    if draws:
+        words.append(f"{number(draws)} draws")
+    if draws and inferred.is_many:
+        words[-1] += " each"
+    return ", ".join(words)
+
+
+def _pictures(inferred: Inferred) -> Markup:
+    ordered = sorted(inferred.pictures, key=_order)
+    shown = [_figure(inferred, picture) for picture in ordered[:MOST_PICTURES]]
+    others = len(ordered) - len(shown)
+    if others > 0:
+        shown.append(note(f"{others} more in sample/{inferred.name}/ of the run."))
+    return join(shown)
+
+
+def _figure(inferred: Inferred, picture: Picture) -> Markup:
+    caption = _caption(inferred, picture)
+    return figure(picture, alternative=f"{inferred.name}: {caption}", caption=caption)
+
+
+def _order(picture: Picture) -> tuple[int, int]:
+    """Pictures of all data sets first, then those of the first data set, the second, ..."""
+    kind, data_set = _kind(picture)
+    kinds = list(CAPTIONS)
+    return data_set, kinds.index(kind) if kind in CAPTIONS else len(kinds)
+
+
+def _kind(picture: Picture) -> tuple[str, int]:
+    """`pairs` and 2 of `pairs-2`, the pair plot of the second data set; 0 where it is of all."""
+    kind, _, count = picture.name.rpartition("-")
+    if kind in CAPTIONS and count.isdecimal():
+        return kind, int(count)
+    return picture.name, 0
+
+
+def _caption(inferred: Inferred, picture: Picture) -> str:
+    kind, data_set = _kind(picture)
+    words = CAPTIONS.get(kind) or picture.name.replace("_", " ")
+    if 1 <= data_set <= len(inferred.labels):
+        return f"{inferred.labels[data_set - 1]}. {words}"
+    return words
+
+
+def _summary(facts: Facts, inferred: Inferred) -> Markup:
+    """The summary of draws, each row with decimals by its own sd."""
+    keys = list(dict.fromkeys(key for row in inferred.rows for key in _number_keys(row)))
+    head = ["quantity", *(heading(_column(key)) for key in keys)]
+    rows = [[facts.label(row.text("name")), *_cells(row, keys)] for row in inferred.rows]
+    if inferred.is_many:
+        head.insert(0, "data set")
+        for cells, row in zip(rows, inferred.rows, strict=True):
+            cells.insert(0, row.text("data_set"))
+    return table(head, rows, label="Posterior summary")
+
+
+def _number_keys(row: Fields) -> list[str]:
+    return [key for key in row if row.get(key) is None or is_finite(row.get(key))]
+
+
+def _cells(row: Fields, keys: Iterable[str]) -> list[Markup]:
+    decimals = places(row.number("sd") or 0)
+    own = dict.fromkeys(OWN_SCALE)
+    return [numeric(row.number(key), own.get(key, decimals)) for key in keys]
+
+
+def _column(key: str) -> str:
+    """`q2.5` as `2.5 %`, `hdi_3%` as `HDI 3 %`."""
+    quantile = re.fullmatch(r"q([\d.]+)", key)
+    if quantile:
+        return f"{quantile[1]}\N{NO-BREAK SPACE}%"
+    if key.startswith("p("):
+        return key
+    words = key.replace("_", " ").replace("hdi", "HDI").replace("mcse", "MCSE")
+    return words.replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def _further(summary: Fields) -> list[Markup]:
+    """Whatever else the summary lists, such as how unlike the simulations the data are, a table
+    each."""
+    keys = [key for key in summary if key != "rows" and summary.records(key)]
+    return [_list(key, summary.records(key)) for key in keys]
+
+
+def _list(key: str, entries: Sequence[Fields]) -> Markup:
+    columns = list(dict.fromkeys(name for entry in entries for name in entry))
+    rows = [[_entry(entry.get(name)) for name in columns] for entry in entries]
+    head = [name.replace("_", " ") for name in columns]
+    return folded(key.replace("_", " ").capitalize(), table(head, rows, label=key))
+
+
+def _entry(value: object) -> Markup:
+    if value is None or isinstance(value, int | float):
+        return numeric(value)
+    words = str(value)
+    return worded(prose(words)) if len(words) > LONG else tag("td", prose(words))

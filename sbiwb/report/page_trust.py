@@ -1,0 +1,188 @@
+"""Can I trust it, and what did the data teach? Verdicts, values and pictures of the diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from markupsafe import Markup
+
+from sbiwb.report._fields import Fields
+from sbiwb.report._html import folded, join, note, paragraph, prose, tag
+from sbiwb.report._picture import Picture, figure
+from sbiwb.report._table import number
+from sbiwb.report.page_checks import Check, Number, about, counts, notice, sentence, worst
+from sbiwb.report.page_facts import Facts, todo
+from sbiwb.report.page_values import glossary, values
+from sbiwb.report.page_verdicts import legend, matrix, verdict_table
+
+LARGE = 400_000  # bytes from which a further picture of a check stays in its folder
+TEST_PAIRS = (
+    "Each test pair is a simulation whose true parameters are known and that no training saw."
+)
+LEARNING = (
+    "How much narrower the posterior is than the prior, and how well it finds the truth, over the "
+    "test pairs."
+)
+NO_LEARNING = (
+    "No check of this run asks that: add `zscore_contraction` and `recovery` to diagnose.checks."
+)
+
+
+def trust(facts: Facts) -> Markup:
+    """Verdicts at a glance, by strata, in pictures and in words."""
+    if not facts.is_judged:
+        return todo(facts, "Not judged yet", "diagnose")
+    numbers = facts.judged
+    parts = [
+        paragraph(TEST_PAIRS, "lead"),
+        *_overview(facts, numbers),
+        *_strata(facts, numbers),
+        *_pictures(facts, is_learning=False),
+        *_plain_values(facts, numbers),
+        tag("h3", "Every verdict"),
+        _filter(),
+        verdict_table(numbers),
+        glossary(_measures(facts)),
+    ]
+    return join(parts)
+
+
+def _overview(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
+    """The table of verdicts on all test pairs, and what its symbols mean."""
+    judged = [one for one in numbers if one.is_judged and not one.stratum]
+    titles = {one.check: about(one.check).title for one in judged}
+    key = legend(one for one in numbers if one.check in titles)
+    if not titles:
+        return [key]
+    label = "Verdicts by check and parameter"
+    return [matrix(numbers, facts.columns, titles, label=label), key]
+
+
+def _plain_values(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
+    """Values without a test."""
+    mine = [one for one in numbers if one.p_adjusted is None and not about(one.whole).is_learning]
+    table = values(mine, facts.columns, _measures(facts))
+    return [] if table is None else [tag("h3", "Values by parameter"), table]
+
+
+def _filter() -> Markup:
+    words = {"placeholder": "Filter: fail, a parameter, a check", "aria_label": "Filter verdicts"}
+    return tag("input", type="search", class_="filter", **words)
+
+
+def _measures(facts: Facts) -> Mapping[str, str]:
+    """What each measure is, by name."""
+    words = facts.diagnosis.fields("definitions")
+    return {name: words.text(name) for name in words}
+
+
+def _strata(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
+    """A table for each variable that the test pairs were parted by."""
+    strata = facts.diagnosis.records("strata")
+    variables = dict.fromkeys(stratum.text("by") for stratum in strata)
+    tables = (_stratified(facts, numbers, by, strata) for by in variables)
+    return list(filter(None, tables))
+
+
+def _stratified(
+    facts: Facts, numbers: Sequence[Number], by: str, strata: Sequence[Fields]
+) -> Markup | None:
+    """Verdicts of one stratification, unfolded where one is bad."""
+    mine = [stratum for stratum in strata if stratum.text("by") == by]
+    sizes = {stratum.text("label"): number(stratum.get("n")) for stratum in mine}
+    judged = [one for one in numbers if one.stratum in sizes]
+    first = worst(judged)
+    if first is None:
+        return None
+    rows = {one.check: f"{one.check} ({sizes[one.stratum]} pairs)" for one in judged}
+    table = matrix(judged, facts.columns, rows, label=f"Verdicts by {by}")
+    return folded(f"By {by}: {counts(judged)}", table, open_=first.is_bad)
+
+
+def learned(facts: Facts) -> Markup:
+    """How much narrower than the prior, and how near the truth."""
+    if not facts.is_judged:
+        return todo(facts, "Not known yet", "diagnose")
+    mine = [one for one in facts.judged if about(one.whole).is_learning]
+    if not mine:
+        return paragraph(NO_LEARNING, "todo")
+    parts = [
+        paragraph(LEARNING, "lead"),
+        values(mine, facts.columns, _measures(facts)),
+        _prior_variance(facts),
+        *_pictures(facts, is_learning=True),
+    ]
+    return join(parts)
+
+
+def _prior_variance(facts: Facts) -> Markup | None:
+    source = facts.diagnosis.text("prior_var_source")
+    return note(f"Contraction is against the variance of the {source}.") if source else None
+
+
+def _pictures(facts: Facts, *, is_learning: bool) -> list[Markup]:
+    """A heading and pictures for each check that has them, in the order of the checks."""
+    numbers = facts.judged
+    checks = list(dict.fromkeys(one.whole for one in numbers))
+    galleries = _galleries(facts.pictures, checks)
+    parts: list[Markup] = []
+    known = [check for check in checks if check in galleries]
+    for check in dict.fromkeys([*known, *galleries]):
+        if about(check).is_learning == is_learning:
+            mine = [one for one in numbers if one.whole == check]
+            parts += _gallery(about(check), mine, galleries[check])
+    return parts
+
+
+def _galleries(pictures: Iterable[Picture], checks: Sequence[str]) -> dict[str, list[Picture]]:
+    """Pictures by the check that they belong to."""
+    galleries: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        galleries.setdefault(_owner(picture.name, checks), []).append(picture)
+    return galleries
+
+
+def _owner(name: str, checks: Sequence[str]) -> str:
+    """The check that a picture belongs to: `sbc_ecdf` to `sbc`."""
+    return max((check for check in checks if _belongs(name, check)), key=len, default=name)
+
+
+def _belongs(name: str, check: str) -> bool:
+    following = name.removeprefix(check)[:1]
+    return name.startswith(check) and not following.isalnum()
+
+
+def _gallery(check: Check, numbers: Sequence[Number], pictures: Sequence[Picture]) -> list[Markup]:
+    """What a check found, how to read its picture, and the picture; further ones are folded."""
+    first, *others = pictures
+    said = sentence(numbers)
+    alternative = f"{check.title}. {said or check.reading}"
+    return [
+        tag("h3", check.title),
+        *_finding(numbers),
+        *_reading(check),
+        figure(first, alternative=alternative),
+        *_further(others, alternative),
+    ]
+
+
+def _finding(numbers: Sequence[Number]) -> list[Markup]:
+    first, said = worst(numbers), sentence(numbers)
+    return [notice(first.verdict, prose(said))] if first and said else []
+
+
+def _reading(check: Check) -> list[Markup]:
+    return [note(check.reading)] if check.reading else []
+
+
+def _further(pictures: Sequence[Picture], alternative: str) -> list[Markup]:
+    """Other pictures of a check, but for those that would make the page heavy."""
+    small = [picture for picture in pictures if len(picture.data) < LARGE]
+    large = [picture.file_name for picture in pictures if len(picture.data) >= LARGE]
+    parts = []
+    if small:
+        shown = (figure(picture, alternative=alternative) for picture in small)
+        parts.append(folded("More pictures", *shown))
+    if large:
+        parts.append(note(f"Too large for this page, in diagnose/ of the run: {', '.join(large)}."))
+    return parts

@@ -1,0 +1,67 @@
+"""Sentences on why not to trust a posterior: data that no simulation resembles, draws outside the
+prior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from sbiwb.contracts import Distribution
+from sbiwb.evidence import Value
+from sbiwb.priors import Prior
+from sbiwb.project.observe import DataSets
+
+MOST_WARNINGS = 3
+
+
+def unlike_simulations(values: Sequence[Value]) -> list[str]:
+    """One sentence on data sets that lie outside what was simulated."""
+    odd = [value for value in values if value.warning]
+    if not odd:
+        return []
+    worst = min(odd, key=lambda value: value.value or 0.0)
+    return [
+        f"{_which(odd)} unlike the simulations (p = {worst.value:.1g}; {worst.reason}): do not "
+        "trust this posterior before you know why"
+    ]
+
+
+def _which(values: Iterable[Value]) -> str:
+    labels = list(dict.fromkeys(value.parameter for value in values))
+    if len(labels) == 1:
+        return "the data are"
+    return f"{len(labels)} data sets ({', '.join(labels[:MOST_WARNINGS])}, ...) are"
+
+
+def at_most_a_few(sentences: Sequence[str]) -> list[str]:
+    """One sentence where there are many: a vector far outside has one for each of its numbers."""
+    if len(sentences) <= MOST_WARNINGS:
+        return list(sentences)
+    return [
+        f"{len(sentences)} warnings of values that no simulation had: do not trust this posterior; "
+        f"the first: {sentences[0]}"
+    ]
+
+
+def context_outside(context: Mapping[str, Distribution], data: DataSets) -> list[str]:
+    """Context outside its simulated range, also where the network does not see it."""
+    sentences = []
+    for name, distribution in context.items():
+        values = np.asarray(data.context[name], float).reshape(len(data), -1)
+        low, high = distribution.support()
+        if ((values < low) | (values > high)).any():
+            sentences.append(
+                f"context {name} = {values.min():g} to {values.max():g} lies outside the simulated "
+                f"range [{low[0]:g}, {high[0]:g}]"
+            )
+    return sentences
+
+
+def draws_outside(prior: Prior, theta: np.ndarray) -> list[str]:
+    """Draws (N, S, D) outside the prior's support, a sentence a column."""
+    shares = 1 - prior.inside(theta).mean(axis=(0, 1))
+    return [
+        f"{shares[i]:.1%} of the draws of {prior.columns[i]} lie outside the prior's support"
+        for i in np.flatnonzero(shares > 0)
+    ]

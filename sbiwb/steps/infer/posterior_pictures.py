@@ -1,0 +1,117 @@
+"""Pictures of posterior draws: a pair plot and simulations over the data of single data sets, a
+forest of many."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sbiwb import report
+from sbiwb.project.simulations import Simulations
+from sbiwb.report.saving import put_picture
+from sbiwb.report.summary import MOST_LEVELS
+from sbiwb.steps.infer.observable_pictures import ObservablePictures
+from sbiwb.steps.infer.posterior_draws import PosteriorDraws
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OWN_PICTURES = re.compile(r"forest|epistemic|(pairs|predictive)(-\d+)?")
+SUFFIXES = (".png", ".svg")
+INTERVALS = ("q2.5", "q25", "median", "q75", "q97.5")
+
+
+@dataclass(frozen=True)
+class PosteriorPictures:
+    """What is drawn of posteriors.
+
+    Args:
+        draws: Of the posteriors.
+        rows: Their table.
+        observables: How their data are drawn.
+        predicted: Data simulated from the posteriors; None where there are none.
+        shown: How many of many data sets get pictures of their own, the first ones.
+    """
+
+    draws: PosteriorDraws
+    rows: Sequence[report.Row]
+    observables: ObservablePictures
+    predicted: Simulations | None
+    shown: int
+
+    def write(self, folder: Path) -> None:
+        """Writes all pictures; those of earlier draws, perhaps of other data sets, go."""
+        remove_pictures(folder)
+        for stem, figure in self._figures():
+            put_picture(folder / stem, figure)
+
+    def _figures(self) -> Iterator[tuple[str, Figure]]:
+        """Each with the stem of its file."""
+        n = len(self.draws.data)
+        if n == 1:
+            yield from self._of_data_set(0, "", self.draws.data.name)
+            return
+        yield "forest", self._forest()
+        for i, label in enumerate(self.draws.data.labels[: self.shown]):
+            yield from self._of_data_set(i, f"-{i + 1}", label)
+
+    def _of_data_set(self, i: int, ending: str, label: str) -> Iterator[tuple[str, Figure]]:
+        yield f"pairs{ending}", self._pairs(i, label)
+        if self.predicted is None:
+            return
+        simulated = self.predicted.of(i)
+        if len(next(iter(simulated.values()))):
+            observed = self.draws.data.observed(i)
+            title = f"{label}: simulated from the posterior"
+            yield f"predictive{ending}", self.observables.predictive(observed, simulated, title)
+
+    def _pairs(self, i: int, label: str) -> Figure:
+        draws, columns = self.draws, self.draws.prior.columns
+        named = _few(draws.level_names)
+        levels = {columns.index(column): names for column, names in named.items()}
+        labels = list(map(draws.label, columns))
+        title = f"{label}: posterior"
+        return report.pairs_picture(
+            draws.theta[i], labels, prior=draws.prior_draws, levels=levels, title=title
+        )
+
+    def _forest(self) -> Figure:
+        data = self.draws.data
+        intervals, shares = {}, {}
+        for name in dict.fromkeys(row.name for row in self.rows):
+            mine = [row for row in self.rows if row.name == name]
+            if mine[0].levels:
+                shares[self.draws.label(name)] = _shares(mine)
+            else:
+                intervals[self.draws.label(name)] = _intervals(mine)
+        title = f"{data.name}: {len(data)} data sets (median, 50 % and 95 % intervals)"
+        return report.forest_picture(report.Forest(data.labels, intervals, shares), title=title)
+
+
+def _few(levels: dict[str, dict[float, str]]) -> dict[str, dict[float, str]]:
+    """Columns whose levels can be drawn one by one."""
+    return {column: names for column, names in levels.items() if len(names) <= MOST_LEVELS}
+
+
+def _intervals(rows: Sequence[report.Row]) -> np.ndarray:
+    """(N, 5) of one quantity."""
+    return np.array([[row.quantiles[key] for key in INTERVALS] for row in rows])
+
+
+def _shares(rows: Sequence[report.Row]) -> dict[str, np.ndarray]:
+    """Probability of each level of one quantity, (N,)."""
+    levels = rows[0].levels
+    return {level: np.array([row.levels[level] for row in rows]) for level in levels}
+
+
+def remove_pictures(folder: Path) -> None:
+    """Those that `sample` and `reference` draw of a posterior."""
+    for suffix in SUFFIXES:
+        for path in folder.glob(f"*{suffix}"):
+            if OWN_PICTURES.fullmatch(path.stem):
+                path.unlink()
