@@ -1,4 +1,6 @@
-"""YAML text as plain data with the place of every key; YAML 1.2 numbers, no duplicate keys, no alias bombs."""
+"""YAML text as plain data with the place of every key; YAML 1.2 numbers, no duplicate keys, no
+alias bombs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ INIT = "`sbiwb init NAME` makes a project to start from."
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2: `1e-3` is a number, `no` and `12:30` are words, `010` is ten."""
+    """SafeLoader with the scalars of YAML 1.2: `1e-3` is a number, `no` and `12:30` are words,
+    `010` is ten.
+    """
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 (the base class declares it so)
 

@@ -1,4 +1,6 @@
-"""Packages that only some need: imported where they are used, and if missing told with the command that installs them."""
+"""Packages that only some need: imported where they are used, and if missing told with the command
+that installs them.
+"""
 
 from __future__ import annotations
 

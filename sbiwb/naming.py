@@ -1,4 +1,4 @@
-"""Names that variables of a problem may not have, for the posterior file's format uses them itself."""
+"""Names that no variable of a problem may have: the format of the posterior file uses them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ _INNER_DIMENSION = re.compile(r".+_dim_[0-9]+")
 
 
 def reserved_because(name: str) -> str | None:
-    """Why no parameter, context variable, observable or derived quantity can have this name; None where one can.
+    """Why no parameter, context variable, observable or derived quantity can have this name; None
+    where one can.
 
     Example:
         >>> reserved_because("rate") is None

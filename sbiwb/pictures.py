@@ -32,7 +32,9 @@ def new_figure(
 
 @lru_cache(maxsize=1)
 def _use_defaults() -> None:
-    """Forgets a user's settings, once: TeX that is not there, or a size of letters that no panel was made for."""
+    """Forgets a user's settings, once: TeX that is not there, or a size of letters that no panel
+    was made for.
+    """
     import matplotlib
 
     matplotlib.rcdefaults()

@@ -1,4 +1,6 @@
-"""Control of processes: they die with their parent, end with all they started, and say in words how they ended."""
+"""Control of processes: they die with their parent, end with all they started, and say in words how
+they ended.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def usable_cores() -> int:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """In a child: asks the kernel to kill it when its parent ends. Linux only; elsewhere nothing happens.
+    """In a child: asks the kernel to kill it when its parent ends. Linux only; elsewhere nothing
+    happens.
 
     Args:
         parent: Number of the parent, where the child knows it. A parent that ended before the child

@@ -1,1 +1,3 @@
-"""The command line: parses the shell, calls one workflow function, prints. Importing it loads no torch."""
+"""The command line: parses the shell, calls one workflow function, prints. Importing it loads no
+torch.
+"""

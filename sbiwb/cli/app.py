@@ -1,4 +1,6 @@
-"""All verbs behind the door; each imports its workflow when it is called, so that `--help` needs no torch."""
+"""All verbs behind the door; each imports its workflow when it is called, so that `--help` needs no
+torch.
+"""
 
 from __future__ import annotations
 

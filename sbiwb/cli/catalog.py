@@ -1,4 +1,6 @@
-"""The verbs of the YAML itself: init writes one to start from; parts and schema say what can stand in it."""
+"""The verbs of the YAML itself: init writes one to start from; parts and schema say what can stand
+in it.
+"""
 
 from __future__ import annotations
 

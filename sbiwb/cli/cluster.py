@@ -33,7 +33,7 @@ def submit(
         bool, typer.Option("--dry-run", help="Show the batch scripts; write and submit nothing.")
     ] = False,
 ) -> None:
-    """Submit the steps as SLURM jobs that wait for one another; resources stand in machine.cluster."""
+    """Submit the steps as SLURM jobs that wait for one another; see machine.cluster."""
     from sbiwb.cli import show_runs
     from sbiwb.workflow import submit
 

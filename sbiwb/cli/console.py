@@ -1,4 +1,6 @@
-"""Where the command line prints: results on standard output; progress, warnings and errors on standard error."""
+"""Where the command line prints: results on standard output; progress, warnings and errors on
+standard error.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class PipeConsole(Console):
 def _console(stream: TextIO | None, *, stderr: bool = False) -> PipeConsole:
     """As wide as the terminal, or as COLUMNS says."""
     is_terminal = stream is not None and stream.isatty()
-    width = None if is_terminal or os.environ.get("COLUMNS", "").isdecimal() else WIDE
+    is_told = os.environ.get("COLUMNS", "").isdecimal()
+    width = None if is_terminal or is_told else WIDE
     return PipeConsole(highlight=False, soft_wrap=True, stderr=stderr, width=width)
 
 
@@ -64,12 +67,20 @@ class ConsoleReporter:
 
 def show_error(error: SbiwbError, console: Console) -> None:
     """What was wrong, where, and what to do."""
-    problems = error.problems if isinstance(error, ConfigErrors) else [error]
-    for problem in problems:
-        place = f"[bold]{escape(problem.where)}[/]  " if problem.where else ""
-        console.print(f"[red]error[/]  {place}{escape(problem.what)}")
-        if problem.todo:
-            console.print(f"       [dim]{escape(problem.todo)}[/]")
+    if isinstance(error, ConfigErrors):
+        for problem in error.problems:
+            _show_problem(problem, console)
+    else:
+        _show_problem(error, console)
+
+
+def _show_problem(problem: SbiwbError, console: Console) -> None:
+    head = "[red]error[/]  "
+    if problem.where:
+        head += f"[bold]{escape(problem.where)}[/]  "
+    console.print(f"{head}{escape(problem.what)}")
+    if problem.todo:
+        console.print(f"       [dim]{escape(problem.todo)}[/]")
 
 
 def show_bug(error: BaseException, folder: Path) -> None:

@@ -20,7 +20,7 @@ def verify(
         ),
     ] = False,
 ) -> None:
-    """Check every checksum, record, block and hash of a run's simulations; what can be mended is."""
+    """Check every checksum, record, block and hash of a run's pairs; what can be mended is."""
     from sbiwb.cli import show_runs
     from sbiwb.workflow import verify
 
@@ -61,7 +61,9 @@ def import_(
     settings: Settings = NONE,
     runs: Runs = RUNS,
 ) -> None:
-    """Take simulations of your own into the shards of a run: checked, without copies, split at random."""
+    """Take simulations of your own into the shards of a run: checked, without copies, split at
+    random.
+    """
     from sbiwb.cli import show
     from sbiwb.workflow import import_
 

@@ -79,7 +79,7 @@ def _bug(error: BaseException) -> int:
 
 
 def _silence(stream: TextIO | None) -> None:
-    """Sends what is still to be written nowhere: the interpreter would fail to flush it at the end."""
+    """Drops what is still to be written: the interpreter would fail to flush it at the end."""
     if stream is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -113,13 +113,15 @@ def options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Amortized simulation-based inference: from one YAML file to a posterior that can be trusted."""
+    """Amortized simulation-based inference: from a YAML file to a posterior one can trust."""
     if debug:
         os.environ["SBIWB_DEBUG"] = "1"
 
 
 def serve(app: typer.Typer) -> None:
-    """Runs the app in this process, whatever its arguments and streams are; ends with the exit code."""
+    """Runs the app in this process, whatever its arguments and streams are; ends with the exit
+    code.
+    """
     # before torch: threads that wait by spinning stop a busy machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ["MPLBACKEND"] = "agg"  # before matplotlib: pictures go to files

@@ -114,7 +114,9 @@ def benchmark(
     settings: Settings = NONE,
     runs: Runs = RUNS,
 ) -> None:
-    """Train on the field's standard tasks and score against reference posteriors; what is scored already is not done again."""
+    """Train on the field's standard tasks and score against reference posteriors; what is scored
+    already is not done again.
+    """
     from sbiwb.cli import show_runs
     from sbiwb.workflow import benchmark
 

@@ -1,4 +1,6 @@
-"""Tables as wide as the terminal: columns that do not fit go into further tables below, each with the names again."""
+"""Tables as wide as the terminal: columns that do not fit go into further tables below, each with
+the names again.
+"""
 
 from __future__ import annotations
 

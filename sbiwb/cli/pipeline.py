@@ -1,4 +1,6 @@
-"""The verbs from a YAML to posteriors of real data: check, simulate, train, tune, diagnose, sample and run."""
+"""The verbs from a YAML to posteriors of real data: check, simulate, train, tune, diagnose, sample
+and run.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Fit the network, from the newest checkpoint if there is one; under torchrun or srun, in several processes together."""
+    """Fit the network, from the newest checkpoint if there is one; under torchrun or srun, in
+    several processes together.
+    """
     from sbiwb.cli import show
     from sbiwb.workflow import train
 
@@ -118,7 +122,9 @@ def tune(
         typer.Option(min=0, help="Minutes after which to stop; the same command goes on."),
     ] = None,
 ) -> None:
-    """Search settings with a low validation loss; run it on many machines at once, and again to go on."""
+    """Search settings with a low validation loss; run it on many machines at once, and again to go
+    on.
+    """
     from sbiwb.cli import show_runs
     from sbiwb.workflow import tune
 
@@ -170,7 +176,9 @@ def sample(
         ),
     ] = None,
 ) -> None:
-    """Infer real observations: draws, a table, a pair plot, and simulations from the posterior over the data."""
+    """Infer real observations: draws, a table, a pair plot, and simulations from the posterior over
+    the data.
+    """
     from sbiwb.cli import show
     from sbiwb.workflow import sample
 
@@ -193,7 +201,9 @@ def run(
     ] = False,
     fresh: Fresh = False,
 ) -> None:
-    """Simulate, train, diagnose, infer all observations and write the report; what is done already is not done again."""
+    """Simulate, train, diagnose, infer all observations and write the report; what is done already
+    is not done again.
+    """
     from sbiwb.cli import show
     from sbiwb.workflow import run
 

@@ -24,7 +24,8 @@ OTHER_COLUMNS = 64  # of a bar's line: name, counts, rate and times
 
 @dataclass
 class TaskPace:
-    """How fast a task goes, by all that is done since it began: a slow one may rest for minutes between two steps.
+    """How fast a task goes, by all that is done since it began: a slow one may rest for minutes
+    between two steps.
 
     Args:
         total: Units in all.
@@ -60,7 +61,9 @@ class TaskPace:
 
     @property
     def rate(self) -> str:
-        """Units a second, minute or hour, whichever is at least one; empty before the first is done."""
+        """Units a second, minute or hour, whichever is at least one; empty before the first is
+        done.
+        """
         if self.done == self.begun_at:
             return ""
         for seconds, name in ((1, "s"), (60, "min")):
@@ -115,7 +118,9 @@ class Bar:
     def _shown(self) -> Group:
         from rich.console import Group
 
-        inline = _words(self.facts) if self._are_inline else ""
+        inline = ""
+        if self._are_inline:
+            inline = _words(self.facts)
         self.bar.update(self.task, rate=self.pace.rate, left=self.pace.left, facts=inline)
         if self._are_inline or not self.facts:
             return Group(self.bar)

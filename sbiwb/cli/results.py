@@ -1,4 +1,6 @@
-"""The verbs that read runs, or simulate from what they have learned: predict, report, compare and status."""
+"""The verbs that read runs, or simulate from what they have learned: predict, report, compare and
+status.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def predict(
     from sbiwb.workflow import predict, sample
 
     project = open_project(config, settings, runs)
-    named = sample.named_observations(project, observation)[0] if observation else None
+    named = None
+    if observation:
+        [named] = sample.named_observations(project, observation)
     fixed = sample.context_values(context)
     show.predicted(
         predict.predict(
@@ -89,7 +93,9 @@ def compare(
     ] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Rank trained runs by NLPD on the same test pairs; or hold draws of one posterior against a reference method's."""
+    """Rank trained runs by NLPD on the same test pairs; or hold draws of one posterior against a
+    reference method's.
+    """
     from sbiwb.cli import show_runs
     from sbiwb.workflow import compare
 

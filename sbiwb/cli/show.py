@@ -1,4 +1,6 @@
-"""Results of the steps from a YAML to posteriors, as tables and sentences; each function prints one kind of result."""
+"""Results of the steps from a YAML to posteriors, as tables and sentences; each function prints one
+kind of result.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ HEADINGS = {  # of a number, by check and name
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, names: int = 1) -> None:
-    """A table that fits the terminal, the first `names` columns being names; cells may hold markup."""
+    """A table that fits the terminal; its first `names` columns are names, cells may hold markup."""
     for part in fitted_tables(headings, rows, width=out.width, names=names):
         out.print(part)
 
@@ -63,8 +65,10 @@ def written(paths: Iterable[Path]) -> None:
         out.print(f"wrote {escape(str(path))}")
 
 
-def coloured(verdict: str) -> str:
-    """A verdict in its colour."""
+def coloured(verdict: str | None) -> str:
+    """A verdict in its colour; – where there is none."""
+    if not verdict:
+        return "–"
     return f"[{COLOURS[verdict]}]{verdict}[/]"
 
 
@@ -127,7 +131,9 @@ def simulated(splits: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def diagnosed(diagnosis: Diagnosis, run: RunDir) -> None:
-    """Verdict first, then a line a parameter, then what the verdicts look like, what causes it and what to change."""
+    """Verdict first, then a line a parameter, then what the verdicts look like, what causes it and
+    what to change.
+    """
     verdict = f"[bold {COLOURS[diagnosis.verdict]}]{diagnosis.verdict}[/]"
     out.print(f"{verdict}  {escape(diagnosis.summary)}")
     _judgment_table(diagnosis)

@@ -1,4 +1,6 @@
-"""Results of the verbs that look at runs, compare them, or send them elsewhere, as tables and sentences."""
+"""Results of the verbs that look at runs, compare them, or send them elsewhere, as tables and
+sentences.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,7 @@ def _ranked_row(row: Compared) -> list[str]:
         f"{number(row.nlpd, 4)} ± {number(row.nlpd_se, 2)}",
         f"{number(row.difference, 3)} ± {number(row.difference_se, 2)}",
         row.told,
-        coloured(row.calibration) if row.calibration else "–",
+        coloured(row.calibration),
         f"{row.training_pairs:,}",
         spent,
         f"{row.draws_per_s:,.0f}",
@@ -83,13 +85,16 @@ def _ranked_row(row: Compared) -> list[str]:
 
 
 def _overlaid(overlay: Overlay) -> None:
-    """How far each method's draws are from the reference's: a line a method, means over the data sets and the worst of them."""
+    """How far each method's draws are from the reference's: a line a method, means over the data
+    sets and the worst of them.
+    """
     is_one = overlay.data_sets == 1
-    worst = "" if is_one else " (worst)"
+    worst, sets = " (worst)", counted(overlay.data_sets, "data set")
+    if is_one:
+        worst, sets = "", "one data set"
     numbers = [f"{name}{worst}" for name in ("C2ST", "MMD²", "mean off by", "sd ratio")]
     rows = [_overlaid_row(method, is_one=is_one) for method in overlay.methods]
     table(["method", *numbers, "farthest"], rows)
-    sets = "one data set" if is_one else f"{overlay.data_sets} data sets"
     out.print(
         f"Against {escape(overlay.reference)}, {overlay.draws:,} draws a side, {sets}. "
         "C2ST 0.5, MMD² 0, off by 0 sd, ratio 1: the same."
@@ -145,8 +150,10 @@ def status(state: Status) -> None:
     if state.pace:
         _pace(state.pace)
     for step, job, elements, when in state.jobs:
-        array = f", {elements} elements" if elements else ""
-        out.print(f"job          {step} {escape(job)}{array}, submitted {escape(when[:16])}")
+        name = f"{step} {escape(job)}"
+        if elements:
+            name += f", {counted(elements, 'element')}"
+        out.print(f"job          {name}, submitted {escape(when[:16])}")
     if state.trained:
         best = f"{state.trained['best_loss']:.4f} at step {state.trained['best_step']:,}"
         out.print(f"trained      best validation loss {best}")
@@ -251,9 +258,16 @@ def tuned(search: Tuned, config: Path) -> None:
 def scripts(jobs: Sequence[Submitted]) -> None:
     """What would be submitted, ready to be written into files."""
     for job in jobs:
-        after = f"  (after {job.after.replace(':', ' ')})" if job.after else ""
-        typer.echo(f"# {job.script}{after}")
+        head = f"# {job.script}"
+        if job.after:
+            head += f"  ({_after(job)})"
+        typer.echo(head)
         typer.echo(job.text)
+
+
+def _after(job: Submitted) -> str:
+    """What a job waits for, in words."""
+    return f"after {job.after.replace(':', ' ')}"
 
 
 def jobs(submitted: Sequence[Submitted], run: Path) -> None:
@@ -262,9 +276,12 @@ def jobs(submitted: Sequence[Submitted], run: Path) -> None:
         lines(["All simulations are there already; nothing is submitted."])
         return
     for job in submitted:
-        elements = counted(job.elements, "element") if job.elements else ""
-        after = f"after {job.after.replace(':', ' ')}" if job.after else ""
-        lines([f"{job.step:9} job {job.id}  {elements:12}  {after}".rstrip()])
+        line = f"{job.step:9} job {job.id}"
+        if job.elements:
+            line += f"  {counted(job.elements, 'element')}"
+        if job.after:
+            line += f"  {_after(job)}"
+        lines([line])
     numbers = [job.id for job in submitted]
     lines(
         [

@@ -1,4 +1,4 @@
-"""The YAML as one typed model, with `file:line:column  path  what  todo` for every problem at once."""
+"""The YAML as one typed model; every problem at once, as `file:line:column  path  what  todo`."""
 
 from sbiwb.config.benchmark_document import BenchmarkConfig
 from sbiwb.config.loading import dump, load, load_benchmark, schema

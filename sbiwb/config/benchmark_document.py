@@ -1,4 +1,6 @@
-"""The YAML of a benchmark: tasks, budgets, methods and seeds whose every combination is one training."""
+"""The YAML of a benchmark: tasks, budgets, methods and seeds whose every combination is one
+training.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,13 @@ class BenchmarkConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of its folder.")
     tasks: dict[Words, str] = Field(
         min_length=1,
-        description="The config of each task, relative to this file; a name as the references have it.",
+        description="The config of each task, relative to this file; a name as the references "
+        "have it.",
     )
     references: str | None = Field(
         None,
-        description="Folder of reference posteriors, TASK.h5 each; null: --references, or the files of an installed package sbibm.",
+        description="Folder of reference posteriors, TASK.h5 each; null: --references, or the "
+        "files of an installed package sbibm.",
     )
     budgets: list[Annotated[int, Field(ge=20, le=MAX_COUNT), WHOLE]] = Field(
         [1_000, 10_000, 100_000],
@@ -39,7 +43,8 @@ class BenchmarkConfig(Section):
     methods: dict[Words, dict[str, Any]] = Field(
         {"default": {}},
         min_length=1,
-        description="Keys of the tasks' configs that each method sets, such as train.learning_rate.",
+        description="Keys of the tasks' configs that each method sets, such as "
+        "train.learning_rate.",
     )
     seeds: list[Seed] = Field([0], min_length=1, description="Of training.")
     draws: Count = Field(

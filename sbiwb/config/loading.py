@@ -39,7 +39,8 @@ _PLAIN = {
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
     "too_short": "must not be empty",
-    "string_pattern_mismatch": "must be a name of letters, digits and underscores, beginning with a letter",
+    "string_pattern_mismatch": "must be a name of letters, digits and underscores, "
+    "beginning with a letter",
 }
 _SAYS_ALL = {
     "missing",
@@ -80,7 +81,7 @@ def parse(read: Document, model: type[M] = RunConfig) -> M:  # type: ignore[assi
 
 
 def _problems(error: ValidationError, read: Document) -> list[ConfigError]:
-    """One problem a place: of the alternatives of a union only the one that got furthest is told."""
+    """One problem a place: of a union's alternatives only the one that got furthest is told."""
     problems: dict[Place, ConfigError] = {}
     placed = [(_place(one["loc"], read.data), one) for one in error.errors(include_url=False)]
     for place, detail in sorted(placed, key=lambda pair: -len(pair[0])):
@@ -103,7 +104,9 @@ def _position(where: str) -> tuple[int, int]:
 
 
 def _place(loc: tuple[str | int, ...], data: object) -> Place:
-    """The steps of a pydantic location that exist in the document; the names of union members are dropped."""
+    """The steps of a pydantic location that exist in the document; the names of union members are
+    dropped.
+    """
     place: list[str | int] = []
     for position, step in enumerate(loc):
         is_last = position == len(loc) - 1
@@ -152,7 +155,9 @@ def _todo(kind: str, place: Place) -> str:
 
 
 def dump(config: BaseModel, folder: Path | None = None) -> str:
-    """The config as YAML, every default written out; paths of part files relative to `folder`, if given."""
+    """The config as YAML, every default written out; paths of part files relative to `folder`, if
+    given.
+    """
     plain = config.model_dump(mode="json")
     if folder is not None:
         plain = map_files(plain, lambda kind: os.path.relpath(kind, folder.resolve()))

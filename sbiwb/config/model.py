@@ -1,4 +1,6 @@
-"""The YAML as one typed, frozen model: seven sections, every key bounded and described, unknown keys refused."""
+"""The YAML as one typed, frozen model: seven sections, every key bounded and described, unknown
+keys refused.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,8 @@ class ProblemSection(Section):
     """What is simulated, and what was observed."""
 
     simulator: str | ProgramCommand = Field(
-        description="A Python file (relative to this config) or package.module, optionally with :function; or an external program."
+        description="A Python file (relative to this config) or package.module, optionally with "
+        ":function; or an external program."
     )
     batched: bool = Field(
         True, description="Whether the function takes arrays of N parameters at once, or one theta."
@@ -119,7 +122,8 @@ class ProblemSection(Section):
     constants: dict[Name, Constant] = Field({}, description="Passed to the simulator as they are.")
     missing: Names = Field(
         [],
-        description="Observables in which NaN is a value, a missing one; elsewhere it is a failed simulation.",
+        description="Observables in which NaN is a value, a missing one; elsewhere it is a failed "
+        "simulation.",
     )
     observations: dict[str, Observation] = Field({}, description="Real data sets by name.")
 
@@ -153,7 +157,8 @@ class Input(Section):
 
     as_: Literal["vector", "set", "series", "grid"] = Field(
         alias="as",
-        description="What it is: numbers, exchangeable members, steps in time, or cells of a line or a picture.",
+        description="What it is: numbers, exchangeable members, steps in time, or cells of a line "
+        "or a picture.",
     )
     axes: Literal[1, 2] = Field(
         2, description="Axes of a grid; an array with one axis more has channels last."
@@ -165,7 +170,8 @@ class Input(Section):
     )
     broadcast: Names = Field(
         [],
-        description="Context variables and vectors that are repeated to every member, step or cell as further channels.",
+        description="Context variables and vectors that are repeated to every member, step or "
+        "cell as further channels.",
     )
     transforms: Transforms | dict[Name, Transforms] = Field(
         [], description="A chain for all channels, or one for each variable."
@@ -210,12 +216,14 @@ class Model(Section):
     )
     theta: ThetaKind | dict[Name, ThetaKind] = Field(
         "prior",
-        description="How theta is made unbounded: through its prior's distribution function, or otherwise, by parameter; "
+        description="How theta is made unbounded: through its prior's distribution function, or "
+        "otherwise, by parameter;"
         "circular: an angle, the prior's two bounds one point.",
     )
     fusion: Annotated[SummaryPart, summary_networks] | None = Field(
         None,
-        description="Network from the summaries of all inputs to the features the inference network sees; null: side by side.",
+        description="Network from the summaries of all inputs to the features the inference "
+        "network sees; null: side by side.",
     )
     inference: Annotated[InferencePart, inference_networks] = Field(
         {"kind": "nsf"}, validate_default=True, description="Density network."
@@ -257,7 +265,8 @@ class Diagnose(Section):
     )
     by: Literal["auto"] | Columns = Field(
         "auto",
-        description="Also judge within strata of these: context variables, observables (by size) and parameters (by posterior median); "
+        description="Also judge within strata of these: context variables, observables (by size) "
+        "and parameters (by posterior median);"
         "auto: every context variable, and every size that varies.",
     )
     strata: Count = Field(
@@ -275,11 +284,13 @@ class Machine(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network lives.")
     threads: Annotated[int, Field(ge=1, le=1024), WHOLE] | Literal["auto"] = Field(
         "auto",
-        description="Threads; auto: every core for sampling, and for training where a batch holds thousands of members, else one.",
+        description="Threads; auto: every core for sampling, and for training where a batch holds "
+        "thousands of members, else one.",
     )
     memory_gb: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] = Field(
         "auto",
-        description="Memory for training pairs; where they need more, they are streamed from disk. auto: half of what is free.",
+        description="Memory for training pairs; where they need more, they are streamed from "
+        "disk. auto: half of what is free.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Of the networks ahead of the splines."
@@ -289,11 +300,13 @@ class Machine(Section):
     )
     splines: Literal["auto", "c", "torch"] = Field(
         "auto",
-        description="Splines by compiled C on the CPU, or by torch operations; auto: C where there is a compiler.",
+        description="Splines by compiled C on the CPU, or by torch operations; auto: C where "
+        "there is a compiler.",
     )
     cluster: Cluster = Field(
         Cluster(),
-        description="What jobs ask of the batch system, for `submit` and for executors on a cluster.",
+        description="What jobs ask of the batch system, for `submit` and for executors on a "
+        "cluster.",
     )
     tracking: list[Annotated[TrackerPart, trackers.family]] = Field(
         [], description="Pages to watch training on: tensorboard, wandb, mlflow."

@@ -1,4 +1,6 @@
-"""Batch scripts as text: what a job asks of SLURM and what it runs; typed values in, one string out, nothing is read or written."""
+"""Batch scripts as text: what a job asks of SLURM and what it runs; typed values in, one string
+out, nothing is read or written.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -32,7 +34,9 @@ Gigabytes = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Cluster(Options):
-    """What jobs ask of the batch system; where a mapping by step is allowed, a step that it leaves out has the default."""
+    """What jobs ask of the batch system; where a mapping by step is allowed, a step that it leaves
+    out has the default.
+    """
 
     partition: Word | dict[Step, Word] | None = Field(
         None, description="Partition, or one for each step; null: the cluster's default."
@@ -43,7 +47,8 @@ class Cluster(Options):
     )
     time_min: Minutes | dict[Step, Minutes] = Field(
         60,
-        description="Time limit in minutes, or one for each step; a job that reaches it is run again and goes on.",
+        description="Time limit in minutes, or one for each step; a job that reaches it is run "
+        "again and goes on.",
     )
     cpus: Cores | dict[Step, Cores] = Field(
         1,
@@ -55,7 +60,8 @@ class Cluster(Options):
     gpus: Count = Field(
         0,
         ge=0,
-        description="GPUs that train together on each node, one process each; 0: training on cores.",
+        description="GPUs that train together on each node, one process each; 0: training on "
+        "cores.",
     )
     nodes: Count = Field(1, ge=1, description="Nodes that train together.")
     array: Count = Field(
@@ -81,35 +87,29 @@ class Cluster(Options):
     )
     extra: list[Option] | dict[Step, list[Option]] = Field(
         [],
-        description="Further options of sbatch (SLURM only), such as --constraint=a100; or by step.",
+        description="Further options of sbatch (SLURM only), such as --constraint=a100; or by "
+        "step.",
     )
 
     @model_validator(mode="after")
     def _time_to_work(self) -> Cluster:
         for step in STEPS:
             if self.signal_s > 30 * self.of(step).time_min:
+                minutes = f"time_min {self.of(step).time_min} ({step})"
                 raise ValueError(
-                    f"signal_s {self.signal_s} takes more than half of time_min {self.of(step).time_min} ({step}); "
+                    f"signal_s {self.signal_s} takes more than half of {minutes}; "
                     "ask for more time, or lower signal_s."
                 )
         return self
 
     def of(self, step: Step) -> Resources:
         """What one step asks for."""
-        return Resources(
-            **{
-                name: self._value(name, step)
-                for name in ("partition", "qos", "time_min", "cpus", "memory_gb", "extra")
-            }
-        )
-
-    def _value(self, name: str, step: Step) -> Any:
-        value = getattr(self, name)
-        return (
-            value.get(step, type(self).model_fields[name].default)
-            if isinstance(value, dict)
-            else value
-        )
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        asked = {}
+        for name in Resources.__dataclass_fields__:
+            value = getattr(self, name)
+            asked[name] = value.get(step, defaults[name]) if isinstance(value, dict) else value
+        return Resources(**asked)
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class Job:
         step: Whose resources it asks for.
         commands: Run in this order, until one fails.
         folder: Where it runs.
-        log: Its output, appended to at every start; of an array `%a` becomes the element. It is the job's comment too, for job numbers come
-            again and names are short.
+        log: Its output, appended to at every start; of an array `%a` becomes the element. It is the
+            job's comment too, for job numbers come again and names are short.
         elements: Numbers of the array's elements; empty: no array.
     """
 
@@ -160,45 +160,65 @@ class Job:
 
 
 def script(job: Job, cluster: Cluster) -> str:
-    """The batch script of a job: it asks for its resources, sets up the environment, and starts its commands by srun.
+    """The batch script of a job: it asks for its resources, sets up the environment, and starts its
+    commands by srun.
 
-    A command that exits with 75 was stopped by the signal before the time limit, and is queued again; so is one that was killed, in the
-    first starts of the job. SLURM's signal reaches the tasks of srun only, and from SLURM 22.05 on srun does not take over the cores
-    of a task by itself.
+    A command that exits with 75 was stopped by the signal before the time limit, and is queued
+    again; so is one that was killed, in the first starts of the job. SLURM's signal reaches the
+    tasks of srun only, and from SLURM 22.05 on srun does not take over the cores of a task by
+    itself.
 
     Raises:
         ConfigError: A path that cannot stand in a script.
     """
-    asked, gpus = cluster.of(job.step), _gpus(job.step, cluster)
-    nodes = cluster.nodes if job.step == "train" else 1
+    places = _Places.of(job.step, cluster)
+    function = _RUN_AGAIN if cluster.requeue else _RUN_ONCE
     lines = [
         "#!/bin/bash",
-        *(
-            f"#SBATCH {_word(option)}"
-            for option in _asked(job, cluster, asked, nodes=nodes, gpus=gpus)
-        ),
+        *(f"#SBATCH {_word(option)}" for option in _options(job, cluster, places)),
         "",
         *cluster.environment,
-        "export SRUN_CPUS_PER_TASK=" + str(asked.cpus),
+        f"export SRUN_CPUS_PER_TASK={cluster.of(job.step).cpus}",
         "",
-        *(_AGAIN if cluster.requeue else _ONCE).strip().splitlines(),
+        *function.strip().splitlines(),
         "",
-        *(_run(command, nodes * max(1, gpus), nodes) for command in job.commands),
+        *(_run(command, places) for command in job.commands),
     ]
     return "\n".join(lines) + "\n"
 
 
-_ONCE = """
+@dataclass(frozen=True)
+class _Places:
+    """Where the processes of a step run: nodes, and GPUs on each, one process a GPU."""
+
+    nodes: int
+    gpus: int
+
+    @classmethod
+    def of(cls, step: Step, cluster: Cluster) -> _Places:
+        """Training takes all nodes and GPUs; diagnosing and sampling take one GPU."""
+        if step == "train":
+            return cls(cluster.nodes, cluster.gpus)
+        return cls(1, min(1, cluster.gpus) if step in ("diagnose", "sample") else 0)
+
+    @property
+    def per_node(self) -> int:
+        """Processes on each node."""
+        return max(1, self.gpus)
+
+
+_RUN_ONCE = """
 run() {
     srun "$@" || exit "$?"
 }
 """
-_AGAIN = f"""
+_RUN_AGAIN = f"""
 run() {{
     srun "$@"
     code=$?
     # 75: stopped by the signal before the time limit; above 128: killed
-    if [ "$code" -eq 75 ] || {{ [ "$code" -gt 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {KILLED_STARTS - 1} ]; }}; then
+    starts=${{SLURM_RESTART_COUNT:-0}}
+    if [ "$code" -eq 75 ] || {{ [ "$code" -gt 128 ] && [ "$starts" -lt {KILLED_STARTS - 1} ]; }}; then
         scontrol requeue "$SLURM_JOB_ID" && sleep 600  # SLURM ends this script here
     fi
     [ "$code" -eq 0 ] || exit "$code"
@@ -232,17 +252,10 @@ def job_name(run: str, step: str) -> str:
     return f"sbiwb-{re.sub(r'[^A-Za-z0-9_.-]', '_', run)}-{step}"
 
 
-def _gpus(step: Step, cluster: Cluster) -> int:
-    """GPUs on each node: training takes all, diagnosing and sampling one."""
-    return {
-        "train": cluster.gpus,
-        "diagnose": min(1, cluster.gpus),
-        "sample": min(1, cluster.gpus),
-    }.get(step, 0)
-
-
-def _asked(job: Job, cluster: Cluster, asked: Resources, *, nodes: int, gpus: int) -> list[str]:
-    options = {
+def _options(job: Job, cluster: Cluster, places: _Places) -> list[str]:
+    """What the script asks of sbatch."""
+    asked = cluster.of(job.step)
+    options: dict[str, str | float | None] = {
         "job-name": job.name,
         "comment": str(job.log),
         "chdir": str(job.folder),
@@ -252,31 +265,47 @@ def _asked(job: Job, cluster: Cluster, asked: Resources, *, nodes: int, gpus: in
         "account": cluster.account,
         "qos": asked.qos,
         "time": asked.time_min,
-        "nodes": nodes,
-        "ntasks-per-node": max(1, gpus),
+        "nodes": places.nodes,
+        "ntasks-per-node": places.per_node,
         "cpus-per-task": asked.cpus,
         "mem": asked.memory_gb and f"{round(1024 * asked.memory_gb)}M",
-        "gres": gpus and f"gpu:{gpus}",
+        "gres": places.gpus and f"gpu:{places.gpus}",
         "signal": f"USR2@{cluster.signal_s}",
-        "array": ranges(job.elements) + (f"%{cluster.at_once}" if cluster.at_once else "")
-        if job.elements
-        else None,
+        "array": _array(job.elements, cluster.at_once),
     }
     named = [f"--{name}={value}" for name, value in options.items() if value]
-    return [*named, "--requeue" if cluster.requeue else "--no-requeue", *asked.extra]
+    requeue = "--requeue" if cluster.requeue else "--no-requeue"
+    return [*named, requeue, *asked.extra]
 
 
-def _run(command: JobCommand, tasks: int, nodes: int) -> str:
-    where = (tasks, nodes) if command.everywhere else (1, 1)
-    words = ['"$SLURM_ARRAY_TASK_ID"' if word == INDEX else _word(word) for word in command.words]
-    return " ".join([f"run --ntasks={where[0]} --nodes={where[1]}", *words])
+def _array(elements: Sequence[int], at_once: int | None) -> str:
+    """The elements, and how many of them may run at once; empty without elements."""
+    if not elements or at_once is None:
+        return ranges(elements)
+    return f"{ranges(elements)}%{at_once}"
+
+
+def _run(command: JobCommand, places: _Places) -> str:
+    """The line that runs a command: by each process of the job, or by one."""
+    tasks, nodes = 1, 1
+    if command.everywhere:
+        tasks, nodes = places.nodes * places.per_node, places.nodes
+    words = [f"run --ntasks={tasks} --nodes={nodes}", *map(_argument, command.words)]
+    return " ".join(words)
+
+
+def _argument(word: str) -> str:
+    if word == INDEX:
+        return '"$SLURM_ARRAY_TASK_ID"'
+    return _word(word)
 
 
 def _word(value: str) -> str:
     """One word of the script, whatever it holds.
 
     Raises:
-        ConfigError: A line end or another control character, which SLURM's own lines cannot quote; or a backslash.
+        ConfigError: A line end or another control character, which SLURM's own lines cannot quote;
+            or a backslash.
     """
     if not value.isprintable() or "\\" in value:
         raise ConfigError(

@@ -1,4 +1,6 @@
-"""What every executor is given and gives back: tasks of JSON, and the death of a worker as a result that the caller may mend."""
+"""What every executor is given and gives back: tasks of JSON, and the death of a worker as a result
+that the caller may mend.
+"""
 
 from __future__ import annotations
 

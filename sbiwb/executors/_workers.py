@@ -1,4 +1,5 @@
-"""Worker processes on this machine: started fresh, watched, replaced as they die, ended with all they started.
+"""Worker processes on this machine: started fresh, watched, replaced as they die, ended with all
+they started.
 
 Spawned, not forked: fork is unsafe beside the threads of BLAS, torch and HDF5.
 """
@@ -83,7 +84,7 @@ class PendingTask(Generic[R]):
         self.future.set_exception(error)
 
     def count_death(self) -> bool:
-        """Counts a death, ends what the process left running, and says whether it was one too many."""
+        """Counts a death, ends what the process left running; whether it was one too many."""
         if isinstance(self.error, ProcessExpired) and self.error.pid is not None:
             end_group(self.error.pid)
         self.deaths += 1
@@ -105,7 +106,8 @@ class PendingTask(Generic[R]):
 
 
 class WorkerPool(Generic[R]):
-    """Processes that are replaced one by one as they die, and all at once where a death has broken the pool over them.
+    """Processes that are replaced one by one as they die, and all at once where a death has broken
+    the pool over them.
 
     Args:
         workers: Processes.
@@ -129,7 +131,9 @@ class WorkerPool(Generic[R]):
             pending.fail(BrokenProcessPool(str(error)))
 
     def find_silent_deaths(self, tasks: Sequence[PendingTask[R]]) -> None:
-        """Fails the tasks whose process ended with exit code 0 in the middle, which pebble takes for a quiet end."""
+        """Fails the tasks whose process ended with exit code 0 in the middle, which pebble takes
+        for a quiet end.
+        """
         for pending in tasks:
             pid = pending.pid
             if pending.is_done or pid is None or is_alive(pid):
@@ -147,7 +151,8 @@ class WorkerPool(Generic[R]):
     def restart_broken(self, tasks: Sequence[PendingTask[R]]) -> None:
         """Other processes after the pool broke.
 
-        Tasks that had begun count a death, or all of them where none had; the others are sent again.
+        Tasks that had begun count a death, or all of them where none had; the others are sent
+        again.
         """
         lost = [pending for pending in tasks if _is_lost(pending)]
         begun = [pending for pending in lost if pending.pid is not None] or lost
@@ -204,7 +209,7 @@ def _prepare(parent: int) -> None:
 
 
 def _work_on(work: Work[R], task: Task, mark: str) -> R:
-    """In a worker: the task, marked as begun; of a process that ends in the middle the mark stays."""
+    """In a worker: the task, marked as begun; where its process ends, the mark stays."""
     path = Path(mark)
     path.write_text(str(os.getpid()))
     try:

@@ -1,4 +1,7 @@
-"""Workers of Dask: on this machine, under a running scheduler, or as jobs of SLURM, PBS, LSF or SGE (by dask-jobqueue)."""
+"""Workers of Dask: here, under a running scheduler, or as jobs of SLURM, PBS, LSF or SGE.
+
+Jobs of a batch system are submitted by dask-jobqueue.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ RETRIES = 2  # of a task that raised what no user can mend
 DEFAULT_MEMORY_GB = 4.0  # of a job, without machine.cluster.memory_gb; dask-jobqueue wants a number
 ALLOWED_FAILURES = 2  # workers that may die under a task before it is given up
 DASHBOARD = "127.0.0.1:0"
-"""A free port on loopback: for None distributed listens on 8787, and warns where another user has it."""
+"""A free port on loopback: for None distributed listens on 8787, and warns where another user has
+it.
+"""
 
 CONNECT_S = 30.0
 LOST_S = 30.0
@@ -140,7 +145,9 @@ class DaskExecutor:
 
 
 def jobqueue_options(where: Where, cluster: Cluster) -> dict[str, JobqueueOption]:
-    """Arguments of a dask-jobqueue cluster whose jobs are one worker of one thread each, which leaves before the time limit."""
+    """Arguments of a dask-jobqueue cluster whose jobs are one worker of one thread each, which
+    leaves before the time limit.
+    """
     asked = cluster.of("simulate")
     memory_gb = asked.memory_gb or DEFAULT_MEMORY_GB
     lifetime_s = 60 * asked.time_min - cluster.signal_s

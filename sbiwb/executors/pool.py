@@ -82,7 +82,8 @@ def _completed(pool: WorkerPool[R], waiting: deque[PendingTask[R]]) -> Results[R
 
 
 class Stream(Generic[R]):
-    """Results of tasks without an end, in the order of the tasks; a dead process costs one retry of its task.
+    """Results of tasks without an end, in the order of the tasks; a dead process costs one retry of
+    its task.
 
     After a death all processes are replaced: the dead one may have held the lock of a pipe, or
     have written half a result.
@@ -101,7 +102,9 @@ class Stream(Generic[R]):
         self._fill()
 
     def get(self, timeout_s: float) -> tuple[Task, R | SbiwbError] | None:
-        """The next task and its result, where that comes in time; a failure a user can mend comes back as the result."""
+        """The next task and its result, where that comes in time; a failure a user can mend comes
+        back as the result.
+        """
         if timeout_s > 0:
             wait([self._sent[0].future], timeout_s)
         self._pool.find_silent_deaths(self._sent)

@@ -1,4 +1,7 @@
-"""Array jobs of SLURM: each element is `sbiwb worker RUN INDEX`, and this process submits, follows and submits again what was lost."""
+"""Array jobs of SLURM, followed from here; elements that are lost are submitted again.
+
+Each element is `sbiwb worker RUN INDEX`.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,9 @@ def _read_result(task: Task) -> Task | None:
     except (FileNotFoundError, ValueError):
         return None
     is_of_task = isinstance(record, dict) and record.get("data_hash") == task["data_hash"]
-    return record if is_of_task and Path(task["file"]).is_file() else None
+    if not is_of_task or not Path(task["file"]).is_file():
+        return None
+    return record
 
 
 def _noted_failures(run: Path, count: int, waiting: list[Task]) -> Results[Task]:
@@ -140,7 +145,8 @@ def _lost(run: Path, number: int, times: int) -> RunError:
     return RunError(
         f"element {number} of the array ended {times} times without finishing its shards",
         where=log(run, "simulate").with_name(f"simulate-{number}.log"),
-        todo="Read its log; ask for more memory or time in machine.cluster; then run the same command again.",
+        todo="Read its log; ask for more memory or time in machine.cluster; "
+        "then run the same command again.",
     )
 
 
@@ -175,7 +181,9 @@ def array_job(run: Path, folder: Path, cluster: Cluster, numbers: Sequence[int],
 
 
 def elements(cluster: Cluster, cells: int) -> int:
-    """Elements among which the cells are dealt out: no more than asked for, than there is work, or than the cluster's arrays may have."""
+    """Elements among which the cells are dealt out: no more than asked for, than there is work, or
+    than the cluster's arrays may have.
+    """
     return max(1, min(cluster.array, cells, largest_array()))
 
 
@@ -184,12 +192,16 @@ def jobs_folder(run: Path) -> Path:
 
 
 def log(run: Path, step: str) -> Path:
-    """Output of a step; never named by a job's number, which a restarted controller gives out again."""
+    """Output of a step; never named by a job's number, which a restarted controller gives out
+    again.
+    """
     return jobs_folder(run) / ("simulate-%a.log" if step == "simulate" else f"{step}.log")
 
 
 def note(run: Path, index: int, count: int) -> Path:
-    """What an array element notes about itself: starts without progress, and the failure that ended it."""
+    """What an array element notes about itself: starts without progress, and the failure that ended
+    it.
+    """
     return jobs_folder(run) / f"element-{index}-of-{count}.json"
 
 
@@ -203,7 +215,9 @@ def read_failure(path: Path) -> SbiwbError | None:
     if not path.is_file():
         return None
     failure = read_json(path).get("failure")
-    return errors.from_json(failure) if isinstance(failure, dict) else None
+    if not isinstance(failure, dict):
+        return None
+    return errors.from_json(failure)
 
 
 def put_script(job: Job, cluster: Cluster, run: Path) -> Path:
@@ -218,12 +232,15 @@ def submit(path: Path, *, after: str | None = None) -> str:
 
     Args:
         path: The script.
-        after: A dependency such as `afterok:12`; a job whose dependency can never hold is cancelled.
+        after: A dependency such as `afterok:12`; a job whose dependency can never hold is
+            cancelled.
 
     Raises:
         RunError: SLURM is not here, or refuses.
     """
-    dependency = [f"--dependency={after}", "--kill-on-invalid-dep=yes"] if after else []
+    dependency = []
+    if after:
+        dependency = [f"--dependency={after}", "--kill-on-invalid-dep=yes"]
     return _slurm("sbatch", "--parsable", *dependency, str(path)).strip().split(";")[0]
 
 
@@ -238,7 +255,9 @@ def queued(jobs: Sequence[str]) -> list[str]:
 
 
 def running_array(run: Path) -> str | None:
-    """The array that simulates this run already: of an earlier command whose terminal was closed, say."""
+    """The array that simulates this run already: of an earlier command whose terminal was closed,
+    say.
+    """
     for line in _queue("%F %k").splitlines():
         job, _, comment = line.partition(" ")
         if comment == str(log(run, "simulate")):
@@ -285,7 +304,9 @@ def cancel(jobs: Sequence[str]) -> None:
 
 
 def largest_array() -> int:
-    """Elements that an array may have here: SLURM's MaxArraySize is one more than the largest index."""
+    """Elements that an array may have here: SLURM's MaxArraySize is one more than the largest
+    index.
+    """
     for line in _slurm("scontrol", "show", "config").splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize":

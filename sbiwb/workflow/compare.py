@@ -1,4 +1,6 @@
-"""The verb `compare`: trained runs by their test pairs, or draws of one posterior by their distance."""
+"""The verb `compare`: trained runs by their test pairs, or draws of one posterior by their
+distance.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from sbiwb.errors import DiskError, RunError
 from sbiwb.files import put_text
 
-SIMULATOR = '''"""Exponential decay seen at known times with normal noise. Replace it by your own model.
+SIMULATOR = '''\
+"""Exponential decay seen at known times with normal noise. Replace it by your own model.
 
     y(t) = amplitude * exp(-rate * t) + noise,   t = 0.5, 1.0, ..., in hours
 """
@@ -47,7 +48,7 @@ problem:
     measured: {{file: {name}.csv}}       # real data; a column named y
 simulate: {{train: 10_000, validation: 1_000, test: 500, seed: 1}}
 model:
-  inputs:                              # every observable that simulate() returns; `sbiwb parts` lists what can be named
+  inputs:                              # every observable; `sbiwb parts` lists what can be named
     y: {{as: vector, transforms: [standardize], summary: {{kind: mlp}}}}
 train: {{steps: 3_000}}
 """

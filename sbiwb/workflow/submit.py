@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sbiwb.contracts import Reporter
-from sbiwb.errors import RunError
-from sbiwb.executors import STEPS, Cluster, Job, JobCommand, Step, job_name, script, slurm
+from sbiwb.errors import CorruptFile, RunError
+from sbiwb.executors import STEPS, Job, JobCommand, Step, job_name, script, slurm
 from sbiwb.files import put_json, read_json
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
@@ -56,94 +55,111 @@ def submit(
         RunError: Unknown step, no SLURM here, or jobs of this run are in the queue already.
     """
     if what not in (*STEPS, "all"):
-        raise RunError(
-            f"no step '{what}'", where="sbiwb submit", todo=f"One of: {', '.join((*STEPS, 'all'))}."
-        )
-    cluster = project.config.machine.cluster
+        todo = f"One of: {', '.join((*STEPS, 'all'))}."
+        raise RunError(f"no step '{what}'", where="sbiwb submit", todo=todo)
     if dry_run:
-        return _chain(
-            project, _jobs(project, what, _guessed_array(project, cluster)), cluster, submit=False
-        )
+        jobs = _jobs(project, what, _guessed_array(project))
+        return _chain(project, jobs, submit=False)
     _check_queue(project.run)
-    array = _array(project, cluster, reporter) if what in ("simulate", "all") else ((), 1)
+    array = NO_ARRAY
+    if what in ("simulate", "all"):
+        array = _missing_array(project, reporter)
     write_config(project)
-    return _chain(project, _jobs(project, what, array), cluster, submit=True)
+    return _chain(project, _jobs(project, what, array), submit=True)
 
 
-Array = tuple[
-    Sequence[int], int
-]  # elements with something to do, and elements among which all cells are dealt out
+@dataclass(frozen=True)
+class _ArrayShares:
+    """The array that simulates.
+
+    Args:
+        numbers: Elements with something to do.
+        count: Elements among which all cells are dealt out.
+    """
+
+    numbers: Sequence[int]
+    count: int
 
 
-def _array(project: Project, cluster: Cluster, reporter: Reporter) -> Array:
+NO_ARRAY = _ArrayShares((), 1)
+
+
+def _missing_array(project: Project, reporter: Reporter) -> _ArrayShares:
     """The array that simulates what is missing, after a preflight where there is no plan yet."""
     if project.data_run.path != project.run.path:
         borrow(project, reporter)
-        return (), 1
+        return NO_ARRAY
     plan = prepare(project, reporter)
-    count = slurm.elements(cluster, cells(project, plan))
-    return sorted({task["cell"] % count for task in missing_tasks(project, plan, reporter)}), count
+    count = slurm.elements(project.config.machine.cluster, cells(project, plan))
+    numbers = {task["cell"] % count for task in missing_tasks(project, plan, reporter)}
+    return _ArrayShares(sorted(numbers), count)
 
 
-def _guessed_array(project: Project, cluster: Cluster) -> Array:
-    """The same without writing or asking anything: every cell of the plan, or as many elements as are allowed."""
+def _guessed_array(project: Project) -> _ArrayShares:
+    """The same without writing or asking anything.
+
+    Its elements are every cell of the plan, or without a plan as many as are allowed.
+    """
     if project.data_run.path != project.run.path:
-        return (), 1
-    count = (
-        min(cluster.array, cells(project, plan_of(project)))
-        if project.run.plan.is_file()
-        else cluster.array
-    )
-    return range(count), count
+        return NO_ARRAY
+    count = project.config.machine.cluster.array
+    if project.run.plan.is_file():
+        count = min(count, cells(project, plan_of(project)))
+    return _ArrayShares(range(count), count)
 
 
-def _jobs(project: Project, what: str, array: Array) -> list[Job]:
+def _jobs(project: Project, what: str, array: _ArrayShares) -> list[Job]:
     """The jobs of a step, or of all that have something to do."""
-    run, folder, cluster = project.run.path.resolve(), Path.cwd(), project.config.machine.cluster
-    own_data = project.data_run.path == project.run.path
-    whole = JobCommand(
-        (*slurm.SBIWB, "worker", str(run), "0", "--of", "1")
-    )  # checks all shards, and makes again what was lost
-    commands: dict[Step, tuple[JobCommand, ...]] = {
-        "train": (
-            *[whole] * own_data,
-            JobCommand((*slurm.SBIWB, "train", str(run)), everywhere=True),
-        ),
+    run, folder = project.run.path.resolve(), Path.cwd()
+    jobs: dict[Step, Job] = {}
+    if array.numbers:
+        cluster = project.config.machine.cluster
+        jobs["simulate"] = slurm.array_job(run, folder, cluster, array.numbers, array.count)
+    for step, commands in _commands(project, run).items():
+        name, log = job_name(run.name, step), slurm.log(run, step)
+        jobs[step] = Job(name, step, commands, folder, log)
+    if what == "all" and not project.config.problem.observations:
+        del jobs["sample"]
+    return [job for step, job in jobs.items() if what in (step, "all")]
+
+
+def _commands(project: Project, run: Path) -> dict[Step, tuple[JobCommand, ...]]:
+    """What each step after the simulations runs, in this order."""
+    train = JobCommand((*slurm.SBIWB, "train", str(run)), everywhere=True)
+    # checks all shards, and makes again what was lost
+    complete = JobCommand((*slurm.SBIWB, "worker", str(run), "0", "--of", "1"))
+    is_own = project.data_run.path == project.run.path
+    return {
+        "train": (complete, train) if is_own else (train,),
         "diagnose": (JobCommand((*slurm.SBIWB, "diagnose", str(run), "--gate")),),
         "sample": (JobCommand((*slurm.SBIWB, "sample", str(run))),),
         "report": (JobCommand((*slurm.SBIWB, "report", str(run))),),
     }
-    named = {
-        step: Job(job_name(run.name, step), step, words, folder, slurm.log(run, step))
-        for step, words in commands.items()
-    }
-    if array[0]:
-        named["simulate"] = slurm.array_job(run, folder, cluster, *array)
-    if what != "all":
-        return [named[one] for one in STEPS if one == what and one in named]
-    idle = set() if project.config.problem.observations else {"sample"}
-    return [named[one] for one in STEPS if one in named and one not in idle]
 
 
-def _chain(
-    project: Project, jobs: Sequence[Job], cluster: Cluster, *, submit: bool
-) -> list[Submitted]:
+def _chain(project: Project, jobs: Sequence[Job], *, submit: bool) -> list[Submitted]:
     """Each job after the one before; the report comes whatever became of that."""
-    run, done = project.run.path.resolve(), list[Submitted]()
+    run, cluster = project.run.path.resolve(), project.config.machine.cluster
+    chain: list[Submitted] = []
     for job in jobs:
-        before = done[-1] if done else None
-        name = before and (before.id or f"${before.step}")
-        after = f"{'afterany' if job.step == 'report' else 'afterok'}:{name}" if name else ""
+        after = _dependency(job, chain)
         path, number = slurm.jobs_folder(run) / f"{job.step}.sh", ""
         if submit:
             _forget_notes(run, job)
             number = slurm.submit(slurm.put_script(job, cluster, run), after=after or None)
-        done.append(
-            Submitted(job.step, path, number, after, len(job.elements), script(job, cluster))
-        )
+        text = script(job, cluster)
+        chain.append(Submitted(job.step, path, number, after, len(job.elements), text))
         if submit:
-            _remember(run, done)
-    return done
+            _remember(run, chain)
+    return chain
+
+
+def _dependency(job: Job, before: Sequence[Submitted]) -> str:
+    """What a job waits for, as sbatch says it; a job that is not submitted stands as a variable."""
+    if not before:
+        return ""
+    condition = "afterany" if job.step == "report" else "afterok"
+    return f"{condition}:{before[-1].id or f'${before[-1].step}'}"
 
 
 def _forget_notes(run: Path, job: Job) -> None:
@@ -153,21 +169,38 @@ def _forget_notes(run: Path, job: Job) -> None:
             path.unlink(missing_ok=True)
 
 
-def _remember(run: Path, jobs: Sequence[Submitted]) -> None:
+def _remember(run: Path, chain: Sequence[Submitted]) -> None:
     """Writes which jobs were submitted, for `status` and for the next submission."""
-    path = jobs_file(RunDir(run))
-    before = read_json(path)["jobs"] if path.is_file() else {}
+    jobs = submitted_jobs(RunDir(run))
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    facts = {
-        job.step: {"id": job.id, "after": job.after, "elements": job.elements, "submitted": now}
-        for job in jobs
-    }
-    put_json(path, {"jobs": {**before, **facts}})
+    for job in chain:
+        facts = {"id": job.id, "after": job.after, "elements": job.elements, "submitted": now}
+        jobs[job.step] = facts
+    put_json(jobs_file(RunDir(run)), {"jobs": jobs})
 
 
 def jobs_file(run: RunDir) -> Path:
     """`{"jobs": {STEP: {id, after, elements, submitted}}}`: the latest job of each step."""
     return slurm.jobs_folder(run.path) / "jobs.json"
+
+
+def submitted_jobs(run: RunDir) -> dict[str, dict[str, object]]:
+    """The latest job of each step; none where nothing was submitted.
+
+    Raises:
+        CorruptFile: The file that notes them cannot be read.
+    """
+    path = jobs_file(run)
+    if not path.is_file():
+        return {}
+    jobs = read_json(path).get("jobs")
+    if not isinstance(jobs, dict) or not all(isinstance(job, dict) for job in jobs.values()):
+        raise CorruptFile(
+            "does not list jobs",
+            where=path,
+            todo="Delete it, after a look at your queue (squeue --me).",
+        )
+    return jobs
 
 
 def _check_queue(run: RunDir) -> None:
@@ -176,12 +209,12 @@ def _check_queue(run: RunDir) -> None:
     Raises:
         RunError: Jobs of this run wait or run.
     """
-    path = jobs_file(run)
-    known: dict[str, Any] = read_json(path)["jobs"] if path.is_file() else {}
-    there = slurm.queued([job["id"] for job in known.values()]) if known else []
-    if there:
+    known = [str(job.get("id")) for job in submitted_jobs(run).values()]
+    queued = slurm.queued(known) if known else []
+    if queued:
+        look, end = f"squeue --jobs={','.join(queued)}", f"scancel {' '.join(queued)}"
         raise RunError(
-            f"jobs of this run are in the queue: {', '.join(there)}",
+            f"jobs of this run are in the queue: {', '.join(queued)}",
             where=run.path,
-            todo=f"Wait for them (squeue --jobs={','.join(there)}), or end them: scancel {' '.join(there)}",
+            todo=f"Wait for them ({look}), or end them: {end}",
         )

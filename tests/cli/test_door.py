@@ -1,4 +1,6 @@
-"""The door: streams that cannot be written and texts that are not UTF-8 end with a message and code 2."""
+"""The door: streams that cannot be written and texts that are not UTF-8 end with a message and code
+2.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tables at 60 and 80 columns: every number and every name is there whole, and no line is wider than the terminal."""
+"""Tables at 60 and 80 columns: every number and every name is there whole, and no line is wider
+than the terminal.
+"""
 
 from __future__ import annotations
 

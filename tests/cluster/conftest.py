@@ -1,4 +1,6 @@
-"""A real SLURM on this machine for the tests of this folder: munged, slurmctld and slurmd, started once, in a folder of their own."""
+"""A real SLURM on this machine for the tests of this folder: munged, slurmctld and slurmd, started
+once, in a folder of their own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Real SLURM: whatever happens to elements, nodes and the controller, the shards are those of a serial run."""
+"""Real SLURM: whatever happens to elements, nodes and the controller, the shards are those of a
+serial run.
+"""
 
 from __future__ import annotations
 
@@ -163,7 +165,9 @@ def test_who_leaves_early_leaves_no_job_behind(on_slurm, slurm):
 
 
 def test_the_signal_before_the_time_limit_requeues_until_all_is_there(on_slurm, slurm, serial):
-    """SLURM looks at the limits once a minute, and warns up to a minute early: here 30 to 90 seconds after the start."""
+    """SLURM looks at the limits once a minute, and warns up to a minute early: here 30 to 90
+    seconds after the start.
+    """
     tiny = on_slurm(sleep=8, cluster={"time_min": 2, "signal_s": 30, "array": 1})
     job = send(tiny, "simulate")["simulate"]
     slurm.empty(200)

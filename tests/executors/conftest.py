@@ -1,4 +1,6 @@
-"""One Dask scheduler with two workers for all contract tests, since a cluster of its own takes seconds to start."""
+"""One Dask scheduler with two workers for all contract tests, since a cluster of its own takes
+seconds to start.
+"""
 
 import pytest
 

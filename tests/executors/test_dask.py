@@ -1,4 +1,6 @@
-"""Dask for real: a killed worker costs nothing, a poison task only itself, and a lost scheduler is told."""
+"""Dask for real: a killed worker costs nothing, a poison task only itself, and a lost scheduler is
+told.
+"""
 
 from __future__ import annotations
 

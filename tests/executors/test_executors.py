@@ -134,10 +134,12 @@ def test_a_worker_counts_with_one_thread():
 
 def test_no_worker_outlives_its_parent(tmp_path):
     code = (
-        "from sbiwb.executors import family\nfrom sbiwb.executors import Cluster\nfrom tests.executors import tasks\n"
+        "from sbiwb.executors import family\nfrom sbiwb.executors import Cluster\nfrom "
+        "tests.executors import tasks\n"
         "if __name__ == '__main__':\n"
         f"    work = [{{'n': n, 'folder': {str(tmp_path)!r}}} for n in range(2)]\n"
-        "    list(family.parse({'kind': 'pool', 'workers': 2}).build(Cluster()).run(tasks.mark_and_wait, work))\n"
+        "    list(family.parse({'kind': 'pool', 'workers': "
+        "2}).build(Cluster()).run(tasks.mark_and_wait, work))\n"
     )
     script = tmp_path / "main.py"
     script.write_text(code)

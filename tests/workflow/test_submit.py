@@ -1,4 +1,6 @@
-"""`submit` without a cluster: what the batch scripts say, that nothing in them is read by a shell, and what is refused."""
+"""`submit` without a cluster: what the batch scripts say, that nothing in them is read by a shell,
+and what is refused.
+"""
 
 from __future__ import annotations
 
