@@ -64,6 +64,14 @@ def labels_of(by: Sequence[str], groups: Sequence[Group]) -> list[str]:
     return labels
 
 
+def values_by_column(by: Sequence[str], groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Values of each grouping column, (N,)."""
+    values: dict[str, list[str]] = {}
+    for i, column in enumerate(by):
+        values[column] = [group.values[i] for group in groups]
+    return values
+
+
 def _words(column: np.ndarray) -> list[str]:
     """Values as words, different ones by different words: 7 of 7.0, but all digits of 1234567.5."""
     return [_word(value) for value in column.tolist()]

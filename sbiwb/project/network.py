@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -55,14 +55,7 @@ def member_seed(model: Model, seed: int, member: int) -> int:
 
 def _estimator(model: Model, theta_map: ThetaMap, shapes: Mapping[str, InputShape]) -> Estimator:
     size = len(theta_map.columns)
-    networks: dict[str, SummaryModule] = {}
-    mmd_weights: dict[str, float] = {}
-    for name, shape in shapes.items():
-        section = model.inputs[name]
-        networks[name] = _summary(section, shape, size)
-        weight = _mmd_weight(section.summary)
-        if weight:
-            mmd_weights[name] = weight
+    networks = {name: _summary(model.inputs[name], shape, size) for name, shape in shapes.items()}
     features = sum(network.features for network in networks.values())
     fusion = None
     if model.fusion:
@@ -75,7 +68,7 @@ def _estimator(model: Model, theta_map: ThetaMap, shapes: Mapping[str, InputShap
         networks,
         inference,
         fusion=fusion,
-        mmd_weights=mmd_weights,
+        mmd_weights=_mmd_weights(model, shapes),
         fused_mmd_weight=_mmd_weight(model.fusion),
     )
 
@@ -93,6 +86,12 @@ def _default_kind(shape: InputShape) -> str:
 
 def _default_features(size: int) -> int:
     return max(2 * size, MIN_FEATURES)
+
+
+def _mmd_weights(model: Model, names: Iterable[str]) -> dict[str, float]:
+    """Of the inputs whose summaries the loss draws to N(0, I)."""
+    weights = {name: _mmd_weight(model.inputs[name].summary) for name in names}
+    return {name: weight for name, weight in weights.items() if weight}
 
 
 def _mmd_weight(part: SummaryPart | None) -> float:

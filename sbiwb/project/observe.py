@@ -10,7 +10,14 @@ import numpy as np
 
 from sbiwb.config.model import Observation
 from sbiwb.errors import DataError
-from sbiwb.project.grouping import Group, check_countable, grouped_rows, labels_of, one_number
+from sbiwb.project.grouping import (
+    Group,
+    check_countable,
+    grouped_rows,
+    labels_of,
+    one_number,
+    values_by_column,
+)
 from sbiwb.records import Ragged, Variable
 from sbiwb.simulation.layout import Layout, Observable
 from sbiwb.store.tables import Table, read_table
@@ -93,16 +100,22 @@ def observe(
     x = {name: reading.observable(name, one) for name, one in layout.items()}
     known = {name: reading.context(name, shape) for name, shape in context.items()}
     known = _repeated(x, known, table.path)
-    labels = labels_of(options.group_by, reading.groups)
-    count = len(next(iter(x.values())))
-    if count != len(labels):
-        labels = [f"{observation.name} {i}" for i in range(count)]
-    keys = {}
-    for i, column in enumerate(options.group_by):
-        keys[column] = [group.values[i] for group in reading.groups]
-    labels = [label or observation.name for label in labels]
-    notes = reading.notes([*layout, *context])
-    return DataSets(observation.name, tuple(labels), x, known, keys, notes)
+    return DataSets(
+        observation.name,
+        _labels(observation, reading.groups, len(next(iter(x.values())))),
+        x,
+        known,
+        values_by_column(options.group_by, reading.groups),
+        reading.notes([*layout, *context]),
+    )
+
+
+def _labels(observation: NamedObservation, groups: Sequence[Group], count: int) -> tuple[str, ...]:
+    """Names of N data sets: by their groups, by their numbers, or the observation's."""
+    if count != len(groups):
+        return tuple(f"{observation.name} {i}" for i in range(count))
+    labels = labels_of(observation.options.group_by, groups)
+    return tuple(label or observation.name for label in labels)
 
 
 def _refuse_unknown(observation: NamedObservation, x: set[str], context: set[str]) -> None:
@@ -157,56 +170,69 @@ class _Reading:
         columns = _columns_of(name, self.options)
         if not self.table.rows:
             return self._array(name, expected, self._numbers(name, expected, columns[0]))
+        self._check_column(name, expected)
+        values = [self._numbers(name, expected, column) for column in columns]
+        joined = values[0]
+        if len(values) > 1:
+            joined = np.stack(values, axis=1)
+        return self._fit(name, expected, [group.take(joined) for group in self.groups])
+
+    def _check_column(self, name: str, expected: Observable) -> None:
+        """An array of several axes comes in columns that are named."""
         is_wide = len(expected.shape) > 1 and not expected.ragged
-        if is_wide and columns == [name] and name not in self.table.arrays:
+        if is_wide and name not in self.table.arrays and name not in self.options.columns:
             raise DataError(
                 f"has no column '{name}', an array of shape {expected.shape}",
                 where=self.table.path,
                 todo=_how_arrays_come(name),
             )
-        values = [self._numbers(name, expected, column) for column in columns]
-        joined = values[0]
-        if len(values) > 1:
-            joined = np.stack(values, axis=1)
-        parts = [group.take(joined) for group in self.groups]
-        return self._fit(name, expected, parts)
 
     def context(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """A context variable: a number, `rows`, a column constant in each data set, or an array."""
         given = self.options.context.get(name)
-        column = _columns_of(name, self.options)[0]
         if given == ROWS:
             check_countable(self.table)
             return np.array([group.count(self.table) for group in self.groups], np.float64)
-        if isinstance(given, str):
-            column = given
-        elif given is not None:
+        if given is not None and not isinstance(given, str):
             return np.full((len(self.groups), *shape), given, dtype=np.float64)
-        if column not in self.table.arrays and given is None:
+        values = self.table.numbers(self._context_column(name, given))
+        if not self.table.rows:
+            return _data_sets_of(name, values, shape, self.table.path)
+        parts = [one_number(name, group.take(values), self.table.path) for group in self.groups]
+        return np.stack(parts).reshape(len(parts), *shape)
+
+    def _context_column(self, name: str, given: str | None) -> str:
+        """The column of a context variable: that under `context`, under `columns`, or its own."""
+        if given is not None:
+            return given
+        column = _columns_of(name, self.options)[0]
+        if column not in self.table.arrays:
             raise DataError(
                 f"says nothing of the context variable '{name}'",
                 where=self.table.path,
                 todo=f"Add a column, or in the YAML context: {{{name}: NUMBER}}; "
                 f"{name}: rows counts the rows of each data set.",
             )
-        values = self.table.numbers(column)
-        if not self.table.rows:
-            return _data_sets_of(name, values, shape, self.table.path)
-        parts = [one_number(name, group.take(values), self.table.path) for group in self.groups]
-        return np.stack([part.reshape(shape) for part in parts])
+        return column
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
         """What was assumed to read these variables, and which columns are left out."""
-        read = [column for name in names for column in _columns_of(name, self.options)]
-        read += [column for column in self.options.context.values() if isinstance(column, str)]
+        read = self._columns_read(names)
         notes = list(self.table.notes)
         for column in read:
-            if column in self.table.arrays and self.table.has_booleans(column):
+            if self.table.has_booleans(column):
                 notes.append(f"in column {column}, TRUE is 1 and FALSE is 0")
         unused = sorted(set(self.table.arrays) - set(read) - set(self.options.group_by))
         if unused and self.table.rows:
             notes.append(f"columns {', '.join(unused)} are not used")
-        return tuple(dict.fromkeys(notes))
+        return tuple(notes)
+
+    def _columns_read(self, names: Sequence[str]) -> list[str]:
+        """Columns of the file that these variables come from, each once."""
+        columns: list[object] = list(self.options.context.values())
+        for name in names:
+            columns += _columns_of(name, self.options)
+        return [column for column in self.table.arrays if column in columns]
 
     def _numbers(self, name: str, expected: Observable, column: str) -> np.ndarray:
         """A column or array as float64, NaN where a value is missing."""

@@ -68,6 +68,25 @@ class Simulations:
 
 
 @dataclass(frozen=True)
+class _Collected:
+    """What came out of the chunks so far: pairs, their rows, and why others failed, by row."""
+
+    parts: list[Pairs]
+    rows: list[np.ndarray]
+    failed: Reasons
+
+    def add(self, asked: Pairs, rows: np.ndarray, x: Columns, reasons: Reasons) -> None:
+        """One chunk: observables x of the rows without a reason to fail."""
+        start = int(rows[0])
+        for row in sorted(reasons):
+            self.failed[start + row] = reasons[row]
+        good = np.delete(rows, sorted(reasons))
+        if len(good):
+            self.parts.append(replace(asked.take(good), x=x))
+            self.rows.append(good)
+
+
+@dataclass(frozen=True)
 class ForwardSimulator:
     """The problem's simulator, called at given parameters.
 
@@ -96,29 +115,28 @@ class ForwardSimulator:
         Raises:
             SimulatorError: Not one simulation came out, or a result has the wrong form.
         """
-        n, s, size = theta.shape
-        total = n * s
-        repeated = {}
-        for key, values in context.items():
-            repeated[key] = np.repeat(self._typed(key, values), s, axis=0)
-        asked = Pairs(self.prior.unstack(theta.reshape(total, size)), repeated, {})
-        parts: list[Pairs] = []
-        rows: list[np.ndarray] = []
-        failed: Reasons = {}
+        asked = self._asked(theta, context)
+        total = len(asked)
+        collected = _Collected([], [], {})
         with reporter.task("predict", total, unit="simulations") as ticker:
             for chunk, start in enumerate(range(0, total, self.block_size)):
-                here = np.arange(start, min(start + self.block_size, total))
+                rows = np.arange(start, min(start + self.block_size, total))
                 rng = generator(seed, "predictive", place(name), chunk)
-                x, reasons = self._chunk(asked.take(here), rng)
-                failed |= {start + row: reason for row, reason in sorted(reasons.items())}
-                good = np.setdiff1d(here, [start + row for row in reasons])
-                if len(good):
-                    parts.append(replace(asked.take(good), x=x))
-                    rows.append(good)
-                ticker.advance(len(here))
-        if not parts:
-            self._refuse(total, failed)
-        return Simulations(Pairs.join(parts), np.concatenate(rows), (n, s), failed)
+                x, reasons = self._chunk(asked.take(rows), rng)
+                collected.add(asked, rows, x, reasons)
+                ticker.advance(len(rows))
+        if not collected.parts:
+            self._refuse(total, collected.failed)
+        pairs, rows = Pairs.join(collected.parts), np.concatenate(collected.rows)
+        return Simulations(pairs, rows, (theta.shape[0], theta.shape[1]), collected.failed)
+
+    def _asked(self, theta: np.ndarray, context: Columns) -> Pairs:
+        """Parameters and context of all N * S simulations, without observables."""
+        n, s, size = theta.shape
+        repeated = {}
+        for name, values in context.items():
+            repeated[name] = np.repeat(self._typed(name, values), s, axis=0)
+        return Pairs(self.prior.unstack(theta.reshape(n * s, size)), repeated, {})
 
     def _chunk(self, asked: Pairs, rng: np.random.Generator) -> tuple[Columns, Reasons]:
         """Observables that came out, typed as the shards', and why the others did not."""
