@@ -7,14 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 
 from sbiwb import references, report
-from sbiwb.contracts import Reference, Reporter, Target
+from sbiwb.contracts import Reference, ReferencePart, Reporter, Target
 from sbiwb.document import Document
 from sbiwb.errors import ConfigError, GateFailed, RunError
 from sbiwb.extras import check_installed
@@ -42,8 +41,7 @@ from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import simulate_posterior
 from sbiwb.workflow.sample import PICTURES, choose_observations
 
-MOST_TRACES = 4  # data sets whose chains are drawn
-WORST = {"rhat": lambda values: float(values.max()), "ess": lambda values: float(values.min())}
+MAX_TRACES = 4  # data sets whose chains are drawn
 
 
 @dataclass(frozen=True)
@@ -70,34 +68,42 @@ class Referenced:
     seconds: float
 
 
-def method_of(kind: str, options: Sequence[str]) -> Any:
+def method_of(kind: str, options: Sequence[str]) -> ReferencePart:
     """The method that the command line names, with its options.
 
     Raises:
         ConfigError: There is no such method or option.
     """
-    given = Document(Path(), {}, {})
+    document = Document(Path(), {}, {})
     for text in options:
-        try:
-            given.override([text])  # read as `--set` reads: 1e5 is a number
-        except ConfigError as error:
-            raise ConfigError(
-                error.what,
-                where=f"--option {text}",
-                todo="Write NAME=VALUE, such as --option warmup=2000",
-            ) from error
+        _override(document, text)
     try:
-        return references.family.parse({**given.data, "kind": kind})
+        return references.family.parse({**document.data, "kind": kind})
     except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in error.errors()
-        )
+        problems = []
+        for problem in error.errors():
+            key = ".".join(map(str, problem["loc"])) or kind
+            problems.append(f"{key}: {problem['msg']}")
         raise ConfigError(
-            told, where=f"--method {kind}", todo=f"Options: sbiwb parts references {kind}"
+            "; ".join(problems),
+            where=f"--method {kind}",
+            todo=f"Options: sbiwb parts references {kind}",
         ) from error
     except ValueError as error:
         raise ConfigError(
             str(error), where=f"--method {kind}", todo="sbiwb parts references says what each does."
+        ) from error
+
+
+def _override(document: Document, text: str) -> None:
+    """Sets an option as `--set` does: 1e5 is a number."""
+    try:
+        document.override([text])
+    except ConfigError as error:
+        raise ConfigError(
+            error.what,
+            where=f"--option {text}",
+            todo="Write NAME=VALUE, such as --option warmup=2000",
         ) from error
 
 
@@ -142,7 +148,7 @@ def choose_observation(
 def reference(
     project: Project,
     observation: NamedObservation | None,
-    method: Any,
+    method: ReferencePart,
     reporter: Reporter,
     *,
     draws: int,
@@ -168,42 +174,44 @@ def reference(
     with raise_on_signal():
         torch.set_num_threads(1)
         data, targets = _targets(project, observation, method, reporter)
+        folder = project.run.reference(Path(method.kind).stem, data.name)
         begun = time.perf_counter()
-        found = []
-        for i, target in enumerate(targets):
-            path = _folder(project, method, data) / "parts" / f"{i:05d}.h5"
-            identity = _identity(project, method, data, i, draws, seed)
-            one = read_part(path, identity)
-            if one is None:
-                one = method.run(
-                    target, draws, generator(seed, "reference", place(data.name), i), reporter
-                )
-                put_part(path, one, identity)
-            found.append(one)
-        seconds = time.perf_counter() - begun
-        return _written(project, data, method, found, reporter, seed=seed, seconds=seconds)
+        results = []
+        for which, target in enumerate(targets):
+            path = folder / "parts" / f"{which:05d}.h5"
+            identity = _identity(project, method, data, which, draws, seed)
+            rng = generator(seed, "reference", place(data.name), which)
+            result = read_part(path, identity)
+            if result is None:
+                result = method.run(target, draws, rng, reporter)
+                put_part(path, result, identity)
+            results.append(result)
+        exact = _Exact(method, data, results, folder, seed, time.perf_counter() - begun)
+        return _write(project, exact, reporter)
 
 
-def check_reference(found: Referenced) -> None:
+def check_reference(referenced: Referenced) -> None:
     """The gate.
 
     Raises:
         GateFailed: A warning stands: the draws are not known to be of the posterior.
     """
-    if found.warnings:
-        raise GateFailed(
-            f"{found.method} on {found.name}: {found.warnings[0]}"
-            + f" (and {len(found.warnings) - 1} more)" * (len(found.warnings) > 1),
-            where=found.folder,
-            todo="Draw more, start elsewhere (--option warmup=..., start=..., thin=...), or take "
-            "another --method; --no-gate lets it pass.",
-        )
+    if not referenced.warnings:
+        return
+    first, *others = referenced.warnings
+    more = f" (and {len(others)} more)" if others else ""
+    raise GateFailed(
+        f"{referenced.method} on {referenced.name}: {first}{more}",
+        where=referenced.folder,
+        todo="Draw more, start elsewhere (--option warmup=..., start=..., thin=...), or take "
+        "another --method; --no-gate lets it pass.",
+    )
 
 
 def _targets(
     project: Project,
     observation: NamedObservation | None,
-    method: Any,
+    method: ReferencePart,
     reporter: Reporter,
 ) -> tuple[DataSets, list[Target]]:
     if observation is None:
@@ -212,50 +220,46 @@ def _targets(
         raise ConfigError(
             "is a density by itself", where=project.source.path, todo="Leave out --observation."
         )
-    shapes = {one: part.event for one, part in project.context.items()}
+    shapes = {name: distribution.event for name, distribution in project.context.items()}
     data = observe(observation, _layout(project), shapes)
     posterior = _amortized(project, method, reporter)
-    return data, [target_of(project, data.x, data.context, i, posterior) for i in range(len(data))]
-
-
-def _folder(project: Project, method: Any, data: DataSets) -> Path:
-    return project.run.reference(Path(method.kind).stem, data.name)
+    targets = [
+        target_of(project, data.x, data.context, which, posterior) for which in range(len(data))
+    ]
+    return data, targets
 
 
 def _identity(
-    project: Project, method: Any, data: DataSets, which: int, draws: int, seed: int
+    project: Project, method: ReferencePart, data: DataSets, which: int, draws: int, seed: int
 ) -> str:
-    """Of all that decides the draws of one data set: the network's weights too, where the method
-    makes use of them."""
-    one = {
-        name: take(values, np.array([which]))[0].tolist() for name, values in data.variables.items()
-    }
-    weights = weights_hash(project.run) if method.uses_amortized else None
-    facts = {
-        "draws": draws,
-        "seed": seed,
-        "name": data.name,
-        "data set": which,
-        "likelihood": sha256(project.source.path.read_bytes()),
-    }
+    """Hash of all that decides the draws of one data set.
+
+    The network's weights too, where the method makes use of them.
+    """
+    row = np.array([which])
+    x = {name: take(values, row)[0].tolist() for name, values in data.variables.items()}
     return stable_hash(
         {
             "data_hash": project.own_hash,
             "method": method.model_dump(mode="json"),
-            "x": one,
-            "weights": weights,
-            **facts,
+            "x": x,
+            "weights": weights_hash(project.run) if method.uses_amortized else None,
+            "draws": draws,
+            "seed": seed,
+            "name": data.name,
+            "data set": which,
+            "likelihood": sha256(project.source.path.read_bytes()),
         }
     )
 
 
 def _layout(project: Project) -> Layout:
     """What the simulator returns: as planned, or as a few simulations show."""
-    seen = project.problem.layout
-    return seen if seen is not None else try_simulator(project).layout
+    layout = project.problem.layout
+    return try_simulator(project).layout if layout is None else layout
 
 
-def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior | None:
+def _amortized(project: Project, method: ReferencePart, reporter: Reporter) -> Posterior | None:
     """The trained posterior where the method makes use of it."""
     if not method.uses_amortized:
         return None
@@ -263,94 +267,123 @@ def _amortized(project: Project, method: Any, reporter: Reporter) -> Posterior |
         raise RunError(
             f"{method.kind} starts from the amortized posterior, and nothing is trained",
             where=project.run.path,
-            todo="Run `sbiwb run` on the config first, or choose another start: --option "
-            "start=prior (importance: proposal=prior).",
+            todo="Run `sbiwb run` on the config first, or choose another start: "
+            "--option start=prior (importance: proposal=prior).",
         )
     return posterior_of(project, reporter)
 
 
-def _written(
-    project: Project,
-    data: DataSets,
-    method: Any,
-    found: Sequence[Reference],
-    reporter: Reporter,
-    *,
-    seed: int,
-    seconds: float,
-) -> Referenced:
-    folder = _folder(project, method, data)
+@dataclass(frozen=True)
+class _Exact:
+    """What a method found of N data sets.
+
+    Args:
+        method: The method.
+        data: The data sets.
+        results: Of each.
+        folder: Where to write.
+        seed: Root of its random numbers.
+        seconds: Wall time.
+    """
+
+    method: ReferencePart
+    data: DataSets
+    results: Sequence[Reference]
+    folder: Path
+    seed: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the chains of all data sets say about themselves.
+
+    Args:
+        rows: For method.json, a data set each.
+        facts: Numbers of each data set, the worst R-hat and the least effective sample size too.
+        warnings: Reasons not to take the draws for the posterior.
+    """
+
+    rows: list[dict[str, object]]
+    facts: dict[str, dict[str, float]]
+    warnings: list[str]
+
+
+def _write(project: Project, exact: _Exact, reporter: Reporter) -> Referenced:
     if not project.run.config.is_file():  # that of a trained run stays as it was trained
         write_config(project)
-    theta = np.stack([one.theta for one in found])
-    told, facts, warnings = [], {}, []
-    for label, one in zip(data.labels, found, strict=True):
-        judged = references.judge(one, project.prior.columns)
-        chains = {
-            key: values
-            for key, values in (("rhat", judged.rhat), ("ess", judged.ess))
-            if values is not None
-        }
-        by_column = {key: _by_column(project, values) for key, values in chains.items()}
-        told.append(
-            {
-                "data_set": label,
-                "facts": finite(one.facts),
-                **by_column,
-                "warnings": list(judged.warnings),
-            }
-        )
-        facts[label] = {
-            **one.facts,
-            **{f"worst {key}": WORST[key](values) for key, values in chains.items()},
-        }
-        warnings += [
-            f"{label}: {sentence}" if len(data) > 1 else sentence for sentence in judged.warnings
-        ]
-    draws = PosteriorDraws(data, theta, project.prior, project.derived.of(theta))
+    judged = _judge(exact, project.prior.columns)
+    rows, failed = _write_draws(project, exact, judged.warnings, reporter)
+    method, name = exact.method, exact.data.name
+    put_json(
+        exact.folder / "method.json",
+        {"method": method.model_dump(mode="json"), "data_sets": judged.rows},
+    )
+    _draw_method(project.prior.columns, exact)
+    facts = {"data_hash": project.own_hash, "method": method.kind, "seed": exact.seed}
+    put_provenance(exact.folder, seconds=exact.seconds, facts=facts)
+    for sentence in (*judged.warnings, *failed):
+        reporter.warn(f"{name}: {sentence}")
+    warnings = tuple(judged.warnings)
+    return Referenced(name, method.kind, exact.folder, rows, judged.facts, warnings, exact.seconds)
+
+
+def _judge(exact: _Exact, columns: Sequence[str]) -> _Judged:
+    judged = _Judged([], {}, [])
+    for label, result in zip(exact.data.labels, exact.results, strict=True):
+        chains = references.judge(result, columns)
+        row: dict[str, object] = {"data_set": label, "facts": finite(result.facts)}
+        facts = dict(result.facts)
+        if chains.rhat is not None and chains.ess is not None:
+            row["rhat"] = _by_column(columns, chains.rhat)
+            row["ess"] = _by_column(columns, chains.ess)
+            facts["worst rhat"] = float(chains.rhat.max())
+            facts["worst ess"] = float(chains.ess.min())
+        judged.rows.append({**row, "warnings": list(chains.warnings)})
+        judged.facts[label] = facts
+        prefix = f"{label}: " if len(exact.data) > 1 else ""
+        judged.warnings.extend(prefix + sentence for sentence in chains.warnings)
+    return judged
+
+
+def _by_column(columns: Sequence[str], values: np.ndarray) -> dict[str, object]:
+    """Numbers (D,) by column, those that are not finite as None."""
+    return finite(dict(zip(columns, map(float, values), strict=True)))
+
+
+def _write_draws(
+    project: Project, exact: _Exact, warnings: Sequence[str], reporter: Reporter
+) -> tuple[tuple[report.Row, ...], Sequence[str]]:
+    """Files and pictures as `sample` has them; the summary table, and what failed to simulate."""
+    theta = np.stack([result.theta for result in exact.results])
+    draws = PosteriorDraws(exact.data, theta, project.prior, project.derived.of(theta))
     rows = rows_of(draws)
-    predicted, failed = simulate_posterior(project, data, theta, seed, reporter)
+    predicted, failed = simulate_posterior(project, exact.data, theta, exact.seed, reporter)
     about = {
         "run": project.run.name,
         "data_hash": project.own_hash,
-        "method": method.kind,
-        "seed": str(seed),
+        "method": exact.method.kind,
+        "seed": str(exact.seed),
     }
-    posterior_dir, constants = PosteriorDir(folder), project.config.problem.constants
+    posterior_dir, constants = PosteriorDir(exact.folder), project.config.problem.constants
     write_table(posterior_dir, draws, rows, warnings=[*warnings, *failed])
     omitted = write_draws(
         posterior_dir, draws, about=about, constants=constants, predicted=predicted
     )
     if omitted:
-        reporter.say(f"{data.name}: {omitted}.")
+        reporter.say(f"{exact.data.name}: {omitted}.")
     observables = ObservablePictures.of(project.source, project.config.model.inputs)
-    PosteriorPictures(draws, rows, observables, predicted, PICTURES).write(folder)
-    put_json(folder / "method.json", {"method": method.model_dump(mode="json"), "data_sets": told})
-    _draw_method(project, data, found, folder)
-    put_provenance(
-        folder,
-        seconds=seconds,
-        facts={"data_hash": project.own_hash, "method": method.kind, "seed": seed},
-    )
-    for sentence in (*warnings, *failed):
-        reporter.warn(f"{data.name}: {sentence}")
-    return Referenced(data.name, method.kind, folder, tuple(rows), facts, tuple(warnings), seconds)
+    PosteriorPictures(draws, rows, observables, predicted, PICTURES).write(exact.folder)
+    return tuple(rows), failed
 
 
-def _by_column(project: Project, values: np.ndarray) -> dict[str, Any]:
-    """Numbers (D,) by column."""
-    return finite(dict(zip(project.prior.columns, map(float, values), strict=True)))
-
-
-def _draw_method(
-    project: Project, data: DataSets, found: Sequence[Reference], folder: Path
-) -> None:
+def _draw_method(columns: Sequence[str], exact: _Exact) -> None:
     """Chains and curves of the first data sets."""
-    for old in (*folder.glob("trace*.??g"), *folder.glob("curves*.??g")):
+    for old in (*exact.folder.glob("trace*.??g"), *exact.folder.glob("curves*.??g")):
         old.unlink()
-    for i, one in enumerate(found[:MOST_TRACES]):
-        end = f"-{i}" if len(data) > 1 else ""
-        if one.chains:
-            put_picture(folder / f"trace{end}", references.plot_trace(one, project.prior.columns))
-        if one.curves:
-            put_picture(folder / f"curves{end}", references.plot_curves(one))
+    for which, result in enumerate(exact.results[:MAX_TRACES]):
+        end = f"-{which}" if len(exact.data) > 1 else ""
+        if result.chains:
+            put_picture(exact.folder / f"trace{end}", references.plot_trace(result, columns))
+        if result.curves:
+            put_picture(exact.folder / f"curves{end}", references.plot_curves(result))
