@@ -35,13 +35,11 @@ from scipy.special import logsumexp
 from sbiwb.errors import DataError
 
 TRUSTED_K = 0.7
-FEWEST_TAIL = 5  # weights that a tail can be fitted to
-EQUAL = 1e-9  # relative difference of weights that is rounding
-PRIOR_K, PRIOR_WEIGHT, PRIOR_SPREAD = (
-    0.5,
-    10,
-    3,
-)  # of the estimator: k is drawn to 0.5 as if by 10 more weights
+MIN_TAIL = 5  # weights that a tail can be fitted to
+EQUAL_WEIGHTS = 1e-9  # relative difference of weights that is rounding
+PRIOR_K = 0.5  # of the estimator: k is drawn to it
+PRIOR_WEIGHT = 10  # as if by so many more weights
+PRIOR_SPREAD = 3
 
 
 @dataclass(frozen=True)
@@ -95,14 +93,7 @@ def importance_weights(log_density: np.ndarray, log_proposal: np.ndarray) -> Wei
         DataError: No draw is possible, or a weight is not a number.
     """
     log_weights = log_density - log_proposal
-    if np.isnan(log_weights).any() or np.isposinf(log_weights).any():
-        broken = int((np.isnan(log_weights) | np.isposinf(log_weights)).sum())
-        raise DataError(
-            f"{broken} of {len(log_weights)} importance weights are not finite numbers",
-            where="importance weights",
-            todo="Look for NaN or infinity in the log-likelihood, and for parameters where the "
-            "proposal's density is 0.",
-        )
+    _check_finite(log_weights)
     total = logsumexp(log_weights)
     if np.isneginf(total):
         raise DataError(
@@ -116,6 +107,18 @@ def importance_weights(log_density: np.ndarray, log_proposal: np.ndarray) -> Wei
     return Weights(smoothed, k, ess, ess / s, float(total - math.log(s)), error)
 
 
+def _check_finite(log_weights: np.ndarray) -> None:
+    """-inf is a weight of 0; everything else must be a number."""
+    broken = int((np.isnan(log_weights) | np.isposinf(log_weights)).sum())
+    if broken:
+        raise DataError(
+            f"{broken} of {len(log_weights)} importance weights are not finite numbers",
+            where="importance weights",
+            todo="Look for NaN or infinity in the log-likelihood, and for parameters where the "
+            "proposal's density is 0.",
+        )
+
+
 def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Log-weights (S,) with a smoothed tail, normalised so that their exponentials sum to 1, and
     the shape k of the tail.
@@ -124,18 +127,24 @@ def pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     weights. Smoothed weights are never larger than the largest there was.
     """
     scaled = log_weights - log_weights.max()
-    s = len(scaled)
-    place = s - 1 - math.ceil(min(s / 5, 3 * math.sqrt(s)))
-    cutoff = max(np.partition(scaled, place)[place], math.log(np.finfo(float).tiny))
-    tail = np.flatnonzero(scaled > cutoff)
-    k = 0.0 if -cutoff < EQUAL else math.inf
-    if k and len(tail) >= FEWEST_TAIL:
+    cutoff = _cutoff(scaled)
+    if -cutoff < EQUAL_WEIGHTS:
+        return scaled - logsumexp(scaled), 0.0
+    tail, k = np.flatnonzero(scaled > cutoff), math.inf
+    if len(tail) >= MIN_TAIL:
         tail = tail[np.argsort(scaled[tail])]
         k, scale = fit_tail(np.exp(scaled[tail]) - math.exp(cutoff))
         if math.isfinite(k):
             levels = (np.arange(len(tail)) + 0.5) / len(tail)
             scaled[tail] = np.minimum(np.log(_quantile(levels, k, scale) + math.exp(cutoff)), 0)
     return scaled - logsumexp(scaled), k
+
+
+def _cutoff(scaled: np.ndarray) -> float:
+    """Where the tail of log-weights (S,) begins, whose largest is 0."""
+    s = len(scaled)
+    place = s - 1 - math.ceil(min(s / 5, 3 * math.sqrt(s)))
+    return max(np.partition(scaled, place)[place], math.log(np.finfo(float).tiny))
 
 
 def fit_tail(excess: np.ndarray) -> tuple[float, float]:
@@ -146,13 +155,10 @@ def fit_tail(excess: np.ndarray) -> tuple[float, float]:
     is infinite where the fit fails.
     """
     n = len(excess)
-    points = 30 + int(math.sqrt(n))
     quartile = excess[int(n / 4 + 0.5) - 1]
     if quartile <= 0:
         return math.inf, math.nan
-    b = 1 / excess[-1] + (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (
-        PRIOR_SPREAD * quartile
-    )
+    b = _grid(n, excess[-1], quartile)
     shape = np.log1p(-b[:, None] * excess).mean(1)
     log_likelihood = n * (np.log(-b / shape) - shape - 1)
     weights = np.exp(log_likelihood - logsumexp(log_likelihood))
@@ -162,10 +168,19 @@ def fit_tail(excess: np.ndarray) -> tuple[float, float]:
     return (n * k + PRIOR_WEIGHT * PRIOR_K) / (n + PRIOR_WEIGHT), -k / best
 
 
+def _grid(n: int, largest: float, quartile: float) -> np.ndarray:
+    """Values of b = -k / scale over which the estimator takes its mean."""
+    points = 30 + int(math.sqrt(n))
+    steps = 1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))
+    return 1 / largest + steps / (PRIOR_SPREAD * quartile)
+
+
 def _quantile(levels: np.ndarray, k: float, scale: float) -> np.ndarray:
     """Of the generalised Pareto distribution, at levels (n,) in (0, 1)."""
     survival = np.log1p(-levels)
-    return scale * (-survival if abs(k) < np.finfo(float).eps else np.expm1(-k * survival) / k)
+    if abs(k) < np.finfo(float).eps:
+        return scale * -survival
+    return scale * (np.expm1(-k * survival) / k)
 
 
 def resample(
@@ -183,9 +198,8 @@ def resample(
     ends = np.cumsum(np.where(share == 1, 0, share))
     left = draws - len(sure)
     points = (rng.random() + np.arange(left)) * (ends[-1] / max(left, 1))
-    return theta[
-        rng.permutation(np.concatenate([sure, order[np.searchsorted(ends, points, side="right")]]))
-    ]
+    drawn = order[np.searchsorted(ends, points, side="right")]
+    return theta[rng.permutation(np.concatenate([sure, drawn]))]
 
 
 def inclusion(log_weights: np.ndarray, draws: int) -> np.ndarray:
@@ -195,6 +209,19 @@ def inclusion(log_weights: np.ndarray, draws: int) -> np.ndarray:
     Raises:
         DataError: There are fewer possible rows than draws.
     """
+    _check_enough(log_weights, draws)
+    weights = np.exp(log_weights - np.max(log_weights))
+    largest = np.argsort(-weights)[:draws]
+    before = np.concatenate([[0], np.cumsum(weights[largest])[:-1]])
+    rest = weights.sum() - before  # of all but the j largest
+    alone = (draws - np.arange(draws)) * weights[largest]
+    sure = int(np.argmax(alone <= rest * (1 + 1e-12)))
+    share = np.minimum(1, (draws - sure) * weights / rest[sure])
+    share[largest[:sure]] = 1
+    return share
+
+
+def _check_enough(log_weights: np.ndarray, draws: int) -> None:
     possible = int(np.isfinite(log_weights).sum())
     if possible < draws:
         raise DataError(
@@ -203,15 +230,6 @@ def inclusion(log_weights: np.ndarray, draws: int) -> np.ndarray:
             where="importance weights",
             todo="Take more proposals (`proposals`), or fewer draws.",
         )
-    weights = np.exp(log_weights - np.max(log_weights))
-    largest = np.argsort(-weights)[:draws]
-    rest = weights.sum() - np.concatenate(
-        [[0], np.cumsum(weights[largest])[:-1]]
-    )  # of all but the j largest
-    sure = int(np.argmax((draws - np.arange(draws)) * weights[largest] <= rest * (1 + 1e-12)))
-    share = np.minimum(1, (draws - sure) * weights / rest[sure])
-    share[largest[:sure]] = 1
-    return share
 
 
 def distortion(log_weights: np.ndarray, draws: int) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -27,10 +27,11 @@ from sbiwb.extras import imported
 from sbiwb.families import Count
 from sbiwb.references._start import Start
 
-MIXED, CONVERGED = 1.01, 1.05  # R-hat
-ENOUGH = 400  # effective draws
-FEWEST = 4  # draws a chain that R-hat needs
-MOST_NAMES = 6
+RHAT_OK = 1.01
+RHAT_NOT_CONVERGED = 1.05
+MIN_ESS = 400
+MIN_CHAIN_LENGTH = 4  # that R-hat needs
+MAX_NAMES = 6
 
 
 class MarkovChain(ReferencePart):
@@ -79,13 +80,9 @@ def judge(reference: Reference, columns: Sequence[str]) -> Judged:
     if not reference.chains:
         return Judged(tuple(columns), None, None, reference.warnings)
     draws = split(reference.theta, reference.chains)
-    found, effective = rhat(draws), ess(draws)
-    return Judged(
-        tuple(columns),
-        found,
-        effective,
-        (*reference.warnings, *warnings_of(columns, found, effective)),
-    )
+    ratio, effective = rhat(draws), ess(draws)
+    doubts = (*reference.warnings, *warnings_of(columns, ratio, effective))
+    return Judged(tuple(columns), ratio, effective, doubts)
 
 
 def shares(draws: int, chains: int) -> np.ndarray:
@@ -96,9 +93,8 @@ def shares(draws: int, chains: int) -> np.ndarray:
 
 def joined(draws: np.ndarray, total: int) -> np.ndarray:
     """The first draws of each chain, (C, S, D) to (total, D), chain by chain."""
-    return np.concatenate(
-        [chain[:share] for chain, share in zip(draws, shares(total, len(draws)), strict=True)]
-    )
+    lengths = shares(total, len(draws))
+    return np.concatenate([chain[:n] for chain, n in zip(draws, lengths, strict=True)])
 
 
 def split(theta: np.ndarray, chains: int) -> np.ndarray:
@@ -109,16 +105,22 @@ def split(theta: np.ndarray, chains: int) -> np.ndarray:
 
 
 def rhat(draws: np.ndarray) -> np.ndarray:
-    """Rank-normalised split R-hat of draws (C, S, D), (D,); NaN for one chain, fewer than 4 draws a
-    chain, or draws that never move."""
-    chains, length, d = draws.shape
-    return _arviz("rhat", draws) if chains > 1 and length >= FEWEST else np.full(d, np.nan)
+    """Rank-normalised split R-hat of draws (C, S, D), (D,).
+
+    NaN for one chain, fewer than 4 draws a chain, or draws that never move.
+    """
+    chains, length, columns = draws.shape
+    if chains == 1 or length < MIN_CHAIN_LENGTH:
+        return np.full(columns, np.nan)
+    return _arviz("rhat", draws)
 
 
 def ess(draws: np.ndarray) -> np.ndarray:
-    """Effective sample size of the bulk of draws (C, S, D), (D,); NaN for fewer than 4 draws a
-    chain."""
-    if draws.shape[1] < FEWEST:
+    """Effective sample size of the bulk of draws (C, S, D), (D,).
+
+    NaN for fewer than 4 draws a chain, or draws that never move.
+    """
+    if draws.shape[1] < MIN_CHAIN_LENGTH:
         return np.full(draws.shape[2], np.nan)
     moved = np.ptp(draws, axis=(0, 1)) > 0
     return np.where(moved, _arviz("ess", draws, method="bulk"), np.nan)
@@ -128,60 +130,86 @@ def _arviz(function: str, draws: np.ndarray, **options: str) -> np.ndarray:
     import xarray
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # its import, and divisions by zero for draws that never move
+        # its import warns, and so do divisions by zero for draws that never move
+        warnings.simplefilter("ignore")
         arviz = imported("arviz", extra="reference", where="R-hat of a reference method's chains")
-        found = getattr(arviz, function)(
-            xarray.Dataset({"theta": (("chain", "draw", "column"), draws)}), **options
-        )
-    return found["theta"].values
+        data = xarray.Dataset({"theta": (("chain", "draw", "column"), draws)})
+        return getattr(arviz, function)(data, **options)["theta"].values
 
 
 def warnings_of(columns: Sequence[str], rhat: np.ndarray, ess: np.ndarray) -> list[str]:
-    """Sentences about R-hat (D,) and effective draws (D,) of the named columns; none where all is
-    well."""
-    bad = np.isnan(rhat) | np.isnan(ess)
-    apart, slow, few = rhat > CONVERGED, (rhat > MIXED) & (rhat <= CONVERGED), ess < ENOUGH
-    found = []
-    if bad.any():
-        names = _listed(columns, bad, np.zeros(len(columns)), "")
-        found.append(
-            f"R-hat cannot be judged for {names}: it needs two chains that move and {FEWEST} "
-            "draws of each; ask for more draws"
-        )
-    if apart.any():
-        names = _listed(columns, apart, rhat, ".3f")
-        found.append(
-            f"the chains have not converged: R-hat above {CONVERGED} for {names}; more warmup, "
-            "another start or another method"
-        )
-    if slow.any():
-        names = _listed(columns, slow, rhat, ".3f")
-        found.append(
-            f"the chains have hardly mixed: R-hat above {MIXED} for {names}; more warmup, more "
-            "draws or a larger thin"
-        )
-    if few.any():
-        names = _listed(columns, few, -ess, ".0f")
-        found.append(
-            f"fewer than {ENOUGH} effective draws for {names}; more draws or a larger thin"
-        )
-    return found
+    """Sentences about R-hat (D,) and effective draws (D,) of the named columns.
 
-
-def _listed(columns: Sequence[str], chosen: np.ndarray, badness: np.ndarray, form: str) -> str:
-    """`a (1.030), b (1.020)`: the worst of the chosen columns first, and how many more; an empty
-    `form` leaves the numbers out."""
-    places = np.flatnonzero(chosen)
-    places = places[np.argsort(-badness[places], kind="stable")]
-    said = [
-        f"{columns[i]} ({abs(badness[i]):{form}})" if form else columns[i]
-        for i in places[:MOST_NAMES]
-    ]
-    return ", ".join(said) + (
-        f" and {len(places) - MOST_NAMES} more" if len(places) > MOST_NAMES else ""
+    None where all is well.
+    """
+    unknown = np.isnan(rhat) | np.isnan(ess)
+    said = ColumnWarnings(tuple(columns))
+    said.add(
+        unknown,
+        "R-hat cannot be judged for {names}: it needs two chains that move and "
+        f"{MIN_CHAIN_LENGTH} draws of each; ask for more draws",
     )
+    said.add(
+        rhat > RHAT_NOT_CONVERGED,
+        f"the chains have not converged: R-hat above {RHAT_NOT_CONVERGED} for {{names}}; "
+        "more warmup, another start or another method",
+        rhat,
+        ".3f",
+    )
+    said.add(
+        (rhat > RHAT_OK) & (rhat <= RHAT_NOT_CONVERGED),
+        f"the chains have hardly mixed: R-hat above {RHAT_OK} for {{names}}; "
+        "more warmup, more draws or a larger thin",
+        rhat,
+        ".3f",
+    )
+    said.add(
+        ess < MIN_ESS,
+        f"fewer than {MIN_ESS} effective draws for {{names}}; more draws or a larger thin",
+        -ess,
+        ".0f",
+    )
+    return said.sentences
+
+
+@dataclass
+class ColumnWarnings:
+    """Sentences on some of the columns."""
+
+    columns: tuple[str, ...]
+    sentences: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        concerned: np.ndarray,
+        sentence: str,
+        badness: np.ndarray | None = None,
+        form: str = "",
+    ) -> None:
+        """A sentence with `{names}`, where any column is concerned.
+
+        Args:
+            concerned: Which columns, (D,).
+            sentence: What to say.
+            badness: The worst is named first, with this number, (D,).
+            form: Of the number; empty: it is left out.
+        """
+        if not concerned.any():
+            return
+        if badness is None:
+            badness = np.zeros(len(self.columns))
+        names = self._names(np.flatnonzero(concerned), badness, form)
+        self.sentences.append(sentence.format(names=names))
+
+    def _names(self, places: np.ndarray, badness: np.ndarray, form: str) -> str:
+        """`a (1.030), b (1.020) and 3 more`."""
+        worst_first = places[np.argsort(-badness[places], kind="stable")]
+        names = []
+        for place in worst_first[:MAX_NAMES]:
+            number = f" ({abs(badness[place]):{form}})" if form else ""
+            names.append(self.columns[place] + number)
+        more = len(places) - MAX_NAMES
+        return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def acceptance_warning(acceptance: float, low: float, high: float, todo: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from sbiwb.references._chains import (
     split,
     warnings_of,
 )
-from sbiwb.references._pictures import MOST_COLUMNS, plot_curves, plot_trace
+from sbiwb.references._pictures import MAX_COLUMNS, plot_curves, plot_trace
 from sbiwb.references._start import map_point, starts
 from tests.references import targets
 
@@ -186,7 +186,7 @@ def test_the_trace_of_many_columns_shows_the_worst(rng):
     draws = rng.standard_normal((4, 50, 12))
     draws[0, :, 11] += 5
     figure = plot_trace(Reference(joined(draws, 200), chains=4), [f"c{i}" for i in range(12)])
-    assert len(figure.axes) == MOST_COLUMNS and figure.axes[-1].get_title(loc="left") == "c11"
+    assert len(figure.axes) == MAX_COLUMNS and figure.axes[-1].get_title(loc="left") == "c11"
 
 
 def test_the_trace_of_independent_draws_has_one_path(rng):
