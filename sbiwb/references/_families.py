@@ -103,9 +103,8 @@ class FullRank(NormalApproximation):
         return self.mean + noise @ _triangle(self.log_scale, self.below).mT
 
     def noise(self, u: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(
-            _triangle(self.log_scale, self.below), (u - self.mean).mT, upper=False
-        ).mT
+        scale = _triangle(self.log_scale, self.below)
+        return torch.linalg.solve_triangular(scale, (u - self.mean).mT, upper=False).mT
 
 
 class Mixture(Approximation):
@@ -140,10 +139,8 @@ class Mixture(Approximation):
         with torch.no_grad():
             chosen = torch.multinomial(self.logits.softmax(0), n, replacement=True)
             noise = torch.randn(n, self.mean.shape[1], dtype=torch.float64)
-            return (
-                self.mean[chosen]
-                + (_triangle(self.log_scale, self.below)[chosen] @ noise[..., None])[..., 0]
-            )
+            scale = _triangle(self.log_scale, self.below)[chosen]
+            return self.mean[chosen] + (scale @ noise[..., None])[..., 0]
 
 
 class Spline(Approximation):
@@ -193,14 +190,9 @@ def cubature(d: int) -> tuple[Tensor, Tensor]:
     pairs = torch.cat([one[i] + one[j], one[i] - one[j]])
     far, near = math.sqrt(d + 2) * one, math.sqrt((d + 2) / 2) * pairs
     nodes = torch.cat([torch.zeros(1, d, dtype=torch.float64), far, -far, near, -near])
-    parts = [
-        (1, 2 / (d + 2)),
-        (2 * d, (4 - d) / (2 * (d + 2) ** 2)),
-        (2 * len(near), (d + 2) ** -2),
-    ]
-    return nodes, torch.cat(
-        [torch.full((count,), weight, dtype=torch.float64) for count, weight in parts]
-    )
+    counts = torch.tensor([1, 2 * d, 2 * len(near)])
+    weights = [2 / (d + 2), (4 - d) / (2 * (d + 2) ** 2), (d + 2) ** -2]
+    return nodes, torch.tensor(weights, dtype=torch.float64).repeat_interleave(counts)
 
 
 def _equal(n: int) -> Tensor:

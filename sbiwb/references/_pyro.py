@@ -27,7 +27,7 @@ from sbiwb.references._chains import (
 from sbiwb.references._start import has_gradient, starts
 from sbiwb.seeds import torch_seed
 
-SENSIBLE = 0.5, 1.0  # acceptance
+ACCEPTANCE_OK = 0.5, 1.0
 
 
 class HamiltonianConfig(MarkovChain):
@@ -169,7 +169,7 @@ def _aside(seed: int) -> Iterator[None]:
 
 def _warnings(facts: dict[str, float], trajectories: int) -> tuple[str, ...]:
     moving = acceptance_warning(
-        facts["acceptance"], *SENSIBLE, todo="more warmup, or another start"
+        facts["acceptance"], *ACCEPTANCE_OK, todo="more warmup, or another start"
     )
     if not facts["divergences"]:
         return moving

@@ -26,8 +26,10 @@ ROUND = 64  # draws in a round, at least
 CANDIDATES = 256  # draws whose best begin the search for the mode
 CLIMBS = 8
 HUGE = 1e30  # instead of infinity, which an optimiser cannot subtract
-WIDER = 1.5  # sd of the starts around the mode, in sd of the normal approximation there
-FLAT = 0.01  # curvature at the mode, in 1/z², below which a direction says nothing about its width
+MODE_WIDENING = 1.5  # sd of the starts around the mode, in sd of the normal approximation there
+MIN_CURVATURE = (
+    0.01  # curvature at the mode, in 1/z², below which a direction says nothing about its width
+)
 
 
 def density(target: Target, z: np.ndarray) -> np.ndarray:
@@ -58,12 +60,11 @@ def map_point(target: Target, rng: np.random.Generator) -> np.ndarray:
         DataError: No draw has a finite density.
     """
     names: list[Start] = ["prior"] if target.amortized is None else ["prior", "amortized"]
-    candidates = np.concatenate(
-        [
-            _finite(target, _drawer(target, name, rng), CANDIDATES, f"of the {name}")
-            for name in names
-        ]
-    )
+    drawn = []
+    for name in names:
+        draw = _drawer(target, name, rng)
+        drawn.append(_finite(target, draw, CANDIDATES, f"of the {name}"))
+    candidates = np.concatenate(drawn)
     best = candidates[np.argsort(-density(target, candidates))[:CLIMBS]]
     slope = slope_of(target, best)
     tops = np.stack([_climb(slope, point) for point in best])
@@ -73,7 +74,9 @@ def map_point(target: Target, rng: np.random.Generator) -> np.ndarray:
 def slope_of(target: Target, z: np.ndarray) -> Slope:
     """The function from points (N, D) to their log-density (N,) and its gradient (N, D); `z` (N, D)
     are points to try it at."""
-    return _automatic(target) if has_gradient(target, z) else _differences(target)
+    if has_gradient(target, z):
+        return _automatic(target)
+    return _differences(target)
 
 
 def has_gradient(target: Target, z: np.ndarray) -> bool:
@@ -120,7 +123,7 @@ def _around_mode(target: Target, rng: np.random.Generator) -> Callable[[int], np
     that do not meet."""
     mode = map_point(target, rng)
     curvature, axes = np.linalg.eigh(_precision(slope_of(target, mode[None]), mode))
-    sd = WIDER / np.sqrt(np.where(curvature > FLAT, curvature, 1.0))
+    sd = MODE_WIDENING / np.sqrt(np.where(curvature > MIN_CURVATURE, curvature, 1.0))
     return lambda n: mode + (sd * rng.standard_normal((n, len(mode)))) @ axes.T
 
 
@@ -137,12 +140,10 @@ def _climb(slope: Slope, z: np.ndarray) -> np.ndarray:
     """The top of the hill on which z (D,) stands."""
 
     def descent(point: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = (part[0] for part in slope(point[None]))
-        return (
-            (-value, -gradient)
-            if np.isfinite(value) and np.isfinite(gradient).all()
-            else (HUGE, np.zeros_like(point))
-        )
+        values, gradients = slope(point[None])
+        if np.isfinite(values).all() and np.isfinite(gradients).all():
+            return -values[0], -gradients[0]
+        return HUGE, np.zeros_like(point)
 
     return minimize(descent, z, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
 
@@ -162,9 +163,8 @@ def _differences(target: Target, width: float = 1e-4) -> Slope:
     def slope(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, d = z.shape
         step = width * np.eye(d)
-        around = density(
-            target, np.concatenate([z[:, None] + step, z[:, None] - step], axis=1).reshape(-1, d)
-        ).reshape(n, 2, d)
+        points = np.concatenate([z[:, None] + step, z[:, None] - step], axis=1)
+        around = density(target, points.reshape(-1, d)).reshape(n, 2, d)
         with np.errstate(invalid="ignore"):
             return density(target, z), (around[:, 0] - around[:, 1]) / (2 * width)
 

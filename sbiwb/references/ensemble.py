@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -36,7 +36,10 @@ from sbiwb.references._chains import (
 from sbiwb.references._start import density, starts
 from sbiwb.seeds import torch_seed
 
-SENSIBLE = 0.1, 0.9  # acceptance
+if TYPE_CHECKING:
+    from emcee import EnsembleSampler, State
+
+ACCEPTANCE_OK = 0.1, 0.9
 
 
 class Config(MarkovChain):
@@ -62,7 +65,8 @@ class Config(MarkovChain):
             DataError: Fewer walkers than 2 D, or no start of finite density.
         """
         d = len(target.columns)
-        walkers, thin = self._walkers(d), self.thin or max(30, 15 * d)
+        walkers = self._walkers(d)
+        thin = self.thin or max(30, 15 * d)
         length = -(-draws // walkers)
         sampler = _sampler(target, walkers, d, rng)
         state = starts(target, self.start, walkers, rng)
@@ -73,7 +77,7 @@ class Config(MarkovChain):
         acceptance = float(sampler.acceptance_fraction.mean())
         theta = target.theta(joined(sampler.get_chain().swapaxes(0, 1), draws))
         warnings = acceptance_warning(
-            acceptance, *SENSIBLE, todo="another start, or another method"
+            acceptance, *ACCEPTANCE_OK, todo="another start, or another method"
         )
         return Reference(theta, walkers, {"acceptance": acceptance}, warnings=warnings)
 
@@ -88,19 +92,27 @@ class Config(MarkovChain):
         return walkers
 
 
-def _sampler(target: Target, walkers: int, d: int, rng: np.random.Generator) -> Any:
+def _sampler(target: Target, walkers: int, d: int, rng: np.random.Generator) -> EnsembleSampler:
     """An emcee sampler with its own stream of random numbers."""
     emcee = imported("emcee", extra="reference", where="reference method 'ensemble'")
-    sampler = emcee.EnsembleSampler(
+    sampler: EnsembleSampler = emcee.EnsembleSampler(
         walkers, d, lambda z: density(target, np.ascontiguousarray(z)), vectorize=True
     )
     sampler.random_state = np.random.RandomState(torch_seed(rng)).get_state()
     return sampler
 
 
-def _walked(sampler: Any, state: Any, length: int, thin: int, line: ChainProgress) -> Any:
-    """Where the ensemble is after `length` times `thin` iterations from `state`; the sampler keeps
-    every `thin`-th."""
+def _walked(
+    sampler: EnsembleSampler,
+    state: State | np.ndarray,
+    length: int,
+    thin: int,
+    line: ChainProgress,
+) -> State | np.ndarray:
+    """Where the ensemble is after `length` times `thin` iterations from `state`.
+
+    The sampler keeps every `thin`-th.
+    """
     for reached in sampler.sample(state, iterations=length, thin_by=thin):
         state = reached
         line.step(thin)

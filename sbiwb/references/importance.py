@@ -28,7 +28,7 @@ from sbiwb.errors import DataError
 from sbiwb.families import Count
 
 # share of the weight that drawing without replacement may move: C2ST rises by half of it at most
-DISTORTED = 0.02
+MAX_DISTORTION = 0.02
 
 
 class Config(ReferencePart):
@@ -63,6 +63,20 @@ class Config(ReferencePart):
                 possible.
         """
         from sbiwb.pareto import distortion, importance_weights, resample
+
+        z, log_density, log_proposal = self._weighted(target, rng, reporter)
+        weights = importance_weights(log_density, log_proposal)
+        moved = distortion(weights.log_weights, draws)
+        facts = weights.facts(target.evidence)
+        facts |= {"proposals": float(self.proposals), "distortion": moved}
+        chosen = resample(z, weights.log_weights, draws, rng)
+        warnings = (*weights.warnings(), *_distorted(moved, draws, weights.ess))
+        return Reference(target.theta(chosen), facts=facts, warnings=warnings)
+
+    def _weighted(
+        self, target: Target, rng: np.random.Generator, reporter: Reporter
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """z (N, D), log p(z) (N,) and log q(z) (N,) of all proposals."""
         from sbiwb.references._proposals import weighted
 
         parts = []
@@ -70,22 +84,8 @@ class Config(ReferencePart):
             for part in weighted(target, self._proposal(target, rng), self.proposals, rng):
                 parts.append(part)
                 ticker.advance(len(part[0]))
-        z, log_density, log_proposal = (
-            np.concatenate(column) for column in zip(*parts, strict=True)
-        )
-        weights = importance_weights(log_density, log_proposal)
-        moved = distortion(weights.log_weights, draws)
-        facts = {
-            **weights.facts(target.evidence),
-            "proposals": float(self.proposals),
-            "distortion": moved,
-        }
-        chosen = resample(z, weights.log_weights, draws, rng)
-        return Reference(
-            target.theta(chosen),
-            facts=facts,
-            warnings=(*weights.warnings(), *_distorted(moved, draws, weights.ess)),
-        )
+        z, log_density, log_proposal = zip(*parts, strict=True)
+        return np.concatenate(z), np.concatenate(log_density), np.concatenate(log_proposal)
 
     def _proposal(self, target: Target, rng: np.random.Generator) -> Proposal:
         from sbiwb.references._proposals import NormalProposal, normal_of
@@ -107,7 +107,7 @@ class Config(ReferencePart):
 
 
 def _distorted(moved: float, draws: int, ess: float) -> tuple[str, ...]:
-    if moved <= DISTORTED:
+    if moved <= MAX_DISTORTION:
         return ()
     return (
         f"drawing {draws:,} without replacement moves {moved:.1%} of the weight, for the "

@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -35,15 +36,11 @@ from sbiwb.references._chains import (
 )
 from sbiwb.references._start import density, starts
 
-EDGES = (
-    1 / 16,
-    1 / 8,
-    1 / 4,
-    1 / 2,
-    3 / 4,
-)  # parts of the warm-up at whose ends the covariance is learned anew
+EDGES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
+"""Parts of the warm-up at whose ends the covariance is learned anew."""
+
 DECAY = 0.6  # of the stochastic approximation's gain
-SENSIBLE = 0.1, 0.8  # acceptance
+ACCEPTANCE_OK = 0.1, 0.8
 
 
 class Config(MarkovChain):
@@ -72,10 +69,13 @@ class Config(MarkovChain):
         with progress(reporter, "metropolis", self.warmup + length * thin) as line:
             factor = self._warmed(walk, line)
             kept, acceptance = _walked(walk, factor, length, thin, line)
-        facts = {"acceptance": acceptance, "step": float(np.sqrt(np.trace(factor @ factor.T) / d))}
+        step = float(np.sqrt(np.trace(factor @ factor.T) / d))
         warnings = acceptance_warning(
-            acceptance, *SENSIBLE, todo="a smaller step accepts more, a larger one moves farther"
+            acceptance,
+            *ACCEPTANCE_OK,
+            todo="a smaller step accepts more, a larger one moves farther",
         )
+        facts = {"acceptance": acceptance, "step": step}
         return Reference(target.theta(joined(kept, draws)), self.chains, facts, warnings=warnings)
 
     def _warmed(self, walk: _Walk, line: ChainProgress) -> np.ndarray:
@@ -102,10 +102,8 @@ class _Walk:
         log_p = density(self.target, proposed)
         log_ratio = np.minimum(log_p - self.log_p, 0.0)
         taken = -self.rng.standard_exponential(len(log_p)) < log_ratio
-        self.z, self.log_p = (
-            np.where(taken[:, None], proposed, self.z),
-            np.where(taken, log_p, self.log_p),
-        )
+        self.z = np.where(taken[:, None], proposed, self.z)
+        self.log_p = np.where(taken, log_p, self.log_p)
         return np.exp(log_ratio)
 
 
@@ -124,19 +122,49 @@ def _walked(
 
 def _tuned(walk: _Walk, warmup: int, line: ChainProgress) -> np.ndarray:
     """The factor (D, D) of a proposal that is tuned over `warmup` iterations."""
-    d = walk.z.shape[1]
-    goal, shape, log_scale = (0.44 if d == 1 else 0.234), np.eye(d), np.log(2.38 / np.sqrt(d))
-    edges, begin, visited, scales = {int(edge * warmup) for edge in EDGES} - {0}, 0, [], [log_scale]
+    tuning = _Tuning.first(walk.z.shape[1])
+    edges = {int(edge * warmup) for edge in EDGES} - {0}
     for i in range(1, warmup + 1):
-        acceptance = walk.step(np.exp(log_scale) * shape).mean()
-        log_scale += (acceptance - goal) / (i - begin) ** DECAY
-        visited.append(walk.z)
-        scales.append(log_scale)
+        tuning.follow(walk)
         if i in edges:
-            shape, log_scale = _factor(np.stack(visited)), np.log(2.38 / np.sqrt(d))
-            begin, visited, scales = i, [], [log_scale]
+            tuning = tuning.with_learned_covariance()
         line.step()
-    return np.exp(np.mean(scales[len(scales) // 2 :])) * shape
+    return tuning.factor
+
+
+@dataclass
+class _Tuning:
+    """A proposal between two edges of the warm-up.
+
+    Args:
+        shape: L, (D, D).
+        scales: log s after each iteration.
+        visited: z of all chains after each iteration, (C, D) each.
+    """
+
+    shape: np.ndarray
+    scales: list[float]
+    visited: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def first(cls, d: int) -> _Tuning:
+        return cls(np.eye(d), [np.log(2.38 / np.sqrt(d))])
+
+    def follow(self, walk: _Walk) -> None:
+        """One iteration, and a scale that accepts more nearly as many as it should."""
+        goal = 0.44 if len(self.shape) == 1 else 0.234
+        acceptance = walk.step(np.exp(self.scales[-1]) * self.shape).mean()
+        self.visited.append(walk.z)
+        gain = len(self.visited) ** DECAY
+        self.scales.append(self.scales[-1] + (acceptance - goal) / gain)
+
+    def with_learned_covariance(self) -> _Tuning:
+        return _Tuning(_factor(np.stack(self.visited)), self.first(len(self.shape)).scales)
+
+    @property
+    def factor(self) -> np.ndarray:
+        """s L, by the mean of log s over the second half of the iterations."""
+        return np.exp(np.mean(self.scales[len(self.scales) // 2 :])) * self.shape
 
 
 def _factor(visited: np.ndarray) -> np.ndarray:

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from sbiwb.references._elbo import Fitted
     from sbiwb.references._families import Approximation
 
-JUDGED = 20_000  # draws by which q is judged
-ROUNDING = 1e-6  # nats
-SURPRISE = 5.0  # standard errors between the closed form and the draws
+WEIGHED_DRAWS = 20_000  # draws by which q is judged
+ROUNDING_NATS = 1e-6
+MAX_STANDARD_ERRORS = 5.0  # between the closed form and the draws
 
 
 class Config(ReferencePart):
@@ -107,19 +107,11 @@ class Config(ReferencePart):
                 is found.
             TrainingError: The bound left the numbers.
         """
-        from sbiwb.references._proposals import weighted
-
         fitted = self.fit(target, rng, reporter)
-        _, log_density, log_q = (
-            np.concatenate(column)
-            for column in zip(*weighted(target, fitted, JUDGED, rng), strict=True)
-        )
+        log_density, log_q = _weighed(target, fitted, rng)
         weights = importance_weights(log_density, log_q)
-        facts = {
-            **weights.facts(target.evidence),
-            **_bound(log_density - log_q),
-            "steps": float(self.steps),
-        }
+        facts = weights.facts(target.evidence) | _bound(log_density - log_q)
+        facts["steps"] = float(self.steps)
         warnings = [*_narrow(self.family, weights.pareto_k), *_impossible(facts["impossible"])]
         if self.gradient == "closed_form":
             warnings += _not_closed(fitted.curve[-1], facts)
@@ -148,11 +140,24 @@ class Config(ReferencePart):
 
         if self.family == "gmm":
             return families.Mixture(d, self.components)
-        if self.family == "nsf":
-            return families.Spline(
-                d, transforms=self.transforms, passes=self.passes, hidden=self.hidden
-            )
-        return families.FullRank(d) if self.family == "full_rank" else families.MeanField(d)
+        if self.family == "full_rank":
+            return families.FullRank(d)
+        if self.family == "mean_field":
+            return families.MeanField(d)
+        return families.Spline(
+            d, transforms=self.transforms, passes=self.passes, hidden=self.hidden
+        )
+
+
+def _weighed(
+    target: Target, fitted: Fitted, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """log p and log q of draws of the fitted q, (S,) each."""
+    from sbiwb.references._proposals import weighted
+
+    parts = [(log_p, log_q) for _, log_p, log_q in weighted(target, fitted, WEIGHED_DRAWS, rng)]
+    log_density, log_q = zip(*parts, strict=True)
+    return np.concatenate(log_density), np.concatenate(log_q)
 
 
 def _bound(gains: np.ndarray) -> dict[str, float]:
@@ -186,7 +191,7 @@ def _impossible(share: float) -> list[str]:
 
 def _not_closed(closed: float, facts: Mapping[str, float]) -> list[str]:
     """Whether the closed form and the draws disagree about the bound."""
-    if abs(closed - facts["elbo"]) <= SURPRISE * facts["elbo_error"] + ROUNDING:
+    if abs(closed - facts["elbo"]) <= MAX_STANDARD_ERRORS * facts["elbo_error"] + ROUNDING_NATS:
         return []
     return [
         f"the closed-form ELBO is {closed:.4g}, by draws it is {facts['elbo']:.4g}: the "

@@ -7,6 +7,7 @@ import bz2
 import importlib.util
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,22 +57,24 @@ def reference_sets(task: str, folder: Path | None, most: int) -> tuple[list[Refe
         DataError: There are none, or their shapes do not fit.
         CorruptFile: A file is not what it should be.
     """
-    found, identity = (
-        _from_package(task, most) if folder is None else _from_folder(folder, task, most)
-    )
-    for one in found:
-        if (
-            one.draws.ndim != 2
-            or one.draws.shape[1] != one.theta_true.size
-            or not np.isfinite(one.draws).all()
-        ):
-            raise DataError(
-                f"observation {one.number} has draws of shape {one.draws.shape} for "
-                f"{one.theta_true.size} parameters, or some not finite",
-                where=folder or PACKAGE,
-                todo="Give reference_posterior (S, D) and theta_true (D,).",
-            )
-    return found, identity
+    if folder is None:
+        sets, identity = _from_package(task, most)
+    else:
+        sets, identity = _from_folder(folder, task, most)
+    for reference in sets:
+        _check_shapes(reference, folder or PACKAGE)
+    return sets, identity
+
+
+def _check_shapes(reference: ReferenceSet, where: Path | str) -> None:
+    draws, size = reference.draws, reference.theta_true.size
+    if draws.ndim != 2 or draws.shape[1] != size or not np.isfinite(draws).all():
+        raise DataError(
+            f"observation {reference.number} has draws of shape {draws.shape} "
+            f"for {size} parameters, or some not finite",
+            where=where,
+            todo="Give reference_posterior (S, D) and theta_true (D,).",
+        )
 
 
 def _from_folder(folder: Path, task: str, most: int) -> tuple[list[ReferenceSet], str]:
@@ -96,29 +99,43 @@ def _from_file(path: Path, most: int, changed_ns: int) -> tuple[list[ReferenceSe
     except OSError as error:
         raise DiskError.of(error, path) from error
     arrays = hdf5.read(data, path, foreign=True)
-    numbers = sorted(
-        {int(match[1]) for name in arrays if (match := re.match(r"observation_(\d+)/", name))}
-    )
+    numbers = _numbers(arrays)
     if not numbers:
         raise CorruptFile(
             "holds no group observation_1",
             where=path,
             todo=f"Write observation_1/{{{', '.join(ARRAYS)}}} and so on.",
         )
-    found = []
-    for number in numbers[:most]:
-        missing = [name for name in ARRAYS if f"observation_{number}/{name}" not in arrays]
-        if missing:
-            raise CorruptFile(
-                f"observation_{number} has no {', '.join(missing)}",
-                where=path,
-                todo=f"Each group has {', '.join(ARRAYS)}.",
-            )
-        x, truth, draws = (
-            np.asarray(arrays[f"observation_{number}/{name}"], np.float64) for name in ARRAYS
+    return [_read_set(arrays, number, path) for number in numbers[:most]], sha256(data)
+
+
+def _numbers(arrays: Mapping[str, np.ndarray]) -> list[int]:
+    """Of the groups `observation_1`, ..., rising."""
+    matches = (re.match(r"observation_(\d+)/", name) for name in arrays)
+    return sorted({int(match[1]) for match in matches if match})
+
+
+def _read_set(arrays: Mapping[str, np.ndarray], number: int, path: Path) -> ReferenceSet:
+    group = f"observation_{number}"
+    missing = [name for name in ARRAYS if f"{group}/{name}" not in arrays]
+    if missing:
+        raise CorruptFile(
+            f"{group} has no {', '.join(missing)}",
+            where=path,
+            todo=f"Each group has {', '.join(ARRAYS)}.",
         )
-        found.append(ReferenceSet(number, x.ravel(), truth.ravel(), draws))
-    return found, sha256(data)
+    x, truth, draws = (_as_numbers(arrays[f"{group}/{name}"], group, path) for name in ARRAYS)
+    return ReferenceSet(number, x.ravel(), truth.ravel(), draws)
+
+
+def _as_numbers(values: np.ndarray, group: str, path: Path) -> np.ndarray:
+    if values.dtype.kind not in "biuf":
+        raise CorruptFile(
+            f"{group} holds {values.dtype} instead of numbers",
+            where=path,
+            todo=f"Each group has {', '.join(ARRAYS)}, all numbers.",
+        )
+    return np.asarray(values, np.float64)
 
 
 def _from_package(task: str, most: int) -> tuple[list[ReferenceSet], str]:

@@ -4,32 +4,30 @@ and the same command begins behind it."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from sbiwb.contracts import Reference
 from sbiwb.errors import CorruptFile
-from sbiwb.files import put
+from sbiwb.files import parse_typed, put
 from sbiwb.store import hdf5
 
 CURVE = "curve/"
 
 
-def put_part(path: Path, found: Reference, identity: str) -> None:
+def put_part(path: Path, result: Reference, identity: str) -> None:
     """Writes one result; `identity` is a hash of all that decides it."""
-    arrays: Mapping[str, np.ndarray] = {
-        "theta": found.theta,
-        **{CURVE + name: np.asarray(curve) for name, curve in found.curves.items()},
-    }
-    told = {
+    arrays = {"theta": result.theta}
+    for name, curve in result.curves.items():
+        arrays[CURVE + name] = np.asarray(curve)
+    attributes = {
         "identity": identity,
-        "chains": found.chains,
-        "facts": json.dumps(dict(found.facts)),
-        "warnings": json.dumps(found.warnings),
+        "chains": result.chains,
+        "facts": json.dumps(dict(result.facts)),
+        "warnings": json.dumps(result.warnings),
     }
-    put(path, hdf5.image(arrays, told))
+    put(path, hdf5.image(arrays, attributes))
 
 
 def read_part(path: Path, identity: str) -> Reference | None:
@@ -38,18 +36,13 @@ def read_part(path: Path, identity: str) -> Reference | None:
         return None
     data = path.read_bytes()
     try:
-        told, arrays = hdf5.attributes(data, path), hdf5.read(data, path)
-    except CorruptFile:
-        return None
-    if told["identity"] != identity:
-        return None
-    curves = {
-        name.removeprefix(CURVE): curve for name, curve in arrays.items() if name.startswith(CURVE)
-    }
-    return Reference(
-        arrays["theta"],
-        int(told["chains"]),
-        json.loads(told["facts"]),
-        curves,
-        tuple(json.loads(told["warnings"])),
-    )
+        attributes, arrays = hdf5.attributes(data, path), hdf5.read(data, path)
+        if attributes.get("identity") != identity:
+            return None
+        facts = parse_typed(dict[str, float], str(attributes["facts"]), where=path)
+        warnings = parse_typed(tuple[str, ...], str(attributes["warnings"]), where=path)
+        theta, chains = arrays.pop("theta"), int(attributes["chains"])
+    except (CorruptFile, KeyError, TypeError, ValueError):
+        return None  # made again
+    curves = {name.removeprefix(CURVE): curve for name, curve in arrays.items()}
+    return Reference(theta, chains, facts, curves, warnings)
