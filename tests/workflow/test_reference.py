@@ -15,6 +15,7 @@ from sbiwb.cli.app import app
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference
 from sbiwb.errors import ConfigError, GateFailed, RunError, SimulatorError
+from sbiwb.project.observe import NamedObservation
 from sbiwb.workflow.reference import check_reference, method_of, only_observation, reference
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
@@ -206,7 +207,7 @@ def test_many_data_sets_each_have_their_own_posterior(likely):
     project = likely.open()
     found = reference(
         project,
-        ("many", Observation(file="many.npz"), likely.folder),
+        NamedObservation("many", Observation(file="many.npz"), likely.folder),
         method_of("analytic", ()),
         Recorder(),
         draws=3000,
@@ -363,7 +364,7 @@ def test_a_density_alone_takes_no_observation(banana):
     with pytest.raises(ConfigError, match=r"is a density by itself  Leave out --observation"):
         reference(
             project,
-            ("x", Observation(file="seen.csv"), banana.folder),
+            NamedObservation("x", Observation(file="seen.csv"), banana.folder),
             method_of("metropolis", ()),
             Recorder(),
             draws=10,
