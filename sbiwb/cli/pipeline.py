@@ -159,7 +159,9 @@ def sample(
     config: ConfigPath,
     observation: Annotated[
         str | None,
-        typer.Argument(help="A name from problem.observations, or a CSV, NPZ, JSON or HDF5 file."),
+        typer.Argument(
+            help="A name from problem.observations, or a CSV, NPZ, NPY, JSON, HDF5 or Parquet file."
+        ),
     ] = None,
     settings: Settings = NONE,
     runs: Runs = RUNS,

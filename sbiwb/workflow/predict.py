@@ -211,6 +211,8 @@ def _from_posterior(
     posterior, layout = posterior_of(project, reporter), read_plan(project.data_run).layout
     shapes = {name: part.event for name, part in project.context.items()}
     data = observe(observation, layout, shapes)
+    for note in data.notes:
+        reporter.say(f"{data.name}: {note}.")
     theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
     warnings = tuple(posterior.ood_warnings(data.variables)[:MOST_WARNINGS])
     folder = project.run.sample(data.name)

@@ -222,6 +222,8 @@ def _targets(
         )
     shapes = {name: distribution.event for name, distribution in project.context.items()}
     data = observe(observation, _layout(project), shapes)
+    for note in data.notes:
+        reporter.say(f"{data.name}: {note}.")
     posterior = _amortized(project, method, reporter)
     targets = [
         target_of(project, data.x, data.context, which, posterior) for which in range(len(data))

@@ -260,3 +260,14 @@ def test_where_nothing_comes_out_the_reason_is_an_error(tmp_path, grouped):
 def test_context_that_is_no_number_is_refused(grouped, value):
     with pytest.raises(DataError, match="is no number to simulate with"):
         predict(grouped.open(), Recorder(), observation=None, draws=5, seed=0, context={"n": value})
+
+
+def test_what_was_assumed_to_read_the_data_is_said(tmp_path, plain):
+    tiny, recorder = copy(plain, tmp_path / "p"), Recorder()
+    (tiny.folder / "seen.csv").write_text("day;y\n1;1,5\n2;0,5\n3;1,0\n4;2,5\n")
+    predicted(tiny, "seen", recorder, draws=3)
+    assert [text for text in recorder.said if text.startswith("seen: ")] == [
+        "seen: columns are parted by semicolons.",
+        "seen: a comma is a decimal point.",
+        "seen: columns day are not used.",
+    ]
