@@ -21,6 +21,7 @@ GROUND = {
     "rundir",
     "starts",
     "numbers",
+    "submitted_jobs",
     "stopping",
     "claims",
     "environment",

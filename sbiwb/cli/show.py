@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sbiwb.diagnostics import Judgment
     from sbiwb.report import Row
     from sbiwb.steps.exact.refine import Refined
+    from sbiwb.store.manifest import SplitSummary
     from sbiwb.workflow.check import Checked
     from sbiwb.workflow.diagnose import Diagnosis
     from sbiwb.workflow.predict import Predicted
@@ -121,12 +122,12 @@ def run_event(event: RunEvent, run: RunDir) -> None:
             written([event.path])
 
 
-def simulated(splits: Mapping[str, Mapping[str, Any]]) -> None:
+def simulated(splits: Mapping[str, SplitSummary]) -> None:
     """Counts of each split."""
     rows = []
     for split, counts in splits.items():
-        whole = [f"{counts[name]:,}" for name in ("rows", "shards", "failed")]
-        rows.append([split, *whole, number(counts["p_valid"], 4), f"{counts['bytes'] / 1e6:.1f}"])
+        whole = [f"{count:,}" for count in (counts.rows, counts.shards, counts.failed)]
+        rows.append([split, *whole, number(counts.p_valid, 4), f"{counts.bytes / 1e6:.1f}"])
     table(["split", "pairs", "shards", "failed", "p(valid)", "MB"], rows)
 
 

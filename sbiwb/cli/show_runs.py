@@ -149,17 +149,17 @@ def status(state: Status) -> None:
         next_step(f"sbiwb verify {state.path}")
     if state.pace:
         _pace(state.pace)
-    for step, job, elements, when in state.jobs:
-        name = f"{step} {escape(job)}"
-        if elements:
-            name += f", {counted(elements, 'element')}"
-        out.print(f"job          {name}, submitted {escape(when[:16])}")
+    for step, job in state.jobs.items():
+        name = f"{escape(step)} {escape(job.id)}"
+        if job.elements:
+            name += f", {counted(job.elements, 'element')}"
+        out.print(f"job          {name}, submitted {escape(job.submitted[:16])}")
     if state.trained:
-        best = f"{state.trained['best_loss']:.4f} at step {state.trained['best_step']:,}"
+        best = f"{state.trained.best_loss:.4f} at step {state.trained.best_step:,}"
         out.print(f"trained      best validation loss {best}")
     elif state.training:
-        loss = f"validation loss {state.training['validation_loss']:.4f}"
-        out.print(f"training     step {state.training['step']:,}, {loss}")
+        loss = f"validation loss {state.training.validation_loss:.4f}"
+        out.print(f"training     step {state.training.step:,}, {loss}")
     if state.verdict:
         verdict, summary = state.verdict
         out.print(f"diagnosed    {coloured(verdict)}  {escape(summary)}")
@@ -181,8 +181,8 @@ def _valid(valid: Valid) -> None:
 def _pace(pace: Pace) -> None:
     per_minute = f"{number(60 * pace.rows_per_s)} pairs a minute"
     left = f"{duration(pace.left_s)} left at this pace"
-    age = f"the latest shard is {duration(pace.age_s)} old"
-    out.print(f"simulating   {per_minute}, {left}; {age}")
+    age = f"; the latest shard is {duration(pace.age_s)} old" if pace.age_s else ""
+    out.print(f"simulating   {per_minute}, {left}{age}")
 
 
 def failures(report: FailureReport) -> None:

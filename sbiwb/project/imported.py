@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sbiwb.errors import DiskError, RunError, SimulatorError
-from sbiwb.files import read_json, stable_hash
+from sbiwb.files import stable_hash
+from sbiwb.project.plan import ImportFacts, plan_or_none
 from sbiwb.rundir import RunDir
 from sbiwb.store import manifest
 from sbiwb.store.shards import read_shard
@@ -19,7 +20,6 @@ from sbiwb.store.shards import read_shard
 IMPORTED = "imported"  # problem.simulator
 KINDS = ("joint", "unknown")  # of priors that are known by the imported values alone
 ENOUGH = 20_000  # training pairs that stand for such a prior
-DECIDES = ("columns", "shares", "by")  # beside the files' content
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,24 @@ class Imported:
     @property
     def code_hash(self) -> str:
         """Of the files' content and of what was taken from them; empty before anything is imported."""
-        facts = read_json(self.path).get(IMPORTED) if self.path.is_file() else None
-        return content_hash(facts) if facts else ""
+        plan = plan_or_none(self.run)
+        if plan is None or plan.imported is None:
+            return ""
+        return content_hash(plan.imported)
 
     @property
     def simulate(self) -> Callable[..., Any]:
         return self._refuse
 
     def _refuse(self, **arguments: Any) -> NoReturn:
-        names = ", ".join(read_json(self.path)[IMPORTED]["files"]) if self.path.is_file() else ""
+        plan, source = plan_or_none(self.run), ""
+        if plan is not None and plan.imported is not None:
+            source = f" from {', '.join(plan.imported.files)}"
         raise SimulatorError(
-            f"the pairs of this run are imported{f' from {names}' if names else ''}: there is no simulator to call",
+            f"the pairs of this run are imported{source}: there is no simulator to call",
             where=self.run.path,
-            todo="Take them in, or make lost shards again, by `sbiwb import FILE... --config CONFIG`.",
+            todo="Take them in, or make lost shards again, by"
+            " `sbiwb import FILE... --config CONFIG`.",
         )
 
     def optional(self, name: str) -> Callable[..., Any] | None:
@@ -86,7 +91,7 @@ def first_theta(run: RunDir) -> Mapping[str, np.ndarray]:
     parts, held = [], 0
     for shard in manifest.shards(run.split("train")):
         parts.append(read_shard(shard.path, shard.record).theta)
-        held += shard.record["rows"]
+        held += shard.record.rows
         if held >= ENOUGH:
             break
     if not parts:
@@ -98,11 +103,13 @@ def first_theta(run: RunDir) -> Mapping[str, np.ndarray]:
     return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
 
 
-def content_hash(facts: Mapping[str, Any]) -> str:
-    """Of all that decides an imported row: the files' content in order, wherever they lie, columns, shares and grouping."""
-    return stable_hash(
-        {"files": list(facts["files"].values()), **{name: facts[name] for name in DECIDES}}
-    )
+def content_hash(facts: ImportFacts) -> str:
+    """Of all that decides an imported row: columns, shares, grouping, and the files' content.
+
+    The files count in their order, wherever they lie.
+    """
+    decisive = {"columns": facts.columns, "shares": facts.shares, "by": facts.by}
+    return stable_hash({"files": list(facts.files.values()), **decisive})
 
 
 def file_hash(path: Path) -> str:
@@ -114,13 +121,9 @@ def file_hash(path: Path) -> str:
         raise DiskError.of(error, path) from error
 
 
-def changed_files(plan: Mapping[str, Any], run: Path) -> Iterator[tuple[Path, str, str]]:
-    """Files whose content is no longer what was imported: (path, what, todo); one that is gone changes nothing."""
-    for name, known in plan[IMPORTED]["files"].items():
+def changed_files(facts: ImportFacts) -> Iterator[Path]:
+    """Files whose content is no longer what was imported; one that is gone changes nothing."""
+    for name, imported_hash in facts.files.items():
         path = Path(name)
-        if path.is_file() and file_hash(path) != known:
-            yield (
-                path,
-                "has changed since it was imported",
-                f"Import it into a run of another `name`; {run} holds what it was.",
-            )
+        if path.is_file() and file_hash(path) != imported_hash:
+            yield path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from sbiwb import config as yaml_config
 from sbiwb.config import RunConfig
 from sbiwb.contracts import OutputKind
 from sbiwb.errors import ConfigError, DiskError, RunError
-from sbiwb.files import put_text, read_json
-from sbiwb.project.imported import IMPORTED
+from sbiwb.files import put_text
+from sbiwb.project.plan import imported_rows
 from sbiwb.project.project import Project, distributions
 from sbiwb.rundir import SPLITS, RunDir
 from sbiwb.simulation.command import ProgramCommand
@@ -74,15 +73,11 @@ def _with_borrowed_counts(config: RunConfig, base: Path) -> RunConfig:
 
 def _with_imported_counts(project: Project) -> Project:
     """Where pairs are imported, the counts that the YAML leaves out are those of the import."""
-    simulate = project.config.simulate
-    if not project.is_imported or not project.run.plan.is_file():
+    given = project.config.simulate.model_fields_set
+    if not project.is_imported:
         return project
-    rows = read_json(project.run.plan).get(IMPORTED, {}).get("rows", {})
-    silent = {name: rows[name] for name in set(SPLITS) - simulate.model_fields_set if name in rows}
-    return replace(
-        project,
-        config=project.config.model_copy(update={"simulate": simulate.model_copy(update=silent)}),
-    )
+    rows = imported_rows(project.run)
+    return project.with_pairs({split: n for split, n in rows.items() if split not in given})
 
 
 def _check_meaning(project: Project) -> None:

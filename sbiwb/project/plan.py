@@ -5,7 +5,6 @@ Written by a preflight, or by an import. A worker needs it and the config, and n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +12,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from sbiwb.errors import CorruptFile, RunError
+from sbiwb.contracts import Reporter
+from sbiwb.errors import CorruptFile, DiskError, RunError
 from sbiwb.files import put_json, read_typed, stable_hash
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.layout import Observable
+from sbiwb.simulation.layout import to_json as layout_to_json
 
 REMEDY = (
     "Run `sbiwb simulate` on the config (the same `sbiwb import` again where pairs are imported):"
@@ -132,6 +133,20 @@ def plan_or_none(run: RunDir) -> Plan | None:
     return read_plan(run)
 
 
+def imported_rows(run: RunDir) -> dict[str, int]:
+    """Imported pairs by split; none where nothing is imported yet, or the plan is damaged.
+
+    What is damaged is told when it is used, or made again by the same import.
+    """
+    try:
+        plan = plan_or_none(run)
+    except CorruptFile:
+        return {}
+    if plan is None or plan.imported is None:
+        return {}
+    return plan.imported.rows
+
+
 def read_identity(run: RunDir) -> PlannedIdentity:
     """The names of the variables in the plan of a run, and the size of its blocks.
 
@@ -149,6 +164,19 @@ def _check_dtype(name: str, dtype: str, where: Path) -> None:
         raise CorruptFile(what, where=where, todo=REMEDY) from error
 
 
+def heal_plan(run: RunDir, reporter: Reporter) -> None:
+    """Sets a damaged plan aside, so that it is written anew: shards and config say what it said."""
+    try:
+        plan_or_none(run)
+    except CorruptFile as error:
+        aside = run.plan.with_suffix(".json.damaged")
+        try:
+            run.plan.replace(aside)
+        except OSError as cause:
+            raise DiskError.of(cause, run.plan) from cause
+        reporter.warn(f"{error.where} {error.what}; kept as {aside.name}, and written anew.")
+
+
 def put_plan(run: RunDir, plan: Plan) -> None:
     """Writes the plan; what it leaves empty is left out."""
     put_json(run.plan, to_json(plan))
@@ -157,15 +185,8 @@ def put_plan(run: RunDir, plan: Plan) -> None:
 def to_json(plan: Plan) -> dict[str, object]:
     """The plan as its file holds it."""
     value = asdict(plan)
-    value["layout"] = {name: _observable(one) for name, one in plan.layout.items()}
+    value["layout"] = layout_to_json(plan.layout)
     for name in ("accepted", "imported"):
         if not value[name]:
             del value[name]
-    return value
-
-
-def _observable(observable: Observable) -> Mapping[str, object]:
-    value = asdict(observable)
-    if not observable.missing:
-        del value["missing"]
     return value

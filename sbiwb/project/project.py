@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from sbiwb.config import RunConfig
 from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.families import map_files
-from sbiwb.files import read_json, stable_hash
+from sbiwb.files import stable_hash
 from sbiwb.priors import Prior
 from sbiwb.project.derived import DerivedQuantities
 from sbiwb.project.fingerprint import Identity
 from sbiwb.project.imported import IMPORTED, KINDS, Imported
 from sbiwb.project.observe import NamedObservation
+from sbiwb.project.plan import plan_or_none
 from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.blocks import Problem
 from sbiwb.simulation.command import ProgramCommand
-from sbiwb.simulation.layout import from_json
 from sbiwb.simulation.program import load_program
 from sbiwb.simulation.sandbox import SubprocessSimulator
 from sbiwb.simulation.simulator import Simulator
@@ -121,14 +121,13 @@ class Project:
     @property
     def problem(self) -> Problem:
         """What blocks are made from; with the layout once a plan exists."""
-        plan = self.data_run.plan
-        layout = from_json(read_json(plan)["layout"]) if plan.is_file() else None
+        plan = plan_or_none(self.data_run)
         return Problem(
             self.prior,
             self.context,
             self.simulator,
             self.config.simulate.seed,
-            layout,
+            plan.layout if plan is not None else None,
             tuple(self.config.problem.missing),
         )
 
@@ -150,6 +149,11 @@ class Project:
         if not other:
             return self.run
         return RunDir((self.base / other).resolve())
+
+    def with_pairs(self, counts: Mapping[str, int]) -> Project:
+        """The same project with other numbers of pairs, by split."""
+        simulate = self.config.simulate.model_copy(update=dict(counts))
+        return replace(self, config=self.config.model_copy(update={"simulate": simulate}))
 
     @cached_property
     def data_identity(self) -> Identity:
@@ -182,8 +186,10 @@ class Project:
 
         Its own, or that of before a change of code which was accepted as changing no row.
         """
-        plan = read_json(self.data_run.plan) if self.data_run.plan.is_file() else {}
-        return plan["data_hash"] if self.own_hash in plan.get("accepted", ()) else self.own_hash
+        plan = plan_or_none(self.data_run)
+        if plan is not None and self.own_hash in plan.accepted:
+            return plan.data_hash
+        return self.own_hash
 
     @property
     def model_identity(self) -> Identity:

@@ -17,9 +17,9 @@ import torch
 
 from sbiwb.contracts import InputShape, Reporter
 from sbiwb.errors import ConfigError
-from sbiwb.files import read_json
 from sbiwb.networks import compiled_flow
 from sbiwb.processes import usable_cores
+from sbiwb.project.plan import plan_or_none
 from sbiwb.project.project import Project
 
 KERNELS = {"auto": "auto", "c": True, "torch": False}  # what machine.splines says of them
@@ -158,12 +158,9 @@ def _threads(batch_size: int, shapes: Mapping[str, InputShape]) -> int:
 
 def _regime(project: Project) -> str:
     """`memory`, unless the training pairs take more than `machine.memory_gb`."""
-    plan = project.data_run.plan
-    needed = (
-        COPIES * project.config.simulate.train * read_json(plan)["bytes_per_row"] / GB
-        if plan.is_file()
-        else 0.0
-    )
+    plan, needed = plan_or_none(project.data_run), 0.0
+    if plan is not None:
+        needed = COPIES * project.config.simulate.train * plan.bytes_per_row / GB
     return "disk" if needed > memory_gb(project.config.machine.memory_gb) else "memory"
 
 

@@ -43,7 +43,7 @@ class _Shards:
         for shard in manifest.shards(self._folder, project.data_hash):
             if left > 0 and shard.blocks.start == block:
                 self._found.append(shard)
-                self.rows.append(min(left, shard.record["rows"]))
+                self.rows.append(min(left, shard.record.rows))
                 left, block = left - self.rows[-1], shard.blocks.stop
         self.missing = left
         self.held: Pairs | None = None
@@ -51,8 +51,8 @@ class _Shards:
     @property
     def window(self) -> int:
         """Pairs of a window: two windows, and a shard on its way, take the memory that training pairs may."""
-        rows = sum(shard.record["rows"] for shard in self._found)
-        bytes_per_row = sum(shard.record["bytes"] for shard in self._found) / max(1, rows)
+        rows = sum(shard.record.rows for shard in self._found)
+        bytes_per_row = sum(shard.record.bytes for shard in self._found) / max(1, rows)
         return max(
             1,
             int(

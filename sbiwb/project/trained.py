@@ -10,13 +10,13 @@ from sbiwb.adapters import ExpectedInput, read
 from sbiwb.config import RunConfig
 from sbiwb.contracts import Reporter
 from sbiwb.errors import CorruptFile, RunError
-from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.project.adapter import Adapter, restore_adapter
 from sbiwb.project.checkpoint_facts import CheckpointFacts
 from sbiwb.project.fingerprint import Plain, differences
 from sbiwb.project.network import build_network
+from sbiwb.project.plan import plan_or_none
 from sbiwb.project.project import Project, distributions
 from sbiwb.project.settings import device_of, sampling_threads
 from sbiwb.training.checkpoint import read_checkpoint
@@ -54,12 +54,9 @@ def posterior_of(project: Project, reporter: Reporter) -> Posterior:
     """
     posterior, facts = _load(project.run.path, project.config.machine.device)
     if facts.data_hash != project.data_hash:
-        plan = (
-            read_json(project.data_run.plan)
-            if project.data_run.plan.is_file()
-            else {"identity": {}}
-        )
-        changed = differences(plan["identity"], project.data_identity)
+        plan = plan_or_none(project.data_run)
+        planned = plan.identity if plan is not None else {}
+        changed = differences(planned, project.data_identity)
         raise RunError(
             f"is trained on another problem: {'; '.join(changed)}",
             where=project.run.train,

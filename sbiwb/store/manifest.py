@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sbiwb.errors import CorruptFile, DiskError, RunError
+from sbiwb.errors import DiskError, RunError
+from sbiwb.files import put_json
 from sbiwb.records import Pairs
-from sbiwb.store.shards import load_record, read_bytes, read_record, read_shard, record_path
+from sbiwb.rundir import SPLITS, RunDir
+from sbiwb.store.shard_record import ShardRecord, named_block, read_record, record_path
+from sbiwb.store.shards import read_shard
 
 
 @dataclass(frozen=True)
@@ -20,63 +22,96 @@ class Shard:
     """One shard that exists."""
 
     path: Path
-    record: dict[str, Any]
+    record: ShardRecord
 
     @property
     def blocks(self) -> range:
-        first = self.record["first_block"]
-        return range(first, first + self.record["blocks"])
+        return range(self.record.first_block, self.record.first_block + self.record.blocks)
 
 
-def names(folder: Path) -> tuple[list[str], list[str]]:
-    """Stems of the shards and of the records in a folder, in order; one listing, however many there are."""
+@dataclass(frozen=True)
+class SplitSummary:
+    """Counts of one split, for the manifest and for people.
+
+    Args:
+        shards: How many.
+        rows: Pairs in them.
+        simulated: Simulations, failed ones included.
+        failed: Failures among them.
+        p_valid: Share of simulations that came out; None where there are none.
+        bytes: On disk.
+        seconds: That workers took.
+    """
+
+    shards: int = 0
+    rows: int = 0
+    simulated: int = 0
+    failed: int = 0
+    p_valid: float | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+Summaries = dict[str, SplitSummary]
+
+
+def stems(folder: Path) -> tuple[list[str], list[str]]:
+    """Stems of the shards and of the records in a folder, in order; one listing for both."""
     try:
-        there = [name for name in os.listdir(folder) if name.startswith("shard-")]
+        names = os.listdir(folder)
     except FileNotFoundError:
         return [], []
     except OSError as error:
         raise DiskError.of(error, folder) from error
-    files, records = (
-        sorted(name.removesuffix(end) for name in there if name.endswith(end))
-        for end in (".h5", ".json")
-    )
+    paths = [Path(name) for name in names]
+    numbered = [path for path in paths if named_block(path) is not None]
+    files = sorted(path.stem for path in numbered if path.suffix == ".h5")
+    records = sorted(path.stem for path in numbered if path.suffix == ".json")
     return files, records
 
 
+def shard_files(folder: Path) -> list[Path]:
+    """The shards that have a record, by name.
+
+    One without was killed between the file and its record: it is simulated again.
+    """
+    files, records = stems(folder)
+    return [folder / f"{stem}.h5" for stem in sorted({*files} & {*records})]
+
+
 def shards(folder: Path, data_hash: str | None = None) -> list[Shard]:
-    """The shards of a split that have a record, in order of their blocks.
+    """The shards of a split, in order of their blocks.
 
     Raises:
         RunError: A shard of another problem (another data_hash) lies here.
+        CorruptFile: A record cannot be read.
     """
-    found = []
-    files, records = names(folder)
-    recorded = set(records)
-    for stem in files:
-        if stem not in recorded:
-            continue  # killed between the file and its record: it is simulated again
-        path, record = folder / f"{stem}.h5", load_record(folder / f"{stem}.json")
-        if data_hash is not None and record["data_hash"] != data_hash:
-            raise RunError(
-                "belongs to another problem (its data_hash differs)",
-                where=path,
-                todo="Give the run another name, or use --runs DIR.",
-            )
-        found.append(Shard(path, record))
-    return sorted(found, key=lambda shard: shard.record["first_block"])
+    held = []
+    for path in shard_files(folder):
+        record = read_record(path)
+        if record is None:
+            continue  # set aside since the listing
+        refuse_other(path, record, data_hash)
+        held.append(Shard(path, record))
+    return in_order(held)
 
 
-def check(folder: Path, data_hash: str | None = None) -> list[tuple[Path, CorruptFile]]:
-    """The shards whose record cannot be read or differs from their bytes, each with what is wrong; other problems' are left alone."""
-    bad = []
-    for path in sorted(folder.glob("shard-*.h5")):
-        try:
-            record = read_record(path)
-            if record is not None and data_hash in (None, record["data_hash"]):
-                read_bytes(path, record)
-        except CorruptFile as error:
-            bad.append((path, error))
-    return bad
+def refuse_other(path: Path, record: ShardRecord, data_hash: str | None) -> None:
+    """Refuses a shard of another problem.
+
+    Raises:
+        RunError: It is one.
+    """
+    if data_hash not in (None, record.data_hash):
+        raise RunError(
+            "belongs to another problem (its data_hash differs)",
+            where=path,
+            todo="Give the run another name, or use --runs DIR.",
+        )
+
+
+def in_order(held: Iterable[Shard]) -> list[Shard]:
+    return sorted(held, key=lambda shard: shard.record.first_block)
 
 
 def set_aside(shard: Path) -> Path:
@@ -90,25 +125,28 @@ def set_aside(shard: Path) -> Path:
     return aside
 
 
-def missing(found: Sequence[Shard], blocks: int) -> list[int]:
+def missing(held: Sequence[Shard], blocks: int) -> list[int]:
     """Blocks below `blocks` that no shard holds."""
-    held = {block for shard in found for block in shard.blocks}
-    return [block for block in range(blocks) if block not in held]
+    gaps: list[int] = []
+    stop = 0
+    for shard in in_order(held):
+        gaps += range(stop, min(shard.blocks.start, blocks))
+        stop = max(stop, shard.blocks.stop)
+    return gaps + list(range(stop, blocks))
 
 
 def runs(blocks: Sequence[int], longest: int) -> list[range]:
-    """Neighbouring blocks together, cut at multiples of `longest` so that every resume makes the same shards."""
+    """Neighbouring blocks together, cut at multiples of `longest`: every resume cuts the same."""
     pieces: list[range] = []
     for block in blocks:
-        last = pieces[-1] if pieces else None
-        if last is not None and block == last.stop and block % longest:
-            pieces[-1] = range(last.start, block + 1)
+        if pieces and block == pieces[-1].stop and block % longest:
+            pieces[-1] = range(pieces[-1].start, block + 1)
         else:
             pieces.append(range(block, block + 1))
     return pieces
 
 
-def load(found: Sequence[Shard], rows: int, where: Path) -> Pairs:
+def load(held: Sequence[Shard], rows: int, where: Path) -> Pairs:
     """The first `rows` pairs of a split, in order of their blocks.
 
     Raises:
@@ -116,38 +154,60 @@ def load(found: Sequence[Shard], rows: int, where: Path) -> Pairs:
         CorruptFile: A shard is cut or altered.
     """
     parts: list[Pairs] = []
-    held, next_block = 0, 0
-    for shard in found:
-        if held >= rows:
+    count, next_block = 0, 0
+    for shard in held:
+        if count >= rows:
             break
         if shard.blocks.start < next_block:
             continue
         if shard.blocks.start > next_block:
-            raise RunError(
-                f"blocks {next_block} to {shard.blocks.start - 1} are missing",
-                where=where,
-                todo="Run `sbiwb simulate` first.",
-            )
+            what = f"blocks {next_block} to {shard.blocks.start - 1} are missing"
+            raise RunError(what, where=where, todo="Run `sbiwb simulate` first.")
         parts.append(read_shard(shard.path, shard.record))
-        held, next_block = held + len(parts[-1]), shard.blocks.stop
-    if held < rows:
-        raise RunError(
-            f"{held} of {rows} pairs are simulated", where=where, todo="Run `sbiwb simulate` first."
-        )
+        count, next_block = count + len(parts[-1]), shard.blocks.stop
+    if count < rows:
+        what = f"{count} of {rows} pairs are simulated"
+        raise RunError(what, where=where, todo="Run `sbiwb simulate` first.")
     pairs = Pairs.join(parts)
     return pairs if len(pairs) == rows else pairs.take(np.arange(rows))
 
 
-def summary(found: Sequence[Shard]) -> dict[str, Any]:
-    """Counts of one split, for the manifest and for `status`."""
-    simulated = sum(shard.record["simulated"] for shard in found)
-    failed = sum(shard.record["failed"] for shard in found)
-    return {
-        "shards": len(found),
-        "rows": sum(shard.record["rows"] for shard in found),
-        "simulated": simulated,
-        "failed": failed,
-        "p_valid": 1 - failed / simulated if simulated else None,
-        "bytes": sum(shard.record["bytes"] for shard in found),
-        "seconds": sum(shard.record["seconds"] or 0.0 for shard in found),
-    }
+def summary(held: Sequence[Shard]) -> SplitSummary:
+    """Counts of one split."""
+    records = [shard.record for shard in held]
+    simulated = sum(record.simulated for record in records)
+    failed = sum(record.failed for record in records)
+    return SplitSummary(
+        shards=len(records),
+        rows=sum(record.rows for record in records),
+        simulated=simulated,
+        failed=failed,
+        p_valid=1 - failed / simulated if simulated else None,
+        bytes=sum(record.bytes for record in records),
+        seconds=sum(record.seconds or 0.0 for record in records),
+    )
+
+
+def summaries(run: RunDir) -> Summaries:
+    """Counts of every split.
+
+    Raises:
+        CorruptFile: A record cannot be read.
+    """
+    return {split: summary(shards(run.split(split))) for split in SPLITS}
+
+
+def write_manifest(run: RunDir) -> Summaries:
+    """Gathers the records into one file, for people and their programs."""
+    counts = summaries(run)
+    put_manifest(run, counts)
+    return counts
+
+
+def put_manifest(run: RunDir, counts: Summaries) -> None:
+    put_json(run.manifest, {"splits": splits_json(counts)})
+
+
+def splits_json(counts: Summaries) -> dict[str, object]:
+    """The counts as the manifest holds them."""
+    return {split: asdict(count) for split, count in counts.items()}

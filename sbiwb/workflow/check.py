@@ -10,12 +10,12 @@ from pathlib import Path
 from sbiwb.config import RunConfig
 from sbiwb.project.project import Project
 from sbiwb.records import Ragged
-from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight
-from sbiwb.steps.pairs.prepare import blocks, observe_all, try_simulator
+from sbiwb.steps.pairs.shard_grid import asked_pairs, blocks_of
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
+from sbiwb.workflow.simulate_plan import observe_all, try_simulator
 from sbiwb.workflow.train_setup import try_out
 
 TRIED_STEPS = 20
@@ -64,7 +64,7 @@ def check(project: Project) -> Checked:
         weights, step_s = _try_training(project, preflight)
         project.derived.check(project.config.simulate.seed)
         sets = {data.name: len(data) for data in observe_all(project, preflight.layout)}
-    rows = sum(blocks(project, split) for split in SPLITS) * project.block_size
+    rows = _blocks(project) * project.block_size
     workers = project.config.machine.build_executor().workers
     return Checked(
         rows=rows,
@@ -79,6 +79,12 @@ def check(project: Project) -> Checked:
         observables=_describe(preflight),
         observations=sets,
     )
+
+
+def _blocks(project: Project) -> int:
+    """Blocks of all splits."""
+    pairs = asked_pairs(project.config.simulate)
+    return sum(blocks_of(count, project.block_size) for count in pairs.values())
 
 
 def _max_steps(config: RunConfig) -> int:

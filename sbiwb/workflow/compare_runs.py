@@ -21,6 +21,7 @@ from sbiwb.files import put, put_json, put_text, read_json
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import differences, weights_hash
 from sbiwb.project.opening import open_project
+from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
@@ -192,12 +193,13 @@ def _question(project: Project) -> dict[str, Any]:
             where=project.data_run.path,
             todo="Run `sbiwb run` on its config first.",
         )
-    layout = read_json(project.data_run.plan)["layout"]
+    layout = read_plan(project.data_run).layout
     return {
         "parameters": dict(project.data_identity["problem"]["parameters"]),
         "context": dict.fromkeys(sorted(project.context), "context variable"),
         "observables": {
-            name: {key: one[key] for key in ("shape", "ragged")} for name, one in layout.items()
+            name: {"shape": list(observable.shape), "ragged": observable.ragged}
+            for name, observable in layout.items()
         },
     }
 

@@ -1,41 +1,42 @@
 """The verb `import`: simulations in files of the user's own become the shards of a run.
 
-The files are read twice, a few rows at a time. First everything is checked, and bad rows and copies are found; then each row goes to its
-place in a random order, by way of one scratch file for each shard. So the first rows of a split are a fair sample of it, as `train` takes
-for granted, and what is held in memory is a chunk, or the rows of one shard and its image.
+The files are read twice, a few rows at a time. First everything is checked, and bad rows and
+copies are found; then each row goes to its place in a random order, by way of one scratch file for
+each shard. So the first rows of a split are a fair sample of it, as `train` takes for granted, and
+what is held in memory is a chunk, or the rows of one shard and its image.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sbiwb.contracts import Reporter
-from sbiwb.errors import ConfigError, DataError, RunError
-from sbiwb.files import put_json, read_json, stable_hash
-from sbiwb.project.fingerprint import differences
-from sbiwb.project.imported import IMPORTED, content_hash, file_hash
+from sbiwb.errors import ConfigError, CorruptFile, DataError, DiskError, RunError
+from sbiwb.files import stable_hash
+from sbiwb.project.fingerprint import Identity, differences
+from sbiwb.project.imported import IMPORTED, content_hash
 from sbiwb.project.opening import write_config
+from sbiwb.project.plan import ImportFacts, Plan, heal_plan, plan_or_none, put_plan
 from sbiwb.project.project import Project
-from sbiwb.rundir import SPLITS, put_provenance
+from sbiwb.rundir import SPLITS, RunDir, put_provenance, versions
 from sbiwb.seeds import generator
-from sbiwb.simulation.layout import to_json
-from sbiwb.steps.intake.columns import WHERE, Mapped
-from sbiwb.steps.intake.sort import _Places, _write
+from sbiwb.steps.intake.columns import WHERE, MappedFile, Variables
+from sbiwb.steps.intake.request import SHARES, ImportRequest
+from sbiwb.steps.intake.sort import LEFT_OUT, Placement, Sorting, SplitPlan, sort_into_shards
 from sbiwb.steps.intake.survey import Survey, survey
+from sbiwb.steps.pairs.shard_grid import auto_shard_blocks
 from sbiwb.store import manifest
 from sbiwb.store.foreign import foreign
+from sbiwb.store.manifest import Summaries
+from sbiwb.store.shards import check_shard
 
-SHARES = "0.8,0.1,0.1"
-SHARD_BYTES = 64 << 20
-SHARDS_PER_SPLIT = 16
+MACHINE_VERSIONS = ("python", "numpy", "h5py", "sbiwb")
 
 
 def import_files(
@@ -46,7 +47,7 @@ def import_files(
     columns: Sequence[str] = (),
     shares: str = SHARES,
     by: str = "",
-) -> dict[str, Any]:
+) -> Summaries:
     """Takes pairs from files into a run.
 
     Args:
@@ -67,44 +68,60 @@ def import_files(
         RunError: The run folder holds other pairs.
     """
     start = time.perf_counter()
-    _check_project(project, paths)
-    facts = _facts(paths, columns, shares, by)
+    _check_project(project)
+    request = ImportRequest.parse(paths, columns, shares, by)
+    facts = request.facts()
     identity = project.identity(content_hash(facts))
-    if _is_done(project, identity):
+    heal_plan(project.run, reporter)
+    if _is_done(project.run, identity):
         reporter.say("These files are imported already, and every shard is whole.")
-        return write_manifest(project)
-    files = [Mapped.of(project, foreign(path), _mapping(columns), by) for path in paths]
-    found = survey(project, files, reporter)
-    places = _places(project, found, _shares(shares))
-    _tell(found, reporter)
-    counts = {split: int((places.split == i).sum()) for i, split in enumerate(SPLITS)}
-    project = _with_counts(project, counts)
-    plan = _plan(project, identity, {**facts, "rows": counts}, found)
-    put_json(project.run.plan, plan)
+        return manifest.write_manifest(project.run)
+    variables = variables_of(project)
+    files = [MappedFile.of(foreign(path), variables, request.columns, by) for path in request.paths]
+    max_rate = project.config.simulate.failures.max_rate
+    result = survey(files, variables, max_rate, reporter)
+    placement = _placement(project.config.simulate.seed, result, request.shares, reporter)
+    _warn_of_failed(result, reporter)
+    project = _with_counts(project, placement.pairs)
+    facts = replace(facts, rows=placement.pairs)
+    plan = _plan(project, identity, facts, result)
+    put_plan(project.run, plan)
     write_config(project)
-    _write(project, plan, files, found, places, reporter)
+    sort_into_shards(_sorting(project.run, plan, result), files, variables, placement, reporter)
     put_provenance(
         project.run.data,
         seconds=time.perf_counter() - start,
         facts={
-            "data_hash": plan["data_hash"],
+            "data_hash": plan.data_hash,
             "seed": project.config.simulate.seed,
-            "files": facts["files"],
+            "files": facts.files,
         },
     )
-    return write_manifest(project)
+    return manifest.write_manifest(project.run)
 
 
-def write_manifest(project: Project) -> dict[str, Any]:
-    """Gathers the records."""
-    splits = {
-        split: manifest.summary(manifest.shards(project.run.split(split))) for split in SPLITS
-    }
-    put_json(project.run.manifest, {"splits": splits})
-    return splits
+def variables_of(project: Project) -> Variables:
+    """What the YAML names; observables are what inputs use, or `drop` names."""
+    problem, model = project.config.problem, project.config.model
+    used: dict[str, None] = {}
+    for key, model_input in model.inputs.items():
+        used |= dict.fromkeys(model_input.plan(key).variables)
+    used |= dict.fromkeys(model.drop)
+    return Variables(
+        theta=project.prior.distributions,
+        slices=project.prior.slices,
+        context=project.context,
+        x=tuple(name for name in used if name not in problem.context),
+        missing=frozenset(problem.missing),
+    )
 
 
-def _check_project(project: Project, paths: Sequence[Path]) -> None:
+def _check_project(project: Project) -> None:
+    """Refuses a YAML that is not one for imported pairs.
+
+    Raises:
+        ConfigError: It has a simulator, or uses another run's pairs.
+    """
     if not project.is_imported:
         raise ConfigError(
             f"problem.simulator is {project.config.problem.simulator!r}",
@@ -117,165 +134,147 @@ def _check_project(project: Project, paths: Sequence[Path]) -> None:
             where=project.base,
             todo="Leave it out, or import into that run.",
         )
-    twice = [
-        path
-        for i, path in enumerate(paths)
-        if path.resolve() in [one.resolve() for one in paths[:i]]
-    ]
-    if twice:
-        raise DataError("is named twice", where=twice[0], todo="Name each file once.")
 
 
-def _facts(paths: Sequence[Path], columns: Sequence[str], shares: str, by: str) -> dict[str, Any]:
-    """What was asked for, and the content of the files."""
-    files = {str(path.resolve()): file_hash(foreign(path).path) for path in paths}
-    return {"files": files, "columns": _mapping(columns), "shares": _shares(shares), "by": by}
-
-
-def _mapping(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Columns by variable, of `y=signal` and `y=a,b,c`."""
-    parts = [one.partition("=") for one in columns]
-    for one, (name, _, chosen) in zip(columns, parts, strict=True):
-        if not name or not chosen:
-            raise ConfigError(
-                f"cannot read '{one}'",
-                where=f"{WHERE} --column",
-                todo="Write --column VARIABLE=COLUMN, such as y=signal.",
-            )
-    return {
-        name.strip(): [column.strip() for column in chosen.split(",")] for name, _, chosen in parts
-    }
-
-
-def _shares(text: str) -> list[float]:
-    """Shares of train, validation and test, which sum to 1."""
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if (
-        len(found) != len(SPLITS)
-        or min(found) <= 0
-        or not math.isclose(sum(found), 1, abs_tol=1e-9)
-    ):
-        raise ConfigError(
-            f"cannot read '{text}'",
-            where=f"{WHERE} --shares",
-            todo=f"Give train, validation and test, summing to 1, such as {SHARES}.",
-        )
-    return found
-
-
-def _is_done(project: Project, identity: dict[str, Any]) -> bool:
+def _is_done(run: RunDir, identity: Identity) -> bool:
     """Whether this import has been brought to its end.
 
     Raises:
         RunError: The run holds other pairs.
     """
-    if not project.run.plan.is_file():
+    plan = plan_or_none(run)
+    if plan is None:
         return False
-    plan, run = read_json(project.run.plan), project.run
-    held = {split: manifest.shards(run.split(split)) for split in SPLITS}
-    if plan["data_hash"] != stable_hash(identity):
-        if not any(held.values()):
-            return False
-        changed = [
-            one.replace("problem.simulator code", "the files, columns or shares")
-            for one in differences(plan["identity"], identity)
-        ]
-        todo = (
-            "Give the run another `name`, or delete the folder if its pairs are no longer wanted."
-        )
-        raise RunError(f"holds other pairs: {'; '.join(changed)}", where=run.data, todo=todo)
-    for split, rows in plan[IMPORTED]["rows"].items():
-        if manifest.missing(held[split], rows) or manifest.check(run.split(split)):
-            return False
-    return True
+    if plan.data_hash != stable_hash(identity):
+        _refuse_other_pairs(run, plan, identity)
+        return False
+    if plan.imported is None:
+        return False
+    return all(_is_whole(run.split(split), rows) for split, rows in plan.imported.rows.items())
 
 
-def _places(project: Project, found: Survey, shares: Sequence[float]) -> _Places:
+def _refuse_other_pairs(run: RunDir, plan: Plan, identity: Identity) -> None:
+    """Refuses to import over other pairs.
+
+    Raises:
+        RunError: There are some.
+    """
+    if not any(manifest.shard_files(run.split(split)) for split in SPLITS):
+        return
+    changed = "; ".join(differences(plan.identity, identity))
+    changed = changed.replace("problem.simulator code", "the files, columns or shares")
+    todo = "Give the run another `name`, or delete the folder if its pairs are no longer wanted."
+    raise RunError(f"holds other pairs: {changed}", where=run.data, todo=todo)
+
+
+def _is_whole(folder: Path, rows: int) -> bool:
+    """Whether a split has all its shards, each as its record says."""
+    try:
+        held = manifest.shards(folder)
+        for shard in held:
+            check_shard(shard.path, shard.record)
+    except (CorruptFile, DiskError):
+        return False
+    return not manifest.missing(held, rows)
+
+
+def _placement(seed: int, result: Survey, shares: Sequence[float], reporter: Reporter) -> Placement:
     """A random order of the good rows, cut into splits; a row that comes again is left out.
 
     Raises:
         DataError: A split would be empty.
     """
-    good = np.ones(found.rows, bool)
-    good[[failure.block for failure in found.ledger]] = False
-    if found.is_compared:
-        first = np.zeros(found.rows, bool)
-        first[np.unique(np.concatenate(found.digests), return_index=True)[1]] = True
-        found.copies = int((good & ~first).sum())
-        good &= first
-    found.digests.clear()
-    rows = np.flatnonzero(good)
+    rows = np.flatnonzero(_good_rows(result, reporter))
+    result.digests.clear()  # they take as much memory as a column
     sizes = [round(share * len(rows)) for share in shares[1:]]
-    sizes = [len(rows) - sum(sizes), *sizes]
+    sizes.insert(0, len(rows) - sum(sizes))
     if min(sizes) < 1:
         raise DataError(
             f"{len(rows)} good rows are too few for three splits",
             where=WHERE,
             todo="Import more, or change --shares.",
         )
-    split, place = np.full(found.rows, -1, np.int8), np.zeros(found.rows, np.int64)
-    order = generator(project.config.simulate.seed, "train", 0).permutation(len(rows))
-    ends = np.cumsum([0, *sizes])
-    for number, (start, stop) in enumerate(pairwise(ends)):
-        mine = rows[order[start:stop]]
-        split[mine], place[mine] = number, np.arange(stop - start)
-    return _Places(split, place)
+    split = np.full(result.rows, LEFT_OUT, np.int8)
+    place = np.zeros(result.rows, np.int64)
+    order = generator(seed, "train", 0).permutation(len(rows))
+    for number, (start, stop) in enumerate(pairwise(np.cumsum([0, *sizes]))):
+        members = rows[order[start:stop]]
+        split[members], place[members] = number, np.arange(stop - start)
+    return Placement(split, place)
 
 
-def _tell(found: Survey, reporter: Reporter) -> None:
-    if found.copies:
+def _good_rows(result: Survey, reporter: Reporter) -> np.ndarray:
+    """Which rows are neither bad nor copies, (rows,)."""
+    good = np.ones(result.rows, bool)
+    good[[failure.block for failure in result.ledger]] = False
+    if not result.is_compared:
+        return good
+    first = np.zeros(result.rows, bool)
+    first[np.unique(np.concatenate(result.digests), return_index=True)[1]] = True
+    copies = int((good & ~first).sum())
+    if copies:
         reporter.warn(
-            f"{found.copies:,} rows are copies of others and are left out: no row may be in two splits."
+            f"{copies:,} rows are copies of others and are left out: no row may be in two splits."
         )
-    if found.ledger:
-        first = found.ledger[0]
-        told = f"{len(found.ledger):,} of {found.rows:,} rows are left out as failed simulations"
-        reporter.warn(f"{told}, the first in row {first.block}: {first.message}.")
+    return good & first
 
 
-def _with_counts(project: Project, counts: Mapping[str, int]) -> Project:
+def _warn_of_failed(result: Survey, reporter: Reporter) -> None:
+    if not result.ledger:
+        return
+    first = result.ledger[0]
+    count = f"{len(result.ledger):,} of {result.rows:,} rows"
+    reporter.warn(
+        f"{count} are left out as failed simulations, the first in row {first.block}:"
+        f" {first.message}."
+    )
+
+
+def _with_counts(project: Project, pairs: Mapping[str, int]) -> Project:
     """The project with the counts of the import.
 
     Raises:
         ConfigError: The YAML asks for more.
     """
-    simulate = project.config.simulate
-    for split in simulate.model_fields_set & set(SPLITS):
-        if getattr(simulate, split) > counts[split]:
+    given = project.config.simulate.model_dump(include=project.config.simulate.model_fields_set)
+    for split, count in pairs.items():
+        if given.get(split, 0) > count:
             raise ConfigError(
-                f"simulate.{split} is {getattr(simulate, split):,}, and {counts[split]:,} rows fall to it",
+                f"simulate.{split} is {given[split]:,}, and {count:,} rows fall to it",
                 where=project.base,
                 todo="Leave it out to take all, or import more, or change --shares.",
             )
-    silent = {
-        split: count for split, count in counts.items() if split not in simulate.model_fields_set
-    }
-    return replace(
-        project,
-        config=project.config.model_copy(update={"simulate": simulate.model_copy(update=silent)}),
+    return project.with_pairs({split: n for split, n in pairs.items() if split not in given})
+
+
+def _plan(project: Project, identity: Identity, facts: ImportFacts, result: Survey) -> Plan:
+    size = project.config.simulate.shard_size
+    shard_blocks = {}
+    for split, pairs in facts.rows.items():
+        shard_blocks[split] = auto_shard_blocks(
+            pairs, 1, seconds_per_row=0.0, bytes_per_row=result.bytes_per_row
+        )
+        if isinstance(size, int):
+            shard_blocks[split] = size
+    return Plan(
+        data_hash=stable_hash(identity),
+        identity=identity,
+        layout=result.layout(project.config.problem.missing),
+        seconds_per_row=0.0,
+        bytes_per_row=result.bytes_per_row,
+        shard_blocks=shard_blocks,
+        imported=facts,
     )
 
 
-def _plan(
-    project: Project, identity: dict[str, Any], facts: dict[str, Any], found: Survey
-) -> dict[str, Any]:
-    per_row = found.bytes / found.rows
-    size = project.config.simulate.shard_size
-    rows = {
-        split: size
-        if isinstance(size, int)
-        else 1 << max(0, int(min(count / SHARDS_PER_SPLIT, SHARD_BYTES / per_row)).bit_length() - 1)
-        for split, count in facts["rows"].items()
-    }
-    return {
-        "data_hash": stable_hash(identity),
-        "identity": identity,
-        "layout": to_json(found.layout(project.config.problem.missing)),
-        "seconds_per_row": 0.0,
-        "bytes_per_row": per_row,
-        "shard_blocks": rows,
-        IMPORTED: facts,
-    }
+def _sorting(run: RunDir, plan: Plan, result: Survey) -> Sorting:
+    assert plan.imported is not None
+    pairs, installed = plan.imported.rows, versions()
+    return Sorting(
+        run=run,
+        data_hash=plan.data_hash,
+        layout=plan.layout,
+        splits=[SplitPlan(split, pairs[split], plan.shard_blocks[split]) for split in SPLITS],
+        ledger=result.ledger,
+        versions={name: installed[name] for name in MACHINE_VERSIONS if name in installed},
+    )

@@ -36,10 +36,10 @@ from sbiwb.steps.infer.observable_pictures import ObservablePictures
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
 from sbiwb.steps.infer.posterior_files import write_draws, write_table
 from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
-from sbiwb.steps.pairs.prepare import try_simulator
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import simulate_posterior
 from sbiwb.workflow.sample import PICTURES, choose_observations
+from sbiwb.workflow.simulate_plan import try_simulator
 
 MAX_TRACES = 4  # data sets whose chains are drawn
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sbiwb.contracts import Reporter
 from sbiwb.project.project import Project
 from sbiwb.stopping import raise_on_signal
+from sbiwb.store.manifest import SplitSummary
 from sbiwb.workflow import diagnose, report, sample, simulate, train
 from sbiwb.workflow.diagnose import Diagnosis
 from sbiwb.workflow.sample import Sampled
@@ -30,7 +30,7 @@ class StepBegun:
 class PairsSimulated:
     """The pairs are there; counts by split, as in the manifest."""
 
-    splits: Mapping[str, Mapping[str, Any]]
+    splits: Mapping[str, SplitSummary]
 
 
 @dataclass(frozen=True)

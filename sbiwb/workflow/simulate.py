@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from sbiwb.contracts import Reporter
-from sbiwb.errors import SbiwbError
+from sbiwb.contracts import Executor, Reporter
 from sbiwb.executors.serial import SerialExecutor
 from sbiwb.project.opening import open_run
+from sbiwb.project.plan import Plan, heal_plan
 from sbiwb.project.project import Project
-from sbiwb.rundir import put_provenance
-from sbiwb.simulation.blocks import FailureCounter
-from sbiwb.steps.pairs.more import extended
-from sbiwb.steps.pairs.prepare import _accept, borrow, prepare
-from sbiwb.steps.pairs.tasks import _example, missing_tasks, results, write_manifest
+from sbiwb.rundir import Provenance, has_provenance, put_provenance
+from sbiwb.steps.pairs.recorded_failures import RecordedFailures
+from sbiwb.steps.pairs.row_ticker import RowTicker, looking
+from sbiwb.steps.pairs.tasks import ShardTask, missing_tasks, simulate_tasks
+from sbiwb.store import manifest
+from sbiwb.store.manifest import Summaries
 from sbiwb.words import duration
+from sbiwb.workflow.simulate_plan import accept_code, borrow, extended, grids_of, prepare
 
 NOT_WORTH_A_POOL_S = 10.0
 
@@ -27,14 +30,15 @@ def simulate(
     more: str = "",
     accept_code_change: bool = False,
     needs_observations: bool = False,
-) -> dict[str, Any]:
+) -> Summaries:
     """Simulates what is missing; finished shards stay as they are.
 
     Args:
         project: What to simulate.
         reporter: Where progress goes.
         more: Pairs to extend the run by, as `extended` reads them.
-        accept_code_change: Whether the simulator's code, changed since the shards were made, is taken to give the same rows.
+        accept_code_change: Whether the simulator's code, changed since the shards were made, is
+            taken to give the same rows.
         needs_observations: Whether an observation that cannot be read is an error, and no warning.
 
     Returns:
@@ -49,56 +53,90 @@ def simulate(
         project = extended(project, more, reporter)
     if project.data_run.path != project.run.path:
         return borrow(project, reporter)
+    start = time.perf_counter()
+    heal_plan(project.run, reporter)
     if project.is_imported:
         reporter.say("The pairs of this run are imported: nothing is simulated.")
-    start = time.perf_counter()
     if accept_code_change:
-        _accept(project, reporter)
+        accept_code(project, reporter)
     plan = prepare(project, reporter, needs_observations=needs_observations)
-    tasks = missing_tasks(project, plan, reporter)
+    tasks = missing_tasks(project.run, grids_of(project, plan), project.data_hash, reporter)
+    failures = recorded_failures(project)
+    failures.look()
     if tasks:
-        _run(project, plan, tasks, reporter)
-        put_provenance(
-            project.run.data,
-            seconds=time.perf_counter() - start,
-            facts={"data_hash": project.data_hash, "seed": project.config.simulate.seed},
-        )
-    return write_manifest(project.run)
+        _simulate(project, plan, tasks, failures, reporter)
+    if tasks or not has_provenance(project.run.data, Provenance):
+        put_data_provenance(project, time.perf_counter() - start)
+    return manifest.write_manifest(project.run)
 
 
-def _run(
-    project: Project, plan: dict[str, Any], tasks: list[dict[str, Any]], reporter: Reporter
+def recorded_failures(project: Project) -> RecordedFailures:
+    """Counts the failures of all shards of a run; those of an import were judged with it."""
+    max_rate = project.config.simulate.failures.max_rate
+    if project.is_imported:
+        max_rate = 1.0
+    return RecordedFailures(project.run, project.data_hash, max_rate)
+
+
+def put_data_provenance(project: Project, seconds: float) -> None:
+    """Who made the shards."""
+    facts = {"data_hash": project.data_hash, "seed": project.config.simulate.seed}
+    put_provenance(project.run.data, seconds=seconds, facts=facts)
+
+
+def _simulate(
+    project: Project,
+    plan: Plan,
+    tasks: Sequence[ShardTask],
+    failures: RecordedFailures,
+    reporter: Reporter,
 ) -> None:
-    rows = sum(task["blocks"] for task in tasks) * project.block_size
-    executor = project.config.machine.build_executor()
-    if rows * plan["seconds_per_row"] < NOT_WORTH_A_POOL_S and not isinstance(
-        executor, SerialExecutor
-    ):
-        executor = (
-            SerialExecutor()
-        )  # the same rows, without the seconds that processes take to start
-        tasks = [{**task, "isolated": True} for task in tasks]
-    seconds, megabytes = (
-        rows * plan["seconds_per_row"] / executor.workers,
-        rows * plan["bytes_per_row"] / 1e6,
-    )
+    rows = sum(task.blocks for task in tasks) * project.block_size
+    seconds, executor = rows * plan.seconds_per_row, project.config.machine.build_executor()
+    if seconds < NOT_WORTH_A_POOL_S and not isinstance(executor, SerialExecutor):
+        # the same rows, without the seconds that processes take to start
+        executor = SerialExecutor()
+        tasks = [replace(task, isolated=True) for task in tasks]
     reporter.say(
-        f"{rows:,} simulations in {len(tasks)} shards: about {duration(seconds)} and {megabytes:.1f} MB."
+        f"{rows:,} simulations in {len(tasks)} shards: about"
+        f" {duration(seconds / executor.workers)} and {rows * plan.bytes_per_row / 1e6:.1f} MB."
     )
-    tally = FailureCounter(project.config.simulate.failures.max_rate)
     try:
-        with reporter.task("simulate", rows, unit="simulations") as ticker:
-            for task, result in results(executor, tasks):
-                if isinstance(result, SbiwbError):
-                    raise result
-                tally.add(result["simulated"], result["failed"], _example(result))
-                ticker.advance(task["blocks"] * project.block_size, failed=tally.failed)
+        follow(project, executor, tasks, failures, reporter)
     finally:
-        write_manifest(project.run)
-        for run in {task["run"] for task in tasks}:
-            open_run(run).isolated.close()
-    if tally.failed:
-        reporter.warn(
-            f"{tally.failed} of {tally.simulated} simulations failed (p(valid) = {1 - tally.failed / tally.simulated:.4f}) "
-            f"and were replaced by new pairs; for example: {tally.examples[-1]}"
-        )
+        manifest.write_manifest(project.run)
+        open_run(tasks[0].run).isolated.close()
+    _warn_of_failures(failures, reporter)
+
+
+def follow(
+    project: Project,
+    executor: Executor,
+    tasks: Sequence[ShardTask],
+    failures: RecordedFailures,
+    reporter: Reporter,
+) -> None:
+    """Has shards made, and shows how far they are.
+
+    Raises:
+        FailureRateError: More simulations of the run fail than allowed.
+        SbiwbError: What a shard failed of.
+    """
+    rows = {(task.split, task.shard.stem): task.blocks * project.block_size for task in tasks}
+    with reporter.task("simulate", sum(rows.values()), unit="simulations") as ticker:
+        shown = RowTicker(ticker, project.run, rows)
+        with looking(shown):
+            for task, record in simulate_tasks(executor, tasks):
+                failures.add(task.shard, record)
+                shown.finished(task.split, task.shard.stem, failed=failures.counter.failed)
+
+
+def _warn_of_failures(failures: RecordedFailures, reporter: Reporter) -> None:
+    counter = failures.counter
+    if not counter.failed:
+        return
+    reporter.warn(
+        f"{counter.failed} of {counter.simulated} simulations failed (p(valid) ="
+        f" {1 - counter.failed / counter.simulated:.4f}) and were replaced by new pairs;"
+        f" for example: {counter.examples[-1]}"
+    )

@@ -1,25 +1,27 @@
-"""The verb `status`: how far a run is, from its files alone; needs no torch and loads no arrays."""
+"""The verb `status`: how far a run is, from its files alone; needs no torch, loads no arrays."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from sbiwb.document import read_run_config
-from sbiwb.errors import RunError
-from sbiwb.files import read_json
-from sbiwb.rundir import SPLITS, RunDir
+from sbiwb.errors import CorruptFile, DiskError
+from sbiwb.files import parse_typed, read_data, read_typed
+from sbiwb.intervals import binomial_interval
+from sbiwb.numbers import read_numbers
+from sbiwb.rundir import SPLITS, PosteriorDir, RunDir, TrainProvenance, read_provenance
+from sbiwb.store.shard_progress import ShardProgress, running_shards
+from sbiwb.store.shard_record import ShardRecord
+from sbiwb.submitted_jobs import SubmittedJob, read_jobs
+from sbiwb.workflow.run_folder import open_run_folder, simulate_section
 
-RECENT_S = 900.0  # a shard takes about five minutes of one worker: nobody simulates where none came for this long
-Z_95 = 1.959964
-COUNTED = {"rows", "failed", "simulated"}
+# a shard takes about five minutes of a worker: where none came for this long nobody simulates
+RECENT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -42,33 +44,40 @@ class Valid:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of p(valid), Wilson's score (1927, https://doi.org/10.1080/01621459.1927.10502953)."""
-        return wilson(self.simulated - self.failed, self.simulated)
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % score interval of a share; it stays inside [0, 1], also where hits is 0 or n."""
-    share, z2 = hits / n, Z_95**2
-    centre, half = (
-        share + z2 / (2 * n),
-        Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)),
-    )
-    return max(0.0, (centre - half) / (1 + z2 / n)), min(1.0, (centre + half) / (1 + z2 / n))
+        """95 % interval of p(valid)."""
+        return binomial_interval(self.simulated - self.failed, self.simulated)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Simulating, as its latest records tell.
+    """Simulating, as the running shards tell, or the latest finished ones.
 
     Args:
         rows_per_s: Pairs a second lately.
         left_s: Seconds until all are there at this pace.
-        age_s: Seconds since the latest shard.
+        age_s: Seconds since the latest word.
     """
 
     rows_per_s: float
     left_s: float
     age_s: float
+
+
+class SplitCount(NamedTuple):
+    """Pairs of a split that are there, pairs asked for, shards, and failed simulations."""
+
+    rows: int
+    wanted: int
+    shards: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The last line of a training's metrics."""
+
+    step: int
+    validation_loss: float
 
 
 @dataclass(frozen=True)
@@ -77,43 +86,33 @@ class Status:
 
     Args:
         path: The run folder.
-        simulated: (pairs there, pairs asked for, shards, failed) by split.
+        simulated: Counts by split.
         training: Last validation, or None.
         trained: How training ended, or None.
         verdict: Verdict and sentence of the diagnosis, or None.
         samples: Observations inferred.
         todo: What comes next.
         valid: How often simulations come out; None where there are none.
-        pace: How fast shards came lately; None where none did, or none is missing.
-        jobs: Of the batch system, as `submit` noted them: (step, number, elements, when).
+        pace: How fast pairs come; None where nobody simulates, or none is missing.
+        running: Pairs done in shards that are being simulated.
+        jobs: Of the batch system by step, as `submit` noted them.
         broken: Records that cannot be read.
         imported: Files that the pairs come from; empty where they are simulated.
     """
 
     path: Path
-    simulated: dict[str, tuple[int, int, int, int]]
-    training: dict[str, Any] | None
-    trained: dict[str, Any] | None
+    simulated: dict[str, SplitCount]
+    training: Validation | None
+    trained: TrainProvenance | None
     verdict: tuple[str, str] | None
     samples: list[str] = field(default_factory=list)
     todo: str = ""
     valid: Valid | None = None
     pace: Pace | None = None
-    jobs: tuple[tuple[str, str, int, str], ...] = ()
+    running: int = 0
+    jobs: Mapping[str, SubmittedJob] = field(default_factory=dict)
     broken: tuple[Path, ...] = ()
     imported: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Records:
-    """The records of one split, and when each was written."""
-
-    records: Sequence[dict[str, Any]]
-    times: Sequence[float]
-    broken: Sequence[Path]
-
-    def sum(self, name: str) -> int:
-        return sum(one[name] for one in self.records)
 
 
 def status(path: Path) -> Status:
@@ -121,147 +120,189 @@ def status(path: Path) -> Status:
 
     Raises:
         RunError: No run folder.
+        CorruptFile: Its config, or a file of a later step, cannot be read.
     """
-    run = RunDir(path)
-    if not run.config.is_file():
-        raise RunError(
-            "is no run folder: it holds no config.yaml",
-            where=path,
-            todo="Name a folder under runs/.",
-        )
-    simulate, data = simulate_section(run)
-    found = {split: _records(data.split(split)) for split in SPLITS}
-    simulated = {
-        split: (one.sum("rows"), simulate[split], len(one.records), one.sum("failed"))
-        for split, one in found.items()
-    }
-    is_trained = (run.train / "provenance.json").is_file() and run.best.is_file()
-    trained = read_json(run.train / "provenance.json") if is_trained else None
-    numbers = read_json(run.numbers) if run.numbers.is_file() and is_trained else None
-    samples = sorted(one.parent.name for one in (path / "sample").glob("*/posterior.nc"))
-    verdict = (numbers["verdict"], numbers["summary"]) if numbers else None
-    imported = (
-        read_json(data.plan).get("imported", {}).get("files", {}) if data.plan.is_file() else {}
-    )
+    run = open_run_folder(path)
+    section = simulate_section(run)
+    data = section.data_run(run)
+    splits = {split: _records(data.split(split)) for split in SPLITS}
+    simulated = {split: _count(splits[split], section.pairs[split]) for split in SPLITS}
+    running = [progress for split in SPLITS for progress in _running(data.split(split))]
+    left = sum(max(0, count.wanted - count.rows) for count in simulated.values())
+    trained, verdict = _trained(run)
+    samples = [folder.name for folder in _sampled(run)]
+    imported = _imported_files(data)
     return Status(
         path,
         simulated,
-        _last_metrics(run),
+        _last_validation(run),
         trained,
         verdict,
         samples,
-        _todo(path, simulated, trained, verdict, samples, bool(imported)),
-        valid=_valid(found.values()),
-        pace=_pace(
-            found.values(), sum(max(0, wanted - there) for there, wanted, *_ in simulated.values())
-        ),
-        jobs=_jobs(run),
-        broken=tuple(path for one in found.values() for path in one.broken),
-        imported=tuple(imported),
+        _next_command(path, left, trained, verdict, samples, imported),
+        valid=_valid(splits.values()),
+        pace=_running_pace(running, left) or _recent_pace(splits.values(), left),
+        running=sum(progress.rows for progress in running),
+        jobs=read_jobs(run),
+        broken=tuple(broken for split in splits.values() for broken in split.broken),
+        imported=imported,
     )
 
 
-def simulate_section(run: RunDir) -> tuple[dict[str, Any], RunDir]:
-    """The section `simulate`, and the run that holds the shards."""
-    read = read_run_config(run.config)["simulate"]
-    try:
-        section = {"from": read.get("from"), **{split: int(read[split]) for split in SPLITS}}
-        os.fspath(section["from"] or "")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise RunError(
-            "is not the config of a run",
-            where=run.config,
-            todo="Run `sbiwb simulate` on your own YAML: it writes it anew.",
-        ) from error
-    return section, RunDir((run.path / section["from"]).resolve()) if section.get("from") else run
+@dataclass(frozen=True)
+class _Records:
+    """The records of one split, and when each was written."""
+
+    records: Sequence[ShardRecord]
+    times: Sequence[float]
+    broken: Sequence[Path]
 
 
 def _records(folder: Path) -> _Records:
-    """One listing and one small read a shard; a record that is being replaced counts the next time."""
-    records, times, broken = [], [], []
-    try:
-        entries = [
-            one
-            for one in os.scandir(folder)
-            if one.name.startswith("shard-") and one.name.endswith(".json")
-        ]
-    except OSError:
-        entries = []
-    for entry in entries:
+    """One listing and one small read a shard; what is being replaced counts the next time."""
+    records, times, broken = list[ShardRecord](), list[float](), list[Path]()
+    for entry in _record_files(folder):
+        path = Path(entry.path)
         try:
-            with open(entry.path, "rb") as file:
-                record = json.loads(file.read())
-            if not record.keys() >= COUNTED:
-                raise ValueError
+            records.append(read_typed(ShardRecord, path))
             times.append(entry.stat().st_mtime)
-            records.append(record)
-        except (ValueError, AttributeError, OSError):
-            broken.append(Path(entry.path))
+        except (CorruptFile, DiskError, OSError):
+            broken.append(path)
     return _Records(records, times, broken)
 
 
-def _valid(found: Iterable[_Records]) -> Valid | None:
-    splits = list(found)
-    simulated = sum(one.sum("simulated") for one in splits)
+def _record_files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith("shard-") and entry.name.endswith(".json"):
+            yield entry
+
+
+def _count(split: _Records, wanted: int) -> SplitCount:
+    rows = sum(record.rows for record in split.records)
+    failed = sum(record.failed for record in split.records)
+    return SplitCount(rows, wanted, len(split.records), failed)
+
+
+def _valid(splits: Iterable[_Records]) -> Valid | None:
+    """How often simulations come out, and of the failed ones why not."""
+    simulated, failed = 0, 0
     reasons: Counter[str] = Counter()
     for split in splits:
         for record in split.records:
-            reasons.update(
-                record.get("reasons")
-                or ({"not recorded": record["failed"]} if record["failed"] else {})
-            )
-    return (
-        Valid(simulated, sum(one.sum("failed") for one in splits), dict(reasons.most_common()))
-        if simulated
-        else None
-    )
+            simulated, failed = simulated + record.simulated, failed + record.failed
+            reasons.update(record.reasons)
+    if failed > reasons.total():
+        reasons["not recorded"] += failed - reasons.total()
+    if not simulated:
+        return None
+    return Valid(simulated, failed, dict(reasons.most_common()))
 
 
-def _pace(found: Iterable[_Records], missing: int) -> Pace | None:
-    """Rows of the shards that ended within the last quarter of an hour, per second since the first of them ended."""
+def _running(folder: Path) -> list[ShardProgress]:
+    """How far the shards of a split are that are being simulated."""
+    return [progress for _, progress in running_shards(folder)]
+
+
+def _running_pace(running: Sequence[ShardProgress], left: int) -> Pace | None:
+    """The pace of the shards that are being simulated."""
+    rate = sum(progress.rows / max(1e-3, progress.seconds) for progress in running)
+    if not left or not rate:
+        return None
+    missing = max(0, left - sum(progress.rows for progress in running))
+    return Pace(rate, missing / rate, 0.0)
+
+
+def _recent_pace(splits: Iterable[_Records], left: int) -> Pace | None:
+    """Rows of the shards that ended lately, per second since the first of them ended."""
     now = time.time()
-    recent = sorted(
-        (when, record["rows"])
-        for one in found
-        for when, record in zip(one.times, one.records, strict=True)
-        if now - when < RECENT_S
-    )
-    if not missing or len(recent) < 2:
+    recent: list[tuple[float, int]] = []
+    for split in splits:
+        for when, record in zip(split.times, split.records, strict=True):
+            if now - when < RECENT_S:
+                recent.append((when, record.rows))
+    recent.sort()
+    if not left or len(recent) < 2:
         return None
     rate = sum(rows for _, rows in recent[1:]) / max(1e-3, now - recent[0][0])
-    return Pace(rate, missing / rate, max(0.0, now - recent[-1][0]))
+    if not rate:
+        return None
+    return Pace(rate, left / rate, max(0.0, now - recent[-1][0]))
 
 
-def _jobs(run: RunDir) -> tuple[tuple[str, str, int, str], ...]:
-    """What `submit` noted."""
-    path = run.path / "jobs" / "jobs.json"
-    jobs = read_json(path).get("jobs", {}) if path.is_file() else {}
-    return tuple(
-        (step, str(one.get("id")), int(one.get("elements") or 0), str(one.get("submitted", "")))
-        for step, one in jobs.items()
-    )
+Verdict = tuple[str, str]
+"""Word and sentence."""
 
 
-def _last_metrics(run: RunDir) -> dict[str, Any] | None:
-    lines = run.metrics.read_text(encoding="utf-8").splitlines() if run.metrics.is_file() else []
-    try:
-        return json.loads(lines[-1]) if lines else None
-    except ValueError:
-        return None  # the last line is being written
+def _trained(run: RunDir) -> tuple[TrainProvenance | None, Verdict | None]:
+    """How training ended, and what the diagnosis says of it."""
+    if not run.best.is_file():
+        return None, None
+    trained = read_provenance(run.train, TrainProvenance)
+    numbers = read_numbers(run)
+    if trained is None or numbers is None:
+        return trained, None
+    return trained, (numbers.verdict, numbers.summary)
 
 
-def _todo(
+def _sampled(run: RunDir) -> list[Path]:
+    folders = sorted(run.samples.glob("*/"))
+    return [folder for folder in folders if PosteriorDir(folder).posterior.is_file()]
+
+
+@dataclass(frozen=True)
+class _ImportedFiles:
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _PlanFile:
+    imported: _ImportedFiles | None = None
+
+
+def _imported_files(data: RunDir) -> tuple[str, ...]:
+    """Files that the pairs come from, by the plan; it is read whole by the verbs that need it."""
+    if not data.plan.is_file():
+        return ()
+    todo = "Run `sbiwb simulate`, or the same `sbiwb import`, again: it writes the plan anew."
+    plan = read_typed(_PlanFile, data.plan, todo=todo)
+    if plan.imported is None:
+        return ()
+    return tuple(plan.imported.files)
+
+
+def _last_validation(run: RunDir) -> Validation | None:
+    """The last whole line of the metrics."""
+    if not run.metrics.is_file():
+        return None
+    for line in reversed(read_data(run.metrics).splitlines()):
+        try:
+            return parse_typed(Validation, line, where=run.metrics)
+        except CorruptFile:
+            continue  # it is being written
+    return None
+
+
+def _next_command(
     path: Path,
-    simulated: dict[str, Any],
-    trained: Any,
-    verdict: Any,
-    samples: list[str],
-    is_imported: bool,
+    left: int,
+    trained: TrainProvenance | None,
+    verdict: Verdict | None,
+    samples: Sequence[str],
+    imported: Sequence[str],
 ) -> str:
-    if any(there < wanted for there, wanted, *_ in simulated.values()):
-        return f"sbiwb verify {path}" if is_imported else f"sbiwb simulate {path}"
+    """What comes next; empty where all is done."""
+    if left and imported:
+        return f"sbiwb verify {path}"
+    if left:
+        return f"sbiwb simulate {path}"
     if trained is None:
         return f"sbiwb train {path}"
     if verdict is None:
         return f"sbiwb diagnose {path}"
-    return "" if samples else f"sbiwb sample {path}"
+    if not samples:
+        return f"sbiwb sample {path}"
+    return ""

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from sbiwb.contracts import Reporter
 from sbiwb.errors import DiskError, RunError
 from sbiwb.files import put
+from sbiwb.intervals import binomial_interval
 from sbiwb.report import to_both
 from sbiwb.report.failure_map import Profile, failures_picture, profiles
 from sbiwb.rundir import SPLITS, RunDir
 from sbiwb.store import hdf5, manifest
-from sbiwb.store.shards import read_bytes, reasons
-from sbiwb.workflow.status import simulate_section, wilson
+from sbiwb.store.arrays import failure_reasons, ledger_of
+from sbiwb.store.shards import read_bytes
+from sbiwb.workflow.run_folder import open_run_folder, simulate_section
 
-MOST_VALID = 20_000  # simulations that came out and stand for all of them
-MOST_DRAWN = 8
-PICTURE = "failures"
-
+MAX_VALID = 20_000  # simulations that came out and stand for all of them
+MAX_PROFILES = 8  # in the picture
+PARAMETER_GROUPS = ("theta/", "context/")
 
 Columns = dict[str, np.ndarray]
 
@@ -50,6 +52,11 @@ class FailureTable:
         """Simulations that each row of `valid` stands for."""
         return (self.simulated - len(self.failed)) / max(1, len(self.valid))
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of p(valid)."""
+        return binomial_interval(self.simulated - len(self.failed), self.simulated)
+
 
 @dataclass(frozen=True)
 class FailureReport:
@@ -71,41 +78,58 @@ def failures(path: Path, reporter: Reporter) -> FailureReport:
         RunError: No run folder, or nothing is simulated.
         CorruptFile: A shard is cut or altered.
     """
-    run = RunDir(path)
-    if not run.config.is_file():
-        raise RunError(
-            "is no run folder: it holds no config.yaml",
-            where=path,
-            todo="Name a folder under runs/.",
-        )
-    _, data = simulate_section(run)
-    ledger = gather(data, reporter)
-    if not len(ledger.failed):
+    run = open_run_folder(path)
+    data = simulate_section(run).data_run(run)
+    table = gather(data, reporter)
+    if not len(table.failed):
         return FailureReport((), None)
-    found = profiles(ledger.valid, ledger.failed, ledger.names, ledger.weight)
-    low, high = wilson(ledger.simulated - len(ledger.failed), ledger.simulated)
-    title = f"{run.name}: {len(ledger.failed):,} of {ledger.simulated:,} simulations failed, p(valid) {low:.4f} to {high:.4f} (95 %)"
-    figure = failures_picture(
-        ledger.valid,
-        ledger.failed,
-        ledger.names,
-        found[:MOST_DRAWN],
-        reasons=ledger.reasons,
-        title=title,
-    )
-    png, svg = to_both(figure)
-    picture = data.data / f"{PICTURE}.png"
+    along = tuple(profiles(table.valid, table.failed, table.names, table.weight))
+    png, svg = to_both(_picture(run, table, along))
     try:
-        put(picture, png)
-        put(picture.with_suffix(".svg"), svg)
+        put(data.failures_picture, png)
+        put(data.failures_picture.with_suffix(".svg"), svg)
     except DiskError as error:
         reporter.warn(f"the picture cannot be written: {error}")
-        return FailureReport(tuple(found), None)
-    return FailureReport(tuple(found), picture)
+        return FailureReport(along, None)
+    return FailureReport(along, data.failures_picture)
+
+
+def _picture(run: RunDir, table: FailureTable, along: Sequence[Profile]) -> Figure:
+    low, high = table.interval
+    count = f"{len(table.failed):,} of {table.simulated:,} simulations failed"
+    title = f"{run.name}: {count}, p(valid) {low:.4f} to {high:.4f} (95 %)"
+    return failures_picture(
+        table.valid,
+        table.failed,
+        table.names,
+        along[:MAX_PROFILES],
+        reasons=table.reasons,
+        title=title,
+    )
+
+
+@dataclass
+class _Gathered:
+    """Columns of failed simulations, and of some that came out, shard by shard."""
+
+    failed: list[Columns] = field(default_factory=list)
+    valid: list[Columns] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+
+    def add(self, arrays: Mapping[str, np.ndarray], most: int) -> None:
+        """Takes the ledger of a shard, and its first rows."""
+        ledger = ledger_of(arrays)
+        if ledger:
+            self.failed.append(_columns(ledger))
+            self.reasons.update(failure_reasons(ledger))
+        first = {name: array[:most] for name, array in arrays.items() if _is_parameter(name)}
+        self.valid.append(_columns(first))
+        self.rows += len(next(iter(first.values())))
 
 
 def gather(data: RunDir, reporter: Reporter) -> FailureTable:
-    """Reads the ledgers of all shards that have one, and as many other shards as it needs for comparison.
+    """Reads the ledgers of all shards that have one, and as many others as it compares with.
 
     Raises:
         RunError: Nothing is simulated.
@@ -113,59 +137,46 @@ def gather(data: RunDir, reporter: Reporter) -> FailureTable:
     """
     shards = [shard for split in SPLITS for shard in manifest.shards(data.split(split))]
     if not shards:
-        raise RunError(
-            "nothing is simulated yet",
-            where=data.path,
-            todo="Run `sbiwb simulate` on the config first.",
-        )
-    failed, valid, held = list[Columns](), list[Columns](), 0
-    count: Counter[str] = Counter()
-    each = max(1, -(-MOST_VALID // len(shards)))
+        todo = "Run `sbiwb simulate` on the config first."
+        raise RunError("nothing is simulated yet", where=data.path, todo=todo)
+    rows_per_shard = max(1, -(-MAX_VALID // len(shards)))
+    gathered = _Gathered()
     with reporter.task("read", len(shards), unit="shards") as ticker:
         for shard in shards:
             ticker.advance()
-            if not shard.record["failed"] and held >= MOST_VALID:
-                continue
-            arrays = hdf5.read(read_bytes(shard.path, shard.record), shard.path)
-            ledger = {
-                name.removeprefix("failures/"): array
-                for name, array in arrays.items()
-                if name.startswith("failures/")
-            }
-            count.update(reasons(ledger))
-            if ledger:
-                failed.append(_columns(ledger))
-            some = _columns(
-                {
-                    name: array[:each]
-                    for name, array in arrays.items()
-                    if name.startswith(("theta/", "context/"))
-                }
-            )
-            valid.append(some)
-            held += len(next(iter(some.values())))
-    names, simulated = tuple(valid[0]), sum(shard.record["simulated"] for shard in shards)
+            if shard.record.failed or gathered.rows < MAX_VALID:
+                data_bytes = read_bytes(shard.path, shard.record)
+                gathered.add(hdf5.read(data_bytes, shard.path), rows_per_shard)
+    names = tuple(gathered.valid[0])
     return FailureTable(
-        names, _stacked(failed, names), _stacked(valid, names), simulated, dict(count.most_common())
+        names,
+        _stacked(gathered.failed, names),
+        _stacked(gathered.valid, names),
+        sum(shard.record.simulated for shard in shards),
+        dict(gathered.reasons.most_common()),
     )
+
+
+def _is_parameter(name: str) -> bool:
+    return name.startswith(PARAMETER_GROUPS)
 
 
 def _columns(arrays: Mapping[str, np.ndarray]) -> Columns:
     """Parameters and design variables as columns by name, `w[0]`, `w[1]`, ... of a vector."""
-    found: Columns = {}
+    columns: Columns = {}
     for full, array in arrays.items():
-        group, _, name = full.partition("/")
-        if group not in ("theta", "context"):
+        if not _is_parameter(full):
             continue
-        table = array.reshape(len(array), -1)
-        found |= {
-            f"{name}[{k}]" if array.ndim > 1 else name: table[:, k].astype(float)
-            for k in range(table.shape[1])
-        }
-    return found
+        name = full.partition("/")[2]
+        if array.ndim == 1:
+            columns[name] = array.astype(float)
+            continue
+        for number, column in enumerate(array.reshape(len(array), -1).T):
+            columns[f"{name}[{number}]"] = column.astype(float)
+    return columns
 
 
-def _stacked(parts: list[Columns], names: tuple[str, ...]) -> np.ndarray:
+def _stacked(parts: Sequence[Columns], names: Sequence[str]) -> np.ndarray:
     """(N, D)."""
     rows = [np.stack([part[name] for name in names], axis=1) for part in parts]
-    return np.concatenate(rows) if rows else np.zeros((0, len(names)))
+    return np.concatenate([np.zeros((0, len(names))), *rows])

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbiwb.contracts import Reporter
-from sbiwb.errors import CorruptFile, RunError
+from sbiwb.errors import RunError
 from sbiwb.executors import STEPS, Job, JobCommand, Step, job_name, script, slurm
-from sbiwb.files import put_json, read_json
 from sbiwb.project.opening import write_config
+from sbiwb.project.plan import heal_plan
 from sbiwb.project.project import Project
 from sbiwb.rundir import RunDir
-from sbiwb.steps.pairs.prepare import borrow, cells, prepare
+from sbiwb.steps.pairs.shard_grid import count_cells
 from sbiwb.steps.pairs.tasks import missing_tasks
+from sbiwb.submitted_jobs import SubmittedJob, put_jobs, read_jobs
+from sbiwb.workflow.simulate_plan import borrow, grids_of, prepare
 from sbiwb.workflow.worker import plan_of
 
 
@@ -89,10 +91,11 @@ def _missing_array(project: Project, reporter: Reporter) -> _ArrayShares:
     if project.data_run.path != project.run.path:
         borrow(project, reporter)
         return NO_ARRAY
-    plan = prepare(project, reporter)
-    count = slurm.elements(project.config.machine.cluster, cells(project, plan))
-    numbers = {task["cell"] % count for task in missing_tasks(project, plan, reporter)}
-    return _ArrayShares(sorted(numbers), count)
+    heal_plan(project.run, reporter)
+    grids = grids_of(project, prepare(project, reporter))
+    count = slurm.elements(project.config.machine.cluster, count_cells(grids))
+    tasks = missing_tasks(project.run, grids, project.data_hash, reporter)
+    return _ArrayShares(sorted({task.cell % count for task in tasks}), count)
 
 
 def _guessed_array(project: Project) -> _ArrayShares:
@@ -104,7 +107,7 @@ def _guessed_array(project: Project) -> _ArrayShares:
         return NO_ARRAY
     count = project.config.machine.cluster.array
     if project.run.plan.is_file():
-        count = min(count, cells(project, plan_of(project)))
+        count = min(count, count_cells(grids_of(project, plan_of(project))))
     return _ArrayShares(range(count), count)
 
 
@@ -150,7 +153,7 @@ def _chain(project: Project, jobs: Sequence[Job], *, submit: bool) -> list[Submi
         text = script(job, cluster)
         chain.append(Submitted(job.step, path, number, after, len(job.elements), text))
         if submit:
-            _remember(run, chain)
+            _remember(RunDir(run), chain)
     return chain
 
 
@@ -169,38 +172,13 @@ def _forget_notes(run: Path, job: Job) -> None:
             path.unlink(missing_ok=True)
 
 
-def _remember(run: Path, chain: Sequence[Submitted]) -> None:
+def _remember(run: RunDir, jobs: Sequence[Submitted]) -> None:
     """Writes which jobs were submitted, for `status` and for the next submission."""
-    jobs = submitted_jobs(RunDir(run))
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    for job in chain:
-        facts = {"id": job.id, "after": job.after, "elements": job.elements, "submitted": now}
-        jobs[job.step] = facts
-    put_json(jobs_file(RunDir(run)), {"jobs": jobs})
-
-
-def jobs_file(run: RunDir) -> Path:
-    """`{"jobs": {STEP: {id, after, elements, submitted}}}`: the latest job of each step."""
-    return slurm.jobs_folder(run.path) / "jobs.json"
-
-
-def submitted_jobs(run: RunDir) -> dict[str, dict[str, object]]:
-    """The latest job of each step; none where nothing was submitted.
-
-    Raises:
-        CorruptFile: The file that notes them cannot be read.
-    """
-    path = jobs_file(run)
-    if not path.is_file():
-        return {}
-    jobs = read_json(path).get("jobs")
-    if not isinstance(jobs, dict) or not all(isinstance(job, dict) for job in jobs.values()):
-        raise CorruptFile(
-            "does not list jobs",
-            where=path,
-            todo="Delete it, after a look at your queue (squeue --me).",
-        )
-    return jobs
+    known = read_jobs(run)
+    for job in jobs:
+        known[job.step] = SubmittedJob(job.id, job.after, job.elements, now)
+    put_jobs(run, known)
 
 
 def _check_queue(run: RunDir) -> None:
@@ -209,7 +187,7 @@ def _check_queue(run: RunDir) -> None:
     Raises:
         RunError: Jobs of this run wait or run.
     """
-    known = [str(job.get("id")) for job in submitted_jobs(run).values()]
+    known = [job.id for job in read_jobs(run).values()]
     queued = slurm.queued(known) if known else []
     if queued:
         look, end = f"squeue --jobs={','.join(queued)}", f"scancel {' '.join(queued)}"

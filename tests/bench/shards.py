@@ -21,7 +21,9 @@ import h5py
 import numpy as np
 
 from sbiwb.records import Pairs
-from sbiwb.store.shards import flatten, shard_path, write_shard
+from sbiwb.store.arrays import flatten
+from sbiwb.store.shard_record import ShardFacts, shard_path
+from sbiwb.store.shards import write_shard
 
 MEBI = 1 << 20
 SIZES = (4, 16, 64)
@@ -58,7 +60,7 @@ def ours(folder: Path, pairs: Pairs) -> tuple[float, float]:
         "seconds": 0.0,
     }
     start, busy = time.perf_counter(), time.process_time()
-    write_shard(shard_path(folder / "ours", 0), pairs, [], facts)
+    write_shard(shard_path(folder / "ours", 0), pairs, [], ShardFacts(**facts))
     return time.perf_counter() - start, time.process_time() - busy
 
 
@@ -97,8 +99,8 @@ def speeds(folder: Path) -> None:
 def memory(megabytes: int) -> None:
     """In a process of its own: growth of its largest size over one shard, in shards."""
     from sbiwb.contracts import Silent
-    from sbiwb.steps.pairs.prepare import prepare
-    from sbiwb.steps.pairs.tasks import simulate_shard
+    from sbiwb.steps.pairs.tasks import missing_tasks, simulate_shard
+    from sbiwb.workflow.simulate_plan import grids_of, prepare
     from tests.tiny import Tiny
 
     with tempfile.TemporaryDirectory() as folder:
@@ -115,11 +117,13 @@ def memory(megabytes: int) -> None:
             },
         }
         tiny = Tiny.write(Path(folder), changes, SIMULATOR)
-        prepare(tiny.open(), Silent())
-        task = {"run": str(tiny.run), "split": "validation", "first_block": 0, "blocks": 1}
-        simulate_shard(task)
+        project = tiny.open()
+        grids = grids_of(project, prepare(project, Silent()))
+        tasks = missing_tasks(project.run, grids, project.data_hash, Silent())
+        task = {one.split: one.to_json() for one in tasks}
+        simulate_shard(task["validation"])
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        record = simulate_shard({**task, "split": "train", "blocks": blocks})
+        record = simulate_shard(task["train"])
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
         shard = record["bytes"] / MEBI
         print(

@@ -13,20 +13,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sbiwb import files
 from sbiwb.contracts import Silent
+from sbiwb.project.plan import read_plan
 from sbiwb.records import Pairs
-from sbiwb.rundir import RunDir
+from sbiwb.rundir import SPLITS, RunDir
 from sbiwb.simulation.blocks import Failure
 from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.store import manifest
-from sbiwb.store.shards import shard_path, write_shard
-from sbiwb.workflow.import_ import write_manifest
+from sbiwb.store.shard_record import ShardFacts, shard_path
+from sbiwb.store.shards import write_shard
 from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.simulate_plan import grids_of
 from sbiwb.workflow.status import status
 from sbiwb.workflow.verify import verify
 from tests.tiny import SBIWB, Tiny
@@ -77,7 +80,7 @@ def filled(folder: Path, count: int) -> Tiny:
             "versions": {"python": "3.11", "numpy": "2.4"},
             **({"reasons": {"not finite": 1}} if failed else {}),
         }
-        write_shard(shard_path(target, block), pairs, failed, facts)
+        write_shard(shard_path(target, block), pairs, failed, ShardFacts(**facts))
     (tiny.run / "config.yaml").write_text(
         (tiny.run / "config.yaml").read_text().replace("train: 1\n", f"train: {count}\n", 1)
     )
@@ -105,7 +108,7 @@ def main() -> None:
         try:
             tiny = filled(folder, count)
             project, train = tiny.open(), tiny.run / "data/train"
-            plan = {"shard_blocks": dict.fromkeys(("train", "validation", "test"), 1)}
+            plan = replace(read_plan(RunDir(tiny.run)), shard_blocks=dict.fromkeys(SPLITS, 1))
             times = [
                 seconds(lambda tiny=tiny: status(tiny.run)),
                 seconds(
@@ -114,9 +117,12 @@ def main() -> None:
                     )
                 ),
                 seconds(lambda train=train: manifest.summary(manifest.shards(train))),
-                seconds(lambda project=project: write_manifest(project)),
+                seconds(lambda project=project: manifest.write_manifest(project.run)),
                 seconds(
-                    lambda project=project, plan=plan: missing_tasks(project, plan, Silent()), 1
+                    lambda project=project, plan=plan: missing_tasks(
+                        project.run, grids_of(project, plan), project.data_hash, Silent()
+                    ),
+                    1,
                 ),
                 seconds(lambda tiny=tiny: verify(tiny.run, Silent()), 1),
             ]

@@ -29,7 +29,8 @@ import torch
 from sbiwb.adapters import InputAdapter, InputPlan, family
 from sbiwb.records import Pairs
 from sbiwb.store import manifest
-from sbiwb.store.shards import read_shard, shard_path, write_shard
+from sbiwb.store.shard_record import ShardFacts, shard_path
+from sbiwb.store.shards import read_shard, write_shard
 from sbiwb.training.sources import MemoryPairs, TensorPairs
 from sbiwb.training.spool import DecodedShardCache
 from sbiwb.training.stream import StreamedPairs
@@ -83,7 +84,7 @@ def write(folder: Path, shards: int, rows: int) -> None:
             shard_path(folder, number),
             Pairs(theta, {}, {"y": rng.standard_normal((rows, M, C))}),
             [],
-            facts,
+            ShardFacts(**facts),
         )
 
 
@@ -97,7 +98,7 @@ def drop_cache(folder: Path) -> None:
 
 def in_memory(folder: Path, adapter: InputAdapter, case: Case) -> MemoryPairs:
     found = manifest.shards(folder)
-    pairs = manifest.load(found, sum(shard.record["rows"] for shard in found), folder)
+    pairs = manifest.load(found, sum(shard.record.rows for shard in found), folder)
     return MemoryPairs(to_tensors(adapter, pairs), case.batch_size, SEED)
 
 
@@ -115,7 +116,7 @@ def streamed(folder: Path, adapter: InputAdapter, case: Case) -> StreamedPairs:
     def load(number: int) -> TensorPairs:
         return to_tensors(adapter, read_shard(found[number].path, found[number].record))
 
-    rows = [shard.record["rows"] for shard in found]
+    rows = [shard.record.rows for shard in found]
     return StreamedPairs(
         DecodedShardCache(load, folder / "spool"),
         rows,
@@ -158,7 +159,7 @@ def measure(case: Case) -> Measured:
     )
     cpu = time.process_time() - cpu
     source.close()
-    data = sum(shard.record["rows"] for shard in manifest.shards(folder)) * PAIR_BYTES / 2**20
+    data = sum(shard.record.rows for shard in manifest.shards(folder)) * PAIR_BYTES / 2**20
     growth = memory_mib("VmHWM") - before
     pairs = steps * case.batch_size
     return Measured(

@@ -19,7 +19,8 @@ import yaml
 
 from sbiwb import files
 from sbiwb.errors import CorruptFile
-from sbiwb.store.shards import read_bytes, read_record
+from sbiwb.store.shard_record import read_record
+from sbiwb.store.shards import read_bytes
 from sbiwb.workflow import simulate as module
 from tests.cluster.conftest import SIMULATOR
 from tests.tiny import Child, Tiny, _main, digest

@@ -9,6 +9,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import h5py
 
 from sbiwb.files import put_json, read_json, sha256
-from sbiwb.store.shards import IDENTITY, record_path
+from sbiwb.store.shard_record import ShardIdentity, record_path
 from tests.cluster.conftest import SIMULATOR
 from tests.faults.bench import (
     POOL,
@@ -183,7 +184,9 @@ def hostile(make: Callable[[h5py.File], object], shard: Path) -> None:
     """A file with a record that fits it, as only somebody makes who means it."""
     record, buffer = read_json(record_path(shard)), io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs.update({"format": 1, **{name: record[name] for name in IDENTITY}})
+        file.attrs.update(
+            {"format": 1, **{one.name: record[one.name] for one in fields(ShardIdentity)}}
+        )
         make(file)
     data = buffer.getvalue()
     shard.write_bytes(data)

@@ -9,7 +9,8 @@ import numpy as np
 
 from sbiwb.rundir import SPLITS
 from sbiwb.store import manifest
-from sbiwb.store.shards import flatten, read_failures
+from sbiwb.store.arrays import flatten
+from sbiwb.store.shards import read_failures
 from tests.tiny import Tiny
 
 BY_MACHINE = (b"timeout", b"memory")
@@ -22,9 +23,7 @@ def rows(tiny: Tiny) -> dict[tuple[str, int], str]:
     for split in SPLITS:
         folder = tiny.run / "data" / split
         shards = manifest.shards(folder)
-        arrays = flatten(
-            manifest.load(shards, sum(shard.record["rows"] for shard in shards), folder)
-        )
+        arrays = flatten(manifest.load(shards, sum(shard.record.rows for shard in shards), folder))
         for block in range(len(next(iter(arrays.values()))) // size):
             there = slice(block * size, (block + 1) * size)
             found[split, block] = hashlib.sha256(

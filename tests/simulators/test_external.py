@@ -202,7 +202,7 @@ def test_the_ledger_of_the_shards_has_it(tmp_path, recorder):
         one
         for split in SPLITS
         for one in manifest.shards(tiny.run / "data" / split)
-        if one.record["failed"]
+        if one.record.failed
     ]
     assert shards
     for one in shards:
@@ -215,8 +215,8 @@ def test_the_ledger_of_the_shards_has_it(tmp_path, recorder):
             for message in ledger["message"]
         )
         assert (
-            one.record["reasons"] == {"exit code 1": one.record["failed"]}
-            and len(one.record["failed_s"]) == one.record["failed"]
+            one.record.reasons == {"exit code 1": one.record.failed}
+            and len(one.record.failed_s) == one.record.failed
         )
 
 
@@ -320,7 +320,7 @@ def test_a_run_folder_knows_the_program(tmp_path, recorder):
     simulate(tiny.open(), recorder)
     again = open_project(tiny.run)
     assert again.data_hash == tiny.open().data_hash
-    assert simulate(again, recorder)["train"]["rows"] == 4
+    assert simulate(again, recorder)["train"].rows == 4
 
 
 REFUSED = [
@@ -413,7 +413,7 @@ def test_the_ricker_map_without_noise_stays_at_its_fixed_point(compiled, tmp_pat
 def test_sbiwb_simulate_runs_the_compiled_program(compiled, tmp_path, recorder):
     settings = ("simulate.train=600", "simulate.validation=256", "simulate.test=256")
     told = simulate(project("ricker", tmp_path, *settings), recorder)
-    assert told["train"]["rows"] == 768 and told["train"]["failed"] == 0
+    assert told["train"].rows == 768 and told["train"].failed == 0
     y = np.asarray(load_split(project("ricker", tmp_path, *settings), "train").x["y"])
     assert y.shape == (600, 50) and len(np.unique(y, axis=0)) == 600
 

@@ -7,7 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from sbiwb.errors import CorruptFile
 from sbiwb.files import Disk
+from sbiwb.store import manifest
+from sbiwb.store.shard_record import read_record
+from sbiwb.store.shards import read_bytes
 
 
 class Crash(BaseException):
@@ -99,3 +103,16 @@ class RefusingDisk(Disk):
 
 
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO)
+
+
+def damaged_shards(folder: Path) -> list[tuple[Path, CorruptFile]]:
+    """The shards whose record cannot be read or differs from their bytes, each with what is wrong."""
+    bad = []
+    for path in manifest.shard_files(folder):
+        try:
+            record = read_record(path)
+            assert record is not None
+            read_bytes(path, record)
+        except CorruptFile as error:
+            bad.append((path, error))
+    return bad

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,16 +15,9 @@ from sbiwb.errors import CorruptFile, DiskError
 from sbiwb.files import put, put_json, read_json, remove_orphans, temporary
 from sbiwb.records import Pairs
 from sbiwb.store import manifest
-from sbiwb.store.shards import (
-    FACTS,
-    read_record,
-    read_shard,
-    rebuilt_record,
-    record_path,
-    shard_path,
-    write_shard,
-)
-from tests.store.faulty import MENDABLE, Crash, CrashDisk, RefusingDisk
+from sbiwb.store.shard_record import ShardFacts, read_record, record_path, shard_path
+from sbiwb.store.shards import read_shard, rebuilt_record, write_shard
+from tests.store.faulty import MENDABLE, Crash, CrashDisk, RefusingDisk, damaged_shards
 
 SHARDS = 3
 
@@ -34,20 +28,15 @@ def pairs(k: int) -> Pairs:
 
 
 def write(folder, k: int) -> None:
-    facts = {
-        "data_hash": "h",
-        "split": "train",
-        "first_block": k,
-        "blocks": 1,
-        "simulated": 8,
-        "seconds": 0.0,
-    }
+    facts = ShardFacts(
+        data_hash="h", split="train", first_block=k, blocks=1, simulated=8, seconds=0.0
+    )
     write_shard(shard_path(folder, k), pairs(k), [], facts)
 
 
 def good(folder) -> set[int]:
     """Shards that count and hold what they should."""
-    for path, _ in manifest.check(folder):
+    for path, _ in damaged_shards(folder):
         manifest.set_aside(path)
     found = manifest.shards(folder)
     for shard in found:
@@ -182,15 +171,13 @@ def test_between_rename_and_record_the_shard_is_whole_and_does_not_count(tmp_pat
     with pytest.raises(Crash):
         write(folder, 0)
     monkeypatch.setattr(files, "disk", CrashDisk(0))
-    assert manifest.shards(folder) == [] and manifest.check(folder) == []
+    assert manifest.shards(folder) == [] and damaged_shards(folder) == []
     found = rebuilt_record(shard_path(folder, 0))
     data = shard_path(folder, 0).read_bytes()
     write(folder, 0)
     assert shard_path(folder, 0).read_bytes() == data, "made again, the same bytes"
     record = read_record(shard_path(folder, 0))
-    assert {name: record[name] for name in FACTS if name != "seconds"} == {
-        name: found[name] for name in FACTS if name != "seconds"
-    }
+    assert found.rebuilt and replace(record, seconds=None, rebuilt=True) == found
 
 
 def flip(path) -> None:
@@ -218,7 +205,7 @@ def test_damage_never_counts_and_costs_that_shard_alone(tmp_path, damage, with_r
     if not with_record:
         record_path(path).unlink()
         if damage == "another shard's bytes":
-            assert rebuilt_record(path)["first_block"] == 0, "which its name contradicts"
+            assert rebuilt_record(path).first_block == 0, "which its name contradicts"
         else:
             with pytest.raises(CorruptFile):
                 rebuilt_record(path)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sbiwb.records import Pairs, Ragged
+from sbiwb.store.arrays import flatten
 from sbiwb.store.hdf5 import image
 from sbiwb.store.rows import RowBuffer
-from sbiwb.store.shards import flatten
 
 
 def part(k: int, x) -> Pairs:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -17,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sbiwb.errors import CorruptFile, DataError, RunError
+from sbiwb.files import put_json
 from sbiwb.records import Pairs, Ragged
 from sbiwb.store import hdf5, manifest
-from sbiwb.store.shards import read_failures, read_shard, record_path, shard_path, write_shard
+from sbiwb.store.shard_record import ShardFacts, ShardRecord, record_path, shard_path
+from sbiwb.store.shards import read_failures, read_shard, write_shard
+from tests.store.faulty import damaged_shards
 
 
 def pairs(n: int = 6, seed: int = 0) -> Pairs:
@@ -35,21 +38,20 @@ def pairs(n: int = 6, seed: int = 0) -> Pairs:
     )
 
 
-def facts(first: int = 0, blocks: int = 1, **more) -> dict:
-    return {
-        "data_hash": "h",
-        "split": "train",
-        "first_block": first,
-        "blocks": blocks,
-        "simulated": 6,
-        "seconds": 0.0,
-        **more,
-    }
+def facts(first: int = 0, blocks: int = 1, **more) -> ShardFacts:
+    known = {"data_hash": "h", "split": "train", "simulated": 6, "seconds": 0.0}
+    return ShardFacts(**{**known, "first_block": first, "blocks": blocks, **more})
 
 
 def written(folder, first: int = 0, **more):
     path = shard_path(folder, first)
     return path, write_shard(path, pairs(), [], facts(first, **more))
+
+
+def record_of(blocks: range) -> ShardRecord:
+    return ShardRecord(
+        **vars(facts(blocks.start, len(blocks))), rows=6, failed=0, bytes=0, sha256=""
+    )
 
 
 def assert_equal(ours: Pairs, theirs: Pairs) -> None:
@@ -141,21 +143,19 @@ def test_damage_is_noticed_with_a_remedy(tmp_path, damage):
 @pytest.mark.parametrize("key", ["sha256", "bytes", "blocks", "first_block", "split"])
 def test_an_altered_record_is_noticed(tmp_path, key):
     path, record = written(tmp_path)
-    record_path(path).write_text(
-        json.dumps(
-            {**record, "format": 1, key: "0" if isinstance(record[key], str) else record[key] + 1}
-        )
-    )
-    ((bad, error),) = manifest.check(tmp_path)
+    value = record.to_json()
+    value[key] = "0" if isinstance(value[key], str) else value[key] + 1
+    put_json(record_path(path), value)
+    ((bad, error),) = damaged_shards(tmp_path)
     assert bad == path and "sbiwb simulate" in error.todo
 
 
 def test_a_record_that_lacks_facts_is_refused(tmp_path):
     path, _ = written(tmp_path)
     record_path(path).write_text('{"format": 1, "rows": 3}')
-    with pytest.raises(CorruptFile, match="lacks data_hash, split"):
+    with pytest.raises(CorruptFile, match="lacks 'data_hash'"):
         manifest.shards(tmp_path)
-    assert [bad for bad, _ in manifest.check(tmp_path)] == [path]
+    assert [bad for bad, _ in damaged_shards(tmp_path)] == [path]
 
 
 def test_a_shard_without_record_does_not_count(tmp_path):
@@ -262,7 +262,7 @@ def test_runs_hold_every_block_once_within_one_cut(blocks, longest):
 @given(done=st.sets(st.integers(0, 40)), total=st.integers(0, 40), longest=st.integers(1, 9))
 def test_what_is_missing_and_what_is_there_make_the_whole(done, total, longest):
     found = [
-        manifest.Shard(None, {"first_block": piece.start, "blocks": len(piece)})
+        manifest.Shard(shard_path(Path(), piece.start), record_of(piece))
         for piece in manifest.runs(sorted(done), longest)
     ]
     gaps = manifest.missing(found, total)
@@ -304,11 +304,11 @@ def test_the_summary_counts(tmp_path):
     written(tmp_path, 0, simulated=8)
     write_shard(shard_path(tmp_path, 1), pairs(), [Failed(), Failed()], facts(1, simulated=8))
     told = manifest.summary(manifest.shards(tmp_path))
-    assert (told["shards"], told["rows"], told["simulated"], told["failed"], told["p_valid"]) == (
+    assert (told.shards, told.rows, told.simulated, told.failed, told.p_valid) == (
         2,
         12,
         16,
         2,
         0.875,
     )
-    assert manifest.summary([])["p_valid"] is None
+    assert manifest.summary([]).p_valid is None

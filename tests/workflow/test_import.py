@@ -17,13 +17,14 @@ from sbiwb.files import read_json
 from sbiwb.project.splits import load_split
 from sbiwb.records import Ragged
 from sbiwb.seeds import generator
-from sbiwb.steps.pairs.more import extended
-from sbiwb.store import foreign, manifest
-from sbiwb.store.shards import read_failures, record_path
+from sbiwb.store import foreign_file, manifest
+from sbiwb.store.shard_record import record_path
+from sbiwb.store.shards import read_failures
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.import_ import import_files
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.simulate_plan import extended
 from sbiwb.workflow.status import status
 from sbiwb.workflow.train import train
 from sbiwb.workflow.verify import verify
@@ -138,11 +139,11 @@ def all_rows(tiny: Tiny) -> dict[str, np.ndarray]:
 
 
 def test_every_row_of_every_format_is_in_one_split(project, recorder, every, monkeypatch):
-    monkeypatch.setattr(foreign, "MOST_ROWS", 37)  # many chunks
+    monkeypatch.setattr(foreign_file, "MAX_ROWS", 37)  # many chunks
     path, options, mu, y = every
     tiny = project()
     told = import_files(tiny.open(), [path], recorder, **options)
-    assert {split: one["rows"] for split, one in told.items()} == {
+    assert {split: one.rows for split, one in told.items()} == {
         "train": 240,
         "validation": 30,
         "test": 30,
@@ -152,7 +153,7 @@ def test_every_row_of_every_format_is_in_one_split(project, recorder, every, mon
     np.testing.assert_array_equal(
         np.concatenate([found[split] for split in SPLITS]), np.column_stack([mu, y])[order]
     )
-    assert told["train"]["shards"] == 5
+    assert told["train"].shards == 5
     assert verify(tiny.run, recorder).is_whole and not recorder.warned
 
 
@@ -172,7 +173,7 @@ def test_the_chunk_changes_no_byte_and_twice_changes_nothing(
         path: path.stat().st_mtime_ns for path in tiny.run.glob("data/*/*")
     }
     (tiny.run / "data/train/shard-000050.h5").unlink()
-    monkeypatch.setattr(foreign, "MOST_ROWS", 7)
+    monkeypatch.setattr(foreign_file, "MAX_ROWS", 7)
     import_files(tiny.open(), [tmp_path / "plain.npz"], recorder)
     assert tiny.shards() == before and not (tiny.run / "data/.import").exists()
 
@@ -198,7 +199,7 @@ def test_later_steps_work_and_say_what_they_leave_out(project, recorder, tmp_pat
     import_files(tiny.open(), [tmp_path / "sims.npz"], recorder)
     told = simulate(tiny.open(), recorder)
     assert (
-        told["train"]["rows"] == 240
+        told["train"].rows == 240
         and "The pairs of this run are imported: nothing is simulated." in recorder.said
     )
     train(tiny.open(), recorder)
@@ -283,8 +284,7 @@ def test_copies_are_left_out_and_told(project, recorder, tmp_path):
     tiny = project()
     told = import_files(tiny.open(), [tmp_path / "a.npz", tmp_path / "b.npz"], recorder)
     assert (
-        sum(one["rows"] for one in told.values()) == 101
-        and "7 rows are copies" in recorder.warned[0]
+        sum(one.rows for one in told.values()) == 101 and "7 rows are copies" in recorder.warned[0]
     )
     every = np.concatenate(list(all_rows(tiny).values()))
     assert len(np.unique(every, axis=0)) == 101
@@ -300,7 +300,7 @@ def test_equal_rows_of_whole_numbers_are_no_copies(project, recorder, tmp_path):
         [tmp_path / "sims.npz"],
         recorder,
     )
-    assert sum(one["rows"] for one in told.values()) == 200 and not recorder.warned
+    assert sum(one.rows for one in told.values()) == 200 and not recorder.warned
 
 
 def test_rows_that_are_not_finite_are_failed_simulations(project, recorder, tmp_path):
@@ -309,7 +309,7 @@ def test_rows_that_are_not_finite_are_failed_simulations(project, recorder, tmp_
     np.savez(tmp_path / "sims.npz", mu=mu, y=y)
     tiny = project()
     told = import_files(tiny.open(), [tmp_path / "sims.npz"], recorder)
-    assert sum(one["rows"] for one in told.values()) == 298 and told["train"]["failed"] == 2
+    assert sum(one.rows for one in told.values()) == 298 and told["train"].failed == 2
     assert (
         "2 of 300 rows are left out as failed simulations, the first in row 5: 'y' is not finite"
         in recorder.warned[0]
@@ -343,7 +343,7 @@ def test_missing_values_are_values_where_the_yaml_says_so(project, recorder, tmp
     told = import_files(
         project(problem={"missing": ["y"]}, model=inputs).open(), [tmp_path / "sims.npz"], recorder
     )
-    assert sum(one["rows"] for one in told.values()) == 300
+    assert sum(one.rows for one in told.values()) == 300
 
 
 def as_set(**more):
@@ -352,7 +352,7 @@ def as_set(**more):
 
 @pytest.mark.parametrize("how", ["padded", "offsets", "long"])
 def test_lists_of_varying_length(project, recorder, tmp_path, monkeypatch, how):
-    monkeypatch.setattr(foreign, "MOST_ROWS", 23)
+    monkeypatch.setattr(foreign_file, "MAX_ROWS", 23)
     rng = np.random.default_rng(1)
     mu, lengths = rng.standard_normal(60), rng.integers(1, 6, 60)
     y = Ragged.of([rng.standard_normal(n) for n in lengths])
@@ -515,7 +515,7 @@ def test_parquet(project, recorder, tmp_path, monkeypatch):
     arrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    monkeypatch.setattr(foreign, "MOST_ROWS", 37)
+    monkeypatch.setattr(foreign_file, "MAX_ROWS", 37)
     mu, y = simulations()
     parquet.write_table(arrow.table({"mu": mu, "y": list(y)}), tmp_path / "lists.parquet")
     tiny = project()

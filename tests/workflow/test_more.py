@@ -8,8 +8,8 @@ import pytest
 from sbiwb import config as yaml_config
 from sbiwb.errors import ConfigError, RunError
 from sbiwb.project.splits import load_split
-from sbiwb.steps.pairs.more import extended
 from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.simulate_plan import extended
 from sbiwb.workflow.status import status
 from tests.tiny import Recorder, Tiny
 

@@ -12,14 +12,15 @@ import pytest
 from sbiwb.errors import FailureRateError, RunError
 from sbiwb.files import read_json
 from sbiwb.project.splits import load_split
+from sbiwb.rundir import RunDir
 from sbiwb.store import manifest
-from sbiwb.store.ledger import gather
-from sbiwb.store.shards import record_path
+from sbiwb.store.shard_record import record_path
 from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
+from sbiwb.workflow.status_failures import gather
 from sbiwb.workflow.train import train
-from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Tiny, digest, until
+from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Recorder, Tiny, digest, until
 
 
 def rows(tiny: Tiny, split: str = "train") -> np.ndarray:
@@ -46,7 +47,7 @@ EXECUTORS = {
 
 def test_counts_are_told(undisturbed):
     told = read_json(undisturbed.run / "data" / "manifest.json")["splits"]
-    assert {split: (one["rows"], one["shards"], one["failed"]) for split, one in told.items()} == {
+    assert {split: (one.rows, one.shards, one.failed) for split, one in told.items()} == {
         "train": (256, 4, 0),
         "validation": (64, 1, 0),
         "test": (64, 1, 0),
@@ -304,7 +305,7 @@ def test_failures_are_counted_replaced_and_told(tiny, recorder):
     project = tiny(simulate={"failures": {"max_rate": 0.2}})
     project.simulator(FAILING)
     told = simulate(project.open(), recorder)
-    assert told["train"]["rows"] == 256 and told["train"]["failed"] > 0
+    assert told["train"].rows == 256 and told["train"].failed > 0
     assert rows(project)[:, 0].max() <= 1.5
     assert (
         "were replaced by new pairs; for example: 'y' is not finite (at mu=" in recorder.warned[0]
@@ -409,15 +410,9 @@ FEW = {
 
 def reasons(tiny: Tiny) -> dict[str, int]:
     """Failed rows by reason."""
-    ledger = gather(
-        [
-            shard
-            for split in ("train", "validation", "test")
-            for shard in manifest.shards(tiny.run / "data" / split)
-        ]
-    )
-    assert ledger.failed == len(ledger.theta["mu"]) > 0
-    return dict(ledger.reasons)
+    ledger = gather(RunDir(tiny.run), Recorder())
+    assert sum(ledger.reasons.values()) == len(ledger.failed) > 0
+    return ledger.reasons
 
 
 def deadly(folder, executor, hangs: bool = False) -> Tiny:
@@ -432,7 +427,7 @@ def test_a_simulator_that_ends_its_process_costs_the_guilty_rows_alone(tmp_path,
     tiny = deadly(tmp_path, "pool")
     told = simulate(tiny.open(), recorder)
     mu = abs(rows(tiny)[:, 0])
-    assert told["train"]["rows"] == len(mu) == 24 and mu.max() <= 1.7 and mu.min() >= 0.15
+    assert told["train"].rows == len(mu) == 24 and mu.max() <= 1.7 and mu.min() >= 0.15
     assert set(reasons(tiny)) == {"killed by SIGSEGV", "exit code 0", "ValueError"}
     assert capfd.readouterr() == ("", "")
 

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from sbiwb.cli.app import app
 from sbiwb.report.failure_map import profiles
+from sbiwb.submitted_jobs import SubmittedJob
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.status import RECENT_S, status, wilson
+from sbiwb.workflow.status import RECENT_S, status
 from sbiwb.workflow.status_failures import failures, gather
 from tests.tiny import Recorder, Tiny, copy
 
@@ -66,14 +67,14 @@ def test_p_valid_with_its_interval_and_reasons(project):
     assert low < 15 / 16 < high and low < found.p < high and high - low < 0.03
 
 
-@pytest.mark.parametrize(("hits", "n"), [(0, 10), (10, 10), (7, 10), (950, 1000)])
-def test_the_interval_holds_the_shares_that_a_score_test_does_not_reject(hits, n):
-    low, high = wilson(hits, n)
-    assert 0 <= low <= hits / n + 1e-12 and hits / n - 1e-12 <= high <= 1
-    for end in (end for end in (low, high) if 1e-9 < end < 1 - 1e-9):
-        assert abs(hits / n - end) / np.sqrt(end * (1 - end) / n) == pytest.approx(
-            1.959964, rel=1e-6
-        )
+def test_one_interval_of_p_valid_everywhere(project, recorder):
+    """In `status`, in the title of the picture of failures, and in the report."""
+    from sbiwb.intervals import binomial_interval
+    from sbiwb.rundir import RunDir
+
+    valid = status(project.run).valid
+    exact = binomial_interval(valid.simulated - valid.failed, valid.simulated)
+    assert valid.interval == exact == gather(RunDir(project.run), recorder).interval
 
 
 def test_the_ledger_knows_where(project, recorder):
@@ -149,7 +150,8 @@ def test_jobs_that_submit_noted(project):
     (project.run / "jobs/jobs.json").write_text(
         json.dumps({"format": 1, "jobs": {"simulate": job}})
     )
-    assert status(project.run).jobs == (("simulate", "17", 5, "2026-01-02T03:04:05+0000"),)
+    known = SubmittedJob("17", "", 5, "2026-01-02T03:04:05+0000")
+    assert status(project.run).jobs == {"simulate": known}
     assert (
         "simulate 17, 5 elements, submitted 2026-01-02T03:04"
         in CliRunner().invoke(app, ["status", str(project.run)]).stdout

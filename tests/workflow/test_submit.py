@@ -25,10 +25,11 @@ from sbiwb.executors import STEPS, Cluster, Job, JobCommand, script, slurm
 from sbiwb.executors._batch import INDEX, ranges
 from sbiwb.files import put_json, read_json
 from sbiwb.project.opening import write_config
-from sbiwb.steps.pairs.prepare import cells
-from sbiwb.steps.pairs.tasks import missing_tasks
+from sbiwb.steps.pairs.shard_grid import count_cells
+from sbiwb.steps.pairs.tasks import Share, missing_tasks
 from sbiwb.workflow import worker as module
 from sbiwb.workflow.simulate import simulate
+from sbiwb.workflow.simulate_plan import grids_of
 from sbiwb.workflow.submit import submit
 from sbiwb.workflow.worker import plan_of, worker
 from tests.tiny import Recorder
@@ -41,6 +42,13 @@ def job(step="train", **changes) -> Job:
         "log": Path("/a/run/jobs") / f"{step}.log",
     }
     return Job("sbiwb-x", step, **{**facts, **changes})
+
+
+def missing(project, recorder, share: Share = Share()) -> list[dict]:
+    """The tasks of what a run lacks, as executors get them."""
+    grids = grids_of(project, plan_of(project))
+    tasks = missing_tasks(project.run, grids, project.data_hash, recorder, share)
+    return [task.to_json() for task in tasks]
 
 
 def options(text: str) -> dict[str, str]:
@@ -347,7 +355,7 @@ def test_a_record_without_its_shard_is_no_result(tiny, recorder, monkeypatch):
     project = tiny()
     simulate(project.open(), recorder)
     (project.run / "data/train/shard-000002.h5").unlink()
-    tasks = missing_tasks(project.open(), plan_of(project.open()), recorder)
+    tasks = missing(project.open(), recorder)
     sent: list[str] = []
     monkeypatch.setattr(
         slurm,
@@ -370,7 +378,7 @@ def test_an_array_that_runs_already_is_followed(tiny, recorder, monkeypatch):
     project = tiny()
     simulate(project.open(), recorder)
     (project.run / "data/train/shard-000002.h5").unlink()
-    tasks = missing_tasks(project.open(), plan_of(project.open()), recorder)
+    tasks = missing(project.open(), recorder)
     answers = [f"6 another\n7 {project.run}/jobs/simulate-%a.log\n", "7\n8\n", "8\n"]
 
     def answer(*command: str) -> str:
@@ -392,7 +400,7 @@ def lacking(tiny, recorder):
     project = tiny()
     simulate(project.open(), recorder)
     (project.run / "data/train/shard-000002.h5").unlink()
-    [task] = missing_tasks(project.open(), plan_of(project.open()), recorder)
+    [task] = missing(project.open(), recorder)
     return project, task
 
 
@@ -473,10 +481,7 @@ def planned(tiny, recorder, queue):
 @pytest.mark.parametrize("count", [1, 2, 4, 6, 7])
 def test_shares_are_whole_and_do_not_overlap(planned, recorder, count):
     project = planned.open()
-    plan = plan_of(project)
-    shares = [
-        missing_tasks(project, plan, recorder, index=index, count=count) for index in range(count)
-    ]
+    shares = [missing(project, recorder, Share(index, count)) for index in range(count)]
     whole = [
         (task["split"], task["first_block"] + block)
         for share in shares
@@ -484,7 +489,8 @@ def test_shares_are_whole_and_do_not_overlap(planned, recorder, count):
         for block in range(task["blocks"])
     ]
     assert len(whole) == len(set(whole)) == 8 + 2 + 2
-    assert cells(project, plan) == 6 and max(map(len, shares)) == -(-6 // count)
+    assert count_cells(grids_of(project, plan_of(project))) == 6
+    assert max(map(len, shares)) == -(-6 // count)
 
 
 def test_shards_of_another_size_beside_them_leave_no_gap(planned, recorder, monkeypatch):
@@ -495,7 +501,7 @@ def test_shards_of_another_size_beside_them_leave_no_gap(planned, recorder, monk
     write_config(planned.open())
     for index in range(2):
         worker(planned.run, recorder, index=index, count=2)
-    assert missing_tasks(planned.open(), plan_of(planned.open()), recorder) == []
+    assert missing(planned.open(), recorder) == []
 
 
 def slurm_serial():

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from typer.testing import CliRunner
 
 from sbiwb import files
 from sbiwb.cli.app import app
-from sbiwb.errors import RunError
+from sbiwb.errors import CorruptFile, RunError
 from sbiwb.files import read_json
 from sbiwb.records import Pairs
-from sbiwb.store.shards import read_shard, record_path, write_shard
+from sbiwb.store.shard_record import ShardFacts, ShardRecord, read_record, record_path
+from sbiwb.store.shards import read_shard, write_shard
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.verify import verify
 from tests.store.faulty import RefusingDisk
@@ -91,7 +93,7 @@ def lose(tiny: Tiny) -> None:
 
 
 def flip_and_lose_record(tiny: Tiny) -> None:
-    rows = read_shard(path_of(tiny), read_json(record_path(path_of(tiny)))).x["y"]
+    rows = read_shard(path_of(tiny), read_record(path_of(tiny))).x["y"]
     data = bytearray(path_of(tiny).read_bytes())
     data[data.index(rows[5].tobytes()) + 3] ^= 1
     path_of(tiny).write_bytes(data)
@@ -117,13 +119,14 @@ def other_name(tiny: Tiny) -> None:
 
 def rewritten(tiny: Tiny, change, **facts) -> None:
     """A shard with a record that fits, of other pairs."""
-    record = read_json(record_path(path_of(tiny)))
-    kept = {
-        name: value
-        for name, value in record.items()
-        if name not in ("format", "rows", "failed", "bytes", "sha256")
-    }
-    write_shard(path_of(tiny), change(read_shard(path_of(tiny), record)), [], {**kept, **facts})
+    record = read_record(path_of(tiny))
+    pairs = change(read_shard(path_of(tiny), record))
+    write_shard(path_of(tiny), pairs, [], facts_of(record, **facts))
+
+
+def facts_of(record: ShardRecord, **changes) -> ShardFacts:
+    known = {one.name: getattr(record, one.name) for one in fields(ShardFacts)}
+    return ShardFacts(**{**known, **changes})
 
 
 def foreign(tiny: Tiny) -> None:
@@ -231,15 +234,9 @@ def test_a_lost_or_wrong_manifest_is_made_from_the_records(project, recorder, te
 
 def test_the_same_shard_in_two_splits_is_noticed(project, recorder):
     """As where somebody wrote records by hand to fill a split: every checksum fits."""
-    pairs = read_shard(path_of(project), read_json(record_path(path_of(project))))
+    pairs = read_shard(path_of(project), read_record(path_of(project)))
     target = path_of(project, "test/shard-000000")
-    record = read_json(record_path(target))
-    kept = {
-        name: value
-        for name, value in record.items()
-        if name not in ("format", "rows", "failed", "bytes", "sha256")
-    }
-    write_shard(target, pairs, [], kept)
+    write_shard(target, pairs, [], facts_of(read_record(target)))
     found = verify(project.run, recorder)
     assert [one.what for one in found.troubles] == ["64 rows are in train and in test"]
 
@@ -278,10 +275,10 @@ def test_where_nothing_can_be_written_it_only_reads(project, recorder, monkeypat
 def test_an_altered_plan_is_noticed(project, recorder):
     path = project.run / "data/plan.json"
     path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
-    found = verify(project.run, recorder)
-    assert [one.what for one in found.troubles] == [
-        "was altered: its data_hash is not that of the problem in it"
-    ]
+    with pytest.raises(CorruptFile) as caught:
+        verify(project.run, recorder)
+    assert caught.value.what == "was altered: its data_hash is not that of the problem in it"
+    assert caught.value.where == str(path) and "it writes the plan anew" in caught.value.todo
 
 
 def test_no_plan(project, recorder):

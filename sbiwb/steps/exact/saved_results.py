@@ -41,7 +41,7 @@ def read_part(path: Path, identity: str) -> Reference | None:
             return None
         facts = parse_typed(dict[str, float], str(attributes["facts"]), where=path)
         warnings = parse_typed(tuple[str, ...], str(attributes["warnings"]), where=path)
-        theta, chains = arrays.pop("theta"), int(attributes["chains"])
+        theta, chains = arrays.pop("theta"), int(str(attributes["chains"]))
     except (CorruptFile, KeyError, TypeError, ValueError):
         return None  # made again
     curves = {name.removeprefix(CURVE): curve for name, curve in arrays.items()}

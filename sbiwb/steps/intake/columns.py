@@ -1,4 +1,4 @@
-"""Where the variables of a YAML are in a file of the user's own simulations, and its rows as pairs."""
+"""Where the variables of a YAML are in a file of the user's own simulations; its rows as pairs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sbiwb.contracts import Distribution
 from sbiwb.errors import ConfigError, DataError
-from sbiwb.project.project import Project
-from sbiwb.records import Pairs, Ragged, Variable
-from sbiwb.store.foreign import Chunk, Foreign, Long
+from sbiwb.records import Columns, Pairs, Ragged, Variable
+from sbiwb.store.foreign import Chunk, Foreign
+from sbiwb.store.long_tables import LongTable
 
 WHERE = "sbiwb import"
 LENGTHS = ("_lengths", "_length")
+MATRIX = "theta"  # an array of all parameters
+ONLY_OBSERVABLE = "x"  # an array of the only observable, whatever its name in the YAML
+MAX_NAMES = 20  # of columns, in a message
+
+
+@dataclass(frozen=True)
+class Variables:
+    """What the YAML of imported pairs names.
+
+    Args:
+        theta: Prior of each parameter.
+        slices: Where each parameter's columns are among those of theta.
+        context: Distribution of each design variable.
+        x: Observables.
+        missing: Observables in which NaN is a value.
+    """
+
+    theta: Mapping[str, Distribution]
+    slices: Mapping[str, slice]
+    context: Mapping[str, Distribution]
+    x: tuple[str, ...]
+    missing: frozenset[str] = frozenset()
+
+    @property
+    def groups(self) -> dict[str, Sequence[str]]:
+        """Names by their group in a file."""
+        return {"theta": tuple(self.theta), "context": tuple(self.context), "x": self.x}
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.theta, *self.context, *self.x]
 
 
 @dataclass(frozen=True)
@@ -31,149 +63,178 @@ class Place:
     part: slice | None = None
     lengths: str = ""
 
+    @property
+    def read(self) -> list[str]:
+        """All columns that it needs."""
+        return [*self.columns, *([self.lengths] if self.lengths else [])]
+
     def of(self, chunk: Chunk) -> Variable:
+        """The variable in some rows of the file."""
         if len(self.columns) > 1:
             return np.stack([np.asarray(chunk[name]) for name in self.columns], axis=1)
-        found = chunk[self.columns[0]]
+        values = chunk[self.columns[0]]
         if self.part is not None:
-            found = np.asarray(found)[:, self.part]
+            return np.asarray(values)[:, self.part]
         if self.lengths:
-            return Ragged.of(
-                [
-                    row[: int(n)]
-                    for row, n in zip(
-                        np.asarray(found), np.asarray(chunk[self.lengths]), strict=True
-                    )
-                ]
-            )
-        return found
+            return _unpadded(np.asarray(values), np.asarray(chunk[self.lengths]))
+        return values
+
+
+def _unpadded(values: np.ndarray, lengths: np.ndarray) -> Ragged:
+    """The true members of padded rows (N, M, ...)."""
+    return Ragged.of(row[: int(n)] for row, n in zip(values, lengths, strict=True))
+
+
+Places = dict[str, Place]
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """A file, and where the variables of the YAML are in it."""
+class MappedFile:
+    """A file, and where the variables of the YAML are in it.
+
+    Args:
+        file: The file.
+        places: Of each variable, by group.
+        by: Column that numbers the data sets, where a table has a row a member or step.
+    """
 
     file: Foreign
-    theta: dict[str, Place]
-    context: dict[str, Place]
-    x: dict[str, Place]
+    places: Mapping[str, Places]
     by: str
 
     @classmethod
     def of(
-        cls, project: Project, file: Foreign, mapping: Mapping[str, list[str]], by: str
-    ) -> Mapped:
+        cls, file: Foreign, variables: Variables, mapping: Mapping[str, Sequence[str]], by: str
+    ) -> MappedFile:
         """Finds every variable.
 
+        Args:
+            file: The file.
+            variables: What is looked for.
+            mapping: Columns by variable, where names differ.
+            by: Column that numbers the data sets; empty: a row is one.
+
         Raises:
+            ConfigError: `mapping` names what is no variable.
             DataError: Some are nowhere; with the columns that there are.
         """
-        theta, context, x = _wanted(project)
-        unknown = sorted(set(mapping) - {*theta, *context, *x})
-        if unknown:
-            todo = f"There are: {', '.join([*theta, *context, *x])}."
-            raise ConfigError(
-                f"{', '.join(unknown)} is no variable of the YAML",
-                where=f"{WHERE} --column",
-                todo=todo,
-            )
-        there = file.columns
-        if by and (not file.is_table or by not in there):
-            raise DataError(
-                f"has no column '{by}'",
-                where=file.path,
-                todo="--by names a column of a CSV or Parquet file.",
-            )
-        found = {
-            name: _find(name, group, there, mapping)
-            for group, part in (("theta", theta), ("context", context), ("x", x))
-            for name in part
-        }
-        found |= _matrix(project, found, theta, there)
-        if len(x) == 1 and found[x[0]] is None and "x" in there:
-            found[x[0]] = Place(("x",), None, _lengths("x", there))
-        lost = [name for name, one in found.items() if one is None]
+        _check_names(variables, mapping)
+        columns = file.columns
+        if by and (not file.is_table or by not in columns):
+            todo = "--by names a column of a CSV or Parquet file."
+            raise DataError(f"has no column '{by}'", where=file.path, todo=todo)
+        places = _find_all(variables, columns, mapping)
+        lost = [name for name in variables.names if name not in places]
         if lost:
-            raise DataError(
-                f"has no column for {', '.join(lost)}",
-                where=file.path,
-                todo=f"It has: {', '.join(there[:20])}{', ...' * (len(there) > 20)}. Say which: --column {lost[0]}=COLUMN",
-            )
-        whole = {name: one for name, one in found.items() if one is not None}
-        return cls(
-            file,
-            {n: whole[n] for n in theta},
-            {n: whole[n] for n in context},
-            {n: whole[n] for n in x},
-            by,
-        )
+            raise _not_found(file, columns, lost)
+        groups = {}
+        for group, names in variables.groups.items():
+            groups[group] = {name: places[name] for name in names}
+        return cls(file, groups, by)
 
     def chunks(self) -> Iterator[Pairs]:
         """The pairs as they stand in the file, some at a time."""
-        variables = [*self.theta.values(), *self.context.values(), *self.x.values()]
-        names = dict.fromkeys(
-            name for one in variables for name in (*one.columns, one.lengths) if name
-        )
-        chunks = self.file.chunks(
-            [*names, *([self.by] if self.by and self.by not in names else [])]
-        )
-        if self.by:
-            once = {
-                name
-                for part in (self.theta, self.context)
-                for one in part.values()
-                for name in one.columns
-            }
-            chunks = Long(self.by, frozenset({*once, self.by}), self.file.path).grouped(chunks)
-        for chunk in chunks:
-            yield Pairs(
-                *(
-                    {name: one.of(chunk) for name, one in part.items()}
-                    for part in (self.theta, self.context, self.x)
-                )
-            )
+        for chunk in self._chunks():
+            groups: dict[str, Columns] = {}
+            for group, places in self.places.items():
+                groups[group] = {name: place.of(chunk) for name, place in places.items()}
+            yield Pairs(**groups)
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """The columns that are needed; members of one data set together."""
+        names: dict[str, None] = {}
+        for places in self.places.values():
+            for place in places.values():
+                names |= dict.fromkeys(place.read)
+        if not self.by:
+            return self.file.chunks(list(names))
+        names[self.by] = None
+        table = LongTable(self.by, self._constant_columns(), self.file.path)
+        return table.grouped(self.file.chunks(list(names)))
+
+    def _constant_columns(self) -> frozenset[str]:
+        """Columns that are the same in all rows of a data set."""
+        constant = {self.by}
+        for group in ("theta", "context"):
+            for place in self.places[group].values():
+                constant |= set(place.columns)
+        return frozenset(constant)
 
 
-def _wanted(project: Project) -> tuple[list[str], list[str], list[str]]:
-    """Parameters, design variables, and observables: what inputs use or `drop` names."""
-    problem, model = project.config.problem, project.config.model
-    used = [name for key, one in model.inputs.items() for name in one.plan(key).variables]
-    x = [name for name in dict.fromkeys([*used, *model.drop]) if name not in problem.context]
-    return list(problem.parameters), list(problem.context), x
+def _check_names(variables: Variables, mapping: Mapping[str, Sequence[str]]) -> None:
+    unknown = sorted(set(mapping) - set(variables.names))
+    if unknown:
+        todo = f"There are: {', '.join(variables.names)}."
+        what = f"{', '.join(unknown)} is no variable of the YAML"
+        raise ConfigError(what, where=f"{WHERE} --column", todo=todo)
 
 
-def _find(
-    name: str, group: str, there: Sequence[str], mapping: Mapping[str, list[str]]
-) -> Place | None:
-    """By the user's word, by its name, or by `NAME_0`, `NAME_1`, ... or `NAME[0]`, `NAME[1]`, ..."""
-    if name in mapping:
-        columns = mapping[name]
-        return (
-            Place(tuple(columns), None, _lengths(columns[0], there))
-            if set(columns) <= set(there)
-            else None
-        )
-    for column in (name, f"{group}/{name}"):
-        if column in there:
-            return Place((column,), None, _lengths(column, there))
-    pattern = re.compile(rf"(?:{group}/)?{re.escape(name)}(?:_|\.|\[)?(\d+)\]?")
-    wide = {int(match[1]): column for column in there if (match := pattern.fullmatch(column))}
-    places = sorted(wide)
-    return (
-        Place(tuple(wide[i] for i in places))
-        if wide and places == list(range(places[0], places[0] + len(wide)))
-        else None
+def _not_found(file: Foreign, columns: Sequence[str], lost: Sequence[str]) -> DataError:
+    listed = ", ".join(columns[:MAX_NAMES])
+    if len(columns) > MAX_NAMES:
+        listed += ", ..."
+    return DataError(
+        f"has no column for {', '.join(lost)}",
+        where=file.path,
+        todo=f"It has: {listed}. Say which: --column {lost[0]}=COLUMN",
     )
 
 
-def _lengths(column: str, there: Sequence[str]) -> str:
-    return next((column + end for end in LENGTHS if column + end in there), "")
+def _find_all(
+    variables: Variables, columns: Sequence[str], mapping: Mapping[str, Sequence[str]]
+) -> Places:
+    """The places of all variables that the file has."""
+    places: Places = {}
+    for group, names in variables.groups.items():
+        for name in names:
+            place = _find(name, group, columns, mapping)
+            if place is not None:
+                places[name] = place
+    is_matrix = MATRIX in columns and MATRIX not in variables.theta
+    if is_matrix and not any(name in places for name in variables.theta):
+        for name, part in variables.slices.items():
+            places[name] = Place((MATRIX,), part)
+    if len(variables.x) == 1 and variables.x[0] not in places and ONLY_OBSERVABLE in columns:
+        lengths = _lengths_column(ONLY_OBSERVABLE, columns)
+        places[variables.x[0]] = Place((ONLY_OBSERVABLE,), None, lengths)
+    return places
 
 
-def _matrix(
-    project: Project, found: Mapping[str, Place | None], theta: Sequence[str], there: Sequence[str]
-) -> dict[str, Place]:
-    """Parameters that are columns of one array `theta`, in the order of the YAML."""
-    if "theta" in theta or "theta" not in there or any(found[name] is not None for name in theta):
-        return {}
-    return {name: Place(("theta",), project.prior.slices[name]) for name in theta}
+def _find(
+    name: str, group: str, columns: Sequence[str], mapping: Mapping[str, Sequence[str]]
+) -> Place | None:
+    """By the user's word, by its name, or by `NAME_0`, ... or `NAME[0]`, ..."""
+    if name in mapping:
+        return _as_mapped(mapping[name], columns)
+    for column in (name, f"{group}/{name}"):
+        if column in columns:
+            return Place((column,), None, _lengths_column(column, columns))
+    return _numbered(name, group, columns)
+
+
+def _as_mapped(chosen: Sequence[str], columns: Sequence[str]) -> Place | None:
+    if not set(chosen) <= set(columns):
+        return None
+    return Place(tuple(chosen), None, _lengths_column(chosen[0], columns))
+
+
+def _numbered(name: str, group: str, columns: Sequence[str]) -> Place | None:
+    """Columns with neighbouring numbers, the first of which is any."""
+    pattern = re.compile(rf"(?:{group}/)?{re.escape(name)}(?:_|\.|\[)?([0-9]+)\]?")
+    numbered: dict[int, str] = {}
+    for column in columns:
+        match = pattern.fullmatch(column)
+        if match:
+            numbered[int(match[1])] = column
+    numbers = sorted(numbered)
+    if not numbers or numbers[-1] - numbers[0] + 1 != len(numbers):
+        return None
+    return Place(tuple(numbered[number] for number in numbers))
+
+
+def _lengths_column(column: str, columns: Sequence[str]) -> str:
+    """The column of true members beside one that is padded; empty where there is none."""
+    for end in LENGTHS:
+        if column + end in columns:
+            return column + end
+    return ""

@@ -10,13 +10,12 @@ from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import moments, statistics
 from sbiwb.errors import DataError
 from sbiwb.evidence import FeatureSpace, Summaries, WeightDraws
-from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.project.observe import DataSets, observe
+from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.records import Columns, Pairs, join
-from sbiwb.simulation.layout import from_json
 
 MOST_TRAINING = (
     4_000  # simulations that stand for the training set where data sets are compared with it
@@ -35,7 +34,7 @@ def weight_draws(posterior: Posterior, x: Columns, rng: np.random.Generator) -> 
 
 def observed(project: Project, reporter: Reporter) -> list[DataSets]:
     """Every observation of the YAML that can be read."""
-    layout = from_json(read_json(project.data_run.plan)["layout"])
+    layout = read_plan(project.data_run).layout
     shapes = {name: one.event for name, one in project.context.items()}
     found = []
     for observation in project.observations:
