@@ -73,7 +73,7 @@ class SplitCount(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Validation:
+class LastValidation:
     """The last line of a training's metrics."""
 
     step: int
@@ -102,7 +102,7 @@ class Status:
 
     path: Path
     simulated: dict[str, SplitCount]
-    training: Validation | None
+    training: LastValidation | None
     trained: TrainProvenance | None
     verdict: tuple[str, str] | None
     samples: list[str] = field(default_factory=list)
@@ -274,13 +274,13 @@ def _imported_files(data: RunDir) -> tuple[str, ...]:
     return tuple(plan.imported.files)
 
 
-def _last_validation(run: RunDir) -> Validation | None:
+def _last_validation(run: RunDir) -> LastValidation | None:
     """The last whole line of the metrics."""
     if not run.metrics.is_file():
         return None
     for line in reversed(read_data(run.metrics).splitlines()):
         try:
-            return parse_typed(Validation, line, where=run.metrics)
+            return parse_typed(LastValidation, line, where=run.metrics)
         except CorruptFile:
             continue  # it is being written
     return None

@@ -20,6 +20,7 @@ from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.status import status
 from sbiwb.workflow.status_failures import gather
 from sbiwb.workflow.train import train
+from tests.store.faulty import damaged_shards
 from tests.tiny import SIMULATOR, SLOW_SIMULATOR, Recorder, Tiny, digest, until
 
 
@@ -47,7 +48,7 @@ EXECUTORS = {
 
 def test_counts_are_told(undisturbed):
     told = read_json(undisturbed.run / "data" / "manifest.json")["splits"]
-    assert {split: (one.rows, one.shards, one.failed) for split, one in told.items()} == {
+    assert {split: (one["rows"], one["shards"], one["failed"]) for split, one in told.items()} == {
         "train": (256, 4, 0),
         "validation": (64, 1, 0),
         "test": (64, 1, 0),
@@ -335,7 +336,7 @@ def test_two_at_once_into_one_folder_harm_nothing(tmp_path, undisturbed):
     children = [tiny.fork("simulate") for _ in range(2)]
     assert [child.wait() for child in children] == [0, 0]
     assert tiny.shards() == undisturbed.shards()
-    assert manifest.check(tiny.run / "data/train") == []
+    assert damaged_shards(tiny.run / "data/train") == []
 
 
 def test_a_polite_signal_to_a_pool_ends_with_75(tmp_path, monkeypatch):

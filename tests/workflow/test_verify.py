@@ -217,7 +217,9 @@ def test_a_lost_record_is_made_from_the_shard(project, recorder, damage):
     after = read_json(path)
     lost = {"seconds", "versions", "failed_s", "example"}
     assert {name: value for name, value in before.items() if name not in lost} == {
-        name: value for name, value in after.items() if name not in {"seconds", "rebuilt", "example"}
+        name: value
+        for name, value in after.items()
+        if name not in {"seconds", "rebuilt", "example"}
     }
     assert after["example"] == "'y' is not finite" in before["example"]
     assert after["seconds"] is None and before["failed"] > 0

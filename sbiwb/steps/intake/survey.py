@@ -233,7 +233,7 @@ def _rows(marked: np.ndarray) -> list[int]:
 
 def _of_rows(marked: np.ndarray, variable: Variable) -> np.ndarray:
     """Rows of a variable one of whose values is marked, (N,)."""
-    entries: np.ndarray = marked.any(axis=tuple(range(1, marked.ndim)))
+    entries = np.asarray(marked.any(axis=tuple(range(1, marked.ndim))))
     if not isinstance(variable, Ragged):
         return entries
     rows = np.zeros(len(variable), bool)
