@@ -13,11 +13,11 @@ import torch
 from pydantic import ValidationError
 
 from sbiwb import references, report
-from sbiwb.contracts import Reference, ReferencePart, Reporter, Target
+from sbiwb.contracts import ReferencePart, Reporter, Target
 from sbiwb.document import Document
 from sbiwb.errors import ConfigError, GateFailed, RunError
 from sbiwb.extras import check_installed
-from sbiwb.files import finite, put_json, sha256, stable_hash
+from sbiwb.files import put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observe import DataSets, NamedObservation, observe
@@ -26,11 +26,11 @@ from sbiwb.project.project import Project
 from sbiwb.project.target import density_target, target_of
 from sbiwb.project.trained import posterior_of
 from sbiwb.records import take
-from sbiwb.report.saving import put_picture
 from sbiwb.rundir import PosteriorDir, put_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.simulation.layout import Layout
 from sbiwb.simulation.source import is_density
+from sbiwb.steps.exact.exact_draws import ExactDraws, draw_method, judge_chains
 from sbiwb.steps.exact.saved_results import put_part, read_part
 from sbiwb.steps.infer.observable_pictures import ObservablePictures
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
@@ -40,8 +40,6 @@ from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import simulate_posterior
 from sbiwb.workflow.sample import PICTURES, choose_observations
 from sbiwb.workflow.simulate_plan import try_simulator
-
-MAX_TRACES = 4  # data sets whose chains are drawn
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ def reference(
                 result = method.run(target, draws, rng, reporter)
                 put_part(path, result, identity)
             results.append(result)
-        exact = _Exact(method, data, results, folder, seed, time.perf_counter() - begun)
+        exact = ExactDraws(method, data, results, folder, seed, time.perf_counter() - begun)
         return _write(project, exact, reporter)
 
 
@@ -275,53 +273,17 @@ def _amortized(project: Project, method: ReferencePart, reporter: Reporter) -> P
     return posterior_of(project, reporter)
 
 
-@dataclass(frozen=True)
-class _Exact:
-    """What a method found of N data sets.
-
-    Args:
-        method: The method.
-        data: The data sets.
-        results: Of each.
-        folder: Where to write.
-        seed: Root of its random numbers.
-        seconds: Wall time.
-    """
-
-    method: ReferencePart
-    data: DataSets
-    results: Sequence[Reference]
-    folder: Path
-    seed: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """What the chains of all data sets say about themselves.
-
-    Args:
-        rows: For method.json, a data set each.
-        facts: Numbers of each data set, the worst R-hat and the least effective sample size too.
-        warnings: Reasons not to take the draws for the posterior.
-    """
-
-    rows: list[dict[str, object]]
-    facts: dict[str, dict[str, float]]
-    warnings: list[str]
-
-
-def _write(project: Project, exact: _Exact, reporter: Reporter) -> Referenced:
+def _write(project: Project, exact: ExactDraws, reporter: Reporter) -> Referenced:
     if not project.run.config.is_file():  # that of a trained run stays as it was trained
         write_config(project)
-    judged = _judge(exact, project.prior.columns)
+    judged = judge_chains(exact, project.prior.columns)
     rows, failed = _write_draws(project, exact, judged.warnings, reporter)
     method, name = exact.method, exact.data.name
     put_json(
         exact.folder / "method.json",
         {"method": method.model_dump(mode="json"), "data_sets": judged.rows},
     )
-    _draw_method(project.prior.columns, exact)
+    draw_method(exact, project.prior.columns)
     facts = {"data_hash": project.own_hash, "method": method.kind, "seed": exact.seed}
     put_provenance(exact.folder, seconds=exact.seconds, facts=facts)
     for sentence in (*judged.warnings, *failed):
@@ -330,31 +292,8 @@ def _write(project: Project, exact: _Exact, reporter: Reporter) -> Referenced:
     return Referenced(name, method.kind, exact.folder, rows, judged.facts, warnings, exact.seconds)
 
 
-def _judge(exact: _Exact, columns: Sequence[str]) -> _Judged:
-    judged = _Judged([], {}, [])
-    for label, result in zip(exact.data.labels, exact.results, strict=True):
-        chains = references.judge(result, columns)
-        row: dict[str, object] = {"data_set": label, "facts": finite(result.facts)}
-        facts = dict(result.facts)
-        if chains.rhat is not None and chains.ess is not None:
-            row["rhat"] = _by_column(columns, chains.rhat)
-            row["ess"] = _by_column(columns, chains.ess)
-            facts["worst rhat"] = float(chains.rhat.max())
-            facts["worst ess"] = float(chains.ess.min())
-        judged.rows.append({**row, "warnings": list(chains.warnings)})
-        judged.facts[label] = facts
-        prefix = f"{label}: " if len(exact.data) > 1 else ""
-        judged.warnings.extend(prefix + sentence for sentence in chains.warnings)
-    return judged
-
-
-def _by_column(columns: Sequence[str], values: np.ndarray) -> dict[str, object]:
-    """Numbers (D,) by column, those that are not finite as None."""
-    return finite(dict(zip(columns, map(float, values), strict=True)))
-
-
 def _write_draws(
-    project: Project, exact: _Exact, warnings: Sequence[str], reporter: Reporter
+    project: Project, exact: ExactDraws, warnings: Sequence[str], reporter: Reporter
 ) -> tuple[tuple[report.Row, ...], Sequence[str]]:
     """Files and pictures as `sample` has them; the summary table, and what failed to simulate."""
     theta = np.stack([result.theta for result in exact.results])
@@ -377,15 +316,3 @@ def _write_draws(
     observables = ObservablePictures.of(project.source, project.config.model.inputs)
     PosteriorPictures(draws, rows, observables, predicted, PICTURES).write(exact.folder)
     return tuple(rows), failed
-
-
-def _draw_method(columns: Sequence[str], exact: _Exact) -> None:
-    """Chains and curves of the first data sets."""
-    for old in (*exact.folder.glob("trace*.??g"), *exact.folder.glob("curves*.??g")):
-        old.unlink()
-    for which, result in enumerate(exact.results[:MAX_TRACES]):
-        end = f"-{which}" if len(exact.data) > 1 else ""
-        if result.chains:
-            put_picture(exact.folder / f"trace{end}", references.plot_trace(result, columns))
-        if result.curves:
-            put_picture(exact.folder / f"curves{end}", references.plot_curves(result))
