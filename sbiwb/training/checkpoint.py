@@ -1,4 +1,4 @@
-"""Checkpoints: plain values and tensors in one file with its own checksum; the newest valid wins."""
+"""Checkpoints: plain values and tensors in one file, with a checksum; the newest valid one wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished training says about itself: where it was best, whether it overfits or needs more steps."""
+"""How a training ended: where it was best, whether it overfits or needs more steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""All weights of a module as one vector: its optimiser, clipping, averaging and all-reduce are then one operation each."""
+"""All weights of a module as one vector.
+
+Optimiser, clipping, averaging and all-reduce are then one operation each.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from torch import Tensor, nn
 
 
 class FlatWeights:
-    """The trainable weights of a module, laid side by side; the module's own parameters become views of `vector`.
+    """The trainable weights of a module, laid side by side.
+
+    The module's own parameters become views of `vector`.
 
     Args:
         module: Its trainable parameters are of one type and on one device.
@@ -26,13 +31,11 @@ class FlatWeights:
         self.share_storage(self.vector.data, module)
 
     def _views(self, vector: Tensor) -> list[Tensor]:
-        return [
-            piece.view(one.shape)
-            for piece, one in zip(vector.split(self.sizes), self.parameters, strict=True)
-        ]
+        pieces = zip(vector.split(self.sizes), self.parameters, strict=True)
+        return [piece.view(parameter.shape) for piece, parameter in pieces]
 
     def share_storage(self, vector: Tensor, module: nn.Module) -> None:
-        """Makes the parameters of a module of the same kind views of a vector as long as `vector`."""
+        """Makes the parameters of a module of the same kind views of a vector as long as this."""
         for name, view in zip(self.names, self._views(vector), strict=True):
             module.get_parameter(name).data = view
 
@@ -42,10 +45,16 @@ class FlatWeights:
             parameter.grad = None
 
     def collect_grads(self) -> None:
-        """Copies the parameters' gradients side by side; a parameter that the loss does not touch has gradient zero."""
+        """Copies the parameters' gradients side by side.
+
+        A parameter that the loss does not touch has gradient zero.
+        """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         if len(gradients) == len(self.parameters):
             torch._foreach_copy_(self._gradients, gradients)
             return
         for view, parameter in zip(self._gradients, self.parameters, strict=True):
-            view.zero_() if parameter.grad is None else view.copy_(parameter.grad)
+            if parameter.grad is None:
+                view.zero_()
+            else:
+                view.copy_(parameter.grad)

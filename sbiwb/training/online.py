@@ -1,7 +1,8 @@
-"""Training pairs made while training: a rolling buffer that fresh pairs flow through; batches leave, each pair a limited number of times.
+"""Training pairs made while training: a rolling buffer that fresh pairs flow through.
 
-Fresh pairs fill the places of used-up ones, and those of the oldest where none is used up: where simulation is faster than training,
-pairs are used less often than allowed. Where it is slower, training waits rather than use a pair too often.
+Each pair leaves it in a limited number of batches. Fresh pairs fill the places of used-up ones, and
+those of the oldest where none is used up: where simulation is faster than training, pairs are used
+less often than allowed. Where it is slower, training waits rather than use a pair too often.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch.nn.functional import pad
 
 from sbiwb.errors import ConfigError
 from sbiwb.seeds import generator
-from sbiwb.training.sources import BatchSource, Inputs, TensorPairs
+from sbiwb.training.sources import BatchSource, Inputs, SourceState, TensorPairs
 
 MIN_BATCHES = (
     4  # that a batch is drawn from, at least: fewer would come again and again almost unchanged
@@ -57,8 +58,9 @@ class SimulationFeed(Protocol):
 class ReplayBuffer(BatchSource):
     """A `BatchSource` without an end: a buffer of fresh pairs, each used `uses` times at most.
 
-    A batch is drawn without replacement among the pairs with uses left. There are always at least a few batches of these, and half of
-    all pairs simulated so far up to half of the buffer; training waits for them. So the buffer grows also under a slow simulator.
+    A batch is drawn without replacement among the pairs with uses left. There are always at least a
+    few batches of these, and half of all pairs simulated so far up to half of the buffer; training
+    waits for them. So the buffer grows also under a slow simulator.
 
     Args:
         feed: Begins simulating at a block of this rank.
@@ -72,8 +74,9 @@ class ReplayBuffer(BatchSource):
         check: Called again and again while waiting; may raise.
 
     Warning:
-        A resumed run goes on with the pairs it had and never draws a block twice, but when blocks arrive depends on the machine: it is
-        the same to the last bit only with a feed that is never ahead (in this process).
+        A resumed run goes on with the pairs it had and never draws a block twice, but when blocks
+        arrive depends on the machine: it is the same to the last bit only with a feed that is never
+        ahead (in this process).
     """
 
     pairs: int | None = None
@@ -103,9 +106,8 @@ class ReplayBuffer(BatchSource):
         self._feed: SimulationFeed | None = None
         self._closed = False
         self._uses, self._seed, self._device, self._place = uses, seed, device, (rank, world)
-        capacity, self._share = (
-            len(range(rank, total, world)) for total in (buffer, self.batch_size)
-        )
+        capacity = len(range(rank, buffer, world))
+        self._share = len(range(rank, self.batch_size, world))
         self._kept: TensorPairs | None = None  # (capacity, ...)
         self._left = np.zeros(capacity, np.int64)  # uses; 0 also where nothing was ever put
         self._born = np.zeros(capacity, np.int64)  # number of the pair among all simulated ones
@@ -119,9 +121,11 @@ class ReplayBuffer(BatchSource):
         return int(np.count_nonzero(self._left))
 
     def facts(self) -> dict[str, object]:
-        """For the progress line: pairs simulated, simulations failed and seconds waited for them, of this rank."""
-        failed = {"failed": self._failed} if self._failed else {}
-        return {"simulated": self._simulated, **failed, "waited_s": round(self._waited_s, 1)}
+        """For the progress line, of this rank: pairs, failures, and seconds waited for them."""
+        facts: dict[str, object] = {"simulated": self._simulated}
+        if self._failed:
+            facts["failed"] = self._failed
+        return {**facts, "waited_s": round(self._waited_s, 1)}
 
     def batch(self, step: int) -> TensorPairs:
         """This rank's share of the pairs of a step, on its device.
@@ -142,39 +146,53 @@ class ReplayBuffer(BatchSource):
         return self._kept
 
     @property
-    def _least(self) -> int:
-        """Pairs with uses left, before a batch is drawn; half of the buffer at most, so that fresh ones find free places."""
-        return max(
-            self._share,
-            min(len(self._left) // 2, max(MIN_BATCHES * self._share, self._simulated // 2)),
-        )
+    def _min_alive(self) -> int:
+        """Pairs with uses left, before a batch is drawn.
+
+        Half of the buffer at most, so that fresh ones find free places.
+        """
+        wanted = max(MIN_BATCHES * self._share, self._simulated // 2)
+        return max(self._share, min(len(self._left) // 2, wanted))
 
     def _refill(self) -> None:
-        """Takes a batch's worth of what is there (more would go unused), and waits for what must be there."""
+        """Takes a batch's worth of what is there, and waits for what must be there.
+
+        More than a batch's worth would go unused.
+        """
         if self._feed is None:
             self._feed = self._open(self._next_block)
         self._welcome = min(self._welcome, 0) + self._share
-        while (short := self.alive < self._least) or self._welcome > 0:
-            start = time.monotonic()
-            fresh = self._feed.get(GLANCE_S if short else 0.0)
-            self._waited_s += (time.monotonic() - start) * short
-            if fresh is not None:
-                self._put(fresh)
-            elif not short:
+        while True:
+            if self.alive < self._min_alive:
+                self._wait(self._feed)
+            elif self._welcome <= 0 or not self._take(self._feed):
                 return
-            if short:
-                self.check()
+
+    def _wait(self, feed: SimulationFeed) -> None:
+        """Waits a moment for fresh pairs."""
+        start = time.monotonic()
+        fresh = feed.get(GLANCE_S)
+        self._waited_s += time.monotonic() - start
+        if fresh is not None:
+            self._put(fresh)
+        self.check()
+
+    def _take(self, feed: SimulationFeed) -> bool:
+        """Takes fresh pairs that are there already; whether there were any."""
+        fresh = feed.get(0.0)
+        if fresh is None:
+            return False
+        self._put(fresh)
+        return True
 
     def _put(self, fresh: Fresh) -> None:
         """Into the places of used-up pairs first, of the oldest then."""
         pairs = fresh.pairs[: len(self._left)]
         n = len(pairs)
+        if self._kept is None:
+            self._kept = _empty(pairs, len(self._left), self._device)
         places = np.argsort(np.where(self._left > 0, self._born, -1), kind="stable")[:n]
-        self._kept = _written(
-            self._kept or _empty(pairs, len(self._left), self._device),
-            torch.from_numpy(places),
-            pairs,
-        )
+        self._kept = _written(self._kept, torch.from_numpy(places), pairs)
         self._left[places] = self._uses
         self._born[places] = self._simulated + np.arange(n)
         self._simulated += n
@@ -182,18 +200,21 @@ class ReplayBuffer(BatchSource):
         self._failed += fresh.failed
         self._next_block = fresh.next_block
 
-    def state(self) -> dict[str, Any]:
-        """The buffer, its counts, and where simulating goes on: what one rank needs; others take it as a sign to begin elsewhere."""
+    def state(self) -> SourceState:
+        """The buffer, its counts, and where simulating goes on: what one rank needs.
+
+        Others take it as a sign to begin elsewhere.
+        """
         used = int(np.flatnonzero(self._born + self._left).max(initial=-1)) + 1
-        kept = None if self._kept is None else self._kept[:used]
+        z, inputs = None, dict[str, list[Tensor | None]]()
+        if self._kept is not None:
+            # copies, which are saved without the rest of what they are a part of
+            kept = self._kept[:used].reshaped(torch.clone)
+            z, inputs = kept.z, {name: list(pair) for name, pair in kept.inputs.items()}
         return {
             "place": list(self._place),
-            "z": None if kept is None else kept.z.clone(),
-            "inputs": {}
-            if kept is None
-            else {
-                name: [_clone(values), _clone(mask)] for name, (values, mask) in kept.inputs.items()
-            },
+            "z": z,
+            "inputs": inputs,
             "left": torch.from_numpy(self._left[:used].copy()),
             "born": torch.from_numpy(self._born[:used].copy()),
             "next_block": self._next_block,
@@ -203,26 +224,27 @@ class ReplayBuffer(BatchSource):
             "waited_s": self._waited_s,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state; that of another rank, or of another number of ranks, begins anew at blocks nobody has drawn."""
+    def load(self, state: SourceState) -> None:
+        """Goes back to a saved state.
+
+        That of another rank, or of another number of ranks, begins anew at blocks nobody has drawn.
+        """
         self._begun = state["begun"] + 1
         self._kept, self._left[:], self._born[:] = None, 0, 0
         if state["place"] != list(self._place):
             self._next_block = self._begun * REGION + self._place[0]
             return
         self._next_block = state["next_block"]
-        self._simulated, self._failed, self._waited_s = (
-            state["simulated"],
-            state["failed"],
-            state["waited_s"],
-        )
-        if state["z"] is None:
-            return
+        self._simulated, self._failed = state["simulated"], state["failed"]
+        self._waited_s = state["waited_s"]
+        if state["z"] is not None:
+            self._load_pairs(state)
+
+    def _load_pairs(self, state: SourceState) -> None:
         n = len(state["z"])
         self._left[:n], self._born[:n] = state["left"].cpu().numpy(), state["born"].cpu().numpy()
-        pairs = TensorPairs(
-            state["z"], {name: (values, mask) for name, (values, mask) in state["inputs"].items()}
-        )
+        inputs = {name: (values, mask) for name, (values, mask) in state["inputs"].items()}
+        pairs = TensorPairs(state["z"], inputs)
         self._kept = _written(_empty(pairs, len(self._left), self._device), torch.arange(n), pairs)
 
     def close(self) -> None:
@@ -232,42 +254,34 @@ class ReplayBuffer(BatchSource):
             self._feed.close()
 
 
-def _clone(tensor: Tensor | None) -> Tensor | None:
-    """A tensor that is saved without the rest of the one it is a part of."""
-    return None if tensor is None else tensor.clone()
-
-
 def _empty(like: TensorPairs, n: int, device: str) -> TensorPairs:
     """Room for n such pairs, zero."""
-
-    def room(tensor: Tensor) -> Tensor:
-        return torch.zeros((n, *tensor.shape[1:]), dtype=tensor.dtype, device=device)
-
-    return TensorPairs(
-        room(like.z),
-        {
-            name: (room(values), None if mask is None else room(mask))
-            for name, (values, mask) in like.inputs.items()
-        },
+    return like.reshaped(
+        lambda tensor: torch.zeros((n, *tensor.shape[1:]), dtype=tensor.dtype, device=device)
     )
 
 
 def _written(kept: TensorPairs, places: Tensor, pairs: TensorPairs) -> TensorPairs:
-    """`kept` with these pairs at these places, in its own memory unless a longer set makes it grow in M."""
+    """`kept` with these pairs at these places, in its own memory unless a longer set arrives."""
     places = places.to(kept.z.device)
     kept.z.index_copy_(0, places, pairs.z.to(kept.z.device))
     inputs: Inputs = {}
     for name, (values, mask) in kept.inputs.items():
-        more, more_mask = pairs.inputs[name]
-        inputs[name] = (
-            _merged(values, more, places),
-            None if mask is None or more_mask is None else _merged(mask, more_mask, places),
-        )
+        fresh, fresh_mask = pairs.inputs[name]
+        if mask is not None and fresh_mask is not None:
+            mask = _merged(mask, fresh_mask, places)
+        inputs[name] = _merged(values, fresh, places), mask
     return TensorPairs(kept.z, inputs)
 
 
 def _merged(old: Tensor, new: Tensor, places: Tensor) -> Tensor:
-    """Rows of `new` (n, M, ...) put into `old` (N, M', ...), either padded with zeros to the longer of M and M'."""
+    """Rows put into others, either padded with zeros to the length of the longer.
+
+    Args:
+        old: (N, M', ...).
+        new: (n, M, ...).
+        places: Of the new rows among the old, (n,).
+    """
     if old.ndim > 1 and old.shape[1] != new.shape[1]:
         length = max(old.shape[1], new.shape[1])
         old, new = _lengthened(old, length), _lengthened(new, length)

@@ -1,4 +1,4 @@
-"""Processes that train together, under torchrun or srun: who this one is, and what they exchange."""
+"""Processes that train together, under torchrun or srun: who this one is; their exchanges."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _ranks(rank: str, world: str, local: str) -> Ranks:
         raise ConfigError(
             f"{rank}={ranks.rank} and {world}={ranks.world} do not go together",
             where="the environment",
-            todo=f"Ranks are counted from 0. Unset {rank} and {world}, or start by torchrun or srun.",
+            todo=f"Ranks count from 0. Unset {rank} and {world}, or start by torchrun or srun.",
         )
     return ranks
 

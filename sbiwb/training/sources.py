@@ -15,6 +15,8 @@ from sbiwb.errors import ConfigError
 from sbiwb.seeds import generator
 
 Inputs = dict[str, tuple[Tensor, Tensor | None]]
+"""Values and mask by input."""
+ArrayInputs = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,7 @@ class TensorPairs:
     inputs: Inputs
 
     @classmethod
-    def of(
-        cls, z: np.ndarray, inputs: Mapping[str, tuple[np.ndarray, np.ndarray | None]], device: str
-    ) -> TensorPairs:
+    def of(cls, z: np.ndarray, inputs: ArrayInputs, device: str) -> TensorPairs:
         """From the adapter's arrays."""
         return cls(_tensor(z.astype(np.float32), device), to_tensors(inputs, device))
 
@@ -41,31 +41,23 @@ class TensorPairs:
 
     def take(self, rows: Tensor) -> TensorPairs:
         """The pairs at `rows` (B,)."""
-        return TensorPairs(
-            self.z.index_select(0, rows),
-            {
-                name: (
-                    values.index_select(0, rows),
-                    None if mask is None else mask.index_select(0, rows),
-                )
-                for name, (values, mask) in self.inputs.items()
-            },
-        )
+        return self.reshaped(lambda tensor: tensor.index_select(0, rows))
 
     def __getitem__(self, piece: slice) -> TensorPairs:
         """A slice of the pairs, without copying."""
-        cut = {
-            name: (values[piece], None if mask is None else mask[piece])
-            for name, (values, mask) in self.inputs.items()
-        }
-        return TensorPairs(self.z[piece], cut)
+        return self.reshaped(lambda tensor: tensor[piece])
+
+    def to(self, device: str | torch.device) -> TensorPairs:
+        """The pairs on a device."""
+        return self.reshaped(lambda tensor: tensor.to(device))
 
     def reshaped(self, change: Callable[[Tensor], Tensor]) -> TensorPairs:
         """The pairs with every tensor changed."""
-        inputs = {
-            name: (change(values), None if mask is None else change(mask))
-            for name, (values, mask) in self.inputs.items()
-        }
+        inputs: Inputs = {}
+        for name, (values, mask) in self.inputs.items():
+            if mask is not None:
+                mask = change(mask)
+            inputs[name] = change(values), mask
         return TensorPairs(change(self.z), inputs)
 
     def chunks(self, size: int) -> Iterator[TensorPairs]:
@@ -73,19 +65,29 @@ class TensorPairs:
         return (self[start : start + size] for start in range(0, len(self), size))
 
 
-def to_tensors(inputs: Mapping[str, tuple[np.ndarray, np.ndarray | None]], device: str) -> Inputs:
-    return {
-        name: (_tensor(values, device), None if mask is None else _tensor(mask, device))
-        for name, (values, mask) in inputs.items()
-    }
+def to_tensors(arrays: ArrayInputs, device: str) -> Inputs:
+    """The adapter's arrays on a device."""
+    inputs: Inputs = {}
+    for name, (values, mask) in arrays.items():
+        tensor = None
+        if mask is not None:
+            tensor = _tensor(mask, device)
+        inputs[name] = _tensor(values, device), tensor
+    return inputs
 
 
 def _tensor(array: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
+SourceState = dict[str, Any]
+"""What a resumed run needs of a source: plain values and tensors."""
+
+
 class BatchSource(ABC):
-    """Where the pairs of a step come from; as it stands here, one whose batches depend on (seed, step) alone.
+    """Where the pairs of a step come from.
+
+    As it stands here, one whose batches depend on (seed, step) alone.
 
     Args:
         pairs: Training pairs of an epoch; None where there is no end of them.
@@ -99,17 +101,20 @@ class BatchSource(ABC):
 
     @abstractmethod
     def batch(self, step: int) -> TensorPairs:
-        """This rank's share of the pairs of a step, on its device; steps are asked for in order, from any first one."""
+        """This rank's share of the pairs of a step, on its device.
+
+        Steps are asked for in order, from any first one.
+        """
 
     def facts(self) -> dict[str, object]:
         """For the progress line."""
         return {}
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> SourceState:
         """What a resumed run needs, plain values and tensors."""
         return {}
 
-    def load(self, state: dict[str, Any]) -> None:  # noqa: B027 (nothing to go back to is the rule)
+    def load(self, state: SourceState) -> None:  # noqa: B027 (nothing to go back to is the rule)
         """Goes back to a saved state."""
 
     def close(self) -> None:  # noqa: B027 (nor anything to end)
@@ -117,11 +122,14 @@ class BatchSource(ABC):
 
 
 class MemoryPairs(BatchSource):
-    """All pairs on the device: a permutation for each epoch from (seed, epoch), so that no sampler state is saved.
+    """All pairs on the device.
+
+    Each epoch is a permutation from (seed, epoch), so that no sampler state is saved.
 
     Args:
         data: The pairs, the same in every rank.
-        batch_size: Rows a step; all where there are fewer. The rest of an epoch that fills no batch is left out, another one each time.
+        batch_size: Rows a step; all where there are fewer. The rest of an epoch that fills no batch
+            is left out, another one each time.
         seed: `train.seed`.
         rows: Which of the pairs there are, (N,); None for all of them, each once.
         rank: Which of `world` processes this is; it takes every `world`-th row of a batch.
@@ -145,13 +153,16 @@ class MemoryPairs(BatchSource):
         self.data, self.batch_size, self.seed = data, min(batch_size, len(data)), seed
         self.rank, self.world = rank, world
         if self.batch_size % world:
+            equal = max(world, self.batch_size - self.batch_size % world)
             raise ConfigError(
                 f"{self.batch_size} pairs cannot be shared equally by {world} processes",
                 where="train.batch_size",
-                todo=f"Take {max(world, self.batch_size - self.batch_size % world)}, of at most {len(data)} pairs.",
+                todo=f"Take {equal}, of at most {len(data)} pairs.",
             )
         self.steps_per_epoch = len(data) // self.batch_size
-        self._rows = np.arange(len(data)) if rows is None else rows
+        if rows is None:
+            rows = np.arange(len(data))
+        self._rows = rows
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def batch(self, step: int) -> TensorPairs:
@@ -164,11 +175,15 @@ class MemoryPairs(BatchSource):
             order = self._rows[generator(self.seed, "epoch", epoch).permutation(len(self._rows))]
             self._epoch, self._order = epoch, torch.from_numpy(order).to(self.data.z.device)
         rows = self._order[place * self.batch_size : (place + 1) * self.batch_size]
-        return rows[self.rank :: self.world] if self.world > 1 else rows
+        if self.world == 1:
+            return rows
+        return rows[self.rank :: self.world]
 
 
 class MemberPairs(BatchSource):
-    """Batches of M networks that train together, side by side: z (M, B, D), and inputs with M in front likewise.
+    """Batches of M networks that train together, side by side.
+
+    z is (M, B, D), and inputs have M in front likewise.
 
     Args:
         sources: One for each network, on the same data.
@@ -181,11 +196,8 @@ class MemberPairs(BatchSource):
 
     def batch(self, step: int) -> TensorPairs:
         rows = torch.cat([source.rows(step) for source in self._sources])
-        return (
-            self._sources[0]
-            .data.take(rows)
-            .reshaped(lambda one: one.unflatten(0, (len(self._sources), -1)))
-        )
+        pairs = self._sources[0].data.take(rows)
+        return pairs.reshaped(lambda tensor: tensor.unflatten(0, (len(self._sources), -1)))
 
 
 class SharedPairs(BatchSource):
@@ -202,15 +214,16 @@ class SharedPairs(BatchSource):
         self.batch_size, self.steps_per_epoch = source.batch_size, source.steps_per_epoch
 
     def batch(self, step: int) -> TensorPairs:
-        return self.source.batch(step).reshaped(lambda one: one.expand(self.members, *one.shape))
+        pairs = self.source.batch(step)
+        return pairs.reshaped(lambda tensor: tensor.expand(self.members, *tensor.shape))
 
     def facts(self) -> dict[str, object]:
         return self.source.facts()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> SourceState:
         return self.source.state()
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: SourceState) -> None:
         self.source.load(state)
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
-"""Shards as the network reads them, written once to a scratch folder: from a slow loader to one that only copies.
+"""Shards as the network reads them, written once to a scratch folder.
 
-Reading a shard checks its sha256, unpacks HDF5 and adapts every value in float64; with three epochs and more, doing so once and keeping
-the float32 result pays. The files are of this process alone, and go when it ends.
+Reading a shard checks its sha256, unpacks HDF5 and adapts every value in float64; with three epochs
+and more, doing so once and keeping the float32 result pays. The files are of this process alone,
+and go when it ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from sbiwb.errors import DiskError
-from sbiwb.training.sources import TensorPairs
+from sbiwb.training.sources import Inputs, TensorPairs
 
 RESERVE = 2 << 30  # bytes of the disk that are left free
 
@@ -46,7 +47,9 @@ class DecodedShardCache:
             pairs = self._load(number)
             if shutil.disk_usage(self._folder).free > RESERVE:  # checkpoints come first
                 _write(path, pairs)
-        return pairs if self._device == "cpu" else _moved(pairs, self._device)
+        if self._device == "cpu":
+            return pairs
+        return pairs.to(self._device)
 
     def close(self) -> None:
         """Removes the files."""
@@ -54,12 +57,15 @@ class DecodedShardCache:
 
 
 def _write(path: Path, pairs: TensorPairs) -> None:
-    """One file, whole or absent: a full scratch disk is no reason to stop, as the shard can be read again."""
+    """One file, whole or absent.
+
+    A full scratch disk is no reason to stop, as the shard can be read again.
+    """
     arrays = {"z": pairs.z.numpy()}
     for name, (values, mask) in pairs.inputs.items():
-        arrays |= {f"values {name}": values.numpy()} | (
-            {} if mask is None else {f"mask {name}": mask.numpy()}
-        )
+        arrays[f"values {name}"] = values.numpy()
+        if mask is not None:
+            arrays[f"mask {name}"] = mask.numpy()
     fresh = path.with_suffix(".part")
     try:
         with open(fresh, "wb") as file:
@@ -70,18 +76,12 @@ def _write(path: Path, pairs: TensorPairs) -> None:
 
 
 def _read(path: Path) -> TensorPairs:
-    """Pairs of a spooled shard; the archive's own checksums are compared."""
+    """Pairs of a cached shard; the archive's own checksums are compared."""
     with np.load(path, allow_pickle=False) as arrays:
-        read = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    names = [name.removeprefix("values ") for name in read if name.startswith("values ")]
-    return TensorPairs(
-        read["z"], {name: (read[f"values {name}"], read.get(f"mask {name}")) for name in names}
-    )
-
-
-def _moved(pairs: TensorPairs, device: str) -> TensorPairs:
-    inputs = {
-        name: (values.to(device), None if mask is None else mask.to(device))
-        for name, (values, mask) in pairs.inputs.items()
-    }
-    return TensorPairs(pairs.z.to(device), inputs)
+        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    inputs: Inputs = {}
+    for key, values in tensors.items():
+        kind, _, name = key.partition(" ")
+        if kind == "values":
+            inputs[name] = values, tensors.get(f"mask {name}")
+    return TensorPairs(tensors["z"], inputs)

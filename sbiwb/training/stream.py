@@ -1,8 +1,9 @@
-"""Training pairs larger than memory: whole shards read ahead by a thread and shuffled in windows; batches leave, as from memory.
+"""Training pairs larger than memory: whole shards read ahead by a thread and shuffled in windows.
 
-An epoch is one permutation of the shards. Neighbours in it form windows of a bounded number of pairs, and the pairs of a window are
-permuted. All of this follows from (seed, epoch) and the sizes of the shards, so that step k is known without the steps before it.
-A pair meets only those of its window in a batch: no loss, for the pairs of a shard are independent draws in no order.
+An epoch is one permutation of the shards. Neighbours in it form windows of a bounded number of
+pairs, and the pairs of a window are permuted. All of this follows from (seed, epoch) and the sizes
+of the shards, so that step k is known without the steps before it. A pair meets only those of its
+window in a batch: no loss, for the pairs of a shard are independent draws in no order.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from torch import Tensor
 
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.seeds import generator
-from sbiwb.training.sources import BatchSource, TensorPairs
+from sbiwb.training.sources import BatchSource, Inputs, TensorPairs
 
 CHECK_S = 0.1  # between two looks at whether to go on waiting
-CLOSE_S = 2.0  # for the thread to end what it is in, beyond which it is left alone: it is a daemon and reads only
+CLOSE_S = 2.0  # for the thread to end what it is in; then it is left alone: it reads only
 
 Load = Callable[[int], TensorPairs]
 
@@ -70,45 +71,44 @@ class WindowOrder:
 
     @property
     def min_rows_per_rank(self) -> int:
-        """Pairs that every rank has in every epoch, however the shards fall: those of the smallest shards, as few as a rank can get."""
+        """Pairs that every rank has in every epoch, however the shards fall.
+
+        They are those of the smallest shards, as few as a rank can get.
+        """
         return sum(sorted(self.rows)[: len(self.rows) // self.world])
 
     def windows(self, epoch: int) -> list[Window]:
         """All windows of an epoch, in order."""
-        shards = generator(self.seed, "epoch", epoch).permutation(len(self.rows))[
-            self.rank :: self.world
-        ]
-        found: list[Window] = []
-        start, rows = 0, 0
-        group: list[int] = []
-        for shard in shards.tolist():
+        order = generator(self.seed, "epoch", epoch).permutation(len(self.rows))
+        windows: list[Window] = []
+        start, rows, group = 0, 0, list[int]()
+        for shard in order[self.rank :: self.world].tolist():
             if group and rows + self.rows[shard] > self.window:
-                found.append(Window(epoch, len(found), start, rows, tuple(group)))
+                windows.append(Window(epoch, len(windows), start, rows, tuple(group)))
                 start, rows, group = start + rows, 0, []
             rows += self.rows[shard]
             group.append(shard)
-        return [*found, Window(epoch, len(found), start, rows, tuple(group))]
+        return [*windows, Window(epoch, len(windows), start, rows, tuple(group))]
 
     def slots(self, window: Window) -> Tensor:
-        """Where each pair of the window's shards, end to end, comes to stand in it, (rows,) int64."""
-        return torch.from_numpy(
-            generator(self.seed, "epoch", window.epoch, self.rank, window.index).permutation(
-                window.rows
-            )
-        )
+        """Where each pair of the window's shards, end to end, comes to stand in it, (rows,)."""
+        rng = generator(self.seed, "epoch", window.epoch, self.rank, window.index)
+        return torch.from_numpy(rng.permutation(window.rows))
 
 
 class StreamedPairs(BatchSource):
     """A `BatchSource` of training pairs that are read from shards while they are used.
 
-    Two windows are in memory at most, the one in use and the one on its way, besides the shard that is being loaded. Each pair is seen
-    once an epoch, but for the rest that fills no batch. With several ranks an epoch has as many steps as the rank with the fewest
-    pairs could ever take (`WindowOrder.min_rows_per_rank`), so that no rank waits for another one that has ended. What others hold beyond that is left
-    out, other shards each time: at most one shard a rank, plus the difference of the shard sizes. Make shards many, or their number a
-    multiple of `world`.
+    Two windows are in memory at most, the one in use and the one on its way, besides the shard that
+    is being loaded. Each pair is seen once an epoch, but for the rest that fills no batch. With
+    several ranks an epoch has as many steps as the rank with the fewest pairs could ever take
+    (`WindowOrder.min_rows_per_rank`), so that no rank waits for another one that has ended. What
+    others hold beyond that is left out, other shards each time: at most one shard a rank, plus the
+    difference of the shard sizes. Make shards many, or their number a multiple of `world`.
 
     Args:
-        load: Shard number to its pairs, on the device that trains; called from another thread, one shard at a time.
+        load: Shard number to its pairs, on the device that trains; called from another thread, one
+            shard at a time.
         rows: Pairs of each shard.
         batch_size: Pairs a step, of all ranks together; fewer where the ranks hold fewer.
         seed: `train.seed`.
@@ -122,8 +122,8 @@ class StreamedPairs(BatchSource):
         ConfigError: `batch_size` is no multiple of `world`, or there are fewer shards than ranks.
 
     Warning:
-        The padded length M of a batch is that of its window's longest pair, so it may change from batch to batch; a module that is
-        compiled for one length wants `load` to pad to it.
+        The padded length M of a batch is that of its window's longest pair, so it may change from
+        batch to batch; a module that is compiled for one length wants `load` to pad to it.
 
     Example:
         >>> part = TensorPairs(torch.arange(6.0)[:, None], {})
@@ -177,7 +177,9 @@ class StreamedPairs(BatchSource):
             end = min(stop, window.start + window.rows)
             pieces.append(_cut(self._pairs(window), start - window.start, end - window.start))
             start, index = end, index + 1
-        return pieces[0] if len(pieces) == 1 else _join(pieces)
+        if len(pieces) == 1:
+            return pieces[0]
+        return _join(pieces)
 
     def close(self) -> None:
         """Ends the thread, without waiting for the rest of the window it is loading."""
@@ -186,7 +188,10 @@ class StreamedPairs(BatchSource):
         self._done()
 
     def _pairs(self, window: Window) -> TensorPairs:
-        """The shuffled pairs of a window; those of the one before are let go, and the one after is asked for."""
+        """The shuffled pairs of a window.
+
+        Those of the one before are let go, and the one after is asked for.
+        """
         if self._held is None or self._held[0] != window:
             if not self._close.alive:
                 raise RuntimeError("batch() after close()")
@@ -222,7 +227,8 @@ def _check(shards: int, batch_size: int, world: int) -> None:
 class Prefetcher:
     """One daemon thread that makes a window before it is needed.
 
-    Not an executor: its threads are waited for at exit, and one that hangs on a lost network disk would hang the command.
+    Not an executor: its threads are waited for at exit, and one that hangs on a lost network disk
+    would hang the command.
     """
 
     def __init__(self, make: Callable[[Window, Callable[[], bool]], TensorPairs | None]) -> None:
@@ -242,7 +248,9 @@ class Prefetcher:
 
     def take(self, window: Window, check: Callable[[], None]) -> TensorPairs:
         """The window, as soon as it is made."""
-        job = self._job if self._job and self._job.window == window else self.ask(window)
+        job = self._job
+        if job is None or job.window != window:
+            job = self.ask(window)
         try:
             while not wait([job.result], CHECK_S).done:
                 check()
@@ -293,18 +301,20 @@ def _serve(job: _Job, make: Callable[[Window, Callable[[], bool]], TensorPairs |
 def _fill(
     load: Load, order: WindowOrder, window: Window, unwanted: Callable[[], bool]
 ) -> TensorPairs | None:
-    """The shuffled pairs of a window: each shard's rows go straight to their places; None once it is unwanted."""
+    """The shuffled pairs of a window; None once it is unwanted.
+
+    Each shard's rows go straight to their places.
+    """
     slots, whole, start = order.slots(window), None, 0
     for shard in window.shards:
         if unwanted():
             return None
         part = load(shard)
         if len(part) != order.rows[shard]:
-            todo = "Run `sbiwb simulate` on the config."
             raise DataError(
                 f"has {len(part)} pairs and should have {order.rows[shard]}",
                 where=f"training shard {shard}",
-                todo=todo,
+                todo="Run `sbiwb simulate` on the config.",
             )
         whole = _put(whole, part, slots[start : start + len(part)].to(part.z.device), window.rows)
         start += len(part)
@@ -314,11 +324,7 @@ def _fill(
 
 def _cut(pairs: TensorPairs, start: int, stop: int) -> TensorPairs:
     """A copy of some neighbours: a view would keep their window in memory."""
-    inputs = {
-        name: (values[start:stop].clone(), None if mask is None else mask[start:stop].clone())
-        for name, (values, mask) in pairs.inputs.items()
-    }
-    return TensorPairs(pairs.z[start:stop].clone(), inputs)
+    return pairs[start:stop].reshaped(torch.clone)
 
 
 def _join(parts: Sequence[TensorPairs]) -> TensorPairs:
@@ -332,23 +338,29 @@ def _join(parts: Sequence[TensorPairs]) -> TensorPairs:
 
 
 def _put(whole: TensorPairs | None, part: TensorPairs, slots: Tensor, rows: int) -> TensorPairs:
-    """`whole` (rows, ...) with `part` (B, ...) at `slots` (B,); begun where it is None, padded where the part is longer."""
-    inputs = {}
-    for name, (values, mask) in part.inputs.items():
-        old = whole.inputs[name] if whole else (None, None)
-        inputs[name] = (
-            _scatter(old[0], values, slots, rows),
-            None if mask is None else _scatter(old[1], mask, slots, rows),
-        )
-    return TensorPairs(_scatter(whole.z if whole else None, part.z, slots, rows), inputs)
+    """Puts some pairs at their places among others.
 
-
-def _scatter(whole: Tensor | None, part: Tensor, slots: Tensor, rows: int) -> Tensor:
-    """One tensor of `_put`; the second axis is the one that may be padded, by zero or False."""
+    Args:
+        whole: (rows, ...); begun where it is None, and padded where the part is longer.
+        part: B pairs.
+        slots: Their places, (B,).
+        rows: Pairs of the whole.
+    """
     if whole is None:
-        whole = part.new_zeros(rows, *part.shape[1:])
+        whole = part.reshaped(lambda tensor: tensor.new_zeros(rows, *tensor.shape[1:]))
+    inputs: Inputs = {}
+    for name, (values, mask) in part.inputs.items():
+        old, old_mask = whole.inputs[name]
+        if mask is not None and old_mask is not None:
+            mask = _scatter(old_mask, mask, slots)
+        inputs[name] = _scatter(old, values, slots), mask
+    return TensorPairs(_scatter(whole.z, part.z, slots), inputs)
+
+
+def _scatter(whole: Tensor, part: Tensor, slots: Tensor) -> Tensor:
+    """One tensor of `_put`; the second axis may be padded, by zero or False."""
     if part.shape[1] > whole.shape[1]:
-        shorter, whole = whole, part.new_zeros(rows, *part.shape[1:])
+        shorter, whole = whole, part.new_zeros(len(whole), *part.shape[1:])
         whole[:, : shorter.shape[1]] = shorter
     whole[:, : part.shape[1]].index_copy_(0, slots, part)
     return whole

@@ -54,7 +54,8 @@ class TrainOptions(Options):
         None,
         gt=0,
         lt=1,
-        description="Share of the whole course, at its end, whose weights are averaged equally; null: none. Use with patience: null.",
+        description="Share of the whole course, at its end, whose weights are averaged equally; "
+        "null: none. Use with patience: null.",
     )
     validate_every: Count | None = Field(
         None,
@@ -69,7 +70,8 @@ class TrainOptions(Options):
     checkpoint_every_s: float = Field(60.0, gt=0, description="Seconds between checkpoints.")
     regime: Literal["auto", "memory", "disk", "online"] = Field(
         "auto",
-        description="Pairs all in memory, streamed from disk, or simulated meanwhile; auto: memory, or disk where that is too small.",
+        description="Pairs all in memory, streamed from disk, or simulated meanwhile; auto: "
+        "memory, or disk where that is too small.",
     )
     online: Online = Field(Online(), description="The rolling buffer of the regime online.")
     seed: Seed = Field(0, description="Root of initial weights and batch order.")

@@ -1,4 +1,4 @@
-"""How far a training is: the plain numbers that are saved in every checkpoint beside the tensors."""
+"""How far a training is: the plain numbers that every checkpoint holds beside the tensors."""
 
 from __future__ import annotations
 
