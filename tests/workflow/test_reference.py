@@ -249,7 +249,7 @@ def test_on_the_command_line_the_gate_can_be_left_open(likely, monkeypatch):
 class Lopsided:
     """Two weights of all that count: what an importance method tells of a hopeless proposal."""
 
-    kind, needs, uses_amortized = "importance", "density", False
+    kind, needs, uses_amortized, packages = "importance", "density", False, ()
 
     def run(self, target, draws, rng, reporter):
         return Reference(
