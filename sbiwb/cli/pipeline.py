@@ -177,6 +177,13 @@ def sample(
             help="Repair the draws by the simulator file's log_likelihood, where they need it.",
         ),
     ] = None,
+    pictures: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of many data sets: how many get a pair plot and a predictive picture each.",
+        ),
+    ] = 3,
 ) -> None:
     """Infer real observations: draws, a table, a pair plot, and simulations from the posterior over
     the data.
@@ -189,7 +196,15 @@ def sample(
         project, observation, group_by=group_by, columns=column, context=context
     )
     show.sampled(
-        sample.sample(project, observations, reporter(), draws=draws, seed=seed, how=refine)
+        sample.sample(
+            project,
+            observations,
+            reporter(),
+            draws=draws,
+            seed=seed,
+            how=refine,
+            pictures=pictures,
+        )
     )
     show.next_step(f"sbiwb report {project.run.path}")
 

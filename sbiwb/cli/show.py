@@ -231,6 +231,15 @@ def _summary(name: str, rows: Sequence[Row]) -> None:
         table(headings[1:], [row[1:] for row in cells])
     if len(rows) > MAX_ROWS:
         out.print(f"... {len(rows) - MAX_ROWS} more rows in summary.csv")
+    for row in rows[:MAX_ROWS]:
+        if row.levels:
+            out.print(escape(_levels(row)))
+
+
+def _levels(row: Row) -> str:
+    """The probability of each level of a discrete parameter."""
+    shares = ", ".join(f"{level} {number(share, 3)}" for level, share in row.levels.items())
+    return f"{row.data_set}, {row.name}: {shares}"
 
 
 def _summary_row(row: Row) -> list[str]:

@@ -185,7 +185,7 @@ def _read(folder: Path, name: str) -> NamedDraws:
                 one: str(values.attrs.get("units", "")) for one, values in file["theta"].items()
             }
             labels = tuple(file["labels"].asstr()[:])
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorruptFile(
             f"cannot be read ({error})",
             where=folder / DRAWS,

@@ -140,3 +140,28 @@ def test_without_predictions_and_prior_their_groups_are_absent(tmp_path):
     path, _, _, _ = written(tmp_path, 1, False, predictive={}, prior=None)
     with xr.open_datatree(path, engine="h5netcdf") as tree:
         assert set(tree.children) == {"posterior", "observed_data", "constant_data"}
+
+
+def test_names_of_dimensions_and_slashes_are_written_under_others(tmp_path):
+    """A parameter `chain`, a derived quantity `draw`, an observable `a/b` of two groups."""
+    posterior = {name: RNG.normal(size=(2, S)) for name in ("chain", "draw", "data_set", "draw_")}
+    data = {"a/b": RNG.normal(size=(2, 4)), "a_b": RNG.normal(size=(2, 4))}
+    path = tmp_path / "posterior.nc"
+    path.write_bytes(netcdf(posterior, data, data, {}, labels=["one", "two"], attributes={}))
+    draws = group(path, "posterior")
+    assert list(draws.data_vars) == ["chain_", "draw_", "data_set_", "draw__"]
+    assert [draws[name].attrs["long_name"] for name in draws.data_vars] == list(posterior)
+    for written, name in zip(draws.data_vars, posterior, strict=True):
+        np.testing.assert_array_equal(draws[written].values[0].T, posterior[name])
+    observed = group(path, "observed_data")
+    assert observed["a_b"].dims == ("data_set", "a_b_dim_0")
+    np.testing.assert_array_equal(observed["a_b"], data["a/b"])
+    np.testing.assert_array_equal(observed["a_b_"], data["a_b"])
+
+
+def test_booleans_are_0_and_1(tmp_path):
+    heads = RNG.random((1, 4)) < 0.5
+    path = tmp_path / "posterior.nc"
+    file = netcdf({"p": RNG.random((1, S))}, {}, {"x": heads}, {}, labels=["one"], attributes={})
+    path.write_bytes(file)
+    assert group(path, "observed_data")["x"].values.tolist() == heads[0].astype(int).tolist()

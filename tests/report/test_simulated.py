@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sbiwb.report import shown_simulations, simulated_picture, to_png
+from sbiwb.report import predictive_picture, shown_simulations, simulated_picture, to_png
 
 
 def test_bands_are_the_quantiles_at_each_step_of_those_that_reach_it():
@@ -48,3 +48,18 @@ def test_the_own_show_draws_each_simulation_once():
         "",
         "",
     ]
+
+
+@pytest.mark.parametrize("kind", ["vector", "set", "series"])
+def test_booleans_are_drawn_as_0_and_1(kind):
+    heads = [np.array([True, False, True]), np.array([False, False, True])]
+    figure = predictive_picture({"x": heads[0]}, {"x": heads}, {"x": kind}, title="coin")
+    axes = figure.axes[0]
+    if kind == "set":
+        density = [bar.get_height() * bar.get_width() for bar in axes.patches[:3]]
+        assert density == pytest.approx([0.5, 0, 0.5])
+        assert axes.patches[0].get_x() == -0.25 and axes.patches[2].get_x() == 0.75
+    else:
+        assert axes.lines[-1].get_ydata().tolist() == [1, 0, 1]
+    alone = simulated_picture({"x": [np.array(True), np.array(False)]}, {}, title="coin")
+    assert to_png(alone)[:4] == b"\x89PNG"
