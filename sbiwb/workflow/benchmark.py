@@ -35,11 +35,11 @@ from sbiwb.steps.exact import grid
 from sbiwb.steps.exact.grid import (
     PLAN,
     Benchmark,
-    Job,
+    BenchmarkJob,
     ScoreRecord,
     Selection,
+    SharedSimulations,
     SimulationRecord,
-    Simulations,
     open_benchmark,
 )
 from sbiwb.steps.exact.reference_posteriors import ReferenceSet, reference_sets
@@ -123,8 +123,8 @@ def work(task: JobTask) -> dict[str, object]:
     torch.set_num_threads(1)
     name, budget = str(task["task"]), int(str(task["budget"]))
     if task["method"] is None:
-        return asdict(_simulate(opened, Simulations(name, budget)))
-    job = Job(name, budget, str(task["method"]), int(str(task["seed"])))
+        return asdict(_simulate(opened, SharedSimulations(name, budget)))
+    job = BenchmarkJob(name, budget, str(task["method"]), int(str(task["seed"])))
     return asdict(_score(opened, job))
 
 
@@ -204,7 +204,7 @@ def _missing_scores(opened: Benchmark, selection: Selection) -> list[JobTask]:
     for cell, job in enumerate(grid.jobs(opened.config)):
         if job not in selected or grid.read_score(opened, job) is not None:
             continue
-        if grid.is_simulated(opened, Simulations(job.task, job.budget)):
+        if grid.is_simulated(opened, SharedSimulations(job.task, job.budget)):
             where = _place(opened, cell, opened.score_record(job))
             tasks.append({**where, **job._asdict()})
     return tasks
@@ -214,7 +214,7 @@ def _place(opened: Benchmark, cell: int, record: Path) -> JobTask:
     return {"run": str(opened.folder.resolve()), "cell": cell, "record": str(record.resolve())}
 
 
-def _simulate(opened: Benchmark, shared: Simulations) -> SimulationRecord:
+def _simulate(opened: Benchmark, shared: SharedSimulations) -> SimulationRecord:
     project, start = grid.simulations_project(opened, shared), time.perf_counter()
     simulate.simulate(project, Silent())
     identity = grid.simulations_identity(project)
@@ -223,11 +223,11 @@ def _simulate(opened: Benchmark, shared: Simulations) -> SimulationRecord:
     return record
 
 
-def _score(opened: Benchmark, job: Job) -> ScoreRecord:
+def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
     config, project = opened.config, grid.job_project(opened, job)
     sets, references = reference_sets(job.task, opened.references, config.observations)
     identity, observed = grid.score_identity(opened, project, references), _observed(project, sets)
-    simulated = opened.simulations_record(Simulations(job.task, job.budget))
+    simulated = opened.simulations_record(SharedSimulations(job.task, job.budget))
     seconds = {"train": _train(project)}
     posterior = posterior_of(project, Silent())
     draws, seconds["draws"] = _timed(

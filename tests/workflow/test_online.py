@@ -146,16 +146,16 @@ def test_ranks_share_the_blocks(simulated):
 
 
 @pytest.mark.parametrize(
-    ("seconds_per_row", "batch_size", "blocks"),
+    ("seconds_per_row", "batch_size", "expected"),
     [(1.0, 64, 1), (0.0005, 1024, 4), (0.0, 1024, 128), (0.0, 1, 1)],
 )
-def test_a_task_is_worth_handing_over(simulated, seconds_per_row, batch_size, blocks):
+def test_a_task_is_worth_handing_over(simulated, seconds_per_row, batch_size, expected):
     _, project, _ = simulated
     plan = read_json(project.run.plan)
     put_json(project.run.plan, {**plan, "seconds_per_row": seconds_per_row})
     found = blocks(project).blocks_per_task(batch_size)
     put_json(project.run.plan, plan)
-    assert found == blocks
+    assert found == expected
 
 
 def source_of(project: Project, adapter: Adapter, executor) -> ReplayBuffer:

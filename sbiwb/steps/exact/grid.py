@@ -28,7 +28,7 @@ PLAN = "benchmark.yaml"
 C2ST_SEED = 1
 
 
-class Job(NamedTuple):
+class BenchmarkJob(NamedTuple):
     """One training."""
 
     task: str
@@ -41,7 +41,7 @@ class Job(NamedTuple):
         return f"{self.task}-{self.budget}-{self.method}-{self.seed}"
 
 
-class Simulations(NamedTuple):
+class SharedSimulations(NamedTuple):
     """The pairs that jobs on one task and budget share."""
 
     task: str
@@ -120,10 +120,10 @@ class Benchmark:
             return None
         return self.base / self.config.references
 
-    def simulations_record(self, wanted: Simulations) -> Path:
+    def simulations_record(self, wanted: SharedSimulations) -> Path:
         return self.folder / "simulations" / wanted.folder_name / "benchmark.json"
 
-    def score_record(self, job: Job) -> Path:
+    def score_record(self, job: BenchmarkJob) -> Path:
         return self.folder / "jobs" / job.folder_name / "score.json"
 
     @property
@@ -152,7 +152,7 @@ def open_benchmark(
     return Benchmark(config, file.parent.resolve(), folder)
 
 
-def jobs(config: BenchmarkConfig, selection: Selection = Selection()) -> Iterator[Job]:
+def jobs(config: BenchmarkConfig, selection: Selection = Selection()) -> Iterator[BenchmarkJob]:
     """Small budgets first, so that a table is there early."""
     for budget, task, method, seed in itertools.product(
         selection.budgets or config.budgets,
@@ -160,14 +160,14 @@ def jobs(config: BenchmarkConfig, selection: Selection = Selection()) -> Iterato
         selection.methods or config.methods,
         selection.seeds or config.seeds,
     ):
-        yield Job(task, budget, method, seed)
+        yield BenchmarkJob(task, budget, method, seed)
 
 
 def simulations(
     config: BenchmarkConfig, selection: Selection = Selection()
-) -> tuple[Simulations, ...]:
+) -> tuple[SharedSimulations, ...]:
     """What the jobs share, each once, in their order."""
-    wanted = (Simulations(job.task, job.budget) for job in jobs(config, selection))
+    wanted = (SharedSimulations(job.task, job.budget) for job in jobs(config, selection))
     return tuple(dict.fromkeys(wanted))
 
 
@@ -195,7 +195,9 @@ def check_tasks(benchmark: Benchmark, selection: Selection) -> None:
     methods = selection.methods or tuple(config.methods)
     for task, method in itertools.product(tasks, methods):
         sets, _ = reference_sets(task, benchmark.references, config.observations)
-        project = job_project(benchmark, Job(task, config.budgets[0], method, config.seeds[0]))
+        project = job_project(
+            benchmark, BenchmarkJob(task, config.budgets[0], method, config.seeds[0])
+        )
         if sets[0].theta_true.size != project.prior.size:
             raise DataError(
                 f"has {project.prior.size} parameters, "
@@ -240,16 +242,16 @@ def read_selection(benchmark: Benchmark) -> Selection:
     return read_typed(Selection, benchmark.selection_record)
 
 
-def simulations_project(benchmark: Benchmark, wanted: Simulations) -> Project:
+def simulations_project(benchmark: Benchmark, wanted: SharedSimulations) -> Project:
     """The run that holds the simulations."""
     settings = [*_settings(benchmark, wanted.budget), f"name={wanted.folder_name}"]
     config = benchmark.base / benchmark.config.tasks[wanted.task]
     return open_project(config, settings=settings, runs=benchmark.folder / "simulations")
 
 
-def job_project(benchmark: Benchmark, job: Job) -> Project:
+def job_project(benchmark: Benchmark, job: BenchmarkJob) -> Project:
     """The run of one job, on the shards that it shares."""
-    shared = Simulations(job.task, job.budget)
+    shared = SharedSimulations(job.task, job.budget)
     data = benchmark.simulations_record(shared).parent.resolve()
     settings = _settings(benchmark, job.budget)
     for key, value in benchmark.config.methods[job.method].items():
@@ -279,7 +281,7 @@ def simulations_identity(project: Project) -> str:
     return stable_hash({"data": project.data_hash, "counts": counts})
 
 
-def is_simulated(benchmark: Benchmark, wanted: Simulations) -> bool:
+def is_simulated(benchmark: Benchmark, wanted: SharedSimulations) -> bool:
     """Whether the pairs that the config asks for are there."""
     path = benchmark.simulations_record(wanted)
     if not path.is_file():
@@ -303,7 +305,7 @@ def score_identity(benchmark: Benchmark, project: Project, references: str) -> s
     )
 
 
-def read_score(benchmark: Benchmark, job: Job) -> report.Score | None:
+def read_score(benchmark: Benchmark, job: BenchmarkJob) -> report.Score | None:
     """The score of a job; None where it is not there, or of another model or other references."""
     path = benchmark.score_record(job)
     if not path.is_file():
