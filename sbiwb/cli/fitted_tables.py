@@ -5,6 +5,7 @@ the names again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -31,29 +32,37 @@ def fitted_tables(
             that is too long is folded, never cut.
         header_style: Of the headings.
     """
-    widths = [
-        max(_width(heading), *(_width(row[column]) for row in rows), 0)
-        for column, heading in enumerate(headings)
-    ]
-    numbers = range(names, len(headings))
-    wanted = sum(widths[column] + GAP for column in numbers)
-    widest = max((widths[column] + GAP for column in numbers), default=0)
-    room = width - max(widest, min(wanted, width // 2))
-    widths[:names] = _folded(widths[:names], room - GAP * (names - 1))
-    for block in _blocks(widths, numbers, width - sum(widths[:names]) - GAP * names):
-        table = Table(box=None, pad_edge=False, header_style=header_style)
-        for column in range(names):
-            table.add_column(
-                headings[column],
-                justify="left" if column == 0 else "right",
-                overflow="fold",
-                width=widths[column],
-            )
-        for column in block:
-            table.add_column(headings[column], justify="right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row[:names], *(row[column] for column in block))
-        yield table
+    columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
+    widths = [max(map(_width, column)) for column in columns]
+    numbers = range(names, len(columns))
+    widths[:names] = _folded(widths[:names], width - _room_for_numbers(widths[names:], width))
+    room = width - sum(widths[:names]) - GAP * names
+    for block in _blocks(widths, numbers, room):
+        yield _table(columns[:names], widths, [columns[number] for number in block], header_style)
+
+
+def _table(
+    names: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    numbers: Sequence[Sequence[str]],
+    header_style: str,
+) -> Table:
+    """A table of columns, each a heading and its cells; names are folded to their width."""
+    table = Table(box=None, pad_edge=False, header_style=header_style)
+    for place, (heading, *_) in enumerate(names):
+        justify: Literal["left", "right"] = "left" if place == 0 else "right"
+        table.add_column(heading, justify=justify, overflow="fold", width=widths[place])
+    for heading, *_ in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for cells in list(zip(*names, *numbers, strict=True))[1:]:
+        table.add_row(*cells)
+    return table
+
+
+def _room_for_numbers(widths: Sequence[int], width: int) -> int:
+    """Columns that names leave to the numbers: half of all, where they need so much."""
+    wanted = [number + GAP for number in widths]
+    return max(*wanted, min(sum(wanted), width // 2), 0)
 
 
 def _width(cell: str) -> int:

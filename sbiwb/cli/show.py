@@ -44,7 +44,7 @@ HEADINGS = {  # of a number, by check and name
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, names: int = 1) -> None:
-    """A table that fits the terminal; its first `names` columns are names, cells may hold markup."""
+    """A table that fits the terminal; its first `names` columns are names."""
     for part in fitted_tables(headings, rows, width=out.width, names=names):
         out.print(part)
 
@@ -73,18 +73,18 @@ def coloured(verdict: str | None) -> str:
     return f"[{COLOURS[verdict]}]{verdict}[/]"
 
 
+def fact(label: str, text: str) -> None:
+    """A line of a summary, which may hold markup."""
+    out.print(f"{label:12} {text}")
+
+
 def checked(costs: Checked, config: Path) -> None:
     """Costs of a job."""
     for name, words in costs.observables.items():
-        out.print(f"observable   {escape(name)}: {escape(words)}")
+        fact("observable", f"{escape(name)}: {escape(words)}")
     for name, count in costs.observations.items():
-        out.print(f"observation  {escape(name)}: {counted(count, 'data set')}")
-    workers, megabytes = counted(costs.workers, "worker"), f"{costs.bytes / 1e6:.1f} MB"
-    spent = f"{duration(costs.simulate_s)} with {workers}, {megabytes}"
-    out.print(f"simulate     {costs.rows:,} pairs, {spent}")
-    failed = f"{costs.failure_rate:.1%} of the simulations tried failed"
-    out.print(f"             disk free {costs.free / 1e9:.1f} GB; {failed}")
-    out.print(f"train        {costs.weights:,} weights, at most {duration(costs.train_s)}")
+        fact("observation", f"{escape(name)}: {counted(count, 'data set')}")
+    _costs(costs)
     if costs.bytes > costs.free:
         out.print("[red]The disk is too small.[/]")
     if costs.failure_rate > costs.max_rate:
@@ -92,6 +92,14 @@ def checked(costs: Checked, config: Path) -> None:
         out.print(f"[red]Too many simulations failed:[/] `run` would stop at {limit}.")
         return
     next_step(f"sbiwb run {config}")
+
+
+def _costs(costs: Checked) -> None:
+    spent = f"{duration(costs.simulate_s)} with {counted(costs.workers, 'worker')}"
+    fact("simulate", f"{costs.rows:,} pairs, {spent}, {costs.bytes / 1e6:.1f} MB")
+    failed = f"{costs.failure_rate:.1%} of the simulations tried failed"
+    fact("", f"disk free {costs.free / 1e9:.1f} GB; {failed}")
+    fact("train", f"{costs.weights:,} weights, at most {duration(costs.train_s)}")
 
 
 def run_event(event: RunEvent, run: RunDir) -> None:
@@ -132,23 +140,12 @@ def simulated(splits: Mapping[str, SplitSummary]) -> None:
 
 
 def diagnosed(diagnosis: Diagnosis, run: RunDir) -> None:
-    """Verdict first, then a line a parameter, then what the verdicts look like, what causes it and
-    what to change.
-    """
+    """The verdict, a line a parameter, then what is not right, what causes it and what to change."""
     verdict = f"[bold {COLOURS[diagnosis.verdict]}]{diagnosis.verdict}[/]"
     out.print(f"{verdict}  {escape(diagnosis.summary)}")
     _judgment_table(diagnosis)
-    for judgment in diagnosis.judgments:
-        if judgment.check == "nlpd" and judgment.value is not None:
-            value = number(judgment.value, 4)
-            out.print(f"{escape(judgment.name)}  {value}  {escape(judgment.reason)}")
-    sentences = _spoken(diagnosis)
-    for judgment in sentences[:MAX_SENTENCES]:
-        check = f"[{COLOURS[judgment.verdict]}]{escape(judgment.check)}[/]"
-        out.print(f"{check}  {escape(judgment.parameter)}: {escape(judgment.reason)}")
-    if len(sentences) > MAX_SENTENCES:
-        more = len(sentences) - MAX_SENTENCES
-        out.print(f"[dim]and {more} more in {escape(run.numbers.name)}[/]")
+    _densities(diagnosis)
+    _sentences(_spoken(diagnosis), run)
     for advice in diagnosis.advice:
         out.print(f"[bold {COLOURS[advice.severity]}]{escape(advice.finding)}[/]")
         lines(f"  usual cause: {cause}" for cause in advice.causes)
@@ -157,6 +154,24 @@ def diagnosed(diagnosis: Diagnosis, run: RunDir) -> None:
         again = f"sbiwb run {escape(str(run.path))} --fresh  (simulations are kept)"
         out.print(f"[red]Do not use this posterior yet.[/] After a change: {again}")
     out.print(f"[dim]numbers and pictures:[/]  {escape(str(run.diagnose))}")
+
+
+def _densities(diagnosis: Diagnosis) -> None:
+    """What the log density says of all parameters together."""
+    for judgment in diagnosis.judgments:
+        if judgment.check == "nlpd" and judgment.value is not None:
+            value = number(judgment.value, 4)
+            out.print(f"{escape(judgment.name)}  {value}  {escape(judgment.reason)}")
+
+
+def _sentences(judgments: Sequence[Judgment], run: RunDir) -> None:
+    """A sentence a judgment, as many as one reads."""
+    for judgment in judgments[:MAX_SENTENCES]:
+        check = f"[{COLOURS[judgment.verdict]}]{escape(judgment.check)}[/]"
+        out.print(f"{check}  {escape(judgment.parameter)}: {escape(judgment.reason)}")
+    if len(judgments) > MAX_SENTENCES:
+        more = len(judgments) - MAX_SENTENCES
+        out.print(f"[dim]and {more} more in {escape(run.numbers.name)}[/]")
 
 
 def _judgment_table(diagnosis: Diagnosis) -> None:

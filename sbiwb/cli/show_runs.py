@@ -17,6 +17,7 @@ from sbiwb.cli.show import (
     MAX_ROWS,
     MAX_SENTENCES,
     coloured,
+    fact,
     lines,
     next_step,
     table,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sbiwb.workflow.status import Pace, Status, Valid
     from sbiwb.workflow.status_failures import FailureReport
     from sbiwb.workflow.submit import Submitted
-    from sbiwb.workflow.tune import Tuned
+    from sbiwb.workflow.tune import Trial, Tuned
     from sbiwb.workflow.verify import Verified
 
 MAX_TRIALS = 10
@@ -135,54 +136,65 @@ def _scored_row(line: Line) -> list[str]:
 
 def status(state: Status) -> None:
     """How far a run is."""
-    rows = [
-        [split, *(f"{count:,}" for count in counts)] for split, counts in state.simulated.items()
-    ]
-    table(["split", "pairs", "wanted", "shards", "failed"], rows)
-    if state.imported:
-        out.print(f"imported     {escape(', '.join(state.imported))}")
-    if state.valid and state.valid.failed:
-        _valid(state.valid)
-    if state.broken:
-        what = f"{len(state.broken)} records cannot be read, the first {state.broken[0]}"
-        out.print(f"[red]damaged[/]      {escape(what)}")
-        next_step(f"sbiwb verify {state.path}")
-    if state.pace:
-        _pace(state.pace)
+    _simulated(state)
     for step, job in state.jobs.items():
         name = f"{escape(step)} {escape(job.id)}"
         if job.elements:
             name += f", {counted(job.elements, 'element')}"
-        out.print(f"job          {name}, submitted {escape(job.submitted[:16])}")
-    if state.trained:
-        best = f"{state.trained.best_loss:.4f} at step {state.trained.best_step:,}"
-        out.print(f"trained      best validation loss {best}")
-    elif state.training:
-        loss = f"validation loss {state.training.validation_loss:.4f}"
-        out.print(f"training     step {state.training.step:,}, {loss}")
+        fact("job", f"{name}, submitted {escape(job.submitted[:16])}")
+    _trained(state)
     if state.verdict:
         verdict, summary = state.verdict
-        out.print(f"diagnosed    {coloured(verdict)}  {escape(summary)}")
+        fact("diagnosed", f"{coloured(verdict)}  {escape(summary)}")
     if state.samples:
-        out.print(f"sampled      {escape(', '.join(state.samples))}")
+        fact("sampled", escape(", ".join(state.samples)))
     if state.todo:
         next_step(state.todo)
+
+
+def _simulated(state: Status) -> None:
+    """Pairs of each split, where they come from, and what is wrong with them."""
+    rows = []
+    for split, counts in state.simulated.items():
+        rows.append([split, *(f"{count:,}" for count in counts)])
+    table(["split", "pairs", "wanted", "shards", "failed"], rows)
+    if state.imported:
+        fact("imported", escape(", ".join(state.imported)))
+    if state.valid and state.valid.failed:
+        _valid(state.valid)
+    if state.broken:
+        what = f"{len(state.broken)} records cannot be read, the first {state.broken[0]}"
+        fact("[red]damaged[/]     ", escape(what))
+        next_step(f"sbiwb verify {state.path}")
+    if state.pace:
+        _pace(state.pace)
+
+
+def _trained(state: Status) -> None:
+    if state.trained:
+        best = f"{state.trained.best_loss:.4f} at step {state.trained.best_step:,}"
+        fact("trained", f"best validation loss {best}")
+    elif state.training:
+        loss = f"validation loss {state.training.validation_loss:.4f}"
+        fact("training", f"step {state.training.step:,}, {loss}")
 
 
 def _valid(valid: Valid) -> None:
     """How often simulations come out, and why the others did not."""
     low, high = valid.interval
     failed = f"{valid.failed:,} of {valid.simulated:,} simulations failed"
-    out.print(f"p(valid)     {valid.p:.4f}  (95 %: {low:.4f} to {high:.4f}; {failed})")
+    fact("p(valid)", f"{valid.p:.4f}  (95 %: {low:.4f} to {high:.4f}; {failed})")
     for reason, count in list(valid.reasons.items())[:MAX_SENTENCES]:
-        out.print(f"             {count:,} {escape(reason)}")
+        fact("", f"{count:,} {escape(reason)}")
 
 
 def _pace(pace: Pace) -> None:
     per_minute = f"{number(60 * pace.rows_per_s)} pairs a minute"
     left = f"{duration(pace.left_s)} left at this pace"
-    age = f"; the latest shard is {duration(pace.age_s)} old" if pace.age_s else ""
-    out.print(f"simulating   {per_minute}, {left}{age}")
+    age = ""
+    if pace.age_s:
+        age = f"; the latest shard is {duration(pace.age_s)} old"
+    fact("simulating", f"{per_minute}, {left}{age}")
 
 
 def failures(report: FailureReport) -> None:
@@ -239,20 +251,25 @@ def tuned(search: Tuned, config: Path) -> None:
         out.print("No trial has been trained to the end yet.")
         next_step(f"sbiwb tune {config}")
         return
-    keys = list(search.best.settings)
-    rows = []
-    for trial in search.ranked[:MAX_TRIALS]:
-        name = trial.run.name.removeprefix("trial-")
-        settings = [escape(trial.settings[key]) for key in keys]
-        rows.append([name, number(trial.loss, 4), *settings])
-    table(["trial", "loss", *(key.partition(".")[2] for key in keys)], rows)
+    _trials(search.ranked[:MAX_TRIALS], list(search.best.settings))
     if search.importance:
         shares = [f"{escape(key)} {share:.0%}" for key, share in search.importance.items()]
-        out.print(f"importance   {', '.join(shares)}")
+        fact("importance", ", ".join(shares))
     out.print(f"\n{escape(search.lines)}", end="")
     out.print(f"[dim]also in best.yaml, with history.png:[/]  {escape(str(search.folder))}")
     again = f"or put these lines into {config.name} and: sbiwb run {config} --fresh"
     next_step(f"sbiwb diagnose {search.best.run}   # {again}")
+
+
+def _trials(trials: Sequence[Trial], keys: Sequence[str]) -> None:
+    """A line a trial, with what was varied."""
+    rows = []
+    for trial in trials:
+        name = trial.run.name.removeprefix("trial-")
+        settings = [escape(trial.settings[key]) for key in keys]
+        rows.append([name, number(trial.loss, 4), *settings])
+    headings = [key.partition(".")[2] for key in keys]
+    table(["trial", "loss", *headings], rows)
 
 
 def scripts(jobs: Sequence[Submitted]) -> None:

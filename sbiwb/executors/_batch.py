@@ -218,7 +218,8 @@ run() {{
     code=$?
     # 75: stopped by the signal before the time limit; above 128: killed
     starts=${{SLURM_RESTART_COUNT:-0}}
-    if [ "$code" -eq 75 ] || {{ [ "$code" -gt 128 ] && [ "$starts" -lt {KILLED_STARTS - 1} ]; }}; then
+    killed=$(( code > 128 && starts < {KILLED_STARTS - 1} ))
+    if [ "$code" -eq 75 ] || [ "$killed" -eq 1 ]; then
         scontrol requeue "$SLURM_JOB_ID" && sleep 600  # SLURM ends this script here
     fi
     [ "$code" -eq 0 ] || exit "$code"
