@@ -156,8 +156,8 @@ def _check_texts() -> None:
     texts[_folder()] = "the folder this runs in"
     for text, where in texts.items():
         try:
-            text.encode()
-        except UnicodeEncodeError as error:
+            os.fsencode(text).decode()  # its bytes, whatever the locale is
+        except UnicodeDecodeError as error:
             todo = "Rename the file or folder."
             raise ConfigError(f"{text!r} is not UTF-8", where=where, todo=todo) from error
 
