@@ -348,3 +348,21 @@ def test_derived_quantities_are_tried_before_anything_is_simulated(tiny, recorde
     with pytest.raises(SimulatorError, match=r"derived\(\) failed: TypeError") as caught:
         simulate(project.open(), recorder)
     assert "write derived(mu)" in caught.value.todo and not project.shards()
+
+
+def test_the_first_of_many_data_sets_have_pictures_of_their_own(grouped):
+    project = grouped.open()
+
+    def drawn(pictures: int) -> list[str]:
+        [result] = sample(
+            project,
+            named_observations(project, None),
+            Recorder(),
+            draws=40,
+            seed=5,
+            pictures=pictures,
+        )
+        return sorted(path.stem for path in result.folder.glob("*.svg"))
+
+    assert drawn(2) == ["forest", "pairs-1", "pairs-2", "predictive-1", "predictive-2"]
+    assert drawn(0) == ["forest"]
