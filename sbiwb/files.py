@@ -57,7 +57,10 @@ class Disk:
             os.close(handle)
 
     def make_folder(self, folder: Path) -> None:
-        """Makes a folder and those above it; each new name is synced, or a power cut would take what lies inside."""
+        """Makes a folder and those above it.
+
+        Each new name is synced, or a power cut would take what lies inside.
+        """
         if folder.is_dir():
             return
         self.make_folder(folder.parent)

@@ -29,7 +29,7 @@ class ExpectedVariable:
     ragged: bool
 
     def is_fitted_by(self, variable: Variable) -> bool:
-        """Whether a variable has this shape, and a type that holds all that the planned one does."""
+        """Whether a variable has this shape, and a type that holds the planned one."""
         values = values_of(variable)
         is_ragged = isinstance(variable, Ragged)
         return (

@@ -1,4 +1,4 @@
-"""Simulations in files of the user's own, read a few rows at a time: what every kind of file does."""
+"""Files of the user's own simulations, read a few rows at a time: what every kind does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imported rows sorted into shards through scratch files, so that memory holds one shard at a time."""
+"""Imported rows sorted into shards, by way of scratch files: memory holds one shard at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first reading of files that are imported: everything is checked, a few bytes a row are kept."""
+"""The first reading of imported files: everything is checked, a few bytes a row are kept."""
 
 from __future__ import annotations
 
