@@ -1,7 +1,7 @@
 """What diagnostics judge, and the numbers they give. numpy only.
 
-A check takes one of these records, the one that its `Config.takes` names (a key of `KINDS`); the workflow makes each record once, and
-only where a check takes it.
+A check takes one of these records, the one that its `Config.takes` names (a key of `KINDS`); the
+workflow makes each record once, and only where a check takes it.
 
 Shapes: N test pairs, S draws, D parameter columns, K statistics, M real data sets.
 """
@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
 
 class RowArray(Protocol):
-    """An array (N, ...) that is read in pieces by its first axis, and may be larger than memory; every numpy array is one."""
+    """An array (N, ...) that is read in pieces by its first axis, and may be larger than memory.
+
+    Every numpy array is one.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -86,9 +89,11 @@ class Draws:
         sizes: Members of each observable whose number varies, by name, each (N,).
         quantities: Test quantities beyond theta's columns, by name: those of the simulator file.
         prior_draws: Draws from the prior, none of which generated any data here, (R, D).
-        unconstrain: Rows of theta (n, D), inside the support, to the unconstrained z (n, D); None where theta is that already.
-        guess: h(x), what the data alone say of z: a ridge regression of z on statistics of the data, fitted on other pairs and
-            centred at the prior's mean, (N, D).
+        unconstrain: Rows of theta (n, D), inside the support, to the unconstrained z (n, D); None
+            where theta is that already.
+        ridge_prediction: h(x), what the data alone say of z: a ridge regression of z on statistics
+            of the data, fitted on other pairs and centred at the prior's mean, (N, D).
+        levels: Values that a discrete column takes, rising, by its name.
     """
 
     names: tuple[str, ...]
@@ -106,6 +111,7 @@ class Draws:
     prior_draws: np.ndarray | None = None
     unconstrain: Callable[[np.ndarray], np.ndarray] | None = None
     ridge_prediction: np.ndarray | None = None
+    levels: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -121,18 +127,34 @@ class Draws:
             self,
             theta=self.theta[rows],
             draws=at(self.draws, rows),
-            log_prob_theta=None if self.log_prob_theta is None else self.log_prob_theta[rows],
-            log_prob_draws=None if self.log_prob_draws is None else at(self.log_prob_draws, rows),
+            log_prob_theta=optional_at(self.log_prob_theta, rows),
+            log_prob_draws=optional_at(self.log_prob_draws, rows),
             context={name: column[rows] for name, column in self.context.items()},
             sizes={name: column[rows] for name, column in self.sizes.items()},
             quantities={name: quantity.at(rows) for name, quantity in self.quantities.items()},
-            ridge_prediction=None if self.ridge_prediction is None else self.ridge_prediction[rows],
+            ridge_prediction=optional_at(self.ridge_prediction, rows),
         )
 
 
+@overload
+def at(values: np.ndarray, rows: np.ndarray) -> np.ndarray: ...
+@overload
+def at(values: RowArray, rows: np.ndarray) -> RowArray: ...
 def at(values: RowArray, rows: np.ndarray) -> RowArray:
     """Rows of an array: a copy of those in memory, a view of those on disk."""
-    return values[rows] if isinstance(values, np.ndarray) else RowView(values, rows)
+    if isinstance(values, np.ndarray):
+        return values[rows]
+    return RowView(values, rows)
+
+
+A = TypeVar("A", np.ndarray, RowArray)
+
+
+def optional_at(values: A | None, rows: np.ndarray) -> A | None:
+    """The same where there may be no array."""
+    if values is None:
+        return None
+    return at(values, rows)
 
 
 @dataclass(frozen=True)
@@ -142,7 +164,7 @@ class PredictiveReplicates:
     Args:
         names: Of the K statistics, such as `in_bed[3]` or `mean rt`.
         observed: Of the test data, (N, K).
-        replicated: Of R simulations from the posterior of each, (N, R, K); NaN where a simulation failed.
+        replicated: Of R simulations from the posterior of each, (N, R, K); NaN where one failed.
     """
 
     names: tuple[str, ...]
@@ -173,8 +195,9 @@ class Summaries:
 
     Args:
         labels: Of the M real data sets.
-        groups: The observation that each belongs to, M names: those of one observation are also judged as a set.
-        spaces: `network`: the summary network's features; `statistics`: statistics of the observables.
+        groups: The observation that each belongs to, M names: those of one observation are also
+            judged as a set.
+        spaces: `network`: the summary network's features; `statistics`: those of the observables.
         seed: Root of whatever is drawn at random.
     """
 
@@ -215,7 +238,8 @@ class Budget:
 
     Args:
         pairs: Training pairs of each training, rising, (B,).
-        losses: -log q(theta* | x) of each training on the same N validation pairs, in nats, in the units of theta, (B, N).
+        losses: -log q(theta* | x) of each training on the same N validation pairs, in nats, in the
+            units of theta, (B, N).
     """
 
     pairs: np.ndarray
@@ -262,6 +286,34 @@ KINDS: dict[EvidenceKind, type] = {
 }
 
 
+class Shape(StrEnum):
+    """What is wrong with a miscalibrated posterior; advice reads it."""
+
+    BIASED_LOW = "biased low"
+    BIASED_HIGH = "biased high"
+    OVERCONFIDENT = "overconfident"
+    UNDERCONFIDENT = "underconfident"
+    PRIOR_LIKE = "follows the data too little"
+    OVERREACTING = "follows the data too much"
+    WRONG_IN_SHAPE = "wrong in shape"
+
+
+class Rule(StrEnum):
+    """Named warnings of descriptive checks; a check of one's own may have others."""
+
+    UNIDENTIFIED = "unidentified"
+    LEAKED = "leaked"
+    UNLIKE = "unlike the simulations"
+    OUTSIDE_PRIOR_PREDICTIVE = "outside the prior predictive"
+    NOT_REPRODUCED = "not reproduced"
+    UNCERTAIN_WEIGHTS = "uncertain weights"
+    MORE_SIMULATIONS = "more simulations would help"
+    MISCALIBRATED = "miscalibrated"
+    MISJUDGED_LEVELS = "levels misjudged"
+    LEARNED_LITTLE = "learned little"
+    TRUTH_EXCLUDED = "truth excluded"
+
+
 @dataclass(frozen=True)
 class Value:
     """One number of a diagnostic, for one parameter (or test quantity).
@@ -273,8 +325,10 @@ class Value:
         p: p-value of a calibration check, before Holm.
         effect: Effect size of a calibration check: max |ECDF - z|.
         effect_interval: Its 95 % interval.
-        warning: A named rule of a descriptive check that holds, such as "unidentified".
+        warning: A named rule of a descriptive check that holds, a `Rule` or one of its own.
         reason: In words: what the number says, or why there is none.
+        shapes: What is wrong with the posterior where a calibration check rejects, the strongest
+            first.
     """
 
     name: str
@@ -285,3 +339,4 @@ class Value:
     effect_interval: tuple[float, float] | None = None
     warning: str | None = None
     reason: str = ""
+    shapes: tuple[Shape, ...] = ()

@@ -203,10 +203,12 @@ class DiagnosticPart(Part):
     Attributes:
         takes: The kind of evidence that it judges, a key of `sbiwb.evidence.KINDS`.
         needs: What the network must give.
+        calibrates: Whether its numbers have p-values; one that cannot be had is a warning then.
     """
 
     takes: ClassVar[EvidenceKind] = EvidenceKind.DRAWS
     needs: ClassVar[OutputKind] = OutputKind.JOINT
+    calibrates: ClassVar[bool] = False
 
     @property
     def level(self) -> Level:

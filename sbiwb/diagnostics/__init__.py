@@ -1,17 +1,18 @@
-"""Diagnostics: evidence in, numbers out; and a picture of the numbers. One file per check, its name is the `kind`.
+"""Diagnostics: evidence in, numbers out; and a picture of the numbers.
 
-A check is a module with `Config`, `compute(evidence, config) -> Result` and `plot(result) -> Figure`; `Config.takes` names the kind of
-evidence, posterior draws where it does not say. `judge` turns the results of all checks together into verdicts, and `advise` says
-what they look like and what to change.
+One file per check, its name is the `kind`. A check is a module with `Config`, `compute(evidence,
+config) -> Result` and `plot(result) -> Figure`; `Config.takes` names the kind of evidence,
+posterior draws where it does not say. `judge` turns the results of all checks together into
+verdicts, and `advise` says what they look like and what to change.
 """
 
 from sbiwb.contracts import DiagnosticPart
 from sbiwb.diagnostics._advice import Advice, Training, advise
 from sbiwb.diagnostics._inputs import moments, prior_variance
 from sbiwb.diagnostics._judge import STRATUM, Judgment, judge, overall, to_json
+from sbiwb.diagnostics._space_distances import Distances, distances
 from sbiwb.diagnostics._statistics import statistics
 from sbiwb.diagnostics._strata import plot_strata
-from sbiwb.diagnostics.misspecification import Distances, distances
 from sbiwb.families import Family
 
 __all__ = [

@@ -1,6 +1,9 @@
-"""What calibration checks share: options of the verdict, and the shape of a miscalibration in plain words."""
+"""What calibration checks share: options of the verdict, and the shape of a miscalibration."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -8,22 +11,21 @@ from pydantic import Field
 from sbiwb.contracts import DiagnosticPart, Level
 from sbiwb.diagnostics import _ecdf
 from sbiwb.diagnostics._ecdf import Uniformity
-from sbiwb.evidence import Value
+from sbiwb.evidence import Shape, Value
 
-SURE = 3.0  # standard errors from which a shape is named
-
-# How reasons begin, or go on after " and ": advice reads them.
-BIASED_LOW, BIASED_HIGH, OVERCONFIDENT, UNDERCONFIDENT = (
-    "biased low",
-    "biased high",
-    "overconfident",
-    "underconfident",
-)
-PRIOR_LIKE, OVERREACTING = "follows the data too little", "follows the data too much"
+SHAPE_ERRORS = 3.0  # standard errors from which a shape is named
+MARGINAL_WORDS = {
+    Shape.BIASED_LOW: "most draws lie below the truth",
+    Shape.BIASED_HIGH: "most draws lie above the truth",
+    Shape.OVERCONFIDENT: "posterior too narrow",
+    Shape.UNDERCONFIDENT: "posterior too wide",
+}
 
 
 class CalibrationConfig(DiagnosticPart):
     """Options of a check with a p-value."""
+
+    calibrates: ClassVar[bool] = True
 
     alpha: float = Field(
         0.05,
@@ -43,7 +45,35 @@ class CalibrationConfig(DiagnosticPart):
         return Level(self.alpha, self.tolerance)
 
 
-def value(name: str, parameter: str, test: Uniformity, column: int, *, reason: str) -> Value:
+@dataclass(frozen=True)
+class Finding:
+    """What a calibration check says of a posterior.
+
+    Args:
+        reason: In words.
+        shapes: What is wrong, the strongest first; none where nothing is.
+    """
+
+    reason: str
+    shapes: tuple[Shape, ...] = ()
+
+    @classmethod
+    def of(cls, shape: Shape, words: str) -> Finding:
+        """One shape, and what shows it."""
+        return cls(f"{shape} ({words})", (shape,))
+
+    def noted(self, note: str) -> Finding:
+        """The same with a clause at its end."""
+        return Finding(self.reason + note, self.shapes)
+
+
+WRONG_JOINT_SHAPE = Finding("wrong in shape, right on average", (Shape.WRONG_IN_SHAPE,))
+WRONG_MARGINAL_SHAPE = Finding(
+    "wrong in shape, neither shifted nor of the wrong width", (Shape.WRONG_IN_SHAPE,)
+)
+
+
+def value(name: str, parameter: str, test: Uniformity, column: int, finding: Finding) -> Value:
     """One calibration number of one column of ranks."""
     low, high = test.interval[column]
     return Value(
@@ -53,7 +83,8 @@ def value(name: str, parameter: str, test: Uniformity, column: int, *, reason: s
         p=float(test.p[column]),
         effect=float(test.effect[column]),
         effect_interval=(float(low), float(high)),
-        reason=reason,
+        reason=finding.reason,
+        shapes=finding.shapes,
     )
 
 
@@ -63,7 +94,16 @@ def missing(name: str, parameter: str, reason: str) -> Value:
 
 
 def central_coverage(ranks: np.ndarray, s: int) -> tuple[np.ndarray, np.ndarray]:
-    """Levels (K,), rising, that S draws can form, and the share of central intervals that hold the truth, (D, K), by ranks (N, D)."""
+    """How often central intervals hold the truth.
+
+    Args:
+        ranks: (N, D).
+        s: Draws of each test pair.
+
+    Returns:
+        Levels that S draws can form, rising, (K,), and the share of intervals that hold the truth,
+        (D, K).
+    """
     counts = _ecdf.counts_below(_ecdf.fold_ranks(ranks, s), s, fold=2)
     return 1 - _ecdf.grid(s, 2)[::-1], 1 - counts[:, ::-1] / max(1, len(ranks))
 
@@ -73,54 +113,69 @@ def nearest(levels: np.ndarray, wanted: float | np.ndarray) -> np.ndarray:
     return np.abs(levels - np.asarray(wanted)[..., None]).argmin(axis=-1)
 
 
-def shape(ranks: np.ndarray, s: int) -> str:
+def marginal_finding(ranks: np.ndarray, s: int) -> Finding:
     """What non-uniform ranks (N,) of a parameter say of its posterior, strongest first.
 
-    High ranks: most draws lie below the truth, the posterior is too low. Ranks at both ends: too narrow.
+    High ranks: most draws lie below the truth, the posterior is too low. Ranks at both ends: too
+    narrow.
+
+    Example:
+        >>> marginal_finding(np.full(100, 9), 9).shapes[0]
+        <Shape.BIASED_LOW: 'biased low'>
     """
     shift, width = moments(ranks, s)
-    words = {
-        f"{BIASED_LOW} (most draws lie below the truth)": shift,
-        f"{BIASED_HIGH} (most draws lie above the truth)": -shift,
-        f"{OVERCONFIDENT} (posterior too narrow)": width,
-        f"{UNDERCONFIDENT} (posterior too wide)": -width,
+    strength = {
+        Shape.BIASED_LOW: shift,
+        Shape.BIASED_HIGH: -shift,
+        Shape.OVERCONFIDENT: width,
+        Shape.UNDERCONFIDENT: -width,
     }
-    named = sorted((word for word in words if words[word] > SURE), key=lambda word: -words[word])
-    return (
-        " and ".join(named) if named else "wrong in shape, neither shifted nor of the wrong width"
-    )
+    strongest = sorted(strength, key=lambda shape: -strength[shape])
+    shapes = tuple(shape for shape in strongest if strength[shape] > SHAPE_ERRORS)
+    if not shapes:
+        return WRONG_MARGINAL_SHAPE
+    words = [f"{shape} ({MARGINAL_WORDS[shape]})" for shape in shapes]
+    return Finding(" and ".join(words), shapes)
 
 
-def data_shape(ranks: np.ndarray, s: int) -> str | None:
-    """What ranks (N,) of theta_j * h_j(x) say that those of theta_j do not; None where they say no more.
+def data_finding(ranks: np.ndarray, s: int) -> Finding | None:
+    """What ranks (N,) of theta_j * h_j(x) say that those of theta_j do not; None for no more.
 
     High ranks: most draws fall short of the truth in the direction in which the data point.
     """
     shift, _ = moments(ranks, s)
-    if abs(shift) <= SURE:
-        return None
-    if shift > 0:
-        return f"{PRIOR_LIKE} (the truth lies farther to where the data point than most draws: the posterior is close to the prior)"
-    return f"{OVERREACTING} (most draws lie farther to where the data point than the truth)"
+    if shift > SHAPE_ERRORS:
+        return Finding.of(
+            Shape.PRIOR_LIKE,
+            "the truth lies farther to where the data point than most draws: "
+            "the posterior is close to the prior",
+        )
+    if shift < -SHAPE_ERRORS:
+        return Finding.of(
+            Shape.OVERREACTING, "most draws lie farther to where the data point than the truth"
+        )
+    return None
 
 
-def density_shape(ranks: np.ndarray, s: int) -> str:
-    """The same for ranks (N,) of log q(truth) among log q(draws): low ranks put the truth too far out."""
+def density_finding(ranks: np.ndarray, s: int) -> Finding:
+    """What ranks (N,) of log q(truth) say: low ones put the truth too far out."""
     shift, _ = moments(ranks, s)
-    if abs(shift) <= SURE:
-        return "wrong in shape, right on average"
-    if shift < 0:
-        return f"{OVERCONFIDENT} (the truth lies where q is too low)"
-    return f"{UNDERCONFIDENT} (the truth lies where q is too high)"
+    if shift < -SHAPE_ERRORS:
+        return Finding.of(Shape.OVERCONFIDENT, "the truth lies where q is too low")
+    if shift > SHAPE_ERRORS:
+        return Finding.of(Shape.UNDERCONFIDENT, "the truth lies where q is too high")
+    return WRONG_JOINT_SHAPE
 
 
 def moments(ranks: np.ndarray, s: int) -> tuple[float, float]:
     """Mean and spread of ranks (N,) against uniform ones, in standard errors.
 
-    Ranks that are all at one end are shifted, not spread out: there is too much spread only where it stays around their own mean.
+    Ranks that are all at one end are shifted, not spread out: there is too much spread only where
+    it stays around their own mean.
     """
     u = (ranks + 0.5) / (s + 1) - 0.5
-    variance, scale = (1 - (s + 1.0) ** -2) / 12, np.sqrt(180 * len(u))
-    about_middle, about_mean = np.mean(u**2) - variance, np.var(u) - variance
-    width = about_middle if about_middle < 0 else max(about_mean, 0.0)
-    return float(u.mean() * np.sqrt(12 * len(u))), float(width * scale)
+    uniform_variance = (1 - (s + 1.0) ** -2) / 12
+    width = np.mean(u**2) - uniform_variance
+    if width >= 0:
+        width = max(np.var(u) - uniform_variance, 0.0)
+    return float(u.mean() * np.sqrt(12 * len(u))), float(width * np.sqrt(180 * len(u)))

@@ -1,10 +1,13 @@
-"""Small multiples: one cell a parameter, several cells a row, the figure growing with their number. Never pyplot."""
+"""Small multiples: one cell a parameter, several a row, the figure growing with their number.
+
+Never pyplot.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,19 +21,21 @@ if TYPE_CHECKING:
 BLUE, SKY, ORANGE, GREEN, VERMILLION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00"
 INK, FAINT, GREY = "#222222", "#777777", "#999999"
 
-WIDTH, HEIGHT = 2.7, 2.35  # of one panel, in inches
-MOST_ACROSS = 4  # panels in a row
-MOST_ROWS = 100  # lines of a picture of rows
-HEAD = 0.75  # inches for title and note
+PANEL_WIDTH, PANEL_HEIGHT = 2.7, 2.35  # in inches
+MAX_ACROSS = 4  # panels in a row
+MAX_ROWS = 100  # lines of a picture of rows
+HEADER_HEIGHT = 0.75  # inches for title and note
+TITLE_LETTERS, TITLE_LETTERS_BESIDE_FACTS = 32, 20
+ROW_LETTERS = 36
 
 
 def panels(cells: int, *, per: int = 1) -> tuple[Figure, np.ndarray]:
     """A figure and its axes (cells, per), with `per` panels side by side for each cell."""
-    across = min(cells, max(1, _columns(cells, MOST_ACROSS // per)))
-    rows = -(-cells // across)
-    width = max(4.6, WIDTH * across * per)
-    figure = new_figure(width, HEIGHT * rows + HEAD, dpi=120)
-    axes = figure.subplots(rows, across * per, squeeze=False).reshape(rows * across, per)
+    across = min(cells, max(1, _columns(cells, MAX_ACROSS // per)))
+    lines = -(-cells // across)
+    width = max(4.6, PANEL_WIDTH * across * per)
+    figure = new_figure(width, PANEL_HEIGHT * lines + HEADER_HEIGHT, dpi=120)
+    axes = figure.subplots(lines, across * per, squeeze=False).reshape(lines * across, per)
     for spare in axes[cells:].flat:
         spare.remove()
     for panel in axes[:cells].flat:
@@ -39,13 +44,16 @@ def panels(cells: int, *, per: int = 1) -> tuple[Figure, np.ndarray]:
 
 
 def _columns(cells: int, most: int) -> int:
-    """Cells in a row: one row while they fit, else as many as fit, or one fewer where that leaves fewer gaps."""
+    """Cells in a row: all of them while they fit, else as many as fit.
+
+    One fewer where that leaves fewer gaps in the last row.
+    """
     if cells <= most:
         return cells
-    return min(
-        range(max(2, most - 1), most + 1),
-        key=lambda across: (-cells % across if cells < 3 * most else 0, -across),
-    )
+    fewer = max(2, most - 1)
+    if cells < 3 * most and -cells % fewer < -cells % most:
+        return fewer
+    return max(fewer, most)
 
 
 def _tidy(axes: Axes) -> None:
@@ -58,22 +66,35 @@ def _tidy(axes: Axes) -> None:
 
 def title(axes: Axes, name: str, facts: str = "") -> None:
     """The name of a panel, short enough to fit, with a few facts at its right."""
-    axes.set_title(_short(name, 20 if facts else 32), fontsize=9, loc="left", color=INK)
+    most = TITLE_LETTERS
+    if facts:
+        most = TITLE_LETTERS_BESIDE_FACTS
+    axes.set_title(shortened(name, most), fontsize=9, loc="left", color=INK)
     axes.set_title(facts, fontsize=7, loc="right", color=FAINT)
 
 
-def _short(name: str, most: int) -> str:
-    """The beginning and the end of a long name: columns of one parameter differ at the end."""
-    return name if len(name) <= most else f"{name[: most - 9]}…{name[-8:]}"
+def shortened(name: str, most: int) -> str:
+    """Beginning and end of a long name: columns of one parameter differ at the end.
+
+    Example:
+        >>> shortened("probability_of_recovery[3]", 20)
+        'probability…overy[3]'
+    """
+    if len(name) <= most:
+        return name
+    return f"{name[: most - 9]}…{name[-8:]}"
 
 
 def message(axes: Axes, text: str | None) -> None:
     """Says in an empty panel why it is empty."""
     axes.set(xticks=[], yticks=[])
     words = textwrap.fill(f"not judged: {text}", 30)
-    axes.text(
-        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=FAINT
-    )
+    write(axes, 0.5, 0.5, words, ha="center", va="center", fontsize=8)
+
+
+def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Small grey words at a place of the panel, from 0 to 1 each way."""
+    axes.text(x, y, text, **{"transform": axes.transAxes, "fontsize": 7, "color": FAINT, **style})
 
 
 def empty(heading: str, why: str) -> Figure:
@@ -84,35 +105,44 @@ def empty(heading: str, why: str) -> Figure:
     return figure
 
 
-def keys(n: int, s: int) -> str:
+def band_note(n: int, s: int) -> str:
     """What the grey bands of a calibration plot are."""
     return f"{n} test pairs, {s} draws each; grey: where an exact posterior would be"
 
 
 def finish(figure: Figure, heading: str, note: str) -> None:
     """Title of the whole figure, and below it what the marks mean."""
-    width = int(figure.get_figwidth() * 11)
-    head = textwrap.fill(heading, width)
-    figure.suptitle(head, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
-    figure.supxlabel(
-        textwrap.fill(note, int(figure.get_figwidth() * 17)),
-        fontsize=7.5,
-        color=FAINT,
-        x=0.01,
-        ha="left",
-    )
+    inches = figure.get_figwidth()
+    left = {"x": 0.01, "ha": "left"}
+    heading = textwrap.fill(heading, int(inches * 11))
+    figure.suptitle(heading, fontsize=11, color=INK, weight="bold", **left)
+    figure.supxlabel(textwrap.fill(note, int(inches * 17)), fontsize=7.5, color=FAINT, **left)
 
 
 def sample(n: int, most: int) -> np.ndarray:
     """At most `most` of n rows, evenly spread: the same ones each time."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)) if n else np.arange(0)
+    if not n:
+        return np.arange(0)
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+
+
+def warned_colors(warned: Sequence[bool]) -> list[str]:
+    """The colour of each mark: red where it warns."""
+    return list(np.where(warned, VERMILLION, BLUE))
+
+
+def left_out(shown: int, judged: int, adjective: str, noun: str = "") -> str:
+    """A clause that says how many rows are shown, where not all are."""
+    if shown >= judged:
+        return ""
+    return f"; the {shown} {adjective} of {judged}{noun}"
 
 
 def rows(labels: Sequence[str]) -> tuple[Figure, Axes]:
-    """A figure with one panel, and in it one line a label, the first on top; the figure grows with their number."""
+    """A figure with one panel, and in it one line a label, the first on top."""
     figure, axes = panels(1)
     panel: Axes = axes[0, 0]
     figure.set_size_inches(7.5, 0.21 * max(len(labels), 6) + 1.5)
-    panel.set_yticks(range(len(labels)), [_short(label, 36) for label in labels])
+    panel.set_yticks(range(len(labels)), [shortened(label, ROW_LETTERS) for label in labels])
     panel.set_ylim(len(labels) - 0.4, -0.6)
     return figure, panel

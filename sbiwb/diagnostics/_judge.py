@@ -1,4 +1,6 @@
-"""Verdicts over all checks of a run together: Holm over the calibration checks, named warnings of the descriptive ones.
+"""Verdicts over all checks of a run together.
+
+Holm over the calibration checks, named warnings of the descriptive ones:
 
     calibration   pass    not rejected, after Holm over all p-values, at the alpha of its check
                   warn    rejected, effect within the tolerance; or no number could be had
@@ -9,7 +11,8 @@
 A pure test would fail every learned network once N is large, hence the tolerance.
 
 References:
-    Holm 1979, A simple sequentially rejective multiple test procedure, https://www.jstor.org/stable/4615733.
+    Holm 1979, A simple sequentially rejective multiple test procedure,
+    https://www.jstor.org/stable/4615733.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from sbiwb.contracts import DiagnosticPart, DiagnosticResult
-from sbiwb.evidence import Value
+from sbiwb.evidence import Shape, Value
 
 Verdict = Literal["pass", "warn", "fail", "info"]
 SEVERITY: dict[str, int] = {"info": 0, "pass": 1, "warn": 2, "fail": 3}
@@ -35,7 +39,7 @@ class Judgment:
     """One number with its verdict.
 
     Args:
-        check: Which check, as named in the run (`sbc`, or `sbc | n_trials 10 to 50` for a stratum).
+        check: Which check, as named in the run (`sbc`, or `sbc | n_trials 10 to 50`).
         name: What was measured.
         parameter: Column of theta, or test quantity.
         value: The number, None where it cannot be had.
@@ -46,6 +50,9 @@ class Judgment:
         verdict: pass, warn, fail or info.
         reason: In words.
         definition: What `name` means, with its reference.
+        kind: Of the check.
+        warning: The named rule that holds.
+        shapes: What is wrong with the posterior, the strongest first.
     """
 
     check: str
@@ -59,6 +66,49 @@ class Judgment:
     verdict: Verdict
     reason: str
     definition: str = ""
+    kind: str = ""
+    warning: str | None = None
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def whole_check(self) -> str:
+        """The check's name without the stratum."""
+        return self.check.partition(STRATUM)[0]
+
+    @property
+    def stratum(self) -> str:
+        """The stratum's label; empty for all test pairs."""
+        return self.check.partition(STRATUM)[2]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One number of one check, and its p-value over all checks."""
+
+    check: str
+    config: DiagnosticPart
+    value: Value
+    definition: str
+    p_adjusted: float | None
+
+    def judgment(self) -> Judgment:
+        verdict, reason = _verdict(self.config, self.value, self.p_adjusted)
+        return Judgment(
+            check=self.check,
+            name=self.value.name,
+            parameter=self.value.parameter,
+            value=self.value.value,
+            effect=self.value.effect,
+            effect_interval=self.value.effect_interval,
+            p=self.value.p,
+            p_adjusted=self.p_adjusted,
+            verdict=verdict,
+            reason=reason,
+            definition=self.definition,
+            kind=Path(self.config.kind).stem,
+            warning=self.value.warning,
+            shapes=self.value.shapes,
+        )
 
 
 def judge(results: Sequence[tuple[str, DiagnosticPart, DiagnosticResult]]) -> list[Judgment]:
@@ -70,26 +120,32 @@ def judge(results: Sequence[tuple[str, DiagnosticPart, DiagnosticResult]]) -> li
     Returns:
         A judgment per value, in their order.
     """
-    entries = [
-        (check, config, value, _definition(result, value))
-        for check, config, result in results
-        for value in result.values
-    ]
-    with_p = [at for at, entry in enumerate(entries) if _usable(entry[2].p)]
-    adjusted = dict(zip(with_p, holm([entries[at][2].p for at in with_p]), strict=True))
-    return [_judgment(*entry, adjusted.get(at)) for at, entry in enumerate(entries)]
+    values = [value for _, _, result in results for value in result.values]
+    adjusted = iter(_adjusted(values))
+    judgments = []
+    for check, config, result in results:
+        for value in result.values:
+            definition = result.definitions.get(value.name, "")
+            entry = _Entry(check, config, value, definition, next(adjusted))
+            judgments.append(entry.judgment())
+    return judgments
 
 
-def _usable(p: float | None) -> bool:
-    return p is not None and math.isfinite(p)
+def _adjusted(values: Sequence[Value]) -> list[float | None]:
+    """p-value of each after Holm; None where there is none."""
+    tests = [place for place, value in enumerate(values) if _usable(value.p)]
+    adjusted: list[float | None] = [None] * len(values)
+    for place, p in zip(tests, holm([values[place].p for place in tests]), strict=True):
+        adjusted[place] = p
+    return adjusted
 
 
-def _definition(result: DiagnosticResult, value: Value) -> str:
-    return result.definitions.get(value.name, "")
+def _usable(number: float | None) -> bool:
+    return number is not None and math.isfinite(number)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float]:
-    """Adjusted p-values: rejecting those at or below alpha makes any false alarm at most that probable.
+    """Adjusted p-values: rejecting those at or below alpha makes any false alarm that probable.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -103,50 +159,36 @@ def holm(p_values: Sequence[float | None]) -> list[float]:
     return adjusted.tolist()
 
 
-def _judgment(
-    check: str, config: DiagnosticPart, value: Value, definition: str, p_adjusted: float | None
-) -> Judgment:
-    verdict, reason = _verdict(config, value, p_adjusted)
-    return Judgment(
-        check,
-        value.name,
-        value.parameter,
-        value.value,
-        value.effect,
-        value.effect_interval,
-        value.p,
-        p_adjusted,
-        verdict,
-        reason,
-        definition,
-    )
-
-
 def _verdict(config: DiagnosticPart, value: Value, p_adjusted: float | None) -> tuple[Verdict, str]:
     if p_adjusted is not None:
         return _calibrated(config, value, p_adjusted)
     if value.warning is not None:
-        return "warn", f"{value.warning}: {value.reason}" if value.reason else value.warning
-    unjudged = hasattr(config, "alpha") and not _usable(value.value)
-    return "warn" if unjudged else "info", value.reason
+        return "warn", _warning_reason(value)
+    if config.calibrates and not _usable(value.value):
+        return "warn", value.reason
+    return "info", value.reason
+
+
+def _warning_reason(value: Value) -> str:
+    if value.reason:
+        return f"{value.warning}: {value.reason}"
+    return str(value.warning)
 
 
 def _calibrated(config: DiagnosticPart, value: Value, p_adjusted: float) -> tuple[Verdict, str]:
     alpha, tolerance = config.level.alpha, config.level.tolerance
     if p_adjusted > alpha:
-        alone = value.p is not None and value.p <= alpha
-        return (
-            "pass",
-            f"{value.reason} (p = {value.p:.2g} alone, not rejected among all checks)"
-            if alone
-            else value.reason,
-        )
+        return "pass", _passing_reason(value, alpha)
     if value.effect is not None and value.effect <= tolerance:
-        return (
-            "warn",
-            f"{value.reason}; small: off by {value.effect:.3f}, within the tolerance of {tolerance:g}",
-        )
+        off = f"off by {value.effect:.3f}, within the tolerance of {tolerance:g}"
+        return "warn", f"{value.reason}; small: {off}"
     return "fail", value.reason
+
+
+def _passing_reason(value: Value, alpha: float) -> str:
+    if value.p is None or value.p > alpha:
+        return value.reason
+    return f"{value.reason} (p = {value.p:.2g} alone, not rejected among all checks)"
 
 
 @dataclass(frozen=True)
@@ -159,61 +201,74 @@ class Overall:
 
 def overall(judgments: Sequence[Judgment]) -> Overall:
     """The verdict over everything, and a sentence that names the worst."""
-    worst: Verdict = max(
-        (judgment.verdict for judgment in judgments), key=SEVERITY.__getitem__, default="info"
-    )
+    verdict = worst_verdict(judgments)
+    if verdict in ("info", "pass"):
+        return Overall(verdict, _all_pass(judgments))
+    failing = [judgment for judgment in judgments if judgment.verdict == verdict]
+    first = max(failing, key=_effect)
+    count = f"{len(failing)} numbers {verdict}, above all"
+    if len(failing) == 1:
+        count = f"1 number {verdict}s"
+    return Overall(verdict, f"{count}: {_place(first)}, {_short_reason(first)}.")
+
+
+def worst_verdict(judgments: Sequence[Judgment]) -> Verdict:
+    """The most severe verdict of all; `info` where there is none."""
+    verdicts = (judgment.verdict for judgment in judgments)
+    return max(verdicts, key=SEVERITY.__getitem__, default="info")
+
+
+def _all_pass(judgments: Sequence[Judgment]) -> str:
     tests = sum(judgment.p_adjusted is not None for judgment in judgments)
-    if worst in ("info", "pass"):
-        return Overall(
-            worst,
-            f"All {tests} calibration tests pass."
-            if tests
-            else "Nothing was tested for calibration.",
-        )
-    found = sorted(
-        (judgment for judgment in judgments if judgment.verdict == worst),
-        key=lambda judgment: -(judgment.effect or 0),
-    )
-    first = found[0]
-    count = f"1 number {worst}s" if len(found) == 1 else f"{len(found)} numbers {worst}, above all"
-    check, _, stratum = first.check.partition(STRATUM)
-    where = f" ({stratum})" if stratum else ""
-    return Overall(
-        worst,
-        f"{count}: {check} of {first.parameter}{where}, {first.reason.partition(':')[0] if first.p else first.reason}.",
-    )
+    if tests:
+        return f"All {tests} calibration tests pass."
+    return "Nothing was tested for calibration."
 
 
-def to_json(judgments: Sequence[Judgment]) -> dict[str, Any]:
+def _effect(judgment: Judgment) -> float:
+    return judgment.effect or 0.0
+
+
+def _place(judgment: Judgment) -> str:
+    place = f"{judgment.whole_check} of {judgment.parameter}"
+    if judgment.stratum:
+        return f"{place} ({judgment.stratum})"
+    return place
+
+
+def _short_reason(judgment: Judgment) -> str:
+    if judgment.p:
+        return judgment.reason.partition(":")[0]
+    return judgment.reason
+
+
+def to_json(judgments: Sequence[Judgment]) -> dict[str, object]:
     """Plain dictionaries for `numbers.json`: no NaN, no infinity; null comes with its reason."""
-    found = overall(judgments)
-    definitions = {
-        judgment.name: judgment.definition for judgment in judgments if judgment.definition
-    }
-    values = [_entry(judgment) for judgment in judgments]
+    verdict = overall(judgments)
+    definitions = {one.name: one.definition for one in judgments if one.definition}
     return {
         "format": FORMAT,
-        "verdict": found.verdict,
-        "summary": found.summary,
+        "verdict": verdict.verdict,
+        "summary": verdict.summary,
         "definitions": definitions,
-        "values": values,
+        "values": [_plain_judgment(judgment) for judgment in judgments],
     }
 
 
-def _entry(judgment: Judgment) -> dict[str, Any]:
-    entry = {name: _plain(item) for name, item in asdict(judgment).items() if name != "definition"}
-    if entry["value"] is None and not entry["reason"]:
-        entry["reason"] = "not a finite number"
-    return entry
+def _plain_judgment(judgment: Judgment) -> dict[str, object]:
+    plain = {name: _plain(field) for name, field in asdict(judgment).items()}
+    del plain["definition"]
+    if plain["value"] is None and not plain["reason"]:
+        plain["reason"] = "not a finite number"
+    return plain
 
 
-def _plain(item: Any) -> Any:
-    if isinstance(item, tuple | list):
-        return [_plain(part) for part in item]
-    if isinstance(item, float | np.floating | np.integer):
-        return (
-            item.item()
-            if isinstance(item, np.integer)
-            else (float(item) if math.isfinite(item) else None)
-        )
-    return item
+def _plain(field: object) -> object:
+    """A field as JSON can hold it."""
+    if isinstance(field, tuple | list):
+        return [_plain(part) for part in field]
+    if isinstance(field, np.generic):
+        field = field.item()
+    if isinstance(field, float) and not math.isfinite(field):
+        return None
+    return field

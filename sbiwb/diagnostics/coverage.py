@@ -1,12 +1,16 @@
-"""Coverage of central intervals and of regions of highest density: how often do those of a stated level hold the truth?
+"""Coverage of central intervals and of regions of highest density.
 
-The interval between the k-th smallest and the k-th largest of S draws holds the truth of an exact posterior with probability
-1 - 2k/(S + 1), no more and no less. So the curve has these levels, and is judged at these, by the folded ranks min(r, S - r).
+How often do those of a stated level hold the truth? The interval between the k-th smallest and the
+k-th largest of S draws holds the truth of an exact posterior with probability 1 - 2k/(S + 1), no
+more and no less. So the curve has these levels, and is judged at these, by the folded ranks
+min(r, S - r).
 
-The region of highest density of level (k + 1)/(S + 1) holds the truth where at most k draws have a higher log q. That curve (expected
-coverage) is shown and told, but judged by sbc, as the rank of `log q`: one test is not to count twice.
+The region of highest density of level (k + 1)/(S + 1) holds the truth where at most k draws have a
+higher log q. That curve (expected coverage) is shown and told, but judged by sbc, as the rank of
+`log q`: one test is not to count twice.
 
-Warning: intervals of the right coverage may be too wide to be of use, and may be shifted for some data and back for other.
+Warning: intervals of the right coverage may be too wide to be of use, and may be shifted for some
+data and back for other.
 
 References:
     Talts et al. 2018, https://arxiv.org/abs/1804.06788.
@@ -24,16 +28,32 @@ from pydantic import Field
 
 from sbiwb.contracts import OutputKind
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
+from sbiwb.diagnostics._calibration import Finding
 from sbiwb.errors import DataError
-from sbiwb.evidence import Draws, Value
+from sbiwb.evidence import Draws, Quantity, Shape, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FEWEST_DRAWS = 4
+MIN_DRAWS = 4
 MAIN = "coverage_log_gamma"
-
+SPOKEN_LEVEL = 0.9  # the level whose coverage the verdict's reason gives
+MEANING = (
+    "log(gamma / its 5 % quantile under an exact posterior) of the folded ranks min(r, S - r), "
+    "below 0 rejects; with alpha in place of 5 % where it is set; effect: max |coverage - level|, "
+    "with a 95 % DKW interval [Säilynoja et al. 2022; Modrák et al. 2025]"
+)
+SHARE = (
+    "share of test pairs whose truth lies in the central interval of this level, between order "
+    "statistics [Talts et al. 2018]"
+)
+HIGHEST = (
+    "share of test pairs whose truth lies in the region of highest density of this level, by the "
+    "rank of log q [Hermans et al. 2022]"
+)
+HEADING = "Coverage: how often do the intervals hold the truth?"
+HEADING_HPD = "Expected coverage: how often do the regions of highest density hold the truth?"
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 
@@ -81,11 +101,13 @@ class Result:
         n: Test pairs.
         s: Draws each.
         central: Of central intervals, a curve for each parameter.
-        highest: Of regions of highest density, one curve; None where log q of the draws is not known.
+        highest: Of regions of highest density, one curve; None where log q of the draws is not
+            known.
         troubles: Why a parameter was not judged, else None, D entries.
         highest_trouble: Why there is no curve of regions of highest density, else None.
         alpha: Level of the bands.
-        values: `coverage_log_gamma` and `coverage_<level>` of each parameter, and `hpd_coverage_<level>`.
+        values: `coverage_log_gamma` and `coverage_<level>` of each parameter, and
+            `hpd_coverage_<level>`.
     """
 
     names: tuple[str, ...]
@@ -101,23 +123,15 @@ class Result:
     @property
     def definitions(self) -> dict[str, str]:
         """What each value is, by name."""
-        return {
-            value.name: MEANING
-            if value.name == MAIN
-            else HIGHEST
-            if value.name.startswith("hpd")
-            else SHARE
-            for value in self.values
-        }
+        return {value.name: _definition(value.name) for value in self.values}
 
 
-MEANING = (
-    "log(gamma / its 5 % quantile under an exact posterior) of the folded ranks min(r, S - r), below 0 rejects; with alpha in "
-    "place of 5 % where it is set; effect: max |coverage - level|, with a 95 % DKW interval "
-    "[Säilynoja et al. 2022; Modrák et al. 2025]"
-)
-SHARE = "share of test pairs whose truth lies in the central interval of this level, between order statistics [Talts et al. 2018]"
-HIGHEST = "share of test pairs whose truth lies in the region of highest density of this level, by the rank of log q [Hermans et al. 2022]"
+def _definition(name: str) -> str:
+    if name == MAIN:
+        return MEANING
+    if name.startswith("hpd"):
+        return HIGHEST
+    return SHARE
 
 
 def compute(draws: Draws, config: Config) -> Result:
@@ -127,70 +141,109 @@ def compute(draws: Draws, config: Config) -> Result:
         DataError: With fewer than 4 draws: they form no two intervals.
     """
     n, s = draws.n, draws.s
-    if s < FEWEST_DRAWS:
+    _check_draws(s)
+    ranks = _inputs.theta_ranks(draws)
+    troubles = _inputs.troubles(draws)
+    central = _central(ranks, s, config.alpha)
+    density = _inputs.log_q(draws)
+    highest_trouble = _density_trouble(density)
+    highest = None
+    if density is not None and highest_trouble is None:
+        highest = _highest(density, draws, config.alpha)
+    values = [
+        *_central_values(draws, ranks, troubles, central, config),
+        *_highest_values(highest, n, config),
+    ]
+    return Result(
+        draws.names,
+        n,
+        s,
+        central,
+        highest,
+        troubles,
+        highest_trouble,
+        config.alpha,
+        tuple(values),
+    )
+
+
+def _check_draws(s: int) -> None:
+    if s < MIN_DRAWS:
         raise DataError(
             f"{s} draws form too few intervals",
             where="coverage",
             todo="Take 999 draws, and 4 at least.",
         )
-    ranks, troubles = _inputs.theta_ranks(draws), _inputs.troubles(draws)
-    test = _ecdf.uniformity(_ecdf.fold_ranks(ranks, s), s, fold=2, alpha=config.alpha)
-    central = _central(ranks, s, config.alpha)
-    values: list[Value] = []
-    for d, (name, trouble, note) in enumerate(
-        zip(draws.names, troubles, _inputs.leak_notes(draws), strict=True)
-    ):
-        curve = CoverageCurve(name, n, central.levels, central.coverage[d])
-        values += (
-            [_calibration.missing(MAIN, name, trouble)]
-            if trouble
-            else [_judged(curve, test, d, note, config), *curve.shares(config)]
-        )
-    highest, trouble = _highest(draws, config.alpha)
-    values += _highest_values(highest, n, config)
-    return Result(
-        draws.names, n, s, central, highest, troubles, trouble, config.alpha, tuple(values)
-    )
 
 
 def _central(ranks: np.ndarray, s: int, alpha: float) -> Curves:
-    n, (levels, coverage) = max(1, len(ranks)), _calibration.central_coverage(ranks, s)
-    lower, upper = (1 - end[::-1] for end in reversed(_ecdf.band(n, s, fold=2, alpha=alpha)))
-    return Curves(levels, coverage, lower, upper, *exact_range(n, levels))
+    """Of central intervals, one curve a column."""
+    n = max(1, len(ranks))
+    levels, coverage = _calibration.central_coverage(ranks, s)
+    low, high = _ecdf.band(n, s, fold=2, alpha=alpha)
+    return Curves(levels, coverage, 1 - high[::-1], 1 - low[::-1], *exact_range(n, levels))
 
 
-def _highest(draws: Draws, alpha: float) -> tuple[Curves | None, str | None]:
-    """The curve of regions of highest density, or why there is none."""
-    density, n, s = _inputs.log_q(draws), max(1, draws.n), draws.s
+def _central_values(
+    draws: Draws,
+    ranks: np.ndarray,
+    troubles: tuple[str | None, ...],
+    central: Curves,
+    config: Config,
+) -> list[Value]:
+    """The verdict's number of each parameter, and the coverage at each level."""
+    folded = _ecdf.fold_ranks(ranks, draws.s)
+    test = _ecdf.uniformity(folded, draws.s, fold=2, alpha=config.alpha)
+    notes = _inputs.leak_notes(draws)
+    values: list[Value] = []
+    for d, name in enumerate(draws.names):
+        trouble = troubles[d]
+        if trouble:
+            values.append(_calibration.missing(MAIN, name, trouble))
+            continue
+        curve = CoverageCurve(name, draws.n, central.levels, central.coverage[d])
+        finding = curve.finding(bool(test.p[d] <= config.alpha), config).noted(notes[d])
+        values.append(_calibration.value(MAIN, name, test, d, finding))
+        values += curve.shares(config)
+    return values
+
+
+def _density_trouble(density: Quantity | None) -> str | None:
+    """Why there is no curve of regions of highest density, or None."""
     if density is None:
-        return None, "log q of the draws is not known"
-    trouble = _inputs.quantity_trouble(_inputs.LOG_Q, density)
-    if trouble:
-        return None, trouble
-    higher, levels = s - _inputs.log_q_ranks(density, draws.seed), _ecdf.grid(s)
-    return Curves(
-        levels,
-        _ecdf.counts_below(higher, s) / n,
-        *_ecdf.band(n, s, alpha=alpha),
-        *exact_range(n, levels),
-    ), None
+        return "log q of the draws is not known"
+    return _inputs.quantity_trouble(_inputs.LOG_Q, density)
+
+
+def _highest(density: Quantity, draws: Draws, alpha: float) -> Curves:
+    """The curve of regions of highest density."""
+    n, s = max(1, draws.n), draws.s
+    higher = s - _inputs.log_q_ranks(density, draws.seed)
+    levels = _ecdf.grid(s)
+    coverage = _ecdf.counts_below(higher, s) / n
+    return Curves(levels, coverage, *_ecdf.band(n, s, alpha=alpha), *exact_range(n, levels))
 
 
 def _highest_values(curves: Curves | None, n: int, config: Config) -> list[Value]:
     if curves is None:
         return []
-    return CoverageCurve(
+    curve = CoverageCurve(
         _inputs.ALL,
         n,
         curves.levels,
         curves.coverage[0],
         prefix="hpd_coverage",
         what="regions of highest density",
-    ).shares(config)
+    )
+    return curve.shares(config)
 
 
 def exact_range(n: int, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the coverage that N pairs show lies with 95 % for an exact posterior, lower and upper end, (K,) each."""
+    """Where the coverage that N pairs show lies with 95 % for an exact posterior.
+
+    Returns:
+        Lower and upper end, (K,) each.
+    """
     from scipy.stats import binom
 
     return binom.ppf(0.025, n, levels) / n, binom.ppf(0.975, n, levels) / n
@@ -221,9 +274,18 @@ class CoverageCurve:
         at = _calibration.nearest(self.levels, level)
         low, high = exact_range(self.n, self.levels[at])
         return (
-            f"your {percent(self.levels[at])} % {self.what} hold the truth {percent(self.coverage[at])} % of the time "
+            f"your {percent(self.levels[at])} % {self.what} hold the truth "
+            f"{percent(self.coverage[at])} % of the time "
             f"(an exact posterior: {percent(low)} to {percent(high)} %)"
         )
+
+    def finding(self, rejected: bool, config: Config) -> Finding:
+        """What the curve says as a whole."""
+        spoken = min(config.levels, key=lambda level: abs(level - SPOKEN_LEVEL))
+        sentence = self.sentence(spoken)
+        if not rejected:
+            return Finding(sentence)
+        return tendency(self.coverage - self.levels).noted(f": {sentence}")
 
     def shares(self, config: Config) -> list[Value]:
         """The coverage at each level that was asked for."""
@@ -231,22 +293,12 @@ class CoverageCurve:
 
     def _share(self, level: float) -> Value:
         at = _calibration.nearest(self.levels, level)
-        said = self.sentence(level)
+        sentence = self.sentence(level)
         if not np.isclose(self.levels[at], level):
-            said += f"; the draws can form no {percent(level)} % {self.what}, these are the nearest"
-        return Value(
-            f"{self.prefix}_{percent(level)}", self.parameter, float(self.coverage[at]), reason=said
-        )
-
-
-def _judged(
-    curve: CoverageCurve, test: _ecdf.Uniformity, column: int, note: str, config: Config
-) -> Value:
-    """The verdict's number."""
-    said = curve.sentence(min(config.levels, key=lambda level: abs(level - 0.9)))
-    if test.p[column] <= config.alpha:
-        said = f"{_tendency(curve.coverage - curve.levels)}: {said}"
-    return _calibration.value(MAIN, curve.parameter, test, column, reason=said + note)
+            formed = f"the draws can form no {percent(level)} % {self.what}"
+            sentence += f"; {formed}, these are the nearest"
+        name = f"{self.prefix}_{percent(level)}"
+        return Value(name, self.parameter, float(self.coverage[at]), reason=sentence)
 
 
 def percent(share: float | np.ndarray) -> str:
@@ -259,15 +311,15 @@ def percent(share: float | np.ndarray) -> str:
     return f"{100 * float(share):.3g}"
 
 
-def _tendency(error: np.ndarray) -> str:
-    most = error[np.abs(error).argmax()]
-    if most < 0:
-        return f"{_calibration.OVERCONFIDENT} (intervals too narrow)"
-    return f"{_calibration.UNDERCONFIDENT} (intervals too wide)"
+def tendency(error: np.ndarray) -> Finding:
+    """What coverage minus level (K,) says, by its largest error."""
+    if error[np.abs(error).argmax()] < 0:
+        return Finding.of(Shape.OVERCONFIDENT, "intervals too narrow")
+    return Finding.of(Shape.UNDERCONFIDENT, "intervals too wide")
 
 
 def plot(result: Result) -> Figure:
-    """Coverage of central intervals against their level for every parameter, with what an exact posterior would show."""
+    """Coverage of central intervals against their level for every parameter."""
     from sbiwb.diagnostics import _grid
 
     figure, axes = _grid.panels(len(result.names))
@@ -277,12 +329,8 @@ def plot(result: Result) -> Figure:
             _grid.message(panel, result.troubles[d])
         else:
             panel.set_xlabel("level of the central interval")
-            _curve(panel, result.central, d)
-    _grid.finish(
-        figure,
-        "Coverage: how often do the intervals hold the truth?",
-        _grid.keys(result.n, result.s),
-    )
+            _draw_curve(panel, result.central, d)
+    _grid.finish(figure, HEADING, _grid.band_note(result.n, result.s))
     return figure
 
 
@@ -290,41 +338,25 @@ def plot_hpd(result: Result) -> Figure:
     """Expected coverage: that of regions of highest density, over all parameters at once."""
     from sbiwb.diagnostics import _grid
 
-    heading = "Expected coverage: how often do the regions of highest density hold the truth?"
     if result.highest is None:
-        return _grid.empty(heading, result.highest_trouble or "unknown")
+        return _grid.empty(HEADING_HPD, result.highest_trouble or "unknown")
     figure, axes = _grid.panels(1)
     _grid.title(axes[0, 0], _inputs.ALL)
     axes[0, 0].set_xlabel("level of the region")
-    _curve(axes[0, 0], result.highest, 0)
-    _grid.finish(figure, heading, _grid.keys(result.n, result.s))
+    _draw_curve(axes[0, 0], result.highest, 0)
+    _grid.finish(figure, HEADING_HPD, _grid.band_note(result.n, result.s))
     return figure
 
 
-def _curve(axes: Axes, curves: Curves, row: int) -> None:
+def _draw_curve(axes: Axes, curves: Curves, row: int) -> None:
     from sbiwb.diagnostics import _grid
 
     axes.set(ylabel="share that holds the truth", xlim=(0, 1), ylim=(0, 1))
-    axes.fill_between(curves.levels, curves.lower, curves.upper, color=_grid.GREY, alpha=0.25, lw=0)
-    axes.fill_between(
-        curves.levels,
-        curves.pointwise_lower,
-        curves.pointwise_upper,
-        color=_grid.GREY,
-        alpha=0.35,
-        lw=0,
-    )
+    pointwise = (curves.pointwise_lower, curves.pointwise_upper)
+    grey = {"color": _grid.GREY, "lw": 0}
+    axes.fill_between(curves.levels, curves.lower, curves.upper, alpha=0.25, **grey)
+    axes.fill_between(curves.levels, *pointwise, alpha=0.35, **grey)
     axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
     axes.plot(curves.levels, curves.coverage[row], color=_grid.BLUE, lw=1.6)
-    axes.text(
-        0.04, 0.96, "too wide", transform=axes.transAxes, va="top", fontsize=7, color=_grid.FAINT
-    )
-    axes.text(
-        0.96,
-        0.04,
-        "too narrow",
-        transform=axes.transAxes,
-        ha="right",
-        fontsize=7,
-        color=_grid.FAINT,
-    )
+    _grid.write(axes, 0.04, 0.96, "too wide", va="top")
+    _grid.write(axes, 0.96, 0.04, "too narrow", ha="right")

@@ -1,18 +1,22 @@
 """Data budget: would more simulations help?
 
-The same network, trained on growing parts of the simulations, is judged on the same N validation pairs, so that differences are paired.
-The mean losses are fitted by least squares with a falling curve
+The same network, trained on growing parts of the simulations, is judged on the same N validation
+pairs, so that differences are paired. The mean losses are fitted by least squares with a falling
+curve
 
     loss(n) = a + b n^-c,    b >= 0,
 
-c = 1 for two trainings (the rate of a well-specified network of fixed size), c in [0.2, 1] from three on. The gain of doubling the
-simulations is b n^-c (1 - 2^-c) at the largest n. Its interval comes from 1,000 bootstrap samples of the validation pairs.
+c = 1 for two trainings (the rate of a well-specified network of fixed size), c in [0.2, 1] from
+three on. The gain of doubling the simulations is b n^-c (1 - 2^-c) at the largest n. Its interval
+comes from 1,000 bootstrap samples of the validation pairs.
 
-Warning: the interval knows of the validation pairs, not of the luck of each training (initial weights, order of the batches); a single
-training may be off by a few hundredths of a nat. And the curve tells of this network: a larger one may gain more from the same data.
+Warning: the interval knows of the validation pairs, not of the luck of each training (initial
+weights, order of the batches); a single training may be off by a few hundredths of a nat. And the
+curve tells of this network: a larger one may gain more from the same data.
 
 References:
-    Hestness et al. 2017, Deep learning scaling is predictable, empirically, https://arxiv.org/abs/1712.00409.
+    Hestness et al. 2017, Deep learning scaling is predictable, empirically,
+    https://arxiv.org/abs/1712.00409.
     Kaplan et al. 2020, Scaling laws for neural language models, https://arxiv.org/abs/2001.08361.
 """
 
@@ -25,7 +29,8 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.contracts import DiagnosticPart
-from sbiwb.evidence import Budget, EvidenceKind, Value
+from sbiwb.diagnostics import _inputs
+from sbiwb.evidence import Budget, EvidenceKind, Rule, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
@@ -34,9 +39,15 @@ if TYPE_CHECKING:
 GAIN, LAST = "doubling_gain", "last_gain"
 EXPONENTS = np.linspace(0.2, 1.0, 33)
 BOOTSTRAPS = 1_000
-FEWEST = 20  # validation pairs
-SURE = 2.0  # standard errors
-MOST_NATS = 1e12  # of one pair; squares of more than that would drown the others
+MIN_PAIRS = 20  # validation pairs
+GAIN_ERRORS = 2.0  # standard errors from which a gain is sure
+MAX_NATS = 1e12  # of one pair; squares of more than that would drown the others
+HEADING = "Data budget: would more simulations help?"
+NOTE = (
+    "bars: two standard errors of the paired difference to the last training; line: "
+    "loss = a + b n^-c fitted, and what it expects of twice the simulations; grey: its central "
+    "95 % over validation pairs"
+)
 
 
 class Config(DiagnosticPart):
@@ -77,7 +88,8 @@ class Result:
         loss: Mean validation loss, in nats, (B,).
         error: Standard error of its paired difference to the last one, (B,).
         fit: Pairs (P,) up to twice the largest number, and the fitted losses there, (2, P).
-        interval: Central 95 % of the fitted losses over bootstrap samples, as differences to the last training's loss, (2, P).
+        interval: Central 95 % of the fitted losses over bootstrap samples, as differences to the
+            last training's loss, (2, P).
         values: `doubling_gain` and `last_gain`.
     """
 
@@ -90,8 +102,9 @@ class Result:
 
     definitions: ClassVar[dict[str, str]] = {
         GAIN: (
-            "expected fall of the validation loss (-log q(theta* | x), nats) if the training simulations were doubled, from "
-            "loss = a + b n^-c fitted to trainings on parts of them [Hestness et al. 2017]"
+            "expected fall of the validation loss (-log q(theta* | x), nats) if the training "
+            "simulations were doubled, from loss = a + b n^-c fitted to trainings on parts of them "
+            "[Hestness et al. 2017]"
         ),
         LAST: "validation loss of the last training but one less that of the last, nats, paired",
     }
@@ -101,48 +114,63 @@ def compute(budget: Budget, config: Config) -> Result:
     """Paired differences, the fitted curve, and the gain it promises."""
     trouble = _trouble(budget)
     if trouble:
-        nothing = np.zeros(0)
-        values = tuple(Value(name, "training pairs", None, reason=trouble) for name in (GAIN, LAST))
-        return Result(nothing, nothing, nothing, np.zeros((2, 0)), np.zeros((2, 0)), values)
-    pairs, loss, n = budget.pairs.astype(float), budget.losses.mean(axis=1), budget.losses.shape[1]
-    difference = budget.losses - budget.losses[-1]
-    error = difference.std(axis=1, ddof=1) / np.sqrt(n)
+        return _unjudged(trouble)
+    pairs = budget.pairs.astype(float)
+    loss = budget.losses.mean(axis=1)
+    error = _paired_errors(budget.losses)
     resampled = _resampled(budget.losses)
-    curve, samples = fit(pairs, loss[None]), fit(pairs, resampled)
+    curve = fit(pairs, loss[None])
+    samples = fit(pairs, resampled)
     grid = np.geomspace(pairs[0], 2 * pairs[-1], 60)
-    interval = loss[-1] + np.quantile(samples.at(grid) - resampled[:, -1:], [0.025, 0.975], axis=0)
-    last = Value(
-        LAST,
-        _span(pairs),
-        float(loss[-2] - loss[-1]),
-        reason=f"± {error[-2]:.3f} nats (standard error)",
+    differences = samples.at(grid) - resampled[:, -1:]
+    interval = loss[-1] + np.quantile(differences, [0.025, 0.975], axis=0)
+    gain = _gain_value(curve.gain(pairs[-1])[0], samples.gain(pairs[-1]), pairs[-1], config)
+    fitted = np.stack([grid, curve.at(grid)[0]])
+    return Result(
+        budget.pairs, loss, error, fitted, interval, (gain, _last_value(pairs, loss, error))
     )
-    values = (_gain(curve.gain(pairs[-1])[0], samples.gain(pairs[-1]), pairs[-1], config), last)
-    return Result(budget.pairs, loss, error, np.stack([grid, curve.at(grid)[0]]), interval, values)
+
+
+def _unjudged(trouble: str) -> Result:
+    nothing, no_curve = np.zeros(0), np.zeros((2, 0))
+    values = tuple(Value(name, "training pairs", None, reason=trouble) for name in (GAIN, LAST))
+    return Result(nothing, nothing, nothing, no_curve, no_curve, values)
+
+
+def _paired_errors(losses: np.ndarray) -> np.ndarray:
+    """Standard error of each training's difference to the last, (B,)."""
+    differences = losses - losses[-1]
+    return differences.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
 
 
 def _trouble(budget: Budget) -> str | None:
     b, n = budget.losses.shape
     if b < 2:
-        return f"{b} training{'' if b == 1 else 's'}: a curve needs two, three are better"
-    if n < FEWEST:
-        return f"{n} validation pair{'' if n == 1 else 's'}: judging needs hundreds"
+        return f"{_inputs.counted(b, 'training')}: a curve needs two, three are better"
+    if n < MIN_PAIRS:
+        return _inputs.too_few(n, "validation pair")
     if not (budget.pairs[0] > 0 and np.all(np.diff(budget.pairs) > 0)):
-        return f"the numbers of training pairs do not rise: {', '.join(map(str, budget.pairs.tolist()))}"
-    bad = ~(np.abs(budget.losses) < MOST_NATS)
-    if bad.any():
-        return f"the loss is not finite, or beyond {MOST_NATS:g} nats, in {int(bad.any(axis=0).sum())} of {n} validation pairs"
+        numbers = ", ".join(map(str, budget.pairs.tolist()))
+        return f"the numbers of training pairs do not rise: {numbers}"
+    bad = int((~(np.abs(budget.losses) < MAX_NATS)).any(axis=0).sum())
+    if bad:
+        beyond = f"beyond {MAX_NATS:g} nats, in {bad} of {n} validation pairs"
+        return f"the loss is not finite, or {beyond}"
     return None
 
 
 def _resampled(losses: np.ndarray) -> np.ndarray:
-    """Mean losses of bootstrap samples of the validation pairs, (R, B)."""
-    rng, n = (
-        generator(0, "bands", 1),
-        losses.shape[1],
-    )  # not of a run: the same losses give the same numbers
-    counts = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(BOOTSTRAPS))
-    return np.stack([losses @ count for count in counts]) / n
+    """Mean losses of bootstrap samples of the validation pairs, (R, B).
+
+    The seed is not of a run: the same losses give the same numbers.
+    """
+    rng = generator(0, "bands", 1)
+    n = losses.shape[1]
+    samples = np.empty((BOOTSTRAPS, len(losses)))
+    for sample in samples:
+        counts = np.bincount(rng.integers(n, size=n), minlength=n)
+        sample[:] = losses @ counts
+    return samples / n
 
 
 def fit(pairs: np.ndarray, losses: np.ndarray) -> BudgetCurve:
@@ -153,54 +181,55 @@ def fit(pairs: np.ndarray, losses: np.ndarray) -> BudgetCurve:
         >>> curve.gain(200.0).round(9).tolist()
         [0.25]
     """
-    exponents = EXPONENTS if len(pairs) > 2 else np.ones(1)
-    power = (pairs / pairs[-1])[None] ** -exponents[
-        :, None
-    ]  # (E, B); in units of the largest number, for the digits' sake
-    centred, mean = power - power.mean(axis=1, keepdims=True), losses.mean(axis=1)
+    exponents = EXPONENTS
+    if len(pairs) <= 2:
+        exponents = np.ones(1)
+    unit_pairs = (pairs / pairs[-1])[None]  # in units of the largest number, for the digits' sake
+    power = unit_pairs ** -exponents[:, None]  # (E, B)
+    centred = power - power.mean(axis=1, keepdims=True)
+    mean = losses.mean(axis=1)
     slope = np.maximum(0.0, losses @ centred.T / (centred**2).sum(axis=1))  # (R, E)
     left = ((losses - mean[:, None])[:, None] - slope[:, :, None] * centred) ** 2
-    best, row = left.sum(axis=2).argmin(axis=1), np.arange(len(losses))
-    c, b = exponents[best], slope[row, best]
+    best = left.sum(axis=2).argmin(axis=1)
+    c = exponents[best]
+    b = slope[np.arange(len(losses)), best]
     return BudgetCurve(mean - b * power.mean(axis=1)[best], b * pairs[-1] ** c, c)
 
 
-def _gain(gain: float, samples: np.ndarray, pairs: float, config: Config) -> Value:
-    (low, high), error = np.quantile(samples, [0.025, 0.975]), samples.std(ddof=1)
+def _gain_value(gain: float, samples: np.ndarray, pairs: float, config: Config) -> Value:
+    low, high = np.quantile(samples, [0.025, 0.975])
     where = f"{pairs:,.0f} pairs"
-    reason = f"doubling {where} is expected to lower the loss by {gain:.3f} nats (95 %: {low:.3f} to {high:.3f})"
-    if gain > config.worth_nats and gain > SURE * error:
-        return Value(GAIN, where, float(gain), warning="more simulations would help", reason=reason)
+    interval = f"(95 %: {low:.3f} to {high:.3f})"
+    reason = f"doubling {where} is expected to lower the loss by {gain:.3f} nats {interval}"
+    if gain > max(config.worth_nats, GAIN_ERRORS * samples.std(ddof=1)):
+        return Value(GAIN, where, float(gain), warning=Rule.MORE_SIMULATIONS, reason=reason)
     return Value(GAIN, where, float(gain), reason=reason)
 
 
-def _span(pairs: np.ndarray) -> str:
-    return f"{pairs[-2]:,.0f} to {pairs[-1]:,.0f} pairs"
+def _last_value(pairs: np.ndarray, loss: np.ndarray, error: np.ndarray) -> Value:
+    span = f"{pairs[-2]:,.0f} to {pairs[-1]:,.0f} pairs"
+    reason = f"± {error[-2]:.3f} nats (standard error)"
+    return Value(LAST, span, float(loss[-2] - loss[-1]), reason=reason)
 
 
 def plot(result: Result) -> Figure:
     """Validation loss against training pairs, with the fitted curve up to twice their number."""
     from sbiwb.diagnostics import _grid
 
-    heading = "Data budget: would more simulations help?"
     if not len(result.pairs):
-        return _grid.empty(heading, result.values[0].reason)
+        return _grid.empty(HEADING, result.values[0].reason)
     figure, axes = _grid.panels(1)
     figure.set_size_inches(6.0, 3.8)
     panel = axes[0, 0]
-    panel.fill_between(result.fit[0], *result.interval, color=_grid.GREY, alpha=0.35, lw=0)
-    panel.plot(*result.fit, color=_grid.INK, lw=0.8, ls="--")
-    panel.errorbar(
-        result.pairs, result.loss, 2 * result.error, fmt="o", color=_grid.BLUE, ms=5, lw=1.2
-    )
+    grid, fitted = result.fit
+    panel.fill_between(grid, *result.interval, color=_grid.GREY, alpha=0.35, lw=0)
+    panel.plot(grid, fitted, color=_grid.INK, lw=0.8, ls="--")
+    bars = {"fmt": "o", "color": _grid.BLUE, "ms": 5, "lw": 1.2}
+    panel.errorbar(result.pairs, result.loss, 2 * result.error, **bars)
     ticks = [*result.pairs.tolist(), 2 * int(result.pairs[-1])]
     panel.set_xscale("log")
     panel.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
     panel.set_xticks([], minor=True)
     panel.set(xlabel="training pairs", ylabel="validation loss (nats)")
-    note = (
-        "bars: two standard errors of the paired difference to the last training; line: loss = a + b n^-c fitted, "
-        "and what it expects of twice the simulations; grey: its central 95 % over validation pairs"
-    )
-    _grid.finish(figure, heading, note)
+    _grid.finish(figure, HEADING, NOTE)
     return figure

@@ -1,19 +1,22 @@
-"""Epistemic share: how much of the posterior's variance comes from not knowing the network's weights?
+"""Epistemic share: how much of the posterior's variance comes from not knowing the weights?
 
     share = max(0, B) / (max(0, B) + mean_w Var_w),    B = Var_w(mean_w) - mean_w(Var_w) / n
 
-for W weight draws, or members of an ensemble, with n posterior draws each; both variances with ddof 1. The means of n draws scatter
-even where all weights agree; the last term takes that out (20 weight draws of 50 draws each would show 2 % where there is none). Where
-the shares w of the posterior were fitted and differ, its networks are no sample of others, and the share is that of this very mixture:
-B = sum w (m - mean)^2 - sum w (1 - w) Var_w / n. The value is the median over test pairs, of shares that may be negative, so that noise
-around 0 does not add up; below 0 the median is told as 0.
+for W weight draws, or members of an ensemble, with n posterior draws each; both variances with ddof
+1. The means of n draws scatter even where all weights agree; the last term takes that out (20
+weight draws of 50 draws each would show 2 % where there is none). Where the shares w of the
+posterior were fitted and differ, its networks are no sample of others, and the share is that of
+this very mixture: B = sum w (m - mean)^2 - sum w (1 - w) Var_w / n. The value is the median over
+test pairs, of shares that may be negative, so that noise around 0 does not add up; below 0 the
+median is told as 0.
 
-Warning: B scatters by a factor 1 ± sqrt(2 / (W - 1)); take 10 weight draws or more. A large share says that more training data, or
-better ones, would change the posterior; it is no sign that the posterior is wrong.
+Warning: B scatters by a factor 1 ± sqrt(2 / (W - 1)); take 10 weight draws or more. A large share
+says that more training data, or better ones, would change the posterior; it is no sign that the
+posterior is wrong.
 
 References:
-    Depeweg, Hernández-Lobato, Doshi-Velez, Udluft 2018, Decomposition of uncertainty in Bayesian deep learning for efficient and
-    risk-sensitive learning, https://arxiv.org/abs/1710.07283.
+    Depeweg, Hernández-Lobato, Doshi-Velez, Udluft 2018, Decomposition of uncertainty in Bayesian
+    deep learning for efficient and risk-sensitive learning, https://arxiv.org/abs/1710.07283.
 """
 
 from __future__ import annotations
@@ -25,13 +28,20 @@ import numpy as np
 from pydantic import Field
 
 from sbiwb.contracts import DiagnosticPart, OutputKind
-from sbiwb.evidence import EvidenceKind, Value, WeightDraws
+from sbiwb.evidence import EvidenceKind, Rule, Value, WeightDraws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "epistemic_share"
-LEVELS = (0.05, 0.5, 0.95)
+QUANTILE_LEVELS = (0.05, 0.5, 0.95)
+EQUAL_SHARES = 1e-6  # range of shares below which members count alike
+DEFINITION = (
+    "median over test pairs of (variance over weight draws of the posterior mean - mean variance / "
+    "draws per weight draw) / total variance, not below 0 [Depeweg et al. 2018, with the "
+    "correction for finitely many draws]"
+)
+HEADING = "Epistemic share: how much uncertainty would more training remove?"
 
 
 class Config(DiagnosticPart):
@@ -63,49 +73,66 @@ class Result:
     most: float
     values: tuple[Value, ...]
 
-    definitions: ClassVar[dict[str, str]] = {
-        NAME: (
-            "median over test pairs of (variance over weight draws of the posterior mean - mean variance / draws per weight draw) / "
-            "total variance, not below 0 [Depeweg et al. 2018, with the correction for finitely many draws]"
-        )
-    }
+    definitions: ClassVar[dict[str, str]] = {NAME: DEFINITION}
 
 
 def compute(weights: WeightDraws, config: Config) -> Result:
     """Share of each test pair, and its median."""
     share = shares(weights)
-    troubles = [_trouble(weights, share[:, d], d) for d in range(len(weights.names))]
-    quantiles = np.full((len(LEVELS), len(weights.names)), np.nan)
-    for d, trouble in enumerate(troubles):
+    quantiles = np.full((len(QUANTILE_LEVELS), len(weights.names)), np.nan)
+    values = []
+    for d, name in enumerate(weights.names):
+        trouble = _trouble(weights, share[:, d], d)
         if not trouble:
-            quantiles[:, d] = np.maximum(
-                0.0, np.quantile(share[:, d][~np.isnan(share[:, d])], LEVELS)
-            )
-    values = tuple(
-        _value(name, quantiles[1, d], troubles[d], config.most)
-        for d, name in enumerate(weights.names)
-    )
-    return Result(weights.names, share, quantiles, config.most, values)
+            quantiles[:, d] = _quantiles(share[:, d])
+        values.append(_value(name, quantiles[1, d], trouble, config.most))
+    return Result(weights.names, share, quantiles, config.most, tuple(values))
+
+
+def _quantiles(share: np.ndarray) -> np.ndarray:
+    """5, 50 and 95 % of shares (N,), cut at 0."""
+    return np.maximum(0.0, np.quantile(share[~np.isnan(share)], QUANTILE_LEVELS))
 
 
 def shares(weights: WeightDraws) -> np.ndarray:
-    """Epistemic share of each test pair and parameter, not cut at 0, (N, D); NaN where it cannot be had."""
-    if weights.mean.shape[1] < 2 or weights.draws < 2:
-        return np.full((len(weights.mean), len(weights.names)), np.nan)
-    w = weights.mean.shape[1]
-    share = (np.full(w, 1 / w) if weights.shares is None else np.asarray(weights.shares, float))[
-        :, None
-    ]
-    free = (
-        1 - 1 / w if np.ptp(share) < 1e-6 else 1.0
-    )  # members of equal share are a sample of all that could be
+    """Epistemic share of each test pair and parameter, not cut at 0.
+
+    Returns:
+        (N, D); NaN where it cannot be had.
+    """
+    n, w, d = weights.mean.shape
+    if w < 2 or weights.draws < 2:
+        return np.full((n, d), np.nan)
+    share = _member_shares(weights)
     with np.errstate(all="ignore"):
-        mean, variance = weights.mean.astype(float), weights.variance.astype(float)
+        variance = weights.variance.astype(float)
         within = (share * variance).sum(axis=1)
-        spread = (share * (mean - (share * mean).sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
-        spread = np.where(np.ptp(mean, axis=1) == 0, 0.0, spread)  # exactly 0, rounding aside
-        between = (spread - (share * (1 - share) * variance).sum(axis=1) / weights.draws) / free
+        spread = _spread_of_means(weights.mean.astype(float), share)
+        noise = (share * (1 - share) * variance).sum(axis=1) / weights.draws
+        between = (spread - noise) / _freedom(share)
         return between / (np.maximum(0.0, between) + within)
+
+
+def _member_shares(weights: WeightDraws) -> np.ndarray:
+    """The share of each weight draw in the posterior, (W, 1)."""
+    w = weights.mean.shape[1]
+    if weights.shares is None:
+        return np.full((w, 1), 1 / w)
+    return np.asarray(weights.shares, float)[:, None]
+
+
+def _spread_of_means(mean: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Variance of means (N, W, D) over weight draws, (N, D); exactly 0 where all are equal."""
+    centre = (share * mean).sum(axis=1, keepdims=True)
+    spread = (share * (mean - centre) ** 2).sum(axis=1)
+    return np.where(np.ptp(mean, axis=1) == 0, 0.0, spread)
+
+
+def _freedom(share: np.ndarray) -> float:
+    """1 - 1/W for members of equal share, which are a sample of all that could be; else 1."""
+    if np.ptp(share) < EQUAL_SHARES:
+        return 1 - 1 / len(share)
+    return 1.0
 
 
 def _trouble(weights: WeightDraws, share: np.ndarray, d: int) -> str | None:
@@ -116,14 +143,13 @@ def _trouble(weights: WeightDraws, share: np.ndarray, d: int) -> str | None:
         return "a single draw for each weight draw has no variance"
     if not n:
         return "there is no test pair"
-    bad = ~(np.isfinite(weights.mean[:, :, d]) & np.isfinite(weights.variance[:, :, d])).all(axis=1)
-    if bad.any():
-        return f"mean or variance of the draws is not finite in {int(bad.sum())} of {n} test pairs"
-    return (
-        "the posterior's variance is 0, or too large for a number, in all test pairs"
-        if np.isnan(share).all()
-        else None
-    )
+    finite = np.isfinite(weights.mean[:, :, d]) & np.isfinite(weights.variance[:, :, d])
+    bad = int((~finite).any(axis=1).sum())
+    if bad:
+        return f"mean or variance of the draws is not finite in {bad} of {n} test pairs"
+    if np.isnan(share).all():
+        return "the posterior's variance is 0, or too large for a number, in all test pairs"
+    return None
 
 
 def _value(name: str, share: float, trouble: str | None, most: float) -> Value:
@@ -131,36 +157,40 @@ def _value(name: str, share: float, trouble: str | None, most: float) -> Value:
         return Value(NAME, name, None, reason=trouble)
     if share <= most:
         return Value(NAME, name, float(share))
-    reason = f"{share:.0%} of the variance of {name} comes from uncertain weights: more training data would narrow it"
-    return Value(NAME, name, float(share), warning="uncertain weights", reason=reason)
+    reason = (
+        f"{share:.0%} of the variance of {name} comes from uncertain weights: more training data "
+        "would narrow it"
+    )
+    return Value(NAME, name, float(share), warning=Rule.UNCERTAIN_WEIGHTS, reason=reason)
 
 
 def plot(result: Result) -> Figure:
     """Median and spread of the share over test pairs, per parameter."""
     from sbiwb.diagnostics import _grid
 
-    heading = "Epistemic share: how much uncertainty would more training remove?"
     judged = np.flatnonzero(np.isfinite(result.quantiles[1]))
     if not len(judged):
-        return _grid.empty(
-            heading, result.values[0].reason if result.values else "there are no parameters"
-        )
-    shown = np.sort(
-        judged[np.argsort(-result.quantiles[1, judged], kind="stable")[: _grid.MOST_ROWS]]
-    )
+        return _grid.empty(HEADING, _first_reason(result))
+    largest = np.argsort(-result.quantiles[1, judged], kind="stable")[: _grid.MAX_ROWS]
+    shown = np.sort(judged[largest])
     figure, axes = _grid.rows([result.names[d] for d in shown])
-    at, (low, middle, high) = np.arange(len(shown)), 100 * result.quantiles[:, shown]
-    colors = [_grid.VERMILLION if result.values[d].warning else _grid.BLUE for d in shown]
+    at = np.arange(len(shown))
+    low, middle, high = 100 * result.quantiles[:, shown]
+    colors = _grid.warned_colors([result.values[d].warning is not None for d in shown])
     axes.hlines(at, low, high, color=_grid.SKY, lw=2)
     axes.scatter(middle, at, s=22, color=colors, lw=0, zorder=3)
     axes.axvline(100 * result.most, color=_grid.FAINT, lw=0.8, ls="--")
-    axes.set(
-        xlim=(0, max(110 * result.most, 1.05 * float(high.max()), 5.0)),
-        xlabel="% of the posterior's variance",
+    reach = max(110 * result.most, 1.05 * float(high.max()), 5.0)
+    axes.set(xlim=(0, reach), xlabel="% of the posterior's variance")
+    note = (
+        f"dots: median over {len(result.share)} test pairs; lines: 5 to 95 % of them; "
+        "dashed: we warn above"
     )
-    _grid.finish(
-        figure,
-        heading,
-        f"dots: median over {len(result.share)} test pairs; lines: 5 to 95 % of them; dashed: we warn above",
-    )
+    _grid.finish(figure, HEADING, note)
     return figure
+
+
+def _first_reason(result: Result) -> str:
+    if not result.values:
+        return "there are no parameters"
+    return result.values[0].reason

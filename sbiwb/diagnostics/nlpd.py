@@ -1,15 +1,18 @@
-"""NLPD: the negative log density that the posterior gives to the truth, the one number that ranks posteriors of the same problem.
+"""NLPD: the negative log density that the posterior gives to the truth.
 
     nlpd = -mean log q(theta* | x)
 
-in nats, in the units of theta (Jacobians included). Lower is better; the expectation is lowest for the exact posterior, as the score
-is proper [Gneiting, Raftery 2007].
+in nats, in the units of theta (Jacobians included): the one number that ranks posteriors of the
+same problem. Lower is better; the expectation is lowest for the exact posterior, as the score is
+proper [Gneiting, Raftery 2007].
 
-Warning: the number has no zero of its own and changes with the units: compare it only between posteriors of the same theta on the same
-test pairs. A few truths far out in the tails may rule the mean, so look at the worst pairs.
+Warning: the number has no zero of its own and changes with the units: compare it only between
+posteriors of the same theta on the same test pairs. A few truths far out in the tails may rule the
+mean, so look at the worst pairs.
 
 References:
-    Gneiting, Raftery 2007, Strictly proper scoring rules, prediction, and estimation, https://doi.org/10.1198/016214506000001437.
+    Gneiting, Raftery 2007, Strictly proper scoring rules, prediction, and estimation,
+    https://doi.org/10.1198/016214506000001437.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from pydantic import Field
 
 from sbiwb.contracts import DiagnosticPart
 from sbiwb.diagnostics import _inputs
-from sbiwb.evidence import Draws, Value
+from sbiwb.evidence import Draws, Rule, Value
 from sbiwb.families import Count
 
 if TYPE_CHECKING:
@@ -31,7 +34,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "nlpd"
+UNKNOWN = "log q at the truth is not known"
 HEADING = "NLPD: what density does the posterior give to the truth?"
+DEFINITION = (
+    "-mean log q(theta*|x) over test pairs, in nats, in the units of theta, Jacobians included "
+    "[Gneiting, Raftery 2007]"
+)
 
 
 class Config(DiagnosticPart):
@@ -58,53 +66,52 @@ class Result:
     trouble: str | None
     values: tuple[Value, ...]
 
-    definitions: ClassVar[dict[str, str]] = {
-        NAME: "-mean log q(theta*|x) over test pairs, in nats, in the units of theta, Jacobians included [Gneiting, Raftery 2007]"
-    }
+    definitions: ClassVar[dict[str, str]] = {NAME: DEFINITION}
 
 
 def compute(draws: Draws, config: Config) -> Result:
     """Mean of -log q at the truth, with its standard error in words."""
-    losses = (
-        np.empty(0) if draws.log_prob_theta is None else -np.asarray(draws.log_prob_theta, float)
-    )
-    trouble = (
-        "log q at the truth is not known" if draws.log_prob_theta is None else _trouble(losses)
-    )
+    if draws.log_prob_theta is None:
+        return Result(np.empty(0), (), UNKNOWN, (_missing(np.empty(0), UNKNOWN),))
+    losses = -np.asarray(draws.log_prob_theta, float)
+    worst = _worst(losses, config.worst)
+    trouble = _trouble(losses)
+    if trouble:
+        return Result(losses, worst, trouble, (_missing(losses, trouble),))
+    return Result(losses, worst, None, (_value(losses),))
+
+
+def _worst(losses: np.ndarray, count: int) -> tuple[int, ...]:
+    """Pairs with the largest finite losses."""
     finite = np.flatnonzero(np.isfinite(losses))
-    worst = tuple(
-        int(row) for row in finite[np.argsort(-losses[finite], kind="stable")][: config.worst]
-    )
-    excluded = "truth excluded" if trouble and np.isposinf(losses).any() else None
-    value = (
-        Value(NAME, _inputs.ALL, None, warning=excluded, reason=trouble)
-        if trouble
-        else _value(losses)
-    )
-    return Result(losses, worst, trouble, (value,))
+    order = finite[np.argsort(-losses[finite], kind="stable")]
+    return tuple(order[:count].tolist())
 
 
 def _trouble(losses: np.ndarray) -> str | None:
     n = len(losses)
     if n < 2:
-        return _inputs.few(n)
-    broken, zero = (
-        int((np.isnan(losses) | np.isneginf(losses)).sum()),
-        int(np.isposinf(losses).sum()),
-    )
+        return _inputs.too_few(n)
+    broken = int((np.isnan(losses) | np.isneginf(losses)).sum())
     if broken:
         return f"log q at the truth is not a number in {broken} of {n} test pairs"
-    return f"q is zero at the truth in {zero} of {n} test pairs" if zero else None
+    zero = int(np.isposinf(losses).sum())
+    if zero:
+        return f"q is zero at the truth in {zero} of {n} test pairs"
+    return None
+
+
+def _missing(losses: np.ndarray, trouble: str) -> Value:
+    """No number; a warning where q excludes the truth."""
+    if np.isposinf(losses).any():
+        return Value(NAME, _inputs.ALL, None, warning=Rule.TRUTH_EXCLUDED, reason=trouble)
+    return Value(NAME, _inputs.ALL, None, reason=trouble)
 
 
 def _value(losses: np.ndarray) -> Value:
     error = losses.std(ddof=1) / np.sqrt(len(losses))
-    return Value(
-        NAME,
-        _inputs.ALL,
-        float(losses.mean()),
-        reason=f"± {error:.2g} nats (standard error over {len(losses)} test pairs)",
-    )
+    reason = f"± {error:.2g} nats (standard error over {len(losses)} test pairs)"
+    return Value(NAME, _inputs.ALL, float(losses.mean()), reason=reason)
 
 
 def plot(result: Result) -> Figure:
@@ -116,37 +123,47 @@ def plot(result: Result) -> Figure:
         return _grid.empty(HEADING, result.trouble or "no finite number")
     figure, axes = _grid.panels(1)
     _histogram(axes[0, 0], losses, result)
-    note = f"{len(losses)} test pairs; orange: their mean; red: the worst, by their row (from 0); those far out stand at the right end"
-    _grid.finish(
-        figure, HEADING, note + (f"; left out: {result.trouble}" if result.trouble else "")
+    note = (
+        f"{len(losses)} test pairs; orange: their mean; red: the worst, by their row (from 0); "
+        "those far out stand at the right end"
     )
+    if result.trouble:
+        note += f"; left out: {result.trouble}"
+    _grid.finish(figure, HEADING, note)
     return figure
 
 
 def _histogram(axes: Axes, losses: np.ndarray, result: Result) -> None:
     from sbiwb.diagnostics import _grid
 
-    mean = result.values[0].value
-    _grid.title(axes, _inputs.ALL, "" if mean is None else f"{mean:.3g} nats")
     axes.set(xlabel="-log q(truth | x) in nats", ylabel="test pairs")
-    low, high = np.quantile(losses, [0.25, 0.75])
-    top = min(
-        float(losses.max()), float(high + 10 * (high - low))
-    )  # a single loss of 1e6 would leave no histogram to see
+    top = _shown_end(losses)
     axes.hist(np.minimum(losses, top), bins=40, color=_grid.SKY)
-    if mean is not None and mean <= top:
-        axes.axvline(mean, color=_grid.ORANGE, lw=1.4)
+    _mark_mean(axes, result.values[0].value, top)
     if result.worst:
-        at = np.minimum(result.losses[list(result.worst)], top)
-        axes.plot(at, np.zeros(len(at)), "|", color=_grid.VERMILLION, ms=9, clip_on=False)
-        said = textwrap.fill(f"worst pairs: {', '.join(map(str, result.worst))}", 24)
-        axes.text(
-            0.98,
-            0.96,
-            said,
-            transform=axes.transAxes,
-            ha="right",
-            va="top",
-            fontsize=7,
-            color=_grid.VERMILLION,
-        )
+        _mark_worst(axes, result, top)
+
+
+def _shown_end(losses: np.ndarray) -> float:
+    """Where the histogram ends: a single loss of 1e6 would leave none to see."""
+    low, high = np.quantile(losses, [0.25, 0.75])
+    return min(float(losses.max()), float(high + 10 * (high - low)))
+
+
+def _mark_mean(axes: Axes, mean: float | None, top: float) -> None:
+    from sbiwb.diagnostics import _grid
+
+    if mean is None:
+        return _grid.title(axes, _inputs.ALL)
+    _grid.title(axes, _inputs.ALL, f"{mean:.3g} nats")
+    if mean <= top:
+        axes.axvline(mean, color=_grid.ORANGE, lw=1.4)
+
+
+def _mark_worst(axes: Axes, result: Result, top: float) -> None:
+    from sbiwb.diagnostics import _grid
+
+    at = np.minimum(result.losses[list(result.worst)], top)
+    axes.plot(at, np.zeros(len(at)), "|", color=_grid.VERMILLION, ms=9, clip_on=False)
+    words = textwrap.fill(f"worst pairs: {', '.join(map(str, result.worst))}", 24)
+    _grid.write(axes, 0.98, 0.96, words, ha="right", va="top", color=_grid.VERMILLION)

@@ -1,32 +1,38 @@
-"""TARP: are draws nearer to a random reference point than the truth as often as they should be? Judges all parameters at once.
+"""TARP: are draws nearer to a random reference point than the truth as often as they should be?
 
-For an exact posterior, and a reference r that depends on nothing but x and chance, truth and draws are alike: the number of draws
-nearer to r than theta* is uniform on {0..S}. Its ECDF is the expected coverage of balls around r [Lemos et al. 2023]. Two kinds of
+Judges all parameters at once. For an exact posterior, and a reference r that depends on nothing but
+x and chance, truth and draws are alike: the number of draws nearer to r than theta* is uniform on
+{0..S}. Its ECDF is the expected coverage of balls around r [Lemos et al. 2023]. Two kinds of
 references are taken, with distances in the unconstrained z, each dimension in units of its spread:
 
     tarp_prior    r is a draw from the prior, in units of the prior's spread
-    tarp_data     r = h(x) + noise, h(x) what the data alone say of z, the noise as wide as what h leaves of the prior's spread, in its
-                  units: sqrt(prior² - h²), and not the spread of theta* - h(x), for a reference must not depend on the truth
+    tarp_data     r = h(x) + noise, h(x) what the data alone say of z, the noise as wide as what h
+                  leaves of the prior's spread, in its units: sqrt(prior² - h²), and not the spread
+                  of theta* - h(x), for a reference must not depend on the truth
 
 Draws outside the prior's support have no z and count as infinitely far.
 
-Warning: with references from the prior a posterior that equals the prior passes; tarp_data sees it. A Kolmogorov-Smirnov test of the
-curve against its grid of levels, as some packages report, is no valid test: the levels are no sample.
+Warning: with references from the prior a posterior that equals the prior passes; tarp_data sees it.
+A Kolmogorov-Smirnov test of the curve against its grid of levels, as some packages report, is no
+valid test: the levels are no sample.
 
 References:
-    Lemos et al. 2023, Sampling-based accuracy testing of posterior estimators for general inference, https://arxiv.org/abs/2302.03026.
+    Lemos et al. 2023, Sampling-based accuracy testing of posterior estimators for general
+    inference, https://arxiv.org/abs/2302.03026.
     Säilynoja, Bürkner, Vehtari 2022, https://arxiv.org/abs/2103.10522.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
-from sbiwb.evidence import Draws, Value
+from sbiwb.diagnostics._calibration import Finding
+from sbiwb.evidence import Draws, Shape, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
@@ -35,8 +41,20 @@ if TYPE_CHECKING:
 
 PRIOR, DATA = "tarp_prior", "tarp_data"
 TITLES = {PRIOR: "references from the prior", DATA: "references near the data's guess"}
-SMALLEST_REST = 0.01  # of the prior's variance, that h leaves at least
-BIASED = 4.0  # standard errors from which a column is called biased
+MIN_REST = 0.01  # of the prior's variance, that h leaves at least
+BIAS_ERRORS = 4.0  # standard errors from which a column is called biased
+EXPECTED = Finding("balls around the references hold the truth as often as they should")
+HEADING = "TARP: do balls around random points hold the truth as often as they should?"
+
+
+def definition(reference: str) -> str:
+    """What the number means, with this kind of reference point."""
+    return (
+        "log(gamma / its 5 % quantile under uniform ranks) of the number of draws nearer than the "
+        f"truth to a reference point, {reference}; below 0 rejects; with alpha in place of 5 % "
+        "where it is set; effect: max |expected coverage - credibility|, with a 95 % DKW interval "
+        "[Lemos et al. 2023; Säilynoja et al. 2022]"
+    )
 
 
 class Config(_calibration.CalibrationConfig):
@@ -74,20 +92,13 @@ class Result:
     values: tuple[Value, ...]
 
     definitions: ClassVar[dict[str, str]] = {
-        name: (
-            "log(gamma / its 5 % quantile under uniform ranks) of the number of draws nearer than the truth to a reference point, "
-            f"{how}; below 0 rejects; with alpha in place of 5 % where it is set; effect: max |expected coverage - credibility|, "
-            "with a 95 % DKW interval [Lemos et al. 2023; Säilynoja et al. 2022]"
-        )
-        for name, how in (
-            (PRIOR, "a draw from the prior"),
-            (DATA, "a prediction from the data alone plus noise"),
-        )
+        PRIOR: definition("a draw from the prior"),
+        DATA: definition("a prediction from the data alone plus noise"),
     }
 
 
 @dataclass(frozen=True)
-class _References:
+class References:
     """Reference points of one kind.
 
     Args:
@@ -101,78 +112,87 @@ class _References:
     scale: np.ndarray
 
     def distances(self, z: np.ndarray, rows: slice) -> np.ndarray:
-        """Squared distances of z (n, S, D) to the references of these rows, (n, S); infinite where z is not finite."""
+        """Squared distances of z (n, S, D) to the references of these rows, (n, S).
+
+        Infinite where z is not finite.
+        """
         with np.errstate(all="ignore"):
             gap = (z - self.points[rows, None]) / self.scale
-            found = np.einsum("nsd,nsd->ns", gap, gap)
-        found[~np.isfinite(found)] = np.inf
-        return found
+            squared = np.einsum("nsd,nsd->ns", gap, gap)
+        squared[~np.isfinite(squared)] = np.inf
+        return squared
 
 
 def compute(draws: Draws, config: Config) -> Result:
-    """Ranks of the truth's distance among those of the draws, for every kind of reference that the draws allow."""
-    n, s, truth = draws.n, draws.s, _unconstrained(draws, draws.theta)
+    """Ranks of the truth's distance among those of the draws, for every kind of reference."""
+    truth = _unconstrained(draws, draws.theta)
     prior = _prior(draws)
     trouble = _trouble(draws, truth, prior)
-    references = [] if trouble else _references(draws, prior)
-    ranks, errors = _measure(draws, truth, references)
-    z, (lower, upper) = _ecdf.grid(s), _ecdf.band(max(n, 1), s, alpha=config.alpha)
     if trouble:
-        kinds = _kinds(draws) or (PRIOR,)
-        missing = tuple(_calibration.missing(kind, _inputs.ALL, trouble) for kind in kinds)
-        return Result(
-            kinds,
-            n,
-            s,
-            ranks,
-            z,
-            np.empty((0, len(z))),
-            lower,
-            upper,
-            trouble,
-            config.alpha,
-            missing,
-        )
-    test, biased = _ecdf.uniformity(ranks, s, alpha=config.alpha), _biased(draws.names, errors)
-    values = tuple(
-        _calibration.value(
-            one.kind,
-            _inputs.ALL,
-            test,
-            q,
-            reason=_words(ranks[:, q], s, test.p[q] <= config.alpha, biased),
-        )
-        for q, one in enumerate(references)
-    )
+        return _unjudged(draws, config, trouble)
+    references = _references(draws, prior)
+    ranks, errors = _measure(draws, truth, references)
+    test = _ecdf.uniformity(ranks, draws.s, alpha=config.alpha)
+    biased = _biased(draws.names, errors)
+    values = []
+    for q, reference in enumerate(references):
+        finding = EXPECTED
+        if test.p[q] <= config.alpha:
+            finding = _finding(ranks[:, q], draws.s, biased)
+        values.append(_calibration.value(reference.kind, _inputs.ALL, test, q, finding))
+    return _result(draws, config, ranks, test.ecdf, values)
+
+
+def _result(
+    draws: Draws,
+    config: Config,
+    ranks: np.ndarray,
+    ecdf: np.ndarray,
+    values: Sequence[Value],
+    trouble: str | None = None,
+) -> Result:
+    """The result, with the band that goes with it."""
+    lower, upper = _ecdf.band(max(draws.n, 1), draws.s, alpha=config.alpha)
     return Result(
-        tuple(one.kind for one in references),
-        n,
-        s,
-        ranks,
-        z,
-        test.ecdf,
-        lower,
-        upper,
-        None,
-        config.alpha,
-        values,
+        kinds=tuple(value.name for value in values),
+        n=draws.n,
+        s=draws.s,
+        ranks=ranks,
+        z=_ecdf.grid(draws.s),
+        ecdf=ecdf,
+        lower=lower,
+        upper=upper,
+        trouble=trouble,
+        alpha=config.alpha,
+        values=tuple(values),
     )
+
+
+def _unjudged(draws: Draws, config: Config, trouble: str) -> Result:
+    values = [
+        _calibration.missing(kind, _inputs.ALL, trouble) for kind in _kinds(draws) or (PRIOR,)
+    ]
+    ranks = np.zeros((draws.n, 0), np.int64)
+    return _result(draws, config, ranks, np.empty((0, len(_ecdf.grid(draws.s)))), values, trouble)
 
 
 def _kinds(draws: Draws) -> tuple[str, ...]:
     """References that can be had; both take their scale from the prior."""
     if draws.prior_draws is None:
         return ()
-    return (PRIOR,) if draws.ridge_prediction is None else (PRIOR, DATA)
+    if draws.ridge_prediction is None:
+        return (PRIOR,)
+    return PRIOR, DATA
 
 
 def _prior(draws: Draws) -> np.ndarray:
-    """z of draws from the prior (R, D). Parameters of the test pairs would not do: no reference may depend on a truth."""
-    z = (
-        np.zeros((0, len(draws.names)))
-        if draws.prior_draws is None
-        else _unconstrained(draws, draws.prior_draws)
-    )
+    """z of draws from the prior, (R, D).
+
+    Parameters of the test pairs would not do: no reference may depend on a truth.
+    """
+    if draws.prior_draws is None:
+        return np.zeros((0, len(draws.names)))
+    z = _unconstrained(draws, draws.prior_draws)
     return z[np.isfinite(z).all(axis=1)]
 
 
@@ -182,23 +202,28 @@ def _trouble(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> str | None:
     if not _kinds(draws):
         return "there are no draws from the prior to take references from"
     if n < 2:
-        return _inputs.few(n)
-    if bad := int((~np.isfinite(truth).all(axis=1)).sum()):
-        return (
-            f"the truth is not finite, or outside the prior's support, in {bad} of {n} test pairs"
-        )
+        return _inputs.too_few(n)
+    outside = int((~np.isfinite(truth).all(axis=1)).sum())
+    if outside:
+        bad = f"in {outside} of {n} test pairs"
+        return f"the truth is not finite, or outside the prior's support, {bad}"
     if not len(prior):
         return "none of the draws from the prior is inside its support"
     if (np.ptp(draws.theta, axis=0) == 0).all():
         return f"every parameter is the same in all {n} test pairs: nothing to compare"
     if draws.ridge_prediction is not None and not np.isfinite(draws.ridge_prediction).all():
         return "the predictions from the data are not finite"
-    if bad := sum(
-        int((~np.isfinite(piece)).any(axis=(1, 2)).sum())
-        for _, piece in _inputs.pieces(draws.draws)
-    ):
-        return f"some draws are not finite in {bad} of {n} test pairs"
+    bad_pairs = _pairs_with_bad_draws(draws)
+    if bad_pairs:
+        return f"some draws are not finite in {bad_pairs} of {n} test pairs"
     return None
+
+
+def _pairs_with_bad_draws(draws: Draws) -> int:
+    count = 0
+    for _, piece in _inputs.pieces(draws.draws):
+        count += int((~np.isfinite(piece)).any(axis=(1, 2)).sum())
+    return count
 
 
 def _unconstrained(draws: Draws, theta: np.ndarray) -> np.ndarray:
@@ -210,49 +235,51 @@ def _unconstrained(draws: Draws, theta: np.ndarray) -> np.ndarray:
         return draws.unconstrain(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape)
 
 
-def _references(draws: Draws, prior: np.ndarray) -> list[_References]:
+def _references(draws: Draws, prior: np.ndarray) -> list[References]:
     """Every kind that can be had."""
-    rows = generator(draws.seed, "ranks", 4).choice(
-        len(prior), draws.n, replace=len(prior) < draws.n
-    )
-    wide = _spread(prior)
-    found = [_References(PRIOR, prior[rows], wide)]
+    rng = generator(draws.seed, "ranks", 4)
+    rows = rng.choice(len(prior), draws.n, replace=len(prior) < draws.n)
+    references = [References(PRIOR, prior[rows], _spread(prior))]
     if draws.ridge_prediction is not None:
-        spread = np.sqrt(
-            np.maximum(wide**2 - _spread(draws.ridge_prediction) ** 2, SMALLEST_REST * wide**2)
-        )
-        noise = generator(draws.seed, "ranks", 5).standard_normal(draws.ridge_prediction.shape)
-        found.append(
-            _References(
-                DATA, np.median(prior, axis=0) + draws.ridge_prediction + spread * noise, spread
-            )
-        )
-    return found
+        references.append(_near_the_data(draws.ridge_prediction, prior, draws.seed))
+    return references
+
+
+def _near_the_data(prediction: np.ndarray, prior: np.ndarray, seed: int) -> References:
+    """References around what the data alone say of z, h(x) (N, D)."""
+    wide = _spread(prior)
+    left = np.maximum(wide**2 - _spread(prediction) ** 2, MIN_REST * wide**2)
+    spread = np.sqrt(left)
+    noise = generator(seed, "ranks", 5).standard_normal(prediction.shape)
+    return References(DATA, np.median(prior, axis=0) + prediction + spread * noise, spread)
 
 
 def _spread(z: np.ndarray) -> np.ndarray:
-    """Half the distance between the 16 and 84 % quantiles of z (n, D), (D,): the sd where normal, finite where tails are heavy."""
+    """Half the distance between the 16 and 84 % quantiles of z (n, D), (D,).
+
+    It is the sd where z is normal, and finite where tails are heavy.
+    """
     low, high = np.quantile(z, [0.16, 0.84], axis=0)
     spread = np.where(high > low, (high - low) / 2, np.ptp(z, axis=0))
     return np.where(spread > 0, spread, 1.0)
 
 
 def _measure(
-    draws: Draws, truth: np.ndarray, references: list[_References]
+    draws: Draws, truth: np.ndarray, references: Sequence[References]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ranks (N, Q), ties broken at random, and standardised errors of the posterior mean (N, D)."""
     n, d = truth.shape
-    nearer, ties = (
-        np.zeros((n, len(references)), np.int64),
-        np.zeros((n, len(references)), np.int64),
-    )
+    nearer = np.zeros((n, len(references)), np.int64)
+    ties = np.zeros((n, len(references)), np.int64)
     errors = np.full((n, d), np.nan)
-    for rows, piece in _inputs.pieces(draws.draws) if references else ():
+    for rows, piece in _inputs.pieces(draws.draws):
         z = _unconstrained(draws, piece)
         errors[rows] = _errors(z, truth[rows])
-        for q, one in enumerate(references):
-            far, own = one.distances(z, rows), one.distances(truth[rows, None], rows)
-            nearer[rows, q], ties[rows, q] = (far < own).sum(axis=1), (far == own).sum(axis=1)
+        for q, reference in enumerate(references):
+            far = reference.distances(z, rows)
+            own = reference.distances(truth[rows, None], rows)
+            nearer[rows, q] = (far < own).sum(axis=1)
+            ties[rows, q] = (far == own).sum(axis=1)
     return nearer + generator(draws.seed, "ranks", 6).integers(0, ties + 1), errors
 
 
@@ -267,59 +294,70 @@ def _errors(z: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return mean / np.sqrt(np.einsum("nsd,nsd->nd", gap, gap) / count - mean**2)
 
 
-def _biased(names: tuple[str, ...], errors: np.ndarray) -> list[str]:
-    """Which columns lie too low or too high on average, the worst first, in words."""
+@dataclass(frozen=True)
+class Bias:
+    """A column that lies too low or too high on average."""
+
+    column: str
+    shape: Shape
+
+
+def _biased(names: Sequence[str], errors: np.ndarray) -> list[Bias]:
+    """Columns that lie too low or too high on average, the worst first, by errors (N, D)."""
     with np.errstate(all="ignore"):
         score = errors.mean(axis=0) / (errors.std(axis=0) / np.sqrt(len(errors)))
-    sure = [d for d in np.argsort(-np.abs(score)) if abs(score[d]) > BIASED]
-    return [
-        f"{_calibration.BIASED_LOW if score[d] < 0 else _calibration.BIASED_HIGH} in {names[d]}"
-        for d in sure
-    ]
+    biased = []
+    for d in np.argsort(-np.abs(score)):
+        if score[d] < -BIAS_ERRORS:
+            biased.append(Bias(names[d], Shape.BIASED_LOW))
+        if score[d] > BIAS_ERRORS:
+            biased.append(Bias(names[d], Shape.BIASED_HIGH))
+    return biased
 
 
-def _words(ranks: np.ndarray, s: int, rejected: bool, biased: list[str]) -> str:
-    """What the curve says; it cannot tell a bias from too small a width by itself, so biased columns are handed in.
+def _finding(ranks: np.ndarray, s: int, biased: Sequence[Bias]) -> Finding:
+    """What a rejected curve says.
 
-    High ranks, or ranks at both ends: the truth lies farther out than draws do.
+    It cannot tell a bias from too small a width by itself, so biased columns are handed in. High
+    ranks, or ranks at both ends: the truth lies farther out than draws do.
     """
-    if not rejected:
-        return "balls around the references hold the truth as often as they should"
-    shift, width = _calibration.moments(ranks, s)
     if biased:
-        return biased[0] + (f" and {len(biased) - 1} more" if len(biased) > 1 else "")
-    strongest = max(shift, width, key=abs)
-    if abs(strongest) <= _calibration.SURE:
-        return "wrong in shape, right on average"
+        return _bias_finding(biased)
+    strongest = max(*_calibration.moments(ranks, s), key=abs)
+    if abs(strongest) <= _calibration.SHAPE_ERRORS:
+        return _calibration.WRONG_JOINT_SHAPE
     if strongest > 0:
-        return f"{_calibration.OVERCONFIDENT} (the truth lies farther out than the draws)"
-    return f"{_calibration.UNDERCONFIDENT} (the draws lie farther out than the truth)"
+        return Finding.of(Shape.OVERCONFIDENT, "the truth lies farther out than the draws")
+    return Finding.of(Shape.UNDERCONFIDENT, "the draws lie farther out than the truth")
+
+
+def _bias_finding(biased: Sequence[Bias]) -> Finding:
+    worst = biased[0]
+    reason = f"{worst.shape} in {worst.column}"
+    if len(biased) > 1:
+        reason += f" and {len(biased) - 1} more"
+    return Finding(reason, (worst.shape,))
 
 
 def plot(result: Result) -> Figure:
-    """Expected coverage against credibility for every kind of reference, with what an exact posterior would show."""
+    """Expected coverage against credibility for every kind of reference."""
     from sbiwb.diagnostics import _grid
 
     figure, axes = _grid.panels(len(result.kinds))
     for q, (panel,) in enumerate(axes):
-        _curve(panel, result, q)
-    _grid.finish(
-        figure,
-        "TARP: do balls around random points hold the truth as often as they should?",
-        _grid.keys(result.n, result.s),
-    )
+        _draw_curve(panel, result, q)
+    _grid.finish(figure, HEADING, _grid.band_note(result.n, result.s))
     return figure
 
 
-def _curve(axes: Axes, result: Result, q: int) -> None:
+def _draw_curve(axes: Axes, result: Result, q: int) -> None:
     from sbiwb.diagnostics import _grid
 
     _grid.title(axes, TITLES[result.kinds[q]])
     axes.set(xlabel="credibility level", ylabel="expected coverage", xlim=(0, 1), ylim=(0, 1))
     if result.trouble:
         return _grid.message(axes, result.trouble)
-    axes.fill_between(
-        result.z, result.lower, result.upper, color=_grid.GREY, alpha=0.35, lw=0, step="post"
-    )
+    band = (result.lower, result.upper)
+    axes.fill_between(result.z, *band, color=_grid.GREY, alpha=0.35, lw=0, step="post")
     axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
     axes.step(result.z, result.ecdf[q], where="post", color=_grid.VERMILLION, lw=1.4)

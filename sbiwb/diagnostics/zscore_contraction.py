@@ -1,16 +1,22 @@
-"""Posterior z-score against contraction: is the posterior centred on the truth, and what did the data teach?
+"""Posterior z-score against contraction.
 
-    z = (mean(draws) - theta*) / sd(draws),    contraction = 1 - Var_post / Var_prior    (or 1 - sd_post / sd_prior)
+Is the posterior centred on the truth, and what did the data teach?
 
-per test pair and parameter, the sd with ddof 1, z signed, contraction not clipped: a negative one says that the posterior is wider
-than the prior. Contraction near 0 means that the data did not identify the parameter.
+    z = (mean(draws) - theta*) / sd(draws),    contraction = 1 - Var_post / Var_prior
+                                               (or 1 - sd_post / sd_prior)
 
-Warning: other packages report |z| (sbi), or the other definition of contraction. Halving the sd is 0.75 in variances and 0.50 in
-sds; the name of the value says which.
+per test pair and parameter, the sd with ddof 1, z signed, contraction not clipped: a negative one
+says that the posterior is wider than the prior. Contraction near 0 means that the data did not
+identify the parameter.
+
+Warning: other packages report |z| (sbi), or the other definition of contraction. Halving the sd is
+0.75 in variances and 0.50 in sds; the name of the value says which.
 
 References:
-    Betancourt 2018, Calibrating model-based inferences and decisions, https://arxiv.org/abs/1803.08393.
-    Schad, Betancourt, Vasishth 2021, Toward a principled Bayesian workflow, https://arxiv.org/abs/1904.12765.
+    Betancourt 2018, Calibrating model-based inferences and decisions,
+    https://arxiv.org/abs/1803.08393.
+    Schad, Betancourt, Vasishth 2021, Toward a principled Bayesian workflow,
+    https://arxiv.org/abs/1904.12765.
 """
 
 from __future__ import annotations
@@ -23,13 +29,15 @@ from pydantic import Field
 
 from sbiwb.contracts import DiagnosticPart, OutputKind
 from sbiwb.diagnostics import _inputs
-from sbiwb.evidence import Draws, Value
+from sbiwb.evidence import Draws, Rule, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 1000  # in a panel
+MAX_POINTS = 1000  # in a panel
+Z_MEAN, Z_SD, LEAKED_SHARE = "z_mean", "z_sd", "leaked_share"
+HEADING = "z-score and contraction: centred on the truth, and better than the prior?"
 
 
 class Config(DiagnosticPart):
@@ -50,6 +58,11 @@ class Config(DiagnosticPart):
         description="Share of draws outside the prior's support above which we warn.",
     )
 
+    @property
+    def contraction_name(self) -> str:
+        """The name of the value, which says the definition."""
+        return f"contraction_{self.definition}_median"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -62,7 +75,8 @@ class Result:
         contraction: (N, D); NaN where the prior has no spread.
         prior_source: Where the prior's variance comes from, D entries.
         troubles: Why a parameter was not judged, else None, D entries.
-        values: `z_mean`, `z_sd` and `contraction_<definition>_median` of each parameter, and `leaked_share` where known.
+        values: `z_mean`, `z_sd` and `contraction_<definition>_median` of each parameter, and
+            `leaked_share` where known.
     """
 
     names: tuple[str, ...]
@@ -74,11 +88,22 @@ class Result:
     values: tuple[Value, ...]
 
     definitions: ClassVar[dict[str, str]] = {
-        "z_mean": "mean over test pairs of z = (mean(draws) - theta*) / sd(draws), ddof 1, signed [Schad et al. 2021]",
-        "z_sd": "sd over test pairs of the same z; about 1 where calibrated and near normal [Schad et al. 2021]",
-        "contraction_variance_median": "median over test pairs of 1 - Var_post / Var_prior, not clipped [Betancourt 2018]",
-        "contraction_sd_median": "median over test pairs of 1 - sd_post / sd_prior, not clipped [sd version of Betancourt 2018]",
-        "leaked_share": "share of draws outside the prior's support",
+        Z_MEAN: (
+            "mean over test pairs of z = (mean(draws) - theta*) / sd(draws), ddof 1, signed "
+            "[Schad et al. 2021]"
+        ),
+        Z_SD: (
+            "sd over test pairs of the same z; about 1 where calibrated and near normal "
+            "[Schad et al. 2021]"
+        ),
+        "contraction_variance_median": (
+            "median over test pairs of 1 - Var_post / Var_prior, not clipped [Betancourt 2018]"
+        ),
+        "contraction_sd_median": (
+            "median over test pairs of 1 - sd_post / sd_prior, not clipped "
+            "[sd version of Betancourt 2018]"
+        ),
+        LEAKED_SHARE: "share of draws outside the prior's support",
     }
 
 
@@ -86,95 +111,100 @@ def compute(draws: Draws, config: Config) -> Result:
     """z-score and contraction per test pair, and their summaries."""
     mean, variance = _inputs.moments(draws.draws)
     prior, source = _inputs.prior_variance(draws)
-    with np.errstate(all="ignore"):
-        z = (mean - draws.theta) / np.sqrt(variance)
-        ratio = variance / np.where(prior > 0, prior, np.nan)
-    z[variance == 0] = np.nan
-    contraction = 1 - (ratio if config.definition == "variance" else np.sqrt(ratio))
-    troubles = tuple(
-        trouble or _spread_trouble(variance[:, d], draws.s)
-        for d, trouble in enumerate(_inputs.troubles(draws))
-    )
+    z = _z_scores(mean, variance, draws.theta)
+    contraction = _contraction(variance, prior, config.definition)
+    troubles = _troubles(draws, variance)
     values: list[Value] = []
-    for d, (name, trouble) in enumerate(zip(draws.names, troubles, strict=True)):
-        values += _z_values(name, z[:, d], trouble)
-        values.append(_contraction_value(name, contraction[:, d], source[d], trouble, config))
-    return Result(
-        draws.names,
-        config.definition,
-        z,
-        contraction,
-        source,
-        troubles,
-        (*values, *_leaked(draws, config)),
-    )
+    for d, name in enumerate(draws.names):
+        values += _z_values(name, z[:, d], troubles[d])
+        values.append(_contraction_value(name, contraction[:, d], source[d], troubles[d], config))
+    values += _leaked_values(draws, config)
+    return Result(draws.names, config.definition, z, contraction, source, troubles, tuple(values))
+
+
+def _z_scores(mean: np.ndarray, variance: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        z = (mean - theta) / np.sqrt(variance)
+    z[variance == 0] = np.nan
+    return z
+
+
+def _contraction(variance: np.ndarray, prior: np.ndarray, definition: str) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        ratio = variance / np.where(prior > 0, prior, np.nan)
+    if definition == "sd":
+        ratio = np.sqrt(ratio)
+    return 1 - ratio
+
+
+def _troubles(draws: Draws, variance: np.ndarray) -> tuple[str | None, ...]:
+    """Why each column cannot be judged: its own trouble, or draws without spread."""
+    columns = zip(_inputs.troubles(draws), variance.T, strict=True)
+    return tuple(own or _spread_trouble(column, draws.s) for own, column in columns)
 
 
 def _spread_trouble(variance: np.ndarray, s: int) -> str | None:
     if s < 2:
         return "a single draw has no spread"
     flat = int((variance == 0).sum())
-    return f"all draws are equal in {flat} of {len(variance)} test pairs" if flat else None
+    if flat:
+        return f"all draws are equal in {flat} of {len(variance)} test pairs"
+    return None
 
 
-def _z_values(name: str, z: np.ndarray, trouble: str | None) -> tuple[Value, Value]:
+def _z_values(name: str, z: np.ndarray, trouble: str | None) -> list[Value]:
     if trouble:
-        return Value("z_mean", name, None, reason=trouble), Value(
-            "z_sd", name, None, reason=trouble
-        )
-    return Value("z_mean", name, _inputs.finite(z.mean())), Value(
-        "z_sd", name, _inputs.finite(z.std(ddof=1))
-    )
+        return [Value(label, name, None, reason=trouble) for label in (Z_MEAN, Z_SD)]
+    return [
+        Value(Z_MEAN, name, _inputs.finite(z.mean())),
+        Value(Z_SD, name, _inputs.finite(z.std(ddof=1))),
+    ]
 
 
 def _contraction_value(
     name: str, contraction: np.ndarray, source: str, trouble: str | None, config: Config
 ) -> Value:
-    label = f"contraction_{config.definition}_median"
-    median = None if trouble else _inputs.finite(np.median(contraction))
+    label = config.contraction_name
+    if trouble:
+        return Value(label, name, None, reason=trouble)
+    median = _inputs.finite(np.median(contraction))
     if median is None:
-        return Value(label, name, None, reason=trouble or "the prior has no spread to compare with")
+        return Value(label, name, None, reason=_inputs.NO_SPREAD)
     origin = f"against the variance of the {source}"
     if median >= config.unidentified_below:
         return Value(label, name, median, reason=origin)
     reason = f"{origin}; below {config.unidentified_below:g}: the data say little about {name}"
-    return Value(label, name, median, warning="unidentified", reason=reason)
+    return Value(label, name, median, warning=Rule.UNIDENTIFIED, reason=reason)
 
 
-def _leaked(draws: Draws, config: Config) -> tuple[Value, ...]:
+def _leaked_values(draws: Draws, config: Config) -> list[Value]:
     if draws.leaked is None:
-        return ()
-    return tuple(
-        _leaked_value(name, float(share), config)
-        for name, share in zip(draws.names, draws.leaked, strict=True)
-    )
+        return []
+    shares = zip(draws.names, map(float, draws.leaked), strict=True)
+    return [_leaked_value(name, share, config.most_leaked) for name, share in shares]
 
 
-def _leaked_value(name: str, share: float, config: Config) -> Value:
+def _leaked_value(name: str, share: float, most: float) -> Value:
     if not np.isfinite(share):
-        return Value("leaked_share", name, None, reason="unknown")
-    if share <= config.most_leaked:
-        return Value("leaked_share", name, share)
-    return Value(
-        "leaked_share",
-        name,
-        share,
-        warning="leaked",
-        reason=f"{share:.1%} of the draws lie outside the prior's support",
-    )
+        return Value(LEAKED_SHARE, name, None, reason="unknown")
+    if share <= most:
+        return Value(LEAKED_SHARE, name, share)
+    reason = f"{share:.1%} of the draws lie outside the prior's support"
+    return Value(LEAKED_SHARE, name, share, warning=Rule.LEAKED, reason=reason)
 
 
 def plot(result: Result) -> Figure:
-    """z-score against contraction, one dot a test pair; contraction is cut to [0, 1] here and nowhere else."""
+    """z-score against contraction, one dot a test pair.
+
+    Contraction is cut to [0, 1] here and nowhere else.
+    """
     from sbiwb.diagnostics import _grid
 
     figure, axes = _grid.panels(len(result.names))
     for d, (panel,) in enumerate(axes):
         _scatter(panel, result, d)
     note = f"contraction by {result.definition}, cut to [0, 1] in this picture; shaded: |z| below 2"
-    _grid.finish(
-        figure, "z-score and contraction: centred on the truth, and better than the prior?", note
-    )
+    _grid.finish(figure, HEADING, note)
     return figure
 
 
@@ -185,17 +215,11 @@ def _scatter(axes: Axes, result: Result, d: int) -> None:
     axes.set(xlabel="contraction", ylabel="posterior z-score (sd)", xlim=(-0.04, 1.04))
     if result.troubles[d]:
         return _grid.message(axes, result.troubles[d])
-    rows = _grid.sample(len(result.z), MOST_POINTS)
+    rows = _grid.sample(len(result.z), MAX_POINTS)
+    contraction = np.clip(result.contraction[rows, d], 0, 1)
     axes.axhspan(-2, 2, color=_grid.GREY, alpha=0.25, lw=0)
     axes.axhline(0, color=_grid.INK, lw=0.6)
-    axes.scatter(
-        np.clip(result.contraction[rows, d], 0, 1),
-        result.z[rows, d],
-        s=7,
-        color=_grid.BLUE,
-        alpha=0.35,
-        lw=0,
-        clip_on=False,
-    )
+    dots = {"s": 7, "color": _grid.BLUE, "alpha": 0.35, "lw": 0, "clip_on": False}
+    axes.scatter(contraction, result.z[rows, d], **dots)
     reach = max(4.0, 1.05 * float(np.abs(axes.dataLim.intervaly).max()))
     axes.set_ylim(-reach, reach)
