@@ -175,7 +175,7 @@ def moments(ranks: np.ndarray, s: int) -> tuple[float, float]:
     """
     u = (ranks + 0.5) / (s + 1) - 0.5
     uniform_variance = (1 - (s + 1.0) ** -2) / 12
-    width = np.mean(u**2) - uniform_variance
+    width = float(np.mean(u**2) - uniform_variance)
     if width >= 0:
-        width = max(np.var(u) - uniform_variance, 0.0)
+        width = max(float(np.var(u) - uniform_variance), 0.0)
     return float(u.mean() * np.sqrt(12 * len(u))), float(width * np.sqrt(180 * len(u)))

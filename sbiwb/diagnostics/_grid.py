@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -97,6 +97,30 @@ def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     axes.text(x, y, text, **{"transform": axes.transAxes, "fontsize": 7, "color": FAINT, **style})
 
 
+def band(
+    axes: Axes,
+    x: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    *,
+    alpha: float = 0.35,
+    step: Literal["post"] | None = None,
+) -> None:
+    """A grey band between two curves."""
+    axes.fill_between(x, lower, upper, color=GREY, alpha=alpha, lw=0, step=step)
+
+
+def diagonal(axes: Axes) -> None:
+    """From (0, 0) to (1, 1)."""
+    axes.plot([0, 1], [0, 1], color=INK, lw=0.6)
+
+
+def dots(axes: Axes, x: np.ndarray, warned: Sequence[bool] | np.ndarray) -> None:
+    """One dot a line of a picture of rows, those that warn in red."""
+    colors = warned_colors(warned)
+    axes.scatter(x, np.arange(len(x)), s=22, color=colors, lw=0, zorder=3)
+
+
 def empty(heading: str, why: str) -> Figure:
     """A figure that says why there is nothing to show."""
     figure, axes = panels(1)
@@ -113,10 +137,10 @@ def band_note(n: int, s: int) -> str:
 def finish(figure: Figure, heading: str, note: str) -> None:
     """Title of the whole figure, and below it what the marks mean."""
     inches = figure.get_figwidth()
-    left = {"x": 0.01, "ha": "left"}
     heading = textwrap.fill(heading, int(inches * 11))
-    figure.suptitle(heading, fontsize=11, color=INK, weight="bold", **left)
-    figure.supxlabel(textwrap.fill(note, int(inches * 17)), fontsize=7.5, color=FAINT, **left)
+    note = textwrap.fill(note, int(inches * 17))
+    figure.suptitle(heading, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
+    figure.supxlabel(note, fontsize=7.5, color=FAINT, x=0.01, ha="left")
 
 
 def sample(n: int, most: int) -> np.ndarray:
@@ -126,7 +150,7 @@ def sample(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
 
 
-def warned_colors(warned: Sequence[bool]) -> list[str]:
+def warned_colors(warned: Sequence[bool] | np.ndarray) -> list[str]:
     """The colour of each mark: red where it warns."""
     return list(np.where(warned, VERMILLION, BLUE))
 

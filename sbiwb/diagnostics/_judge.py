@@ -105,7 +105,7 @@ class _Entry:
             verdict=verdict,
             reason=reason,
             definition=self.definition,
-            kind=Path(self.config.kind).stem,
+            kind=Path(self.config.kind).stem or self.check.partition(STRATUM)[0],
             warning=self.value.warning,
             shapes=self.value.shapes,
         )

@@ -43,7 +43,7 @@ def draw_reliability(axes: Axes, posterior: LevelPosterior) -> None:
     _grid.title(axes, f"p({posterior.name})")
     axes.set(xlabel="probability of the level", ylabel="share where it is true")
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
+    _grid.diagonal(axes)
     for k in range(len(posterior.levels)):
         _draw_level(axes, posterior, k)
     if len(posterior.levels) <= len(LINE_COLORS):

@@ -57,8 +57,7 @@ def _draw_ecdf(axes: Axes, result: Result, q: int, base: np.ndarray) -> None:
     """The ECDF of one quantity and its band, less a base (K,)."""
     if result.troubles[q]:
         return _grid.message(axes, result.troubles[q])
-    band = (result.lower - base, result.upper - base)
-    axes.fill_between(result.z, *band, color=_grid.GREY, alpha=0.35, lw=0, step="post")
+    _grid.band(axes, result.z, result.lower - base, result.upper - base, step="post")
     axes.step(result.z, result.ecdf[q] - base, where="post", color=_grid.VERMILLION, lw=1.4)
 
 

@@ -352,11 +352,9 @@ def _draw_curve(axes: Axes, curves: Curves, row: int) -> None:
     from sbiwb.diagnostics import _grid
 
     axes.set(ylabel="share that holds the truth", xlim=(0, 1), ylim=(0, 1))
-    pointwise = (curves.pointwise_lower, curves.pointwise_upper)
-    grey = {"color": _grid.GREY, "lw": 0}
-    axes.fill_between(curves.levels, curves.lower, curves.upper, alpha=0.25, **grey)
-    axes.fill_between(curves.levels, *pointwise, alpha=0.35, **grey)
-    axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
+    _grid.band(axes, curves.levels, curves.lower, curves.upper, alpha=0.25)
+    _grid.band(axes, curves.levels, curves.pointwise_lower, curves.pointwise_upper)
+    _grid.diagonal(axes)
     axes.plot(curves.levels, curves.coverage[row], color=_grid.BLUE, lw=1.6)
     _grid.write(axes, 0.04, 0.96, "too wide", va="top")
     _grid.write(axes, 0.96, 0.04, "too narrow", ha="right")

@@ -222,10 +222,11 @@ def plot(result: Result) -> Figure:
     figure.set_size_inches(6.0, 3.8)
     panel = axes[0, 0]
     grid, fitted = result.fit
-    panel.fill_between(grid, *result.interval, color=_grid.GREY, alpha=0.35, lw=0)
+    _grid.band(panel, grid, *result.interval)
     panel.plot(grid, fitted, color=_grid.INK, lw=0.8, ls="--")
-    bars = {"fmt": "o", "color": _grid.BLUE, "ms": 5, "lw": 1.2}
-    panel.errorbar(result.pairs, result.loss, 2 * result.error, **bars)
+    panel.errorbar(
+        result.pairs, result.loss, 2 * result.error, fmt="o", color=_grid.BLUE, ms=5, lw=1.2
+    )
     ticks = [*result.pairs.tolist(), 2 * int(result.pairs[-1])]
     panel.set_xscale("log")
     panel.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)

@@ -176,9 +176,8 @@ def plot(result: Result) -> Figure:
     figure, axes = _grid.rows([result.names[d] for d in shown])
     at = np.arange(len(shown))
     low, middle, high = 100 * result.quantiles[:, shown]
-    colors = _grid.warned_colors([result.values[d].warning is not None for d in shown])
     axes.hlines(at, low, high, color=_grid.SKY, lw=2)
-    axes.scatter(middle, at, s=22, color=colors, lw=0, zorder=3)
+    _grid.dots(axes, middle, [result.values[d].warning is not None for d in shown])
     axes.axvline(100 * result.most, color=_grid.FAINT, lw=0.8, ls="--")
     reach = max(110 * result.most, 1.05 * float(high.max()), 5.0)
     axes.set(xlim=(0, reach), xlabel="% of the posterior's variance")

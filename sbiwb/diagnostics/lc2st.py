@@ -217,9 +217,7 @@ def plot(result: Result) -> Figure:
     axes.hlines(at, low, high, color=_grid.SKY, lw=6)
     axes.plot(middle, at, "|", color=_grid.INK, ms=6)
     distance = np.sqrt(result.statistic[shown])
-    axes.scatter(
-        distance, at, s=22, color=_grid.warned_colors(p[shown] <= NOMINAL_P), lw=0, zorder=3
-    )
+    _grid.dots(axes, distance, p[shown] <= NOMINAL_P)
     axes.set_xlim(0, 1.1 * max(float(distance.max()), float(high.max())))
     axes.set_xlabel("root mean square of d - 1/2 over posterior draws")
     note = (

@@ -295,8 +295,7 @@ def plot(result: Result) -> Figure:
     p = np.maximum(np.array([value.value for value in values], float), edge)
     axes.hlines(at, p, 1, color=_grid.SKY, lw=2)
     axes.plot(limits, at, "|", color=_grid.FAINT, ms=9)
-    colors = _grid.warned_colors([value.warning is not None for value in values])
-    axes.scatter(p, at, s=22, color=colors, lw=0, zorder=3)
+    _grid.dots(axes, p, [value.warning is not None for value in values])
     axes.set(xscale="log", xlim=(1.3, edge / 1.3))
     axes.set_xlabel("share of simulations that lie as far out or farther")
     note = (

@@ -279,10 +279,10 @@ def _draw_data(axes: Axes, result: Result, observed: np.ndarray) -> None:
     at = np.arange(place.shape[1])
     faint = min(0.8, max(0.25, 5 / len(place)))
     for row, value in zip(place, result.values, strict=True):
-        style = {"color": _grid.INK, "alpha": faint}
+        color, alpha = _grid.INK, faint
         if value.warning is not None:
-            style = {"color": _grid.VERMILLION, "alpha": 0.9}
-        axes.scatter(row, at, s=16, lw=0, zorder=3, **style)
+            color, alpha = _grid.VERMILLION, 0.9
+        axes.scatter(row, at, s=16, color=color, alpha=alpha, lw=0, zorder=3)
 
 
 def standardize(values: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

@@ -357,7 +357,6 @@ def _draw_curve(axes: Axes, result: Result, q: int) -> None:
     axes.set(xlabel="credibility level", ylabel="expected coverage", xlim=(0, 1), ylim=(0, 1))
     if result.trouble:
         return _grid.message(axes, result.trouble)
-    band = (result.lower, result.upper)
-    axes.fill_between(result.z, *band, color=_grid.GREY, alpha=0.35, lw=0, step="post")
-    axes.plot([0, 1], [0, 1], color=_grid.INK, lw=0.6)
+    _grid.band(axes, result.z, result.lower, result.upper, step="post")
+    _grid.diagonal(axes)
     axes.step(result.z, result.ecdf[q], where="post", color=_grid.VERMILLION, lw=1.4)

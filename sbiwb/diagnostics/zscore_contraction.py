@@ -219,7 +219,7 @@ def _scatter(axes: Axes, result: Result, d: int) -> None:
     contraction = np.clip(result.contraction[rows, d], 0, 1)
     axes.axhspan(-2, 2, color=_grid.GREY, alpha=0.25, lw=0)
     axes.axhline(0, color=_grid.INK, lw=0.6)
-    dots = {"s": 7, "color": _grid.BLUE, "alpha": 0.35, "lw": 0, "clip_on": False}
-    axes.scatter(contraction, result.z[rows, d], **dots)
+    z = result.z[rows, d]
+    axes.scatter(contraction, z, s=7, color=_grid.BLUE, alpha=0.35, lw=0, clip_on=False)
     reach = max(4.0, 1.05 * float(np.abs(axes.dataLim.intervaly).max()))
     axes.set_ylim(-reach, reach)

@@ -34,6 +34,7 @@ PARTS = (
     tarp.DATA,
 )  # of sbc and tarp; coverage has one kind of value only
 LOG_Q, ALL = "log q", "all parameters"
+NO_WORDS = _calibration.Finding("")
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,14 @@ def entries_of_ranks(ranks: Ranks) -> list[Entry]:
     )
     quantities = (*ranks.names, LOG_Q, *(name + sbc.WITH_DATA for name in ranks.names))
     values = [
-        _calibration.value(sbc.MAIN, name, plain, q, reason="") for q, name in enumerate(quantities)
+        _calibration.value(sbc.MAIN, name, plain, q, NO_WORDS) for q, name in enumerate(quantities)
     ]
     values += [
-        _calibration.value(coverage.MAIN, name, folded, j, reason="")
+        _calibration.value(coverage.MAIN, name, folded, j, NO_WORDS)
         for j, name in enumerate(ranks.names)
     ]
     values += [
-        _calibration.value(kind, ALL, plain, 2 * d + 1 + q, reason="")
+        _calibration.value(kind, ALL, plain, 2 * d + 1 + q, NO_WORDS)
         for q, kind in enumerate((tarp.PRIOR, tarp.DATA))
     ]
     return [_entry(value) for value in values]

@@ -49,6 +49,28 @@ def full(
     )
 
 
+def with_levels(n: int, s: int, probability: np.ndarray, seed: int, *, sharpen: float = 1) -> Draws:
+    """One discrete column `k` whose posterior is that of the truth, or surer of it by a power.
+
+    Args:
+        n: Test pairs, which have one of the given posteriors each.
+        s: Draws.
+        probability: Of each of K levels, 2, 4, ... in each of P posteriors, (P, K).
+        seed: Of everything.
+        sharpen: Power of the probabilities that are drawn from.
+    """
+    rng = np.random.default_rng(seed)
+    exact = probability[rng.integers(len(probability), size=n)]
+    said = exact**sharpen / (exact**sharpen).sum(axis=1, keepdims=True)
+    levels = 2.0 * np.arange(1, probability.shape[1] + 1)
+    truth = np.array([rng.choice(levels, p=row) for row in exact])
+    cloud = np.array([rng.choice(levels, size=s, p=row) for row in said])
+    variance = np.array([truth.var()])
+    return Draws(
+        ("k",), truth[:, None], cloud[:, :, None], variance, seed=seed, levels={"k": levels}
+    )
+
+
 def standardise(theta: np.ndarray) -> np.ndarray:
     """theta (n, D) to z, standard normal under the prior."""
     return theta / PRIOR_SD

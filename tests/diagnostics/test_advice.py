@@ -7,9 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sbiwb.diagnostics import STRATUM, Training, advise, coverage, judge, sbc, zscore_contraction
+from sbiwb.diagnostics import (
+    STRATUM,
+    Training,
+    advise,
+    coverage,
+    data_budget,
+    judge,
+    sbc,
+    zscore_contraction,
+)
+from sbiwb.evidence import Budget, Draws
 from tests.diagnostics.conjugate import normal
 
+NOISE = 0.1 * np.random.default_rng(0).standard_normal(60)
 CHECKS = (("sbc", sbc), ("coverage", coverage), ("zscore_contraction", zscore_contraction))
 
 
@@ -86,3 +97,68 @@ def test_an_unidentified_parameter_is_a_finding_not_a_fault():
     prior = replace(draws, prior_var=np.array([0.25]))  # as wide as the posterior
     (one,) = advice(prior)
     assert one.severity == "warn" and "not a fault" in one.finding and "theta_0" in one.finding
+
+
+OVERFITTED = Training(
+    still_falling=False,
+    gap=0.1,
+    overfits=True,
+    best_step=300,
+    best_loss=0.63,
+    last_loss=1.37,
+    last_train_loss=-0.2,
+)
+
+
+def correlated(n: int):
+    """Each parameter alone is right, the two together are not: only log q sees it."""
+    rng = np.random.default_rng(4)
+    mix = np.linalg.cholesky([[1, 0.95], [0.95, 1]])
+    cloud = rng.standard_normal((n, 99, 2))
+    theta = rng.standard_normal((n, 2)) @ mix.T
+    log_q = [-0.5 * (points**2).sum(axis=-1) for points in (theta, cloud)]
+    return Draws(
+        ("a", "b"), theta, cloud, np.ones(2), log_prob_theta=log_q[0], log_prob_draws=log_q[1]
+    )
+
+
+def test_an_overfitted_network_is_told_to_have_more_simulations_not_more_transforms():
+    draws = correlated(800)
+    before, after = advice(draws), advice(draws, training=OVERFITTED)
+    assert any("Raise model.inference.transforms" in todo for one in before for todo in one.todo)
+    first = after[0]
+    assert first.finding == (
+        "Overfitted: the validation loss rose from 0.63 at step 300 to 1.37, while the training "
+        "loss fell to -0.20."
+    )
+    assert "by heart" in first.causes[0] and first.severity == "fail"
+    assert "Raise simulate.train" in first.todo[0]
+    assert any("ensemble" in todo for todo in first.todo)
+    assert "Add data_budget to diagnose.checks" in first.todo[-1]
+    assert not any("transforms" in todo for one in after for todo in one.todo)
+
+
+def test_an_overfitted_network_is_told_what_the_data_budget_says():
+    budget = Budget(np.array([50, 100, 200]), 1 + 100 / np.array([[50], [100], [200]]) + NOISE)
+    config = data_budget.Config()
+    results = [
+        ("sbc", sbc.Config(), sbc.compute(normal(800, 99, 1, seed=5, sd=0.6), sbc.Config())),
+        ("data_budget", config, data_budget.compute(budget, config)),
+    ]
+    first = advise(judge(results), OVERFITTED)[0]
+    assert first.todo[-1].startswith(
+        "data_budget: more simulations would help: doubling 200 pairs is expected to lower"
+    )
+
+
+def test_an_overfitted_network_that_passes_is_left_alone():
+    assert advice(normal(800, 99, 3, seed=5), training=OVERFITTED) == []
+
+
+def test_advice_reads_shapes_and_not_reasons():
+    """A reason in other words, or another language, changes nothing."""
+    config = sbc.Config()
+    result = sbc.compute(normal(800, 99, 1, seed=5, sd=0.6), config)
+    renamed = replace(result, values=tuple(replace(one, reason="zu eng") for one in result.values))
+    (one,) = advise(judge([("sbc", config, renamed)]))
+    assert one.finding == "Overconfident: the posterior of theta_0 is too narrow."

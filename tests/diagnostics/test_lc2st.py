@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sbiwb.diagnostics import lc2st
+from sbiwb.diagnostics import _classifiers
 from sbiwb.diagnostics.lc2st import Config, compute, plot
 from sbiwb.evidence import LC2STData
 
@@ -68,21 +68,21 @@ def test_only_the_place_where_it_is_wrong_is_accused():
 def test_swapping_truth_and_draw_everywhere_changes_nothing_to_speak_of():
     """The classifier's inputs are made from both alike."""
     made = local(300, 4, shift=0.7)
-    first = lc2st._Inputs.of(made)
-    second = lc2st._Inputs.of(dataclasses.replace(made, z=made.draws, draws=made.z))
+    first = _classifiers.ClassifierInputs.of(made)
+    second = _classifiers.ClassifierInputs.of(dataclasses.replace(made, z=made.draws, draws=made.z))
     np.testing.assert_allclose(first(made.z, made.x), second(made.z, made.x), rtol=1e-5, atol=1e-6)
 
 
 def test_networks_trained_together_are_independent():
     """Each answers from its own weights, and only the first sees labels with something to learn."""
     made = local(600, 5, shift=1.0)
-    inputs = lc2st._Inputs.of(made)
-    truth, draw = (torch.from_numpy(inputs(z, made.x)) for z in (made.z, made.draws))
-    weights = lc2st._train(truth, draw, np.random.default_rng(0), networks=5, steps=150)
-    logits = lc2st._logits(weights, truth)
+    inputs = _classifiers.ClassifierInputs.of(made)
+    truth, draw = inputs(made.z, made.x), inputs(made.draws, made.x)
+    weights = _classifiers.train(truth, draw, np.random.default_rng(0), networks=5, steps=150)
+    logits = _classifiers._logits(weights, truth)
     alone = [weight[:1] for weight in weights]
-    np.testing.assert_allclose(lc2st._logits(alone, truth)[0], logits[0], atol=1e-5)
-    margins = (logits - lc2st._logits(weights, draw)).mean(dim=1)
+    np.testing.assert_allclose(_classifiers._logits(alone, truth)[0], logits[0], atol=1e-5)
+    margins = (logits - _classifiers._logits(weights, draw)).mean(dim=1)
     assert margins[0] > 3 * margins[1:].abs().max()
 
 

@@ -10,7 +10,8 @@ import pytest
 from sklearn import covariance
 
 from sbiwb.diagnostics import distances, misspecification
-from sbiwb.diagnostics.misspecification import Config, Result, compute, ledoit_wolf, plot
+from sbiwb.diagnostics._ruler import ledoit_wolf
+from sbiwb.diagnostics.misspecification import Config, Result, compute, plot
 from sbiwb.evidence import FeatureSpace, Summaries
 
 ONE_WAVE = [3, 8, 26, 76, 225, 298, 258, 233, 189, 128, 68, 29, 14, 4]  # boarding school 1978

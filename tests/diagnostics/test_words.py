@@ -1,20 +1,15 @@
-"""Each calibration check on exact and wrong posteriors: the verdict, and the words that advice reads."""
+"""Each calibration check on exact and wrong posteriors: the verdict, and the shapes that advice reads."""
 
 from __future__ import annotations
 
 import pytest
 
-from sbiwb.diagnostics import _calibration, coverage, family, sbc
+from sbiwb.diagnostics import coverage, family, sbc
 from sbiwb.diagnostics._judge import Judgment, judge
+from sbiwb.evidence import Shape
 from tests.diagnostics.conjugate import full
 
 CHECKS = ("sbc", "coverage", "tarp")
-SHAPES = (
-    _calibration.OVERCONFIDENT,
-    _calibration.UNDERCONFIDENT,
-    _calibration.BIASED_LOW,
-    _calibration.BIASED_HIGH,
-)
 
 
 def judged(check: str, **wrong: float) -> list[Judgment]:
@@ -26,37 +21,32 @@ def judged(check: str, **wrong: float) -> list[Judgment]:
     return [one for one in found if one.p is not None and one.parameter != "log q"]
 
 
-def test_the_words_are_those_that_advice_reads():
-    assert SHAPES == ("overconfident", "underconfident", "biased low", "biased high")
-
-
 @pytest.mark.parametrize("check", CHECKS)
 def test_exact_posterior_passes_without_a_word(check):
     for one in judged(check):
         assert one.verdict == "pass"
-        assert not [shape for shape in SHAPES if shape in one.reason]
+        assert one.shapes == ()
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"), [({"sd": 0.6}, "overconfident"), ({"sd": 1.6}, "underconfident")]
+    ("wrong", "shape"), [({"sd": 0.6}, Shape.OVERCONFIDENT), ({"sd": 1.6}, Shape.UNDERCONFIDENT)]
 )
 @pytest.mark.parametrize("check", CHECKS)
-def test_wrong_width_fails_and_is_named(check, wrong, words):
+def test_wrong_width_fails_and_is_named(check, wrong, shape):
     for one in judged(check, **wrong):
         assert one.verdict == "fail"
-        assert [shape for shape in SHAPES if one.reason.startswith(shape)] == [words]
+        assert one.shapes == (shape,) and one.reason.startswith(shape)
 
 
-@pytest.mark.parametrize(("shift", "words"), [(-1.0, "biased low"), (1.0, "biased high")])
+@pytest.mark.parametrize(("shift", "shape"), [(-1.0, Shape.BIASED_LOW), (1.0, Shape.BIASED_HIGH)])
 @pytest.mark.parametrize("check", CHECKS)
-def test_bias_fails_and_is_named(check, shift, words):
+def test_bias_fails_and_is_named(check, shift, shape):
     for one in judged(check, shift=shift):
         assert one.verdict == "fail"
-        expected = (
-            "overconfident" if check == "coverage" else words
-        )  # central intervals have no direction
-        assert one.reason.startswith(expected)
-        assert check == "coverage" or "confident" not in one.reason  # a shift is no wrong width
+        if check == "coverage":  # central intervals have no direction
+            shape = Shape.OVERCONFIDENT
+        assert one.shapes == (shape,)  # a shift is no wrong width
+        assert one.reason.startswith(shape)
 
 
 def test_regions_of_highest_density_never_count_as_a_test():
@@ -69,6 +59,12 @@ def test_regions_of_highest_density_never_count_as_a_test():
     assert hpd and all(one.verdict == "info" and one.p is None for one in hpd)
 
 
-def test_a_reason_can_name_two_shapes():
+def test_a_number_can_have_two_shapes_the_strongest_first():
     value = sbc.compute(full(1000, 99, 1, seed=11, sd=0.5, shift=-0.5), sbc.Config()).values[0]
-    assert _calibration.BIASED_LOW in value.reason and _calibration.OVERCONFIDENT in value.reason
+    assert value.shapes == (Shape.BIASED_LOW, Shape.OVERCONFIDENT)
+    assert value.reason.startswith("biased low (most draws lie below the truth) and overconfident")
+
+
+def test_a_posterior_that_is_the_prior_is_told_to_follow_the_data_too_little():
+    shapes = {one.parameter: one.shapes for one in judged("sbc", prior=True)}
+    assert shapes["theta_0"] == () and shapes["theta_0·x"] == (Shape.PRIOR_LIKE,)
