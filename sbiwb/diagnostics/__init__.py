@@ -8,20 +8,23 @@ verdicts, and `advise` says what they look like and what to change.
 
 from sbiwb.contracts import DiagnosticPart
 from sbiwb.diagnostics._advice import Advice, Training, advise
-from sbiwb.diagnostics._inputs import moments, prior_variance
+from sbiwb.diagnostics._inputs import LOG_Q, WITH_DATA, moments, prior_variance
 from sbiwb.diagnostics._judge import STRATUM, Judgment, judge, overall, to_json
 from sbiwb.diagnostics._space_distances import Distances, distances
 from sbiwb.diagnostics._statistics import statistics
-from sbiwb.diagnostics._strata import plot_strata
+from sbiwb.diagnostics._strata import checks_by_strata, plot_strata
 from sbiwb.families import Family
 
 __all__ = [
+    "LOG_Q",
     "STRATUM",
+    "WITH_DATA",
     "Advice",
     "Distances",
     "Judgment",
     "Training",
     "advise",
+    "checks_by_strata",
     "distances",
     "family",
     "judge",

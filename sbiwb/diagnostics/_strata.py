@@ -32,7 +32,7 @@ def checks_by_strata(judgments: Sequence[Judgment]) -> list[str]:
 
 def plot_strata(
     judgments: Sequence[Judgment], sizes: Mapping[str, int], tolerance: float
-) -> Figure | None:
+) -> Figure:
     """The largest effect of each check in each stratum, with its interval.
 
     Args:
@@ -40,12 +40,12 @@ def plot_strata(
         sizes: Test pairs of each stratum by its label.
         tolerance: Effect up to which a rejection only warns.
 
-    Returns:
-        None where no calibration check was repeated in a stratum.
+    Raises:
+        ValueError: No calibration check was repeated in a stratum; see `checks_by_strata`.
     """
     checks = checks_by_strata(judgments)
     if not checks:
-        return None
+        raise ValueError("no calibration check was repeated in a stratum")
     figure, axes = _grid.panels(len(checks))
     lines = -(-len(checks) // _grid.MAX_ACROSS)
     height = 1.4 + 0.3 * (len(sizes) + 1) * lines

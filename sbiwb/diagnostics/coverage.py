@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import OutputKind
+from sbiwb.contracts import DiagnosticResult, OutputKind
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.diagnostics._calibration import Finding
 from sbiwb.errors import DataError
@@ -93,7 +93,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """Coverage of D parameters at the levels that S draws can form.
 
     Args:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult
 from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import Budget, EvidenceKind, Rule, Value
 from sbiwb.seeds import generator
@@ -80,7 +80,7 @@ class BudgetCurve:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """Loss against training pairs.
 
     Args:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart, OutputKind
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.evidence import EvidenceKind, Rule, Value, WeightDraws
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """Epistemic share of D parameters.
 
     Args:

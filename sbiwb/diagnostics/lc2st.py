@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from sbiwb.contracts import DiagnosticResult
 from sbiwb.diagnostics import _inputs
 from sbiwb.diagnostics._calibration import CalibrationConfig, missing
 from sbiwb.diagnostics._statistics import tail
@@ -77,7 +78,7 @@ class Config(CalibrationConfig):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """The classifiers at M data sets.
 
     Args:

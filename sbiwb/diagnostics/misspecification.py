@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart, OutputKind
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.diagnostics._ruler import Ruler, spread_out
 from sbiwb.diagnostics._space_distances import Distances, SetMeasure, distances_by, trouble_of
 from sbiwb.diagnostics._statistics import tail
@@ -108,7 +108,7 @@ def definitions_of(space: str, words: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """M data sets in each space.
 
     Args:

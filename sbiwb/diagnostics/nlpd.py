@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult
 from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import Draws, Rule, Value
 from sbiwb.families import Count
@@ -51,7 +51,7 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """The density at the truth.
 
     Args:

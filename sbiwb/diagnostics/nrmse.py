@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart, OutputKind
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.diagnostics import _calibration, _inputs
 from sbiwb.evidence import Draws, Rule, Value
 
@@ -46,7 +46,7 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """Errors of D parameters.
 
     Args:

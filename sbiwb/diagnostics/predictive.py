@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult
 from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import EvidenceKind, PredictiveReplicates, Rule, Value
 
@@ -64,7 +64,7 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """How well K statistics are reproduced.
 
     Args:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart, OutputKind
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.diagnostics._statistics import tail
 from sbiwb.evidence import EvidenceKind, FeatureSpace, Rule, Summaries, Value
 
@@ -60,7 +60,7 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """M real data sets among simulations, by K statistics.
 
     Args:

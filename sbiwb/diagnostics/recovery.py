@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sbiwb.contracts import DiagnosticPart, OutputKind
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.diagnostics import _inputs, _levels
 from sbiwb.diagnostics._levels import LevelPosterior
 from sbiwb.evidence import Draws, RowArray, Value
@@ -47,7 +47,7 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """Truth and posterior of D parameters.
 
     Args:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sbiwb.contracts import OutputKind
+from sbiwb.contracts import DiagnosticResult, OutputKind
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs, _sbc_pictures
 from sbiwb.diagnostics._calibration import Finding
 from sbiwb.diagnostics._ecdf import Uniformity
@@ -58,7 +58,7 @@ class Config(_calibration.CalibrationConfig):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """Ranks of Q quantities and what they say.
 
     Args:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from sbiwb.contracts import DiagnosticResult
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.diagnostics._calibration import Finding
 from sbiwb.evidence import Draws, Shape, Value
@@ -62,7 +63,7 @@ class Config(_calibration.CalibrationConfig):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """Expected coverage of balls around Q kinds of references.
 
     Args:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from sbiwb.contracts import DiagnosticPart, OutputKind
+from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import Draws, Rule, Value
 
@@ -65,7 +65,7 @@ class Config(DiagnosticPart):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """z-scores and contraction of D parameters.
 
     Args:

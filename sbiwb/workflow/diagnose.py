@@ -1,23 +1,28 @@
-"""The verb `diagnose`: evidence made once, all checks on it, verdicts over everything, numbers, advice and pictures."""
+"""The verb `diagnose`: evidence made once, all checks on it, verdicts over everything.
+
+Numbers, advice and pictures are written.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from sbiwb.contracts import DiagnosticPart, DiagnosticResult, Level, OutputKind, Reporter
+from sbiwb.contracts import Level, Reporter
 from sbiwb.diagnostics import (
     STRATUM,
     Advice,
     Judgment,
     Training,
     advise,
+    checks_by_strata,
+    epistemic,
     family,
     judge,
     overall,
@@ -26,25 +31,33 @@ from sbiwb.diagnostics import (
     to_json,
 )
 from sbiwb.errors import GateFailed
-from sbiwb.files import put_json, read_json
+from sbiwb.evidence import Draws
+from sbiwb.files import put_json
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.observe import DataSets
+from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
+from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
+from sbiwb.records import Pairs
 from sbiwb.report.saving import put_picture
-from sbiwb.rundir import RunDir, put_provenance
+from sbiwb.rundir import Provenance, RunDir, put_provenance, read_provenance
+from sbiwb.steps.judge import checks as judge_checks
+from sbiwb.steps.judge.checks import CheckResult, RunFacts
+from sbiwb.steps.judge.draw_blocks import DrawOptions
 from sbiwb.steps.judge.gather import EvidenceCache
+from sbiwb.steps.judge.judged_run import JudgedRun, TestQuantities
+from sbiwb.steps.judge.measure import read_observations
 from sbiwb.steps.judge.strata import Stratum, strata
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.train import train
 
-Judged = tuple[str, DiagnosticPart, DiagnosticResult]
-FEW_VALIDATIONS = 5
-OUTPUTS = {
-    OutputKind.ESTIMATE: "point estimates",
-    OutputKind.MARGINALS: "quantiles of single parameters",
-}
-EPISTEMIC = "epistemic"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MIN_VALIDATIONS = 5  # from which we know whether the loss was still falling
+PICTURES = ("*.png", "*.svg")
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,32 @@ class Diagnosis:
     advice: tuple[Advice, ...]
 
 
+@dataclass(frozen=True)
+class CheckedRun:
+    """All that was computed, before it is written.
+
+    Args:
+        draws: Of the test pairs.
+        results: Of every check and stratum.
+        parts: The strata.
+        small_parts: Sentences on those with too few pairs.
+        judgments: Of every number.
+        advice: What they look like, and what to change.
+    """
+
+    draws: Draws
+    results: Sequence[CheckResult]
+    parts: Sequence[Stratum]
+    small_parts: Sequence[str]
+    judgments: Sequence[Judgment]
+    advice: Sequence[Advice]
+
+    def diagnosis(self) -> Diagnosis:
+        worst = overall(self.judgments)
+        judgments, advice = tuple(self.judgments), tuple(self.advice)
+        return Diagnosis(worst.verdict, worst.summary, self.draws.names, judgments, advice)
+
+
 def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Diagnosis:
     """Judges the trained posterior on the test pairs.
 
@@ -81,228 +120,229 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
     start = time.perf_counter()
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
-        gathered = EvidenceCache(project, reporter, train_on_part)
-        parts, small = strata(
-            gathered.draws, project.config.diagnose.by, project.config.diagnose.strata
-        )
-        for sentence in small:
-            reporter.say(f"Stratum {sentence}.")
-        results = _results(project, gathered, parts, reporter)
-        judgments = judge(results)
-        advice = advise(judgments, _training(project.run))
-        _write_numbers(project, gathered, results, judgments, advice, parts, small)
-        _write_pictures(project, results, judgments, parts, reporter)
-    facts = {
-        "weights": weights_hash(project.run),
-        "data_hash": project.data_hash,
-        "seed": project.config.diagnose.seed,
-    }
-    put_provenance(project.run.diagnose, seconds=time.perf_counter() - start, facts=facts)
-    worst = overall(judgments)
-    found = Diagnosis(
-        worst.verdict, worst.summary, gathered.draws.names, tuple(judgments), tuple(advice)
-    )
+        checked = _check(project, reporter)
+        put_json(project.run.numbers, numbers_of(checked))
+        _write_pictures(project.run, checked, reporter)
+    _put_provenance(project, time.perf_counter() - start)
+    diagnosis = checked.diagnosis()
     if gate:
-        check_gate(project, found)
-    return found
+        check_gate(project.run, diagnosis)
+    return diagnosis
 
 
-def check_gate(project: Project, found: Diagnosis) -> None:
+def _check(project: Project, reporter: Reporter) -> CheckedRun:
+    """Evidence, all checks on it, and verdicts over everything."""
+    options = project.config.diagnose
+    evidence = evidence_of(project, reporter)
+    parts, small = strata(evidence.draws, options.by, options.strata)
+    for sentence in small:
+        reporter.say(f"Stratum {sentence}.")
+    posterior = evidence.run.posterior
+    facts = RunFacts(
+        posterior.output_kind,
+        lambda: bool(evidence.observations),
+        project.is_imported,
+        project.config.train.regime == "online",
+    )
+    checks = judge_checks.judgeable(options.checks, facts, len(posterior.networks), reporter)
+    results = judge_checks.run_checks(checks, evidence, parts, reporter)
+    judgments = judge(results)
+    advice = advise(judgments, training_of(project.run))
+    return CheckedRun(evidence.draws, results, parts, small, judgments, advice)
+
+
+def check_gate(run: RunDir, diagnosis: Diagnosis) -> None:
     """Stops where a check has failed.
 
     Raises:
         GateFailed: It has.
     """
-    if found.verdict == "fail":
-        todo = next(
-            (todo for one in found.advice for todo in one.todo), "Look at the pictures beside it."
-        )
-        raise GateFailed(found.summary, where=project.run.numbers, todo=todo)
+    if diagnosis.verdict != "fail":
+        return
+    todo = [sentence for advice in diagnosis.advice for sentence in advice.todo]
+    todo.append("Look at the pictures beside it.")
+    raise GateFailed(diagnosis.summary, where=run.numbers, todo=todo[0])
 
 
-def _results(
-    project: Project, gathered: EvidenceCache, parts: Sequence[Stratum], reporter: Reporter
-) -> list[Judged]:
-    """Every check, and those that judge draws also on every stratum."""
-    asked = list(project.config.diagnose.checks)
-    if len(gathered.posterior.networks) > 1 and EPISTEMIC not in [check.kind for check in asked]:
-        asked.append(family.parse(EPISTEMIC))
-    checks = [
-        (check, config)
-        for check, config in _named(asked)
-        if _can_judge(check, config, gathered, reporter)
-    ]
-    evidence = {
-        check: getattr(gathered, _takes(config)) for check, config in checks
-    }  # what is slow shows its own progress
-    on_draws = [(check, config) for check, config in checks if _takes(config) == "draws"]
-    results: list[Judged] = []
-    with reporter.task("check", len(checks) + len(parts) * len(on_draws), unit="checks") as ticker:
-        for check, config in checks:
-            results.append(
-                (check, config, family.module(config.kind).compute(evidence[check], config))
-            )
-            ticker.advance()
-        for part in parts:
-            draws = gathered.draws.at(part.rows)
-            for check, config in on_draws:
-                results.append(
-                    (
-                        f"{check}{STRATUM}{part.label}",
-                        config,
-                        family.module(config.kind).compute(draws, config),
-                    )
-                )
-                ticker.advance()
-    return results
+def _put_provenance(project: Project, seconds: float) -> None:
+    facts = {
+        "weights": weights_hash(project.run),
+        "data_hash": project.data_hash,
+        "seed": project.config.diagnose.seed,
+    }
+    put_provenance(project.run.diagnose, seconds=seconds, facts=facts)
 
 
-def _can_judge(
-    check: str, config: DiagnosticPart, gathered: EvidenceCache, reporter: Reporter
-) -> bool:
-    """Whether there is what a check judges: a posterior, real data for a local one, training pairs for a data budget."""
-    output_kind = gathered.posterior.output_kind
-    if not output_kind.includes(config.needs):
-        reporter.say(
-            f"{check} is left out: this network gives {OUTPUTS[output_kind]}, and no joint posterior."
-        )
-        return False
-    if _takes(config) == "local" and not gathered.observations:
-        reporter.say(
-            f"{check} judges the posterior at real data; problem.observations names none, so it is left out."
-        )
-        return False
-    if _takes(config) == "replicas" and gathered.project.is_imported:
-        reporter.say(
-            f"{check} is left out: it simulates from the posterior, and these pairs are imported."
-        )
-        return False
-    if _takes(config) == "budget" and gathered.project.config.train.regime == "online":
-        reporter.say(
-            f"{check} is left out: under train.regime: online the number of training pairs is no setting."
-        )
-        return False
-    return True
+def evidence_of(project: Project, reporter: Reporter) -> EvidenceCache:
+    """What the checks of a trained run judge, made when it is asked for.
+
+    Raises:
+        RunError: Nothing is trained yet, or test pairs are missing.
+    """
+    config = project.config
+    run = JudgedRun(
+        posterior=posterior_of(project, reporter),
+        prior=project.prior,
+        test=load_split(project, "test"),
+        draw_options=draw_options(project),
+        missing=tuple(config.problem.missing),
+        training_pairs=config.simulate.train,
+        quantities=_test_quantities(project),
+        load_validation=partial(load_split, project, "validation"),
+        load_training=partial(_load_training, project),
+        load_observations=partial(observations_of, project, reporter),
+        forward=lambda: project.forward,
+        train_on=partial(_train_on, project, reporter),
+    )
+    return EvidenceCache(run, reporter)
 
 
-def _takes(config: DiagnosticPart) -> str:
-    """The kind of evidence that a check judges."""
-    return config.takes
+def draw_options(project: Project) -> DrawOptions:
+    """Which draws of the test pairs are made, and where they are kept."""
+    options = project.config.diagnose
+    weights = weights_hash(project.run)
+    return DrawOptions(project.run.draws, options.draws, options.seed, weights, project.data_hash)
 
 
-def _named(checks: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Each check with a name of its own: its kind, numbered where it comes twice."""
-    kinds = [Path(check.kind).stem for check in checks]
-    names = [
-        kind if kind not in kinds[:i] else f"{kind}_{kinds[:i].count(kind) + 1}"
-        for i, kind in enumerate(kinds)
-    ]
-    return list(zip(names, checks, strict=True))
+def _load_training(project: Project, most: int) -> Pairs:
+    return load_split(project, "train", most=most)
 
 
-def _write_pictures(
-    project: Project,
-    results: Sequence[Judged],
-    judgments: Sequence[Judgment],
-    parts: Sequence[Stratum],
-    reporter: Reporter,
-) -> None:
-    """Each picture as PNG for people and as SVG for the report; those of an earlier diagnosis are removed."""
-    folder = project.run.diagnose
-    for old in (*folder.glob("*.png"), *folder.glob("*.svg")):
-        old.unlink()
-    pictures = list(_pictures(results, judgments, parts))
+def observations_of(project: Project, reporter: Reporter) -> list[DataSets]:
+    """Every observation of the YAML that can be read."""
+    layout = read_plan(project.data_run).layout
+    shapes = {name: distribution.event for name, distribution in project.context.items()}
+    return read_observations(project.observations, layout, shapes, reporter)
+
+
+def _test_quantities(project: Project) -> TestQuantities | None:
+    function = project.source.optional("test_quantities")
+    if function is None:
+        return None
+    return TestQuantities(function, project.source.path)
+
+
+def _write_pictures(run: RunDir, checked: CheckedRun, reporter: Reporter) -> None:
+    """Each picture as PNG for people and as SVG for the report.
+
+    Those of an earlier diagnosis are removed.
+    """
+    for pattern in PICTURES:
+        for old in run.diagnose.glob(pattern):
+            old.unlink()
+    pictures = list(_pictures(checked))
     with reporter.task("draw pictures", len(pictures), unit="pictures") as ticker:
         for name, plot in pictures:
-            put_picture(folder / name, plot())
+            put_picture(run.diagnose / name, plot())
             ticker.advance()
 
 
-def _pictures(
-    results: Sequence[Judged], judgments: Sequence[Judgment], parts: Sequence[Stratum]
-) -> Iterator[tuple[str, Any]]:
-    """`plot`, and further pictures by functions named `plot_ecdf` and the like, of all test pairs; one picture for all strata."""
-    for check, config, result in results:
-        if STRATUM in check:
-            continue
-        for name, function in vars(family.module(config.kind)).items():
-            if name == "plot" or name.startswith("plot_"):
-                yield (
-                    check + name.removeprefix("plot"),
-                    lambda function=function, result=result: function(result),
-                )
-    if parts and any(judgment.p is not None for judgment in judgments):
-        tolerance = min(
-            (config.level.tolerance for _, config, _ in results), default=Level().tolerance
-        )
-        yield (
-            "strata",
-            lambda: plot_strata(
-                judgments, {part.label: len(part.rows) for part in parts}, tolerance
-            ),
-        )
+def _pictures(checked: CheckedRun) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Names and what draws them: of all test pairs, and one picture for all strata."""
+    for check, config, result in checked.results:
+        if STRATUM not in check:
+            for suffix, plot in _plots(config.kind):
+                yield check + suffix, partial(plot, result)
+    if checks_by_strata(checked.judgments):
+        yield "strata", partial(_strata_picture, checked)
 
 
-def _epistemic_quantiles(results: Sequence[Judged]) -> dict[str, list[float]]:
-    """5, 50 and 95 % of the epistemic share over test pairs, by parameter, for `sample` to compare with."""
-    found: Any = next((result for _, config, result in results if config.kind == EPISTEMIC), None)
-    if found is None:
-        return {}
-    columns = zip(found.names, found.quantiles.T, strict=True)
+def _plots(kind: str) -> Iterator[tuple[str, Callable[..., Figure]]]:
+    """`plot`, and further pictures by functions named `plot_ecdf` and the like."""
+    for name, function in vars(family.module(kind)).items():
+        if name == "plot" or name.startswith("plot_"):
+            yield name.removeprefix("plot"), function
+
+
+def _strata_picture(checked: CheckedRun) -> Figure:
+    tolerances = [config.level.tolerance for _, config, _ in checked.results]
+    sizes = {part.label: len(part.rows) for part in checked.parts}
+    tolerance = min(tolerances, default=Level().tolerance)
+    return plot_strata(checked.judgments, sizes, tolerance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEnd(Provenance):
+    """How training ended, as far as its provenance says; see `training.facts.TrainingFacts`."""
+
+    still_falling: bool = False
+    gap: float | None = None
+    overfits: bool = False
+    best_step: int = 0
+    best_loss: float | None = None
+    last_loss: float | None = None
+    last_train_loss: float | None = None
+
+
+def training_of(run: RunDir) -> Training | None:
+    """How training ended; after a handful of validations nobody knows whether it was done."""
+    end = read_provenance(run.train, TrainingEnd)
+    if end is None or end.gap is None:
+        return None
+    return Training(
+        still_falling=end.still_falling or _validations(run) < MIN_VALIDATIONS,
+        gap=end.gap,
+        overfits=end.overfits,
+        best_step=end.best_step,
+        best_loss=end.best_loss,
+        last_loss=end.last_loss,
+        last_train_loss=end.last_train_loss,
+    )
+
+
+def _validations(run: RunDir) -> int:
+    """How many validations there were; enough where nobody wrote them down."""
+    if not run.metrics.is_file():
+        return MIN_VALIDATIONS
+    return len(run.metrics.read_text(encoding="utf-8").splitlines())
+
+
+def numbers_of(checked: CheckedRun) -> dict[str, object]:
+    """What `numbers.json` holds; `sbiwb.numbers` reads it."""
+    draws = checked.draws
     return {
-        name: [float(one) for one in column]
-        for name, column in columns
-        if np.isfinite(column).all()
+        **to_json(checked.judgments),
+        "advice": [asdict(advice) for advice in checked.advice],
+        "strata": [_stratum_size(part) for part in checked.parts],
+        "small_strata": list(checked.small_parts),
+        "n": draws.n,
+        "draws": draws.s,
+        "prior_var_source": " or ".join(sorted(set(prior_variance(draws)[1]))),
+        "leaked": _leaked(draws),
+        "epistemic_quantiles": _epistemic_quantiles(checked.results),
     }
 
 
-def _training(run: RunDir) -> Training | None:
-    """How training ended; after a handful of validations nobody knows whether it was at its end."""
-    path = run.train / "provenance.json"
-    facts = read_json(path) if path.is_file() else {}
-    if "gap" not in facts:
-        return None
-    validations = (
-        len(run.metrics.read_text(encoding="utf-8").splitlines())
-        if run.metrics.is_file()
-        else FEW_VALIDATIONS
-    )
-    return Training(facts["still_falling"] or validations < FEW_VALIDATIONS, facts["gap"])
+def _stratum_size(part: Stratum) -> dict[str, object]:
+    return {"by": part.by, "label": part.label, "n": len(part.rows)}
 
 
-def _write_numbers(
-    project: Project,
-    gathered: EvidenceCache,
-    results: Sequence[Judged],
-    judgments: list[Judgment],
-    advice: list[Advice],
-    parts: Sequence[Stratum],
-    small: list[str],
-) -> None:
-    draws = gathered.draws
-    leaked = (
-        dict(zip(draws.names, map(float, draws.leaked), strict=True))
-        if draws.leaked is not None
-        else {}
-    )
-    put_json(
-        project.run.numbers,
-        {
-            **to_json(judgments),
-            "advice": [asdict(one) for one in advice],
-            "strata": [{"by": part.by, "label": part.label, "n": len(part.rows)} for part in parts],
-            "small_strata": small,
-            "n": draws.n,
-            "draws": draws.s,
-            "prior_var_source": " or ".join(sorted(set(prior_variance(draws)[1]))),
-            "leaked": leaked,
-            "epistemic_quantiles": _epistemic_quantiles(results),
-        },
-    )
+def _leaked(draws: Draws) -> Mapping[str, float]:
+    """Share of draws outside the prior's support, by column."""
+    if draws.leaked is None:
+        return {}
+    return dict(zip(draws.names, map(float, draws.leaked), strict=True))
 
 
-def train_on_part(project: Project, count: int, reporter: Reporter) -> Posterior:
-    """The same network trained on fewer pairs, in a run folder of its own that resumes like any training."""
+def _epistemic_quantiles(results: Sequence[CheckResult]) -> dict[str, list[float]]:
+    """5, 50 and 95 % of the epistemic share over test pairs, by parameter.
+
+    For `sample` to compare with.
+    """
+    quantiles: dict[str, list[float]] = {}
+    for _, _, result in results:
+        if isinstance(result, epistemic.Result):
+            for name, column in zip(result.names, result.quantiles.T, strict=True):
+                if np.isfinite(column).all():
+                    quantiles.setdefault(name, column.tolist())
+    return quantiles
+
+
+def _train_on(project: Project, reporter: Reporter, count: int) -> Posterior:
+    """The same network trained on fewer pairs.
+
+    Its run folder is its own and resumes like any training.
+    """
     part = _part(project, count)
     train(part, reporter)
     return posterior_of(part, reporter)
@@ -310,12 +350,11 @@ def train_on_part(project: Project, count: int, reporter: Reporter) -> Posterior
 
 def _part(project: Project, count: int) -> Project:
     """The same project with fewer training pairs, read from the same shards."""
-    simulate = project.config.simulate.model_copy(
-        update={"train": count, "from_": str(project.data_run.path.resolve())}
-    )
-    machine = project.config.machine.model_copy(update={"tracking": []})
+    config = project.config
+    shards = str(project.data_run.path.resolve())
+    simulate = config.simulate.model_copy(update={"train": count, "from_": shards})
+    machine = config.machine.model_copy(update={"tracking": []})
     name = f"{count}-{project.model_hash[:12]}"  # of another model there may be an earlier budget
-    config = project.config.model_copy(
-        update={"name": name, "simulate": simulate, "machine": machine}
-    )
-    return Project(config, RunDir(project.run.diagnose / "budget" / name), project.base)
+    changes = {"name": name, "simulate": simulate, "machine": machine}
+    run = RunDir(project.run.diagnose / "budget" / name)
+    return Project(config.model_copy(update=changes), run, project.base)

@@ -83,7 +83,7 @@ def run(
     yield diagnosis
     if gate:
         report.report(project.run.path)
-        diagnose.check_gate(project, diagnosis)
+        diagnose.check_gate(project.run, diagnosis)
     yield from _sample(project, reporter)
     yield ReportWritten(report.report(project.run.path))
 

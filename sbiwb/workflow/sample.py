@@ -34,7 +34,11 @@ from sbiwb.steps.infer.observation_options import context_values, from_file
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
 from sbiwb.steps.infer.posterior_files import write_draws, write_table
 from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
-from sbiwb.steps.judge.measure import summaries, weight_draws
+from sbiwb.steps.judge.measure import (
+    MAX_TRAINING_SIMULATIONS,
+    SummarySpaces,
+    weight_draws,
+)
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import simulate_posterior
 
@@ -356,10 +360,13 @@ def _misfit(project: Project, posterior: Posterior, data: DataSets) -> _Misfit:
     """How far each data set lies from the simulations."""
     try:
         test = load_split(project, "test")
-        features = summaries(project, posterior, [data], test)
+        train = load_split(project, "train", most=MAX_TRAINING_SIMULATIONS)
     except (RunError, CorruptFile) as error:
         unknown = f"not compared with the simulations: {error.where} {error.what}"
         return _Misfit(unknown=(unknown,))
+    missing = tuple(project.config.problem.missing)
+    spaces = SummarySpaces(posterior, missing, project.config.diagnose.seed)
+    features = spaces.summaries(train, test, [data])
     checks = [one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION]
     check = next(iter(checks), family.parse(MISSPECIFICATION))
     return _Misfit(tuple(family.module(MISSPECIFICATION).compute(features, check).values))

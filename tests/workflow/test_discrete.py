@@ -18,9 +18,8 @@ from scipy.special import softmax
 from sbiwb.diagnostics import family
 from sbiwb.errors import ConfigError
 from sbiwb.project.trained import load_posterior
-from sbiwb.steps.judge.gather import EvidenceCache
 from sbiwb.workflow.check import check
-from sbiwb.workflow.diagnose import diagnose, train_on_part
+from sbiwb.workflow.diagnose import diagnose, evidence_of
 from sbiwb.workflow.sample import named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -178,6 +177,10 @@ def test_all_checks_judge_a_discrete_parameter(mixed):
         "recovery",
         "nrmse",
     }
+    recovered = {one.name for one in told.judgments if one.check == "recovery"}
+    assert recovered >= {"recovery_r", "recovery_accuracy", "recovery_level_error"}
+    accuracy = next(one for one in told.judgments if one.name == "recovery_accuracy")
+    assert accuracy.parameter == "k" and 0.7 < accuracy.value < 0.9  # of the exact posterior: 0.79
     judged = [one for one in told.judgments if one.p is not None]
     assert judged and all(one.verdict in ("pass", "warn") for one in judged), [
         (one.check, one.name, one.reason) for one in judged
@@ -211,7 +214,7 @@ def test_all_parameters_may_be_discrete(counts):
         np.array([(draws == pair).all(1).mean() for pair in pairs]),
     )
     assert np.abs(found - exactly).max() < 0.1
-    draws = EvidenceCache(counts.open(), Recorder(), train_on_part).draws
+    draws = evidence_of(counts.open(), Recorder()).draws
     values = [
         value
         for kind in CHECKS

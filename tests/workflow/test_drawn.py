@@ -15,6 +15,7 @@ from sbiwb.project.trained import load_posterior, posterior_of
 from sbiwb.seeds import generator
 from sbiwb.steps.judge import draw_blocks as module
 from sbiwb.steps.judge.draw_blocks import BLOCK, draw_test_posteriors
+from sbiwb.workflow.diagnose import draw_options
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Child, Recorder, Tiny, copy, digest
@@ -36,9 +37,9 @@ def made(tmp_path_factory):
 
 def read(tiny: Tiny, *settings: str):
     project, recorder = tiny.open(*settings), Recorder()
-    return draw_test_posteriors(
-        project, posterior_of(project, recorder), load_split(project, "test"), recorder
-    ), recorder
+    posterior, pairs = posterior_of(project, recorder), load_split(project, "test")
+    options = draw_options(project)
+    return draw_test_posteriors(posterior, project.prior, pairs, options, recorder), recorder
 
 
 def digests(tiny: Tiny) -> dict[str, str]:

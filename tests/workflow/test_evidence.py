@@ -15,8 +15,7 @@ from sbiwb.project.splits import load_split
 from sbiwb.project.trained import load_posterior
 from sbiwb.steps.judge import draw_blocks as drawn
 from sbiwb.steps.judge import gather as evidence
-from sbiwb.steps.judge.gather import EvidenceCache
-from sbiwb.workflow.diagnose import diagnose, train_on_part
+from sbiwb.workflow.diagnose import diagnose, evidence_of, training_of
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import SIMULATOR, Recorder, Tiny, copy
@@ -59,7 +58,7 @@ def sets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gathered(sets):
-    return EvidenceCache(sets.open(), Recorder(), train_on_part)
+    return evidence_of(sets.open(), Recorder())
 
 
 def numbers(tiny: Tiny) -> dict:
@@ -83,14 +82,14 @@ def test_draws_carry_what_the_checks_need(sets, gathered):
 
 def test_the_guess_follows_the_data(gathered):
     draws = gathered.draws
-    mean = np.array([values.mean() for values in (gathered.test.x["y"][i] for i in range(400))])
+    mean = np.array([values.mean() for values in (gathered.run.test.x["y"][i] for i in range(400))])
     assert np.corrcoef(draws.ridge_prediction[:, 0], mean)[0, 1] > 0.9
     assert abs(draws.ridge_prediction.mean()) < 0.15
 
 
 def test_quantities_of_the_simulator_file_are_called_at_truth_and_draws(gathered):
     draws, far = gathered.draws, gathered.draws.quantities["far"]
-    mean = gathered.test.x["y"][7].mean()
+    mean = gathered.run.test.x["y"][7].mean()
     np.testing.assert_allclose(far.truth[7], abs(draws.theta[7, 0] - mean))
     np.testing.assert_allclose(far.draws[slice(7, 8)][0], abs(draws.draws[7, :, 0] - mean))
 
@@ -103,7 +102,7 @@ def test_a_quantity_that_fails_is_told_with_what_it_is_given(sets, tmp_path):
     with pytest.raises(
         SimulatorError, match=r"test_quantities\(\) failed: KeyError: 'z'"
     ) as caught:
-        _ = EvidenceCache(tiny.open(), Recorder(), train_on_part).draws
+        _ = evidence_of(tiny.open(), Recorder()).draws
     assert "x of one data set" in caught.value.todo
 
 
@@ -111,7 +110,7 @@ def test_summaries_are_features_and_statistics_of_simulated_and_real_data(sets, 
     found, posterior = gathered.summaries, load_posterior(sets.run)
     assert found.labels == ("seen",) and found.groups == ("seen",)
     network, known = found.spaces["network"], found.spaces["statistics"]
-    np.testing.assert_allclose(network.test, posterior.features(gathered.test.variables))
+    np.testing.assert_allclose(network.test, posterior.features(gathered.run.test.variables))
     assert len(network.train) == 2048 and known.observed.shape == (1, len(known.columns))
     assert (
         known.observed[0, known.columns.index("number of y")] == 4
@@ -119,10 +118,10 @@ def test_summaries_are_features_and_statistics_of_simulated_and_real_data(sets, 
     )
 
 
-def test_replicas_are_simulated_at_the_draws(gathered, monkeypatch):
-    monkeypatch.setattr(evidence, "REPLICATED", 30)
-    monkeypatch.setattr(evidence, "REPLICAS", 40)
-    found = EvidenceCache(gathered.project, Recorder(), train_on_part).replicas
+def test_replicates_are_simulated_at_the_draws(sets, gathered, monkeypatch):
+    monkeypatch.setattr(evidence, "REPLICATED_PAIRS", 30)
+    monkeypatch.setattr(evidence, "REPLICATES", 40)
+    found = evidence_of(sets.open(), Recorder()).replicates
     at = found.names.index("mean y")
     assert found.replicated.shape == (30, 40, len(found.names))
     n = gathered.draws.context["n"][:30]
@@ -146,10 +145,10 @@ def test_local_pairs_a_truth_and_a_draw_for_the_same_data(gathered):
     ) and found.observed_x.shape == (1, found.x.shape[1])
 
 
-def test_local_looks_at_some_of_many_data_sets(gathered, monkeypatch):
-    monkeypatch.setattr(evidence, "MOST_LOCAL", 3)
+def test_local_looks_at_some_of_many_data_sets(sets, monkeypatch):
+    monkeypatch.setattr(evidence, "MAX_LOCAL_DATA_SETS", 3)
     recorder = Recorder()
-    many = EvidenceCache(gathered.project, recorder, train_on_part)
+    many = evidence_of(sets.open(), recorder)
     (one,) = many.observations
     many.__dict__["observations"] = [
         replace(one, name=str(i), labels=(f"set {i}",)) for i in range(9)
@@ -165,14 +164,12 @@ def test_local_looks_at_some_of_many_data_sets(gathered, monkeypatch):
 def test_the_budget_trains_on_parts_of_the_same_shards_and_goes_on_where_it_was(sets, tmp_path):
     tiny = copy(sets, tmp_path / "p")
     shards = tiny.shards()
-    found = EvidenceCache(tiny.open(), Recorder(), train_on_part).budget
+    found = evidence_of(tiny.open(), Recorder()).budget
     assert found.pairs.tolist() == [512, 1024, 2048] and found.losses.shape == (3, 400)
     assert found.losses[0].mean() > found.losses[2].mean() - 0.02
     assert tiny.shards() == shards and not list((tiny.run / "diagnose/budget").rglob("shard-*"))
     again = Recorder()
-    np.testing.assert_array_equal(
-        EvidenceCache(tiny.open(), again, train_on_part).budget.losses, found.losses
-    )
+    np.testing.assert_array_equal(evidence_of(tiny.open(), again).budget.losses, found.losses)
     assert again.advanced == {}  # neither drawn nor trained again
 
 
@@ -231,6 +228,34 @@ def test_where_no_check_has_a_p_value_strata_have_no_picture(sets, tmp_path):
     assert len(numbers(tiny)["values"]) == 5 and not (tiny.run / "diagnose/strata.png").exists()
 
 
+def test_where_no_calibration_check_is_repeated_strata_have_no_picture(sets, tmp_path):
+    """lc2st has p-values, and judges real data: no stratum of test pairs is one of its own."""
+    tiny = copy(sets, tmp_path / "p")
+    lc2st = "diagnose.checks=[{kind: lc2st, nulls: 20, steps: 10}]"
+    found = diagnose(tiny.open(lc2st), Recorder())
+    assert [one.check for one in found.judgments] == ["lc2st"]
+    assert found.judgments[0].p is not None and len(numbers(tiny)["strata"]) == 4
+    pictures = {path.name for path in (tiny.run / "diagnose").glob("*.png")}
+    assert pictures == {"lc2st.png"}
+
+
+def test_how_training_ended_is_read_from_its_provenance(sets, tmp_path):
+    tiny = copy(sets, tmp_path / "p")
+    path = tiny.run / "train/provenance.json"
+    facts = json.loads(path.read_text())
+    end = {"overfits": True, "best_step": 300, "best_loss": 0.63, "last_loss": 1.37}
+    path.write_text(json.dumps({**facts, **end, "last_train_loss": -0.2}))
+    training = training_of(tiny.open().run)
+    assert training.rise() == (
+        "the validation loss rose from 0.63 at step 300 to 1.37, while the training loss fell to "
+        "-0.20"
+    )
+    for name in (*end, "last_train_loss"):  # as an earlier version wrote it
+        facts.pop(name, None)
+    path.write_text(json.dumps(facts))
+    assert not training_of(tiny.open().run).overfits
+
+
 @pytest.mark.parametrize(
     ("returned", "told"),
     [
@@ -243,7 +268,7 @@ def test_names_of_quantities_are_checked(sets, tmp_path, returned, told):
     head, _, _ = SETS.partition('    return {"mu times')
     (tiny.folder / "tiny.py").write_text(f"{head}    return {returned}\n")
     with pytest.raises(SimulatorError, match=told):
-        _ = EvidenceCache(tiny.open(), Recorder(), train_on_part).draws
+        _ = evidence_of(tiny.open(), Recorder()).draws
 
 
 def test_pictures_of_an_earlier_diagnosis_are_removed(sets, tmp_path):

@@ -14,9 +14,9 @@ import xarray as xr
 from sbiwb.errors import DataError, GateFailed, RunError, SimulatorError
 from sbiwb.project.trained import load_posterior
 from sbiwb.seeds import generator, place
+from sbiwb.steps.judge.checks import named_checks
 from sbiwb.steps.judge.gather import EvidenceCache
-from sbiwb.workflow import diagnose as judging
-from sbiwb.workflow.diagnose import diagnose, train_on_part
+from sbiwb.workflow.diagnose import diagnose, evidence_of
 from sbiwb.workflow.sample import context_values, from_file, named_observations, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -101,7 +101,7 @@ def test_a_check_named_twice_has_two_names():
         "parts/sbc.py",
     ]
     names = [
-        name for name, _ in judging._named([type("Check", (), {"kind": kind}) for kind in kinds])
+        check.name for check in named_checks([type("Check", (), {"kind": kind}) for kind in kinds])
     ]
     assert names == [
         "sbc",
@@ -115,7 +115,7 @@ def test_a_check_named_twice_has_two_names():
 
 def test_the_gate_fails_an_overconfident_posterior_only(tmp_path, plain, monkeypatch):
     tiny = copy(plain, tmp_path / "p")
-    draws = EvidenceCache(tiny.open(), Recorder(), train_on_part).draws
+    draws = evidence_of(tiny.open(), Recorder()).draws
     rng = np.random.default_rng(0)
     y = np.stack([generator(1, "test", i).normal(size=4) for i in range(400)])
     mean, sd = y.sum(1) / 5, np.sqrt(1 / 5)

@@ -1,11 +1,14 @@
-"""Posterior draws for the test pairs: made once, block by block, each in a file that is whole or absent; read back in pieces."""
+"""Posterior draws for the test pairs: made once, in blocks, and read back in pieces.
+
+Each block is a file that is whole or absent.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +17,7 @@ from sbiwb.errors import CorruptFile
 from sbiwb.evidence import RowArray
 from sbiwb.files import put, remove_orphans
 from sbiwb.posterior import CHUNK_ROWS, Posterior
-from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.project import Project
+from sbiwb.priors import Prior
 from sbiwb.records import Pairs
 from sbiwb.seeds import generator
 from sbiwb.store import hdf5
@@ -41,31 +43,66 @@ class TestDraws:
     leaked: np.ndarray
 
 
+@dataclass(frozen=True)
+class DrawOptions:
+    """Which draws, and where they are kept.
+
+    Args:
+        folder: Of the blocks.
+        draws: For each test pair.
+        seed: Root of the draws.
+        weights: Hash of the network's weights.
+        data_hash: Of the problem whose pairs these are.
+    """
+
+    folder: Path
+    draws: int
+    seed: int
+    weights: str
+    data_hash: str
+
+    def paths(self, n: int) -> list[Path]:
+        """A file for each block of n test pairs."""
+        return [self.folder / f"block-{block:06d}.h5" for block in range(-(-n // BLOCK))]
+
+    def made_by(self, n: int) -> dict[str, str | int]:
+        """What each file remembers."""
+        return {
+            "weights": self.weights,
+            "draws": self.draws,
+            "seed": self.seed,
+            "data_hash": self.data_hash,
+            "n": n,
+        }
+
+
 def draw_test_posteriors(
-    project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter
+    posterior: Posterior, prior: Prior, pairs: Pairs, options: DrawOptions, reporter: Reporter
 ) -> TestDraws:
-    """Draws for every test pair: blocks that these weights made before are read, the others are made now."""
-    n, config = len(pairs), project.config.diagnose
-    made_by = {
-        "weights": weights_hash(project.run),
-        "draws": config.draws,
-        "seed": config.seed,
-        "data_hash": project.data_hash,
-        "n": n,
-    }
-    paths = [project.run.draws / f"block-{block:06d}.h5" for block in range(-(-n // BLOCK))]
-    _clean(project.run.draws, paths)
+    """Draws for every test pair.
+
+    Blocks that these weights made before are read, the others are made now.
+
+    Args:
+        posterior: That draws.
+        prior: Whose support the draws may leave.
+        pairs: N test pairs.
+        options: Which draws, and where they are kept.
+        reporter: Where progress goes.
+    """
+    n = len(pairs)
+    made_by = options.made_by(n)
+    paths = options.paths(n)
+    _clean(options.folder, paths)
     missing = [block for block, path in enumerate(paths) if not _is_whole(path, made_by, reporter)]
     if missing:
-        with reporter.task(
-            "draw", n, unit="test pairs", done=n - sum(_rows(n, block).size for block in missing)
-        ) as ticker:
+        done = n - sum(len(_rows(n, block)) for block in missing)
+        with reporter.task("draw", n, unit="test pairs", done=done) as ticker:
             for block in missing:
                 rows = _rows(n, block)
-                put(
-                    paths[block],
-                    hdf5.image(_block(project, posterior, pairs.take(rows), block), made_by),
-                )
+                rng = generator(options.seed, "draws", block)
+                arrays = _block(posterior, prior, pairs.take(rows), options.draws, rng)
+                put(paths[block], hdf5.image(arrays, made_by))
                 ticker.advance(len(rows))
     return _read(paths, n)
 
@@ -74,68 +111,68 @@ def _rows(n: int, block: int) -> np.ndarray:
     return np.arange(block * BLOCK, min((block + 1) * BLOCK, n))
 
 
-def _clean(folder: Path, paths: list[Path]) -> None:
+def _clean(folder: Path, paths: Sequence[Path]) -> None:
     """Removes blocks of an earlier, longer test set."""
     for path in set(folder.glob("block-*.h5")) - set(paths):
         path.unlink()
     remove_orphans(folder)
 
 
-def _is_whole(path: Path, made_by: dict[str, Any], reporter: Reporter) -> bool:
+def _is_whole(path: Path, made_by: Mapping[str, str | int], reporter: Reporter) -> bool:
     """Whether a block is there, whole and made by these weights."""
     if not path.is_file():
         return False
+    data = path.read_bytes()
     try:
-        data = path.read_bytes()
-        found = {
-            name: value for name, value in hdf5.attributes(data, path).items() if name != "format"
-        }
-        if found == made_by:
-            hdf5.read(data, path)
-        return found == made_by
+        attributes = hdf5.attributes(data, path)
+        attributes.pop("format", None)
+        if attributes != made_by:
+            return False
+        hdf5.read(data, path)
     except CorruptFile as error:
         reporter.warn(f"{path} {error.what}; drawn again.")
         return False
+    return True
 
 
 def _block(
-    project: Project, posterior: Posterior, pairs: Pairs, block: int
+    posterior: Posterior, prior: Prior, pairs: Pairs, count: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    x, theta = pairs.variables, project.prior.stack(pairs.theta)
-    draws = posterior.sample(
-        x, project.config.diagnose.draws, generator(project.config.diagnose.seed, "draws", block)
-    )
-    found = {"draws": draws, "leaked": (~project.prior.inside(draws)).sum(axis=(0, 1))}
+    """Draws of some test pairs, and densities where the posterior has one."""
+    x = pairs.variables
+    draws = posterior.sample(x, count, rng)
+    arrays = {"draws": draws, "leaked": (~prior.inside(draws)).sum(axis=(0, 1))}
     if posterior.output_kind == OutputKind.JOINT:
-        found |= {
-            "log_prob_theta": posterior.log_prob(theta, x),
-            "log_prob_draws": posterior.log_prob(draws, x),
-        }
-    return found
+        arrays["log_prob_theta"] = posterior.log_prob(prior.stack(pairs.theta), x)
+        arrays["log_prob_draws"] = posterior.log_prob(draws, x)
+    return arrays
 
 
-def _read(paths: list[Path], n: int) -> TestDraws:
+def _read(paths: Sequence[Path], n: int) -> TestDraws:
     """All blocks: small arrays in memory, the draws there too unless they are many."""
     shape = (n, *_arrays(paths[0])["draws"].shape[1:])
-    fits = 8 * int(np.prod(shape)) <= HELD_BYTES
-    parts = [
-        {name: array for name, array in _arrays(path).items() if fits or name != "draws"}
-        for path in paths
-    ]
-    draws: RowArray = (
-        np.concatenate([part["draws"] for part in parts]) if fits else OnDisk(tuple(paths), shape)
-    )
-    densities = ("log_prob_theta", "log_prob_draws")
-    truth, cloud = (
-        np.concatenate([part[name] for part in parts]) if name in parts[0] else None
-        for name in densities
-    )
+    draws: RowArray = OnDisk(tuple(paths), shape)
+    if 8 * int(np.prod(shape)) <= HELD_BYTES:
+        draws = draws[:]
+    small = [_small_arrays(path) for path in paths]
+    leaked = np.sum([arrays["leaked"] for arrays in small], axis=0) / (shape[0] * shape[1])
     return TestDraws(
-        draws,
-        truth,
-        cloud,
-        np.sum([part["leaked"] for part in parts], axis=0) / (shape[0] * shape[1]),
+        draws, _joined(small, "log_prob_theta"), _joined(small, "log_prob_draws"), leaked
     )
+
+
+def _small_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All but the draws."""
+    arrays = _arrays(path)
+    del arrays["draws"]
+    return arrays
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray | None:
+    """One array of all blocks; None where they have none."""
+    if name not in parts[0]:
+        return None
+    return np.concatenate([part[name] for part in parts])
 
 
 @dataclass(frozen=True)
@@ -151,19 +188,19 @@ class OnDisk:
     shape: tuple[int, ...]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.float64]:
         return np.dtype(np.float64)
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray:
         """These rows; one file is open at a time."""
         wanted = np.arange(self.shape[0])[rows]
-        found = np.empty((len(wanted), *self.shape[1:]))
+        result = np.empty((len(wanted), *self.shape[1:]))
         for block in np.unique(wanted // BLOCK):
+            path = self.paths[block]
             here = wanted // BLOCK == block
-            found[here] = _cached(self.paths[block], self.paths[block].stat().st_mtime_ns)[
-                wanted[here] - block * BLOCK
-            ]
-        return found
+            draws = _cached(path, path.stat().st_mtime_ns)
+            result[here] = draws[wanted[here] - block * BLOCK]
+        return result
 
 
 @lru_cache(maxsize=2)

@@ -1,47 +1,43 @@
-"""What the checks judge, made from a trained run: each kind of evidence once, and only where a check takes it."""
+"""What the checks judge: each kind of evidence, made once and only where a check takes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from sbiwb.contracts import Reporter, Silent
 from sbiwb.diagnostics import moments, statistics
-from sbiwb.errors import SimulatorError
 from sbiwb.evidence import (
     Budget,
     Draws,
+    EvidenceKind,
     LC2STData,
     PredictiveReplicates,
-    Quantity,
     Summaries,
     WeightDraws,
 )
-from sbiwb.posterior import Posterior
 from sbiwb.project.observe import DataSets
-from sbiwb.project.project import Project
-from sbiwb.project.splits import load_split
-from sbiwb.project.trained import posterior_of
-from sbiwb.records import Pairs, Ragged, join, take
+from sbiwb.project.simulations import ForwardSimulator
+from sbiwb.records import Columns, Pairs, Ragged, join, take
 from sbiwb.seeds import generator
+from sbiwb.steps.judge import measure
 from sbiwb.steps.judge.draw_blocks import draw_test_posteriors
-from sbiwb.steps.judge.measure import WEIGHED, numbers, observed, summaries, weight_draws
+from sbiwb.steps.judge.judged_run import JudgedRun
+from sbiwb.steps.judge.quantities import quantities_of
 from sbiwb.steps.judge.ridge import ridge_prediction
 
-REPLICATED, REPLICAS, AT_ONCE = (
-    200,
-    50,
-    20,
-)  # test pairs, simulations from the posterior of each, and pairs simulated together
-LOCAL_DRAWS, MOST_LOCAL = 1_000, 50
-BUDGET = (
-    0.25,
-    0.5,
-)  # parts of the training pairs that the data budget trains on besides all of them
+REPLICATED_PAIRS = 200  # test pairs that are simulated again
+REPLICATES = 50  # simulations from the posterior of each
+PAIRS_AT_ONCE = 20  # that are simulated together: of the data only the statistics are kept
+LOCAL_DRAWS = 1_000  # of each data set that is judged locally
+MAX_LOCAL_DATA_SETS = 50
+BUDGET_SHARES = (0.25, 0.5)  # of the training pairs that the data budget trains on besides all
+MIN_PRIOR_DRAWS = 1_000
+ROWS_AT_ONCE = 64  # of draws that may be on disk
+
+Evidence = Draws | PredictiveReplicates | Summaries | LC2STData | Budget | WeightDraws
 
 
 @dataclass(frozen=True)
@@ -49,244 +45,208 @@ class EvidenceCache:
     """Evidence by kind; each is a property that is made when it is first asked for.
 
     Args:
-        project: A trained run.
+        run: A trained run.
         reporter: Where progress goes.
-        train_on: Trains the same network on that many of the training pairs, and gives its posterior.
     """
 
-    project: Project
+    run: JudgedRun
     reporter: Reporter
-    train_on: Callable[[Project, int, Reporter], Posterior]
 
-    @cached_property
-    def posterior(self) -> Posterior:
-        return posterior_of(self.project, self.reporter)
-
-    @cached_property
-    def test(self) -> Pairs:
-        return load_split(self.project, "test")
+    def of(self, kind: EvidenceKind) -> Evidence:
+        """The evidence of this kind."""
+        match kind:
+            case EvidenceKind.DRAWS:
+                return self.draws
+            case EvidenceKind.REPLICAS:
+                return self.replicates
+            case EvidenceKind.SUMMARIES:
+                return self.summaries
+            case EvidenceKind.LOCAL:
+                return self.local
+            case EvidenceKind.BUDGET:
+                return self.budget
+            case EvidenceKind.WEIGHT_DRAWS:
+                return self.weight_draws
 
     @cached_property
     def observations(self) -> list[DataSets]:
-        """The real data of the YAML; what cannot be read is told by `sample`, and left out here."""
-        return observed(self.project, self.reporter)
+        """The real data; what cannot be read is told by `sample`, and left out here."""
+        return self.run.load_observations()
 
     @cached_property
     def draws(self) -> Draws:
-        return _draws(self.project, self.posterior, self.test, self.reporter)
+        return _draws(self.run, self.reporter)
 
     @cached_property
     def summaries(self) -> Summaries:
-        return summaries(self.project, self.posterior, self.observations, self.test)
+        train = self.run.load_training(measure.MAX_TRAINING_SIMULATIONS)
+        spaces = measure.SummarySpaces(self.run.posterior, self.run.missing, self.run.seed)
+        return spaces.summaries(train, self.run.test, self.observations)
 
     @cached_property
-    def replicas(self) -> PredictiveReplicates:
-        return _replicas(self.project, self.draws, self.test, self.reporter)
+    def replicates(self) -> PredictiveReplicates:
+        return _replicates(self.run, self.draws, self.reporter)
 
     @cached_property
     def local(self) -> LC2STData:
-        return _local(
-            self.posterior,
-            self.draws,
-            self.test,
-            self.observations,
-            self.project.config.diagnose.seed,
-            self.reporter,
-        )
+        return _local(self.run, self.draws, self.observations, self.reporter)
 
     @cached_property
     def budget(self) -> Budget:
-        return _budget(self.project, self.draws, self.test, self.reporter, self.train_on)
+        return _budget(self.run, self.draws, self.reporter)
 
     @cached_property
     def weight_draws(self) -> WeightDraws:
         """Under each of the networks that the posterior mixes; where there is one, as it is."""
-        if len(self.posterior.networks) == 1:
+        posterior = self.run.posterior
+        if len(posterior.networks) == 1:
             mean, variance = moments(self.draws.draws)
             return WeightDraws(self.draws.names, mean[:, None], variance[:, None], self.draws.s)
-        pairs = self.test.take(np.arange(min(WEIGHED, len(self.test))))
-        return weight_draws(
-            self.posterior,
-            pairs.variables,
-            generator(self.project.config.diagnose.seed, "components"),
-        )
+        pairs = _first(self.run.test, measure.WEIGHT_PAIRS)
+        rng = generator(self.run.seed, "components")
+        return measure.weight_draws(posterior, pairs.variables, rng)
 
 
-def _draws(project: Project, posterior: Posterior, pairs: Pairs, reporter: Reporter) -> Draws:
-    found = draw_test_posteriors(project, posterior, pairs, reporter)
-    prior, theta, seed = (
-        project.prior,
-        project.prior.stack(pairs.theta),
-        project.config.diagnose.seed,
-    )
+def _first(pairs: Pairs, count: int) -> Pairs:
+    return pairs.take(np.arange(min(count, len(pairs))))
+
+
+def _draws(run: JudgedRun, reporter: Reporter) -> Draws:
+    """Draws of the test pairs, with all that checks may ask of them."""
+    test, prior = run.test, run.prior
+    drawn = draw_test_posteriors(run.posterior, prior, test, run.draw_options, reporter)
+    theta = prior.stack(test.theta)
+    prior_draws = prior.sample(generator(run.seed, "prior"), max(len(theta), MIN_PRIOR_DRAWS))
+    levels = run.posterior.theta_map.levels
     draws = Draws(
-        names=posterior.columns,
+        names=run.posterior.columns,
         theta=theta,
-        draws=found.draws,
+        draws=drawn.draws,
         prior_var=prior.variance(),
-        log_prob_theta=found.log_prob_theta,
-        log_prob_draws=found.log_prob_draws,
-        context={
-            name: values
-            for name, values in pairs.context.items()
-            if isinstance(values, np.ndarray) and values.ndim == 1
-        },
-        leaked=found.leaked,
-        seed=seed,
-        sizes={
-            name: values.lengths
-            for name, values in pairs.x.items()
-            if isinstance(values, Ragged) and np.ptp(values.lengths) > 0
-        },
-        prior_draws=prior.stack(prior.sample(generator(seed, "prior"), max(len(theta), 1_000))),
-        unconstrain=posterior.theta_map.forward,
-        ridge_prediction=_guess(project, posterior, pairs),
+        log_prob_theta=drawn.log_prob_theta,
+        log_prob_draws=drawn.log_prob_draws,
+        context=_plain_columns(test.context),
+        leaked=drawn.leaked,
+        seed=run.seed,
+        sizes=_varying_sizes(test.x),
+        prior_draws=prior.stack(prior_draws),
+        unconstrain=run.posterior.theta_map.forward,
+        ridge_prediction=_ridge_prediction(run),
+        levels={name: np.array(values) for name, values in levels.items()},
     )
-    return replace(draws, quantities=_quantities(project, draws, pairs))
+    return replace(draws, quantities=quantities_of(run, draws))
 
 
-def _guess(project: Project, posterior: Posterior, pairs: Pairs) -> np.ndarray:
-    """What the data alone say of z; fitted on the validation pairs."""
-    others = load_split(project, "validation")
-    z = posterior.theta_map.forward(project.prior.stack(others.theta))
-    missing = project.config.problem.missing
-    return ridge_prediction(numbers(others.x, others.context, missing), z)(
-        numbers(pairs.x, pairs.context, missing)
-    )
+def _plain_columns(context: Columns) -> dict[str, np.ndarray]:
+    """Context variables of one number a data set."""
+    columns = {}
+    for name, values in context.items():
+        if isinstance(values, np.ndarray) and values.ndim == 1:
+            columns[name] = values
+    return columns
 
 
-def _quantities(project: Project, draws: Draws, pairs: Pairs) -> dict[str, Quantity]:
-    """The simulator file's own `test_quantities(theta, x)`, at the truth and at the draws of each test pair.
-
-    Raises:
-        SimulatorError: It fails, or returns something of another shape.
-    """
-    function = project.source.optional("test_quantities")
-    if function is None:
-        return {}
-    rows: list[dict[str, np.ndarray]] = []
-    for n in range(draws.n):
-        theta = np.concatenate([draws.theta[n : n + 1], draws.draws[slice(n, n + 1)][0]])
-        x = {name: values[n] for name, values in pairs.variables.items()}
-        rows.append(_called(project, function, project.prior.unstack(theta), x, len(theta)))
-    _check_names(project, draws.names, rows)
-    table = {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
-    return {name: Quantity(values[:, 0], values[:, 1:]) for name, values in table.items()}
+def _varying_sizes(x: Columns) -> dict[str, np.ndarray]:
+    """Members of each observable whose number varies."""
+    sizes = {}
+    for name, values in x.items():
+        if isinstance(values, Ragged) and np.ptp(values.lengths) > 0:
+            sizes[name] = values.lengths
+    return sizes
 
 
-def _check_names(
-    project: Project, columns: tuple[str, ...], rows: list[dict[str, np.ndarray]]
-) -> None:
-    """Refuses names that come for some data sets only, or mean something else already."""
-    names = sorted({name for row in rows for name in row})
-    varying = [name for name in names if not all(name in row for row in rows)]
-    taken = [name for name in names if name in columns or name == "log q" or name.endswith("·x")]
-    if varying or taken:
-        what = (
-            f"returns {', '.join(varying)} for some data sets only"
-            if varying
-            else f"gives a quantity the name {', '.join(taken)}"
-        )
-        raise SimulatorError(
-            f"test_quantities() {what}",
-            where=project.source.path,
-            todo="Return the same names for every data set, none of them a parameter's, `log q` or one that ends in `·x`.",
-        )
+def _ridge_prediction(run: JudgedRun) -> np.ndarray:
+    """What the data alone say of z, (N, D); fitted on the validation pairs."""
+    validation = run.load_validation()
+    z = run.posterior.theta_map.forward(run.prior.stack(validation.theta))
+    fitted_on = measure.numbers(validation.x, validation.context, run.missing)
+    predict = ridge_prediction(fitted_on, z)
+    return predict(measure.numbers(run.test.x, run.test.context, run.missing))
 
 
-def _called(
-    project: Project,
-    function: Any,
-    theta: Mapping[str, np.ndarray],
-    x: Mapping[str, Any],
-    count: int,
-) -> dict[str, np.ndarray]:
-    try:
-        return {
-            name: np.asarray(values, float).reshape(count)
-            for name, values in function(theta, x).items()
-        }
-    except Exception as error:
-        raise SimulatorError(
-            f"test_quantities() failed: {type(error).__name__}: {error}",
-            where=project.source.path,
-            todo="It is called with theta {name: (n,)} and the x of one data set; return {name: array (n,)}.",
-        ) from error
-
-
-def _replicas(
-    project: Project, draws: Draws, pairs: Pairs, reporter: Reporter
-) -> PredictiveReplicates:
+def _replicates(run: JudgedRun, draws: Draws, reporter: Reporter) -> PredictiveReplicates:
     """Data simulated again from the posterior of the first test pairs."""
-    n, count = min(REPLICATED, draws.n), min(REPLICAS, draws.s)
-    kept = pairs.take(np.arange(n))
-    missing = project.config.problem.missing
-    names, observed = statistics(kept.x, missing)
-    replicated = np.full((n, count, len(names)), np.nan)
-    with reporter.task("predict", n, unit="test pairs") as ticker:
-        for start in range(0, n, AT_ONCE):  # of the data only the statistics are kept
-            rows = np.arange(start, min(start + AT_ONCE, n))
-            context = {name: take(values, rows) for name, values in kept.context.items()}
-            seed = int(generator(project.config.diagnose.seed, "replicas", start).integers(2**31))
-            done = project.forward.simulate(draws.draws[rows][:, :count], context, seed, Silent())
-            row, replica = np.divmod(done.rows, count)
-            replicated[start + row, replica] = statistics(done.pairs.x, missing)[1]
+    pairs = _first(run.test, REPLICATED_PAIRS)
+    names, observed = statistics(pairs.x, run.missing)
+    replicated = np.full((len(pairs), min(REPLICATES, draws.s), len(names)), np.nan)
+    forward = run.forward()
+    with reporter.task("predict", len(pairs), unit="test pairs") as ticker:
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            rows = np.arange(start, min(start + PAIRS_AT_ONCE, len(pairs)))
+            _replicate(replicated, rows, run, draws, forward)
             ticker.advance(len(rows))
     return PredictiveReplicates(names, observed, replicated)
 
 
-def _local(
-    posterior: Posterior,
+def _replicate(
+    replicated: np.ndarray,
+    rows: np.ndarray,
+    run: JudgedRun,
     draws: Draws,
-    pairs: Pairs,
-    observations: list[DataSets],
-    seed: int,
-    reporter: Reporter,
+    forward: ForwardSimulator,
+) -> None:
+    """Fills in the statistics of some test pairs; those of failed simulations stay NaN."""
+    count = replicated.shape[1]
+    context = {name: take(values, rows) for name, values in run.test.context.items()}
+    seed = int(generator(run.seed, "replicas", int(rows[0])).integers(2**31))
+    done = forward.simulate(draws.draws[rows][:, :count], context, seed, Silent())
+    row, replicate = np.divmod(done.rows, count)
+    replicated[rows[0] + row, replicate] = statistics(done.pairs.x, run.missing)[1]
+
+
+def _local(
+    run: JudgedRun, draws: Draws, observations: list[DataSets], reporter: Reporter
 ) -> LC2STData:
-    """Test pairs for the classifier, and real data sets to judge: not more than `MOST_LOCAL`, for each is a test of its own."""
-    forward, d = posterior.theta_map.forward, len(draws.names)
-    first = np.concatenate(
-        [draws.draws[slice(start, start + 64)][:, 0] for start in range(0, draws.n, 64)]
-    )
-    labels = [label for one in observations for label in one.labels]
-    chosen = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_LOCAL)).astype(int))
-    if len(chosen) < len(labels):
-        reporter.say(
-            f"The posterior is judged locally at {len(chosen)} of {len(labels):,} data sets, evenly spread."
-        )
+    """Test pairs for the classifier, and real data sets to judge, each a test of its own."""
+    posterior = run.posterior
+    forward = posterior.theta_map.forward
+    labels = [label for data in observations for label in data.labels]
+    chosen = _chosen(len(labels), reporter)
     x = {
-        name: take(join([one.variables[name] for one in observations]), chosen)
+        name: take(join([data.variables[name] for data in observations]), chosen)
         for name in observations[0].variables
     }
-    cloud = posterior.sample(x, LOCAL_DRAWS, generator(seed, "local"))
+    observed_draws = posterior.sample(x, LOCAL_DRAWS, generator(run.seed, "local"))
+    flat = observed_draws.reshape(-1, len(draws.names))
     return LC2STData(
-        draws.names,
-        forward(draws.theta),
-        forward(first),
-        posterior.features(pairs.variables),
-        tuple(labels[i] for i in chosen),
-        posterior.features(x),
-        forward(cloud.reshape(-1, d)).reshape(cloud.shape),
-        seed,
+        names=draws.names,
+        z=forward(draws.theta),
+        draws=forward(_first_draws(draws)),
+        x=posterior.features(run.test.variables),
+        labels=tuple(labels[place] for place in chosen),
+        observed_x=posterior.features(x),
+        observed_draws=forward(flat).reshape(observed_draws.shape),
+        seed=run.seed,
     )
 
 
-def _budget(
-    project: Project,
-    draws: Draws,
-    pairs: Pairs,
-    reporter: Reporter,
-    train_on: Callable[[Project, int, Reporter], Posterior],
-) -> Budget:
+def _chosen(count: int, reporter: Reporter) -> np.ndarray:
+    """Places of at most `MAX_LOCAL_DATA_SETS` data sets, evenly spread."""
+    most = min(count, MAX_LOCAL_DATA_SETS)
+    chosen = np.unique(np.linspace(0, count - 1, most).astype(int))
+    if len(chosen) < count:
+        reporter.say(
+            f"The posterior is judged locally at {len(chosen)} of {count:,} data sets, evenly "
+            "spread."
+        )
+    return chosen
+
+
+def _first_draws(draws: Draws) -> np.ndarray:
+    """The first draw of each test pair, (N, D)."""
+    starts = range(0, draws.n, ROWS_AT_ONCE)
+    return np.concatenate(
+        [draws.draws[slice(start, start + ROWS_AT_ONCE)][:, 0] for start in starts]
+    )
+
+
+def _budget(run: JudgedRun, draws: Draws, reporter: Reporter) -> Budget:
     """The loss of the same network trained on parts of the pairs."""
-    assert draws.log_prob_theta is not None
-    whole = project.config.simulate.train
-    counts = sorted({max(1, int(part * whole)) for part in BUDGET})
-    reporter.say(
-        f"The data budget trains {len(counts)} further networks, on {' and '.join(f'{count:,}' for count in counts)} pairs."
-    )
-    theta = project.prior.stack(pairs.theta)
-    losses = [
-        -train_on(project, count, reporter).log_prob(theta, pairs.variables) for count in counts
-    ]
-    return Budget(np.array([*counts, whole]), np.stack([*losses, -draws.log_prob_theta]))
+    assert draws.log_prob_theta is not None  # a budget needs a joint posterior
+    counts = sorted({max(1, int(share * run.training_pairs)) for share in BUDGET_SHARES})
+    numbers = " and ".join(f"{count:,}" for count in counts)
+    reporter.say(f"The data budget trains {len(counts)} further networks, on {numbers} pairs.")
+    x = run.test.variables
+    losses = [-run.train_on(count).log_prob(draws.theta, x) for count in counts]
+    pairs = np.array([*counts, run.training_pairs])
+    return Budget(pairs, np.stack([*losses, -draws.log_prob_theta]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,81 +12,110 @@ from sbiwb.diagnostics import moments, statistics
 from sbiwb.errors import DataError
 from sbiwb.evidence import FeatureSpace, Summaries, WeightDraws
 from sbiwb.posterior import Posterior
-from sbiwb.project.observe import DataSets, observe
-from sbiwb.project.plan import read_plan
-from sbiwb.project.project import Project
-from sbiwb.project.splits import load_split
-from sbiwb.records import Columns, Pairs, join
+from sbiwb.project.observe import DataSets, NamedObservation, observe
+from sbiwb.records import Columns, Pairs, Variable, join
+from sbiwb.simulation.layout import Layout
 
-MOST_TRAINING = (
-    4_000  # simulations that stand for the training set where data sets are compared with it
-)
-
-
-WEIGHED, EACH = 500, 200  # test pairs under each network of a mixture, and draws of each
+MAX_TRAINING_SIMULATIONS = 4_000  # that stand for all where data sets are compared with them
+WEIGHT_PAIRS = 500  # test pairs under each network of a mixture
+DRAWS_OF_NETWORK = 200  # of each data set under each network
 
 
 def weight_draws(posterior: Posterior, x: Columns, rng: np.random.Generator) -> WeightDraws:
     """Mean and variance of the posterior of N data sets under each of its networks."""
-    found = [moments(draws) for draws in posterior.sample_each(x, EACH, rng)]
-    mean, variance = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
-    return WeightDraws(posterior.columns, mean, variance, EACH, np.asarray(posterior.shares))
+    pieces = [moments(draws) for draws in posterior.sample_each(x, DRAWS_OF_NETWORK, rng)]
+    mean = np.stack([mean for mean, _ in pieces], axis=1)
+    variance = np.stack([variance for _, variance in pieces], axis=1)
+    shares = np.asarray(posterior.shares)
+    return WeightDraws(posterior.columns, mean, variance, DRAWS_OF_NETWORK, shares)
 
 
-def observed(project: Project, reporter: Reporter) -> list[DataSets]:
-    """Every observation of the YAML that can be read."""
-    layout = read_plan(project.data_run).layout
-    shapes = {name: one.event for name, one in project.context.items()}
-    found = []
-    for observation in project.observations:
+def read_observations(
+    observations: Sequence[NamedObservation],
+    layout: Layout,
+    context: Mapping[str, tuple[int, ...]],
+    reporter: Reporter,
+) -> list[DataSets]:
+    """Every observation that can be read.
+
+    Args:
+        observations: Of the YAML.
+        layout: What the simulator returns.
+        context: Shape of each context variable.
+        reporter: Is told what is left out.
+    """
+    data_sets = []
+    for observation in observations:
         try:
-            found.append(observe(observation, layout, shapes))
+            data_sets.append(observe(observation, layout, context))
         except DataError as error:
             reporter.warn(f"observation {observation.name} is left out: {error.where} {error.what}")
-    return found
+    return data_sets
 
 
 def numbers(x: Columns, context: Columns, missing: Collection[str]) -> np.ndarray:
-    """Data sets as statistics and context, (N, K); `missing` names the observables that may have missing values."""
-    _, found = statistics(x, missing)
-    return np.hstack(
-        [found, *(np.asarray(values, float).reshape(len(found), -1) for values in context.values())]
-    )
+    """Data sets as statistics and context, (N, K).
+
+    Args:
+        x: Observables.
+        context: Design variables.
+        missing: Observables that may have missing values.
+    """
+    _, known = statistics(x, missing)
+    columns = [np.asarray(values, float).reshape(len(known), -1) for values in context.values()]
+    return np.hstack([known, *columns])
 
 
-def summaries(
-    project: Project, posterior: Posterior, observations: list[DataSets], test: Pairs
-) -> Summaries:
-    """Simulations and real data as the network's features, and as statistics of the observables."""
-    train = load_split(project, "train", most=MOST_TRAINING)
-    labels = tuple(label for one in observations for label in one.labels)
-    groups = tuple(one.name for one in observations for _ in one.labels)
-    real = (
-        {name: join([one.x[name] for one in observations]) for name in train.x}
-        if observations
-        else {}
-    )
-    context = (
-        {
-            name: np.concatenate([one.context[name] for one in observations])
-            for name in train.context
-        }
-        if observations
-        else {}
-    )
-    sets = [(train.x, train.context), (test.x, test.context), (real, context)]
-    missing = project.config.problem.missing
-    names, _ = statistics(train.x, missing)
-    known = [statistics(x, missing)[1] if x else np.zeros((0, len(names))) for x, _ in sets]
-    seen = [posterior.features({**x, **extra}) if x else None for x, extra in sets]
-    width = 0 if seen[0] is None else seen[0].shape[1]
-    learned = [np.zeros((0, width)) if one is None else one for one in seen]
-    return Summaries(
-        labels,
-        groups,
-        {
-            "statistics": FeatureSpace(names, *known),
-            "network": FeatureSpace(tuple(f"feature {k}" for k in range(width)), *learned),
-        },
-        project.config.diagnose.seed,
-    )
+@dataclass(frozen=True)
+class SummarySpaces:
+    """Data sets as the network's features, and as statistics of the observables.
+
+    Args:
+        posterior: Whose features.
+        missing: Observables that may have missing values.
+        seed: Root of whatever is drawn at random.
+    """
+
+    posterior: Posterior
+    missing: Collection[str]
+    seed: int
+
+    def summaries(self, train: Pairs, test: Pairs, observations: Sequence[DataSets]) -> Summaries:
+        """Simulations and real data in both spaces.
+
+        Args:
+            train: Training simulations, some of them.
+            test: Simulations that no training saw.
+            observations: Real data.
+        """
+        labels: list[str] = []
+        groups: list[str] = []
+        for data in observations:
+            labels += data.labels
+            groups += [data.name] * len(data.labels)
+        real = _joined([data.x for data in observations], train.x)
+        context = _joined([data.context for data in observations], train.context)
+        sets = [(train.x, train.context), (test.x, test.context), (real, context)]
+        spaces = {"statistics": self._statistics(sets), "network": self._features(sets)}
+        return Summaries(tuple(labels), tuple(groups), spaces, self.seed)
+
+    def _statistics(self, sets: Sequence[tuple[Columns, Columns]]) -> FeatureSpace:
+        names, _ = statistics(sets[0][0], self.missing)
+        known = [np.zeros((0, len(names)))] * len(sets)
+        for place, (x, _) in enumerate(sets):
+            if x:
+                known[place] = statistics(x, self.missing)[1]
+        return FeatureSpace(names, *known)
+
+    def _features(self, sets: Sequence[tuple[Columns, Columns]]) -> FeatureSpace:
+        features = [self.posterior.features({**x, **context}) for x, context in sets if x]
+        width = features[0].shape[1]
+        features += [np.zeros((0, width))] * (len(sets) - len(features))  # no real data
+        return FeatureSpace(tuple(f"feature {k}" for k in range(width)), *features)
+
+
+def _joined(parts: Sequence[Mapping[str, Variable]], names: Iterable[str]) -> Columns:
+    """Variables of several observations end to end; none where there is no observation."""
+    if not parts:
+        return {}
+    return {name: join([part[name] for part in parts]) for name in names}
