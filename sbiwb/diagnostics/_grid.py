@@ -6,7 +6,7 @@ Never pyplot.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,6 +41,15 @@ def panels(cells: int, *, per: int = 1) -> tuple[Figure, np.ndarray]:
     for panel in axes[:cells].flat:
         _tidy(panel)
     return figure, axes[:cells]
+
+
+def by_cell(cells: int, draw: Callable[[Axes, int], None], heading: str, note: str) -> Figure:
+    """A figure whose panels are drawn one by one, by their number."""
+    figure, axes = panels(cells)
+    for number, panel in enumerate(axes[:, 0]):
+        draw(panel, number)
+    finish(figure, heading, note)
+    return figure
 
 
 def _columns(cells: int, most: int) -> int:
@@ -153,6 +162,11 @@ def sample(n: int, most: int) -> np.ndarray:
 def warned_colors(warned: Sequence[bool] | np.ndarray) -> list[str]:
     """The colour of each mark: red where it warns."""
     return list(np.where(warned, VERMILLION, BLUE))
+
+
+def most_extreme(judged: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Of the judged rows, in order, those of the smallest scores that one picture can show."""
+    return np.sort(judged[np.argsort(score, kind="stable")[:MAX_ROWS]])
 
 
 def left_out(shown: int, judged: int, adjective: str, noun: str = "") -> str:

@@ -15,7 +15,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -114,18 +114,14 @@ def plot(result: Result) -> Figure:
     """Coverage minus level for every parameter, and the range within which nothing warns."""
     from sbiwb.diagnostics import _grid
 
-    figure, axes = _grid.panels(len(result.names))
-    for d, (panel,) in enumerate(axes):
-        _stems(panel, result, d)
     note = (
         f"{result.n} test pairs, {result.s} draws each; grey: errors up to the limit of "
         f"{result.limit:.2g}; line: the median error"
     )
-    _grid.finish(figure, HEADING, note)
-    return figure
+    return _grid.by_cell(len(result.names), partial(_panel, result), HEADING, note)
 
 
-def _stems(axes: Axes, result: Result, d: int) -> None:
+def _panel(result: Result, axes: Axes, d: int) -> None:
     from sbiwb.diagnostics import _grid
 
     axes.set(xlabel="level of the central interval", ylabel="coverage minus level", xlim=(0, 1))
@@ -135,10 +131,17 @@ def _stems(axes: Axes, result: Result, d: int) -> None:
         return _grid.message(axes, result.troubles[d])
     _grid.title(axes, result.names[d], f"{error:.3f}")
     axes.axhspan(-result.limit, result.limit, color=_grid.GREY, alpha=0.25, lw=0)
-    axes.axhline(0, color=_grid.INK, lw=0.6)
-    axes.vlines(result.levels, 0, result.gap[d], color=_grid.SKY, lw=1.2)
-    axes.scatter(result.levels, result.gap[d], s=12, color=_grid.BLUE, lw=0, zorder=3)
-    for line in (-error, error):
-        axes.axhline(line, color=_grid.VERMILLION, lw=1.0)
+    _stems(axes, result.levels, result.gap[d], error)
     reach = 1.3 * max(result.limit, float(np.abs(result.gap[d]).max()))
     axes.set_ylim(-reach, reach)
+
+
+def _stems(axes: Axes, levels: np.ndarray, gap: np.ndarray, error: float) -> None:
+    """The gap (K,) at each level, and the typical one on both sides."""
+    from sbiwb.diagnostics import _grid
+
+    axes.axhline(0, color=_grid.INK, lw=0.6)
+    axes.vlines(levels, 0, gap, color=_grid.SKY, lw=1.2)
+    axes.scatter(levels, gap, s=12, color=_grid.BLUE, lw=0, zorder=3)
+    for line in (-error, error):
+        axes.axhline(line, color=_grid.VERMILLION, lw=1.0)

@@ -21,6 +21,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -28,9 +29,9 @@ from pydantic import Field
 
 from sbiwb.contracts import DiagnosticResult, OutputKind
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
-from sbiwb.diagnostics._calibration import Finding
+from sbiwb.diagnostics._coverage_curves import CoverageCurve, Curves, exact_range
 from sbiwb.errors import DataError
-from sbiwb.evidence import Draws, Quantity, Shape, Value
+from sbiwb.evidence import Draws, Quantity, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 MIN_DRAWS = 4
 MAIN = "coverage_log_gamma"
-SPOKEN_LEVEL = 0.9  # the level whose coverage the verdict's reason gives
 MEANING = (
     "log(gamma / its 5 % quantile under an exact posterior) of the folded ranks min(r, S - r), "
     "below 0 rejects; with alpha in place of 5 % where it is set; effect: max |coverage - level|, "
@@ -69,27 +69,6 @@ class Config(_calibration.CalibrationConfig):
         strict=False,
         description="Levels whose coverage is given in words, between 0 and 1.",
     )
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Coverage at K levels, and where an exact posterior's would be.
-
-    Args:
-        levels: Rising, (K,).
-        coverage: Share of test pairs whose truth lies inside, a row for each curve, (Q, K).
-        lower: Lower end of the simultaneous band, (K,).
-        upper: Upper end, (K,).
-        pointwise_lower: Lower end of the 95 % range of each level alone, (K,).
-        pointwise_upper: Upper end, (K,).
-    """
-
-    levels: np.ndarray
-    coverage: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    pointwise_lower: np.ndarray
-    pointwise_upper: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -202,9 +181,9 @@ def _central_values(
             values.append(_calibration.missing(MAIN, name, trouble))
             continue
         curve = CoverageCurve(name, draws.n, central.levels, central.coverage[d])
-        finding = curve.finding(bool(test.p[d] <= config.alpha), config).noted(notes[d])
+        finding = curve.finding(bool(test.p[d] <= config.alpha), config.levels).noted(notes[d])
         values.append(_calibration.value(MAIN, name, test, d, finding))
-        values += curve.shares(config)
+        values += curve.shares(config.levels)
     return values
 
 
@@ -235,103 +214,15 @@ def _highest_values(curves: Curves | None, n: int, config: Config) -> list[Value
         prefix="hpd_coverage",
         what="regions of highest density",
     )
-    return curve.shares(config)
-
-
-def exact_range(n: int, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the coverage that N pairs show lies with 95 % for an exact posterior.
-
-    Returns:
-        Lower and upper end, (K,) each.
-    """
-    from scipy.stats import binom
-
-    return binom.ppf(0.025, n, levels) / n, binom.ppf(0.975, n, levels) / n
-
-
-@dataclass(frozen=True)
-class CoverageCurve:
-    """One coverage curve in words and values.
-
-    Args:
-        parameter: Whose.
-        n: Test pairs.
-        levels: Rising, (K,).
-        coverage: (K,).
-        prefix: Of the values' names.
-        what: What holds the truth.
-    """
-
-    parameter: str
-    n: int
-    levels: np.ndarray
-    coverage: np.ndarray
-    prefix: str = "coverage"
-    what: str = "intervals"
-
-    def sentence(self, level: float) -> str:
-        """What a user can act on."""
-        at = _calibration.nearest(self.levels, level)
-        low, high = exact_range(self.n, self.levels[at])
-        return (
-            f"your {percent(self.levels[at])} % {self.what} hold the truth "
-            f"{percent(self.coverage[at])} % of the time "
-            f"(an exact posterior: {percent(low)} to {percent(high)} %)"
-        )
-
-    def finding(self, rejected: bool, config: Config) -> Finding:
-        """What the curve says as a whole."""
-        spoken = min(config.levels, key=lambda level: abs(level - SPOKEN_LEVEL))
-        sentence = self.sentence(spoken)
-        if not rejected:
-            return Finding(sentence)
-        return tendency(self.coverage - self.levels).noted(f": {sentence}")
-
-    def shares(self, config: Config) -> list[Value]:
-        """The coverage at each level that was asked for."""
-        return [self._share(level) for level in config.levels]
-
-    def _share(self, level: float) -> Value:
-        at = _calibration.nearest(self.levels, level)
-        sentence = self.sentence(level)
-        if not np.isclose(self.levels[at], level):
-            formed = f"the draws can form no {percent(level)} % {self.what}"
-            sentence += f"; {formed}, these are the nearest"
-        name = f"{self.prefix}_{percent(level)}"
-        return Value(name, self.parameter, float(self.coverage[at]), reason=sentence)
-
-
-def percent(share: float | np.ndarray) -> str:
-    """A share in per cent, three digits at most.
-
-    Example:
-        >>> percent(0.9), percent(0.8437)
-        ('90', '84.4')
-    """
-    return f"{100 * float(share):.3g}"
-
-
-def tendency(error: np.ndarray) -> Finding:
-    """What coverage minus level (K,) says, by its largest error."""
-    if error[np.abs(error).argmax()] < 0:
-        return Finding.of(Shape.OVERCONFIDENT, "intervals too narrow")
-    return Finding.of(Shape.UNDERCONFIDENT, "intervals too wide")
+    return curve.shares(config.levels)
 
 
 def plot(result: Result) -> Figure:
     """Coverage of central intervals against their level for every parameter."""
     from sbiwb.diagnostics import _grid
 
-    figure, axes = _grid.panels(len(result.names))
-    for d, (panel,) in enumerate(axes):
-        _grid.title(panel, result.names[d])
-        if result.troubles[d]:
-            _grid.message(panel, result.troubles[d])
-        else:
-            panel.set_xlabel("level of the central interval")
-            _draw_curve(panel, result.central, d)
-    _grid.finish(figure, HEADING, _grid.band_note(result.n, result.s))
-    return figure
+    note = _grid.band_note(result.n, result.s)
+    return _grid.by_cell(len(result.names), partial(_panel, result), HEADING, note)
 
 
 def plot_hpd(result: Result) -> Figure:
@@ -346,6 +237,16 @@ def plot_hpd(result: Result) -> Figure:
     _draw_curve(axes[0, 0], result.highest, 0)
     _grid.finish(figure, HEADING_HPD, _grid.band_note(result.n, result.s))
     return figure
+
+
+def _panel(result: Result, axes: Axes, d: int) -> None:
+    from sbiwb.diagnostics import _grid
+
+    _grid.title(axes, result.names[d])
+    if result.troubles[d]:
+        return _grid.message(axes, result.troubles[d])
+    axes.set_xlabel("level of the central interval")
+    _draw_curve(axes, result.central, d)
 
 
 def _draw_curve(axes: Axes, curves: Curves, row: int) -> None:

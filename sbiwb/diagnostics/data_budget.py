@@ -34,6 +34,7 @@ from sbiwb.evidence import Budget, EvidenceKind, Rule, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 GAIN, LAST = "doubling_gain", "last_gain"
@@ -220,17 +221,27 @@ def plot(result: Result) -> Figure:
         return _grid.empty(HEADING, result.values[0].reason)
     figure, axes = _grid.panels(1)
     figure.set_size_inches(6.0, 3.8)
-    panel = axes[0, 0]
+    _draw(axes[0, 0], result)
+    _grid.finish(figure, HEADING, NOTE)
+    return figure
+
+
+def _draw(panel: Axes, result: Result) -> None:
+    from sbiwb.diagnostics import _grid
+
     grid, fitted = result.fit
     _grid.band(panel, grid, *result.interval)
     panel.plot(grid, fitted, color=_grid.INK, lw=0.8, ls="--")
     panel.errorbar(
         result.pairs, result.loss, 2 * result.error, fmt="o", color=_grid.BLUE, ms=5, lw=1.2
     )
-    ticks = [*result.pairs.tolist(), 2 * int(result.pairs[-1])]
+    panel.set(xlabel="training pairs", ylabel="validation loss (nats)")
+    _mark_pairs(panel, result.pairs)
+
+
+def _mark_pairs(panel: Axes, pairs: np.ndarray) -> None:
+    """Ticks at the trainings and at twice the last."""
+    ticks = [*pairs.tolist(), 2 * int(pairs[-1])]
     panel.set_xscale("log")
     panel.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
     panel.set_xticks([], minor=True)
-    panel.set(xlabel="training pairs", ylabel="validation loss (nats)")
-    _grid.finish(figure, HEADING, NOTE)
-    return figure

@@ -31,6 +31,7 @@ from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.evidence import EvidenceKind, Rule, Value, WeightDraws
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAME = "epistemic_share"
@@ -171,9 +172,20 @@ def plot(result: Result) -> Figure:
     judged = np.flatnonzero(np.isfinite(result.quantiles[1]))
     if not len(judged):
         return _grid.empty(HEADING, _first_reason(result))
-    largest = np.argsort(-result.quantiles[1, judged], kind="stable")[: _grid.MAX_ROWS]
-    shown = np.sort(judged[largest])
+    shown = _grid.most_extreme(judged, -result.quantiles[1, judged])
     figure, axes = _grid.rows([result.names[d] for d in shown])
+    _draw(axes, result, shown)
+    note = (
+        f"dots: median over {len(result.share)} test pairs; lines: 5 to 95 % of them; "
+        "dashed: we warn above"
+    )
+    _grid.finish(figure, HEADING, note)
+    return figure
+
+
+def _draw(axes: Axes, result: Result, shown: np.ndarray) -> None:
+    from sbiwb.diagnostics import _grid
+
     at = np.arange(len(shown))
     low, middle, high = 100 * result.quantiles[:, shown]
     axes.hlines(at, low, high, color=_grid.SKY, lw=2)
@@ -181,12 +193,6 @@ def plot(result: Result) -> Figure:
     axes.axvline(100 * result.most, color=_grid.FAINT, lw=0.8, ls="--")
     reach = max(110 * result.most, 1.05 * float(high.max()), 5.0)
     axes.set(xlim=(0, reach), xlabel="% of the posterior's variance")
-    note = (
-        f"dots: median over {len(result.share)} test pairs; lines: 5 to 95 % of them; "
-        "dashed: we warn above"
-    )
-    _grid.finish(figure, HEADING, note)
-    return figure
 
 
 def _first_reason(result: Result) -> str:

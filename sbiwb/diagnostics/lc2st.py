@@ -46,6 +46,7 @@ from sbiwb.families import Count
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAME = "lc2st_rms"
@@ -211,16 +212,9 @@ def plot(result: Result) -> Figure:
     if not len(judged):
         return _grid.empty(HEADING, result.values[0].reason)
     p = np.array([value.p or 0.0 for value in result.values])
-    shown = np.sort(judged[np.argsort(p[judged], kind="stable")][: _grid.MAX_ROWS])
+    shown = _grid.most_extreme(judged, p[judged])
     figure, axes = _grid.rows([result.labels[m] for m in shown])
-    at = np.arange(len(shown))
-    low, middle, high = np.quantile(np.sqrt(result.null[shown]), [0.025, 0.5, 0.975], axis=1)
-    axes.hlines(at, low, high, color=_grid.SKY, lw=6)
-    axes.plot(middle, at, "|", color=_grid.INK, ms=6)
-    distance = np.sqrt(result.statistic[shown])
-    _grid.dots(axes, distance, p[shown] <= NOMINAL_P)
-    axes.set_xlim(0, 1.1 * max(float(distance.max()), float(high.max())))
-    axes.set_xlabel("root mean square of d - 1/2 over posterior draws")
+    _draw(axes, np.sqrt(result.statistic[shown]), np.sqrt(result.null[shown]), p[shown])
     note = (
         f"{result.n} calibration pairs; bars: central 95 % of {result.null.shape[1]} null "
         "classifiers; red: p at most 0.05 alone"
@@ -228,3 +222,16 @@ def plot(result: Result) -> Figure:
     left_out = _grid.left_out(len(shown), len(judged), "most extreme", " data sets")
     _grid.finish(figure, HEADING, note + left_out)
     return figure
+
+
+def _draw(axes: Axes, distance: np.ndarray, null: np.ndarray, p: np.ndarray) -> None:
+    """Distances (n,), those of the null classifiers (n, R), and p-values (n,)."""
+    from sbiwb.diagnostics import _grid
+
+    at = np.arange(len(distance))
+    low, middle, high = np.quantile(null, [0.025, 0.5, 0.975], axis=1)
+    axes.hlines(at, low, high, color=_grid.SKY, lw=6)
+    axes.plot(middle, at, "|", color=_grid.INK, ms=6)
+    _grid.dots(axes, distance, p <= NOMINAL_P)
+    axes.set_xlim(0, 1.1 * max(float(distance.max()), float(high.max())))
+    axes.set_xlabel("root mean square of d - 1/2 over posterior draws")

@@ -49,6 +49,7 @@ from sbiwb.evidence import EvidenceKind, FeatureSpace, Rule, Summaries, Value
 from sbiwb.seeds import generator
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SPACES = {
@@ -140,6 +141,11 @@ class MeasuredValue:
     value: Value
 
 
+NOTHING_MEASURED = MeasuredValue(
+    Measure.ALONE, Value("network_p", "observations", None, reason="no space was measured")
+)
+
+
 def compute(summaries: Summaries, config: Config) -> Result:
     """Distances and p-values in each space, warnings after Bonferroni over all of them."""
     by_space: dict[str, Distances] = {}
@@ -154,10 +160,17 @@ def compute(summaries: Summaries, config: Config) -> Result:
         measured += _alone(name, by_space[name], summaries.labels)
         measured += _far(name, by_space[name], summaries.groups)
         measured += _sets(name, ruler, space, summaries, place)
-    if not measured:
-        nothing = Value("network_p", "observations", None, reason="no space was measured")
-        measured.append(MeasuredValue(Measure.ALONE, nothing))
-    limits = _limits(measured, config.below)
+    return _result(summaries, by_space, measured or [NOTHING_MEASURED], config.below)
+
+
+def _result(
+    summaries: Summaries,
+    by_space: dict[str, Distances],
+    measured: Sequence[MeasuredValue],
+    below: float,
+) -> Result:
+    """The result, with warnings after Bonferroni."""
+    limits = _limits(measured, below)
     values = tuple(_warned(one.value, limit) for one, limit in zip(measured, limits, strict=True))
     measures = tuple(one.measure for one in measured)
     return Result(summaries.labels, by_space, limits, measures, values)
@@ -282,22 +295,14 @@ def plot(result: Result) -> Figure:
     """p-value of each data set in each space, on a logarithmic axis, and where it warns."""
     from sbiwb.diagnostics import _grid
 
-    judged = _judged(result)
-    if not judged:
+    judged = np.array(_judged(result), int)
+    if not len(judged):
         return _grid.empty(HEADING, result.values[0].reason)
-    smallest_first = sorted(judged, key=lambda j: result.values[j].value or 0.0)
-    shown = sorted(smallest_first[: _grid.MAX_ROWS])
+    p = np.array([result.values[j].value or 0.0 for j in judged])
+    shown = _grid.most_extreme(judged, p)
     values = [result.values[j] for j in shown]
     figure, axes = _grid.rows([_row_label(value) for value in values])
-    at = np.arange(len(shown))
-    limits = np.array(result.limits)[shown]
-    edge = min(1e-4, float(limits.min()) / 3)
-    p = np.maximum(np.array([value.value for value in values], float), edge)
-    axes.hlines(at, p, 1, color=_grid.SKY, lw=2)
-    axes.plot(limits, at, "|", color=_grid.FAINT, ms=9)
-    _grid.dots(axes, p, [value.warning is not None for value in values])
-    axes.set(xscale="log", xlim=(1.3, edge / 1.3))
-    axes.set_xlabel("share of simulations that lie as far out or farther")
+    _draw(axes, values, np.array(result.limits)[shown])
     note = (
         "grey ticks: beyond them a data set is unlike the simulations (red); at the edge: less "
         "still"
@@ -305,6 +310,20 @@ def plot(result: Result) -> Figure:
     left_out = _grid.left_out(len(shown), len(judged), "most extreme")
     _grid.finish(figure, HEADING, note + left_out)
     return figure
+
+
+def _draw(axes: Axes, values: Sequence[Value], limits: np.ndarray) -> None:
+    """A line for each value, and where it would warn (n,)."""
+    from sbiwb.diagnostics import _grid
+
+    at = np.arange(len(values))
+    edge = min(1e-4, float(limits.min()) / 3)
+    p = np.maximum([value.value or 0.0 for value in values], edge)
+    axes.hlines(at, p, 1, color=_grid.SKY, lw=2)
+    axes.plot(limits, at, "|", color=_grid.FAINT, ms=9)
+    _grid.dots(axes, p, [value.warning is not None for value in values])
+    axes.set(xscale="log", xlim=(1.3, edge / 1.3))
+    axes.set_xlabel("share of simulations that lie as far out or farther")
 
 
 def _judged(result: Result) -> list[int]:

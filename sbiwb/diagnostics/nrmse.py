@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -82,16 +83,29 @@ def compute(draws: Draws, config: Config) -> Result:
     with np.errstate(all="ignore"):
         errors = _over_prior(of_draws, draws, unit)
         mean_errors = _relative_mean_errors(of_mean, draws, unit)
-    source = _inputs.prior_variance(draws)[1]
     values: list[Value] = []
-    for d, name in enumerate(draws.names):
-        trouble = troubles[d]
-        if trouble:
-            values += [_calibration.missing(label, name, trouble) for label in (DRAWS, MEAN)]
-            continue
-        values.append(_draws_value(name, np.median(errors[:, d]), _prior_origin(draws), config))
-        values.append(_mean_value(name, mean_errors[d], source[d]))
+    for d in range(len(draws.names)):
+        values += _values(draws, d, troubles[d], errors[:, d], mean_errors[d], config)
     return Result(draws.names, errors, troubles, tuple(values))
+
+
+def _values(
+    draws: Draws,
+    d: int,
+    trouble: str | None,
+    errors: np.ndarray,
+    mean_error: float,
+    config: Config,
+) -> list[Value]:
+    """Both numbers of one parameter, by the errors of its draws (N,) and of their mean."""
+    name = draws.names[d]
+    if trouble:
+        return [_calibration.missing(label, name, trouble) for label in (DRAWS, MEAN)]
+    source = _inputs.prior_variance(draws)[1][d]
+    return [
+        _draws_value(name, float(np.median(errors)), _prior_origin(draws), config),
+        _mean_value(name, mean_error, source),
+    ]
 
 
 def _units(draws: Draws, troubles: tuple[str | None, ...]) -> np.ndarray:
@@ -177,18 +191,14 @@ def plot(result: Result) -> Figure:
     """How the errors of the draws are spread over test pairs, for every parameter."""
     from sbiwb.diagnostics import _grid
 
-    figure, axes = _grid.panels(len(result.names))
-    for d, (panel,) in enumerate(axes):
-        _histogram(panel, result, d)
     note = (
         f"{len(result.errors)} test pairs; orange: their median, which is nrmse_draws; "
         "black: draws from the prior"
     )
-    _grid.finish(figure, HEADING, note)
-    return figure
+    return _grid.by_cell(len(result.names), partial(_panel, result), HEADING, note)
 
 
-def _histogram(axes: Axes, result: Result, d: int) -> None:
+def _panel(result: Result, axes: Axes, d: int) -> None:
     from sbiwb.diagnostics import _grid
 
     errors = result.errors[:, d]
@@ -196,10 +206,15 @@ def _histogram(axes: Axes, result: Result, d: int) -> None:
     if result.troubles[d] or not np.isfinite(errors).all():
         _grid.title(axes, result.names[d])
         return _grid.message(axes, result.troubles[d] or _inputs.NO_SPREAD)
-    median = float(np.median(errors))
-    _grid.title(axes, result.names[d], f"median {median:.2f}")
+    _grid.title(axes, result.names[d], f"median {np.median(errors):.2f}")
+    _histogram(axes, errors)
+
+
+def _histogram(axes: Axes, errors: np.ndarray) -> None:
+    from sbiwb.diagnostics import _grid
+
     top = max(1.1, float(np.quantile(errors, 0.99)) * 1.1)
     axes.hist(np.minimum(errors, top), bins=30, range=(0, top), color=_grid.SKY)
     axes.axvline(1.0, color=_grid.INK, lw=0.8)
-    axes.axvline(median, color=_grid.VERMILLION, lw=1.4)
+    axes.axvline(float(np.median(errors)), color=_grid.VERMILLION, lw=1.4)
     axes.set_xlim(0, top)

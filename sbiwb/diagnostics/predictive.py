@@ -32,6 +32,7 @@ from sbiwb.diagnostics import _inputs
 from sbiwb.evidence import EvidenceKind, PredictiveReplicates, Rule, Value
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAME = "predictive_outside_95"
@@ -198,22 +199,30 @@ def plot(result: Result) -> Figure:
     """Share outside the interval per statistic, below to the left and above to the right."""
     from sbiwb.diagnostics import _grid
 
-    judged = [j for j, trouble in enumerate(result.troubles) if trouble is None]
-    if not judged:
+    judged = np.flatnonzero([trouble is None for trouble in result.troubles])
+    if not len(judged):
         return _grid.empty(HEADING, result.values[0].reason)
     shares = result.below + result.above
-    shown = sorted(sorted(judged, key=lambda j: -shares[j])[: _grid.MAX_ROWS])
+    shown = _grid.most_extreme(judged, -shares[judged])
     figure, axes = _grid.rows([result.names[j] for j in shown])
-    at = np.arange(len(shown))
-    colors = _grid.warned_colors([result.values[j].warning is not None for j in shown])
-    axes.barh(at, -100 * result.below[shown], color=colors, height=0.7)
-    axes.barh(at, 100 * result.above[shown], color=colors, height=0.7)
-    axes.axvline(0, color=_grid.INK, lw=0.6)
-    for edge in (-2.5, 2.5):
-        axes.axvline(edge, color=_grid.FAINT, lw=0.8, ls="--")
-    reach = max(5.0, 110 * float(np.maximum(result.below, result.above)[shown].max()))
-    axes.set(xlim=(-reach, reach), xlabel=X_LABEL)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")
+    _draw(axes, result, shown)
     note = "dashed: where 5 % would lie outside, fewer are usual; red: not reproduced"
     _grid.finish(figure, HEADING, note + _grid.left_out(len(shown), len(judged), "worst"))
     return figure
+
+
+def _draw(axes: Axes, result: Result, shown: np.ndarray) -> None:
+    """A bar to each side for each of the shown statistics."""
+    from sbiwb.diagnostics import _grid
+
+    colors = _grid.warned_colors([result.values[j].warning is not None for j in shown])
+    below, above = 100 * result.below[shown], 100 * result.above[shown]
+    at = np.arange(len(shown))
+    axes.barh(at, -below, color=colors, height=0.7)
+    axes.barh(at, above, color=colors, height=0.7)
+    axes.axvline(0, color=_grid.INK, lw=0.6)
+    for edge in (-2.5, 2.5):
+        axes.axvline(edge, color=_grid.FAINT, lw=0.8, ls="--")
+    reach = max(5.0, 1.1 * float(np.maximum(below, above).max()))
+    axes.set(xlim=(-reach, reach), xlabel=X_LABEL)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")

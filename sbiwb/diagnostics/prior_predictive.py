@@ -237,8 +237,7 @@ def plot(result: Result) -> Figure:
     judged = _judged(result.p)
     if not len(judged):
         return _grid.empty(HEADING, result.values[0].reason)
-    smallest = np.nanmin(result.p[:, judged], axis=0)
-    shown = np.sort(judged[np.argsort(smallest, kind="stable")[: _grid.MAX_ROWS]])
+    shown = _grid.most_extreme(judged, np.nanmin(result.p[:, judged], axis=0))
     figure, axes = _grid.rows([result.names[j] for j in shown])
     _draw_intervals(axes, standardize(result.quantiles, result.quantiles)[:, shown])
     _draw_data(axes, result, standardize(result.observed, result.quantiles)[:, shown])

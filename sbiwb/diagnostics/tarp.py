@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -344,14 +345,11 @@ def plot(result: Result) -> Figure:
     """Expected coverage against credibility for every kind of reference."""
     from sbiwb.diagnostics import _grid
 
-    figure, axes = _grid.panels(len(result.kinds))
-    for q, (panel,) in enumerate(axes):
-        _draw_curve(panel, result, q)
-    _grid.finish(figure, HEADING, _grid.band_note(result.n, result.s))
-    return figure
+    note = _grid.band_note(result.n, result.s)
+    return _grid.by_cell(len(result.kinds), partial(_draw_curve, result), HEADING, note)
 
 
-def _draw_curve(axes: Axes, result: Result, q: int) -> None:
+def _draw_curve(result: Result, axes: Axes, q: int) -> None:
     from sbiwb.diagnostics import _grid
 
     _grid.title(axes, TITLES[result.kinds[q]])

@@ -22,6 +22,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -200,15 +201,11 @@ def plot(result: Result) -> Figure:
     """
     from sbiwb.diagnostics import _grid
 
-    figure, axes = _grid.panels(len(result.names))
-    for d, (panel,) in enumerate(axes):
-        _scatter(panel, result, d)
     note = f"contraction by {result.definition}, cut to [0, 1] in this picture; shaded: |z| below 2"
-    _grid.finish(figure, HEADING, note)
-    return figure
+    return _grid.by_cell(len(result.names), partial(_panel, result), HEADING, note)
 
 
-def _scatter(axes: Axes, result: Result, d: int) -> None:
+def _panel(result: Result, axes: Axes, d: int) -> None:
     from sbiwb.diagnostics import _grid
 
     _grid.title(axes, result.names[d])
@@ -216,10 +213,15 @@ def _scatter(axes: Axes, result: Result, d: int) -> None:
     if result.troubles[d]:
         return _grid.message(axes, result.troubles[d])
     rows = _grid.sample(len(result.z), MAX_POINTS)
-    contraction = np.clip(result.contraction[rows, d], 0, 1)
+    _scatter(axes, result.contraction[rows, d], result.z[rows, d])
+
+
+def _scatter(axes: Axes, contraction: np.ndarray, z: np.ndarray) -> None:
+    from sbiwb.diagnostics import _grid
+
+    contraction = np.clip(contraction, 0, 1)
     axes.axhspan(-2, 2, color=_grid.GREY, alpha=0.25, lw=0)
     axes.axhline(0, color=_grid.INK, lw=0.6)
-    z = result.z[rows, d]
     axes.scatter(contraction, z, s=7, color=_grid.BLUE, alpha=0.35, lw=0, clip_on=False)
     reach = max(4.0, 1.05 * float(np.abs(axes.dataLim.intervaly).max()))
     axes.set_ylim(-reach, reach)
