@@ -8,7 +8,7 @@ Shapes: N test pairs, S draws, D parameter columns, K statistics, M real data se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar, overload
@@ -111,7 +111,7 @@ class Draws:
     prior_draws: np.ndarray | None = None
     unconstrain: Callable[[np.ndarray], np.ndarray] | None = None
     ridge_prediction: np.ndarray | None = None
-    levels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    levels: Mapping[str, Sequence[float] | np.ndarray] = field(default_factory=dict)
 
     @property
     def n(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,7 @@ def draw_test_posteriors(
     _clean(options.folder, paths)
     missing = [block for block, path in enumerate(paths) if not _is_whole(path, made_by, reporter)]
     if missing:
-        done = n - sum(len(_rows(n, block)) for block in missing)
+        done = n - sum(map(len, map(partial(_rows, n), missing)))
         with reporter.task("draw", n, unit="test pairs", done=done) as ticker:
             for block in missing:
                 rows = _rows(n, block)
@@ -155,9 +155,14 @@ def _read(paths: Sequence[Path], n: int) -> TestDraws:
     if 8 * int(np.prod(shape)) <= HELD_BYTES:
         draws = draws[:]
     small = [_small_arrays(path) for path in paths]
-    leaked = np.sum([arrays["leaked"] for arrays in small], axis=0) / (shape[0] * shape[1])
+    leaked = np.zeros(shape[2], np.int64)
+    for arrays in small:
+        leaked += arrays["leaked"]
     return TestDraws(
-        draws, _joined(small, "log_prob_theta"), _joined(small, "log_prob_draws"), leaked
+        draws,
+        _joined(small, "log_prob_theta"),
+        _joined(small, "log_prob_draws"),
+        leaked / (shape[0] * shape[1]),
     )
 
 

@@ -20,11 +20,12 @@ from sbiwb.evidence import (
 )
 from sbiwb.project.observe import DataSets
 from sbiwb.project.simulations import ForwardSimulator
-from sbiwb.records import Columns, Pairs, Ragged, join, take
+from sbiwb.records import Columns, Pairs, Ragged
 from sbiwb.seeds import generator
 from sbiwb.steps.judge import measure
 from sbiwb.steps.judge.draw_blocks import draw_test_posteriors
 from sbiwb.steps.judge.judged_run import JudgedRun
+from sbiwb.steps.judge.measure import JoinedObservations
 from sbiwb.steps.judge.quantities import quantities_of
 from sbiwb.steps.judge.ridge import ridge_prediction
 
@@ -117,7 +118,6 @@ def _draws(run: JudgedRun, reporter: Reporter) -> Draws:
     drawn = draw_test_posteriors(run.posterior, prior, test, run.draw_options, reporter)
     theta = prior.stack(test.theta)
     prior_draws = prior.sample(generator(run.seed, "prior"), max(len(theta), MIN_PRIOR_DRAWS))
-    levels = run.posterior.theta_map.levels
     draws = Draws(
         names=run.posterior.columns,
         theta=theta,
@@ -132,7 +132,7 @@ def _draws(run: JudgedRun, reporter: Reporter) -> Draws:
         prior_draws=prior.stack(prior_draws),
         unconstrain=run.posterior.theta_map.forward,
         ridge_prediction=_ridge_prediction(run),
-        levels={name: np.array(values) for name, values in levels.items()},
+        levels=run.posterior.theta_map.levels,
     )
     return replace(draws, quantities=quantities_of(run, draws))
 
@@ -187,7 +187,7 @@ def _replicate(
 ) -> None:
     """Fills in the statistics of some test pairs; those of failed simulations stay NaN."""
     count = replicated.shape[1]
-    context = {name: take(values, rows) for name, values in run.test.context.items()}
+    context = run.test.take(rows).context
     seed = int(generator(run.seed, "replicas", int(rows[0])).integers(2**31))
     done = forward.simulate(draws.draws[rows][:, :count], context, seed, Silent())
     row, replicate = np.divmod(done.rows, count)
@@ -200,21 +200,18 @@ def _local(
     """Test pairs for the classifier, and real data sets to judge, each a test of its own."""
     posterior = run.posterior
     forward = posterior.theta_map.forward
-    labels = [label for data in observations for label in data.labels]
-    chosen = _chosen(len(labels), reporter)
-    x = {
-        name: take(join([data.variables[name] for data in observations]), chosen)
-        for name in observations[0].variables
-    }
-    observed_draws = posterior.sample(x, LOCAL_DRAWS, generator(run.seed, "local"))
+    data = JoinedObservations.of(observations)
+    data = data.take(_chosen(len(data.labels), reporter))
+    rng = generator(run.seed, "local")
+    observed_draws = posterior.sample(data.variables, LOCAL_DRAWS, rng)
     flat = observed_draws.reshape(-1, len(draws.names))
     return LC2STData(
         names=draws.names,
         z=forward(draws.theta),
         draws=forward(_first_draws(draws)),
         x=posterior.features(run.test.variables),
-        labels=tuple(labels[place] for place in chosen),
-        observed_x=posterior.features(x),
+        labels=data.labels,
+        observed_x=posterior.features(data.variables),
         observed_draws=forward(flat).reshape(observed_draws.shape),
         seed=run.seed,
     )
@@ -234,19 +231,28 @@ def _chosen(count: int, reporter: Reporter) -> np.ndarray:
 
 def _first_draws(draws: Draws) -> np.ndarray:
     """The first draw of each test pair, (N, D)."""
-    starts = range(0, draws.n, ROWS_AT_ONCE)
-    return np.concatenate(
-        [draws.draws[slice(start, start + ROWS_AT_ONCE)][:, 0] for start in starts]
-    )
+    first = np.empty((draws.n, len(draws.names)))
+    for start in range(0, draws.n, ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        first[rows] = draws.draws[rows][:, 0]
+    return first
 
 
 def _budget(run: JudgedRun, draws: Draws, reporter: Reporter) -> Budget:
     """The loss of the same network trained on parts of the pairs."""
     assert draws.log_prob_theta is not None  # a budget needs a joint posterior
-    counts = sorted({max(1, int(share * run.training_pairs)) for share in BUDGET_SHARES})
-    numbers = " and ".join(f"{count:,}" for count in counts)
+    counts = _budget_counts(run.training_pairs)
+    numbers = " and ".join(map("{:,}".format, counts))
     reporter.say(f"The data budget trains {len(counts)} further networks, on {numbers} pairs.")
-    x = run.test.variables
-    losses = [-run.train_on(count).log_prob(draws.theta, x) for count in counts]
-    pairs = np.array([*counts, run.training_pairs])
-    return Budget(pairs, np.stack([*losses, -draws.log_prob_theta]))
+    losses = []
+    for count in counts:
+        part = run.train_on(count)
+        losses.append(-part.log_prob(draws.theta, run.test.variables))
+    losses.append(-draws.log_prob_theta)
+    return Budget(np.array([*counts, run.training_pairs]), np.stack(losses))
+
+
+def _budget_counts(training_pairs: int) -> list[int]:
+    """Numbers of pairs that further networks are trained on, rising."""
+    counts = np.array(BUDGET_SHARES) * training_pairs
+    return np.unique(np.maximum(1, counts.astype(int))).tolist()

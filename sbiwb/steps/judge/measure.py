@@ -13,7 +13,7 @@ from sbiwb.errors import DataError
 from sbiwb.evidence import FeatureSpace, Summaries, WeightDraws
 from sbiwb.posterior import Posterior
 from sbiwb.project.observe import DataSets, NamedObservation, observe
-from sbiwb.records import Columns, Pairs, Variable, join
+from sbiwb.records import Columns, Pairs, Variable, join, take
 from sbiwb.simulation.layout import Layout
 
 MAX_TRAINING_SIMULATIONS = 4_000  # that stand for all where data sets are compared with them
@@ -23,9 +23,12 @@ DRAWS_OF_NETWORK = 200  # of each data set under each network
 
 def weight_draws(posterior: Posterior, x: Columns, rng: np.random.Generator) -> WeightDraws:
     """Mean and variance of the posterior of N data sets under each of its networks."""
-    pieces = [moments(draws) for draws in posterior.sample_each(x, DRAWS_OF_NETWORK, rng)]
-    mean = np.stack([mean for mean, _ in pieces], axis=1)
-    variance = np.stack([variance for _, variance in pieces], axis=1)
+    means, variances = [], []
+    for draws in posterior.sample_each(x, DRAWS_OF_NETWORK, rng):
+        mean, variance = moments(draws)
+        means.append(mean)
+        variances.append(variance)
+    mean, variance = np.stack(means, axis=1), np.stack(variances, axis=1)
     shares = np.asarray(posterior.shares)
     return WeightDraws(posterior.columns, mean, variance, DRAWS_OF_NETWORK, shares)
 
@@ -67,6 +70,48 @@ def numbers(x: Columns, context: Columns, missing: Collection[str]) -> np.ndarra
 
 
 @dataclass(frozen=True)
+class JoinedObservations:
+    """The data sets of several observations, end to end.
+
+    Args:
+        labels: Of M data sets.
+        groups: The observation that each belongs to, M names.
+        variables: Observables and context by name, M rows each; empty where M is 0.
+    """
+
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+    variables: Columns
+
+    @classmethod
+    def of(cls, observations: Sequence[DataSets]) -> JoinedObservations:
+        """All of them, in order."""
+        labels: list[str] = []
+        groups: list[str] = []
+        parts: dict[str, list[Variable]] = {}
+        for data in observations:
+            labels += data.labels
+            groups += [data.name] * len(data.labels)
+            for name, values in data.variables.items():
+                parts.setdefault(name, []).append(values)
+        variables = {name: join(values) for name, values in parts.items()}
+        return cls(tuple(labels), tuple(groups), variables)
+
+    def take(self, rows: np.ndarray) -> JoinedObservations:
+        """The data sets at `rows`."""
+        labels = tuple(np.array(self.labels)[rows].tolist())
+        groups = tuple(np.array(self.groups)[rows].tolist())
+        variables = {name: take(values, rows) for name, values in self.variables.items()}
+        return JoinedObservations(labels, groups, variables)
+
+    def columns(self, names: Iterable[str]) -> Columns:
+        """Some variables, in this order; none where there are no data."""
+        if not self.variables:
+            return {}
+        return {name: self.variables[name] for name in names}
+
+
+@dataclass(frozen=True)
 class SummarySpaces:
     """Data sets as the network's features, and as statistics of the observables.
 
@@ -88,16 +133,14 @@ class SummarySpaces:
             test: Simulations that no training saw.
             observations: Real data.
         """
-        labels: list[str] = []
-        groups: list[str] = []
-        for data in observations:
-            labels += data.labels
-            groups += [data.name] * len(data.labels)
-        real = _joined([data.x for data in observations], train.x)
-        context = _joined([data.context for data in observations], train.context)
-        sets = [(train.x, train.context), (test.x, test.context), (real, context)]
+        data = JoinedObservations.of(observations)
+        sets = [
+            (train.x, train.context),
+            (test.x, test.context),
+            (data.columns(train.x), data.columns(train.context)),
+        ]
         spaces = {"statistics": self._statistics(sets), "network": self._features(sets)}
-        return Summaries(tuple(labels), tuple(groups), spaces, self.seed)
+        return Summaries(data.labels, data.groups, spaces, self.seed)
 
     def _statistics(self, sets: Sequence[tuple[Columns, Columns]]) -> FeatureSpace:
         names, _ = statistics(sets[0][0], self.missing)
@@ -112,10 +155,3 @@ class SummarySpaces:
         width = features[0].shape[1]
         features += [np.zeros((0, width))] * (len(sets) - len(features))  # no real data
         return FeatureSpace(tuple(f"feature {k}" for k in range(width)), *features)
-
-
-def _joined(parts: Sequence[Mapping[str, Variable]], names: Iterable[str]) -> Columns:
-    """Variables of several observations end to end; none where there is no observation."""
-    if not parts:
-        return {}
-    return {name: join([part[name] for part in parts]) for name in names}

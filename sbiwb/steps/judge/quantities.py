@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -56,8 +58,7 @@ def _called(
 
 def _check_names(own: TestQuantities, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Refuses names that come for some data sets only, or mean something else already."""
-    names = sorted({name for row in rows for name in row})
-    trouble = _varying(names, rows) or _taken(names, columns)
+    trouble = _varying(rows) or _taken(rows[:1], columns)
     if trouble:
         raise SimulatorError(
             f"test_quantities() {trouble}",
@@ -67,16 +68,21 @@ def _check_names(own: TestQuantities, columns: Sequence[str], rows: Sequence[Row
         )
 
 
-def _varying(names: Sequence[str], rows: Sequence[Row]) -> str | None:
-    varying = [name for name in names if not all(name in row for row in rows)]
+def _varying(rows: Sequence[Row]) -> str | None:
+    """What comes for some data sets only."""
+    counts = Counter(chain.from_iterable(rows))
+    varying = sorted(name for name, count in counts.items() if count < len(rows))
     if varying:
         return f"returns {', '.join(varying)} for some data sets only"
     return None
 
 
-def _taken(names: Sequence[str], columns: Sequence[str]) -> str | None:
-    reserved = (*columns, LOG_Q)
-    taken = [name for name in names if name in reserved or name.endswith(WITH_DATA)]
+def _taken(rows: Sequence[Row], columns: Sequence[str]) -> str | None:
+    """Which names mean something else already."""
+    taken = []
+    for name in sorted(chain.from_iterable(rows)):
+        if name in (*columns, LOG_Q) or name.endswith(WITH_DATA):
+            taken.append(name)
     if taken:
         return f"gives a quantity the name {', '.join(taken)}"
     return None

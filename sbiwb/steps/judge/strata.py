@@ -119,7 +119,7 @@ def _medians(draws: Draws, column: int) -> np.ndarray:
 def _strata_of(variable: PartingVariable, count: int) -> Iterator[Stratum]:
     """Strata of one variable: fewer where they would be too small, all of them told."""
     parts = _parts(variable.values, count)
-    labels = _labels(variable.words, [variable.values[part] for part in parts])
+    labels = _labels(variable.words, variable.values, parts)
     for label, part in zip(labels, parts, strict=True):
         yield Stratum(variable.name, label, np.flatnonzero(part))
 
@@ -131,18 +131,18 @@ def _parts(values: np.ndarray, count: int) -> list[np.ndarray]:
         return []
     count = max(2, min(count, len(values) // MIN_PAIRS))
     if len(distinct) <= count:
-        return [values == value for value in distinct]
+        return list(values == distinct[:, None])
     levels = np.linspace(0, 1, count + 1)
     edges = np.unique(np.quantile(values, levels, method="inverted_cdf"))
     place = np.clip(np.searchsorted(edges, values, side="left"), 1, len(edges) - 1)
-    return [place == k for k in range(1, len(edges))]
+    return list(place == np.arange(1, len(edges))[:, None])
 
 
-def _labels(words: str, parts: Sequence[np.ndarray]) -> list[str]:
+def _labels(words: str, values: np.ndarray, parts: Sequence[np.ndarray]) -> list[str]:
     """A label for each part, with as many digits as it takes to tell them apart."""
     labels: list[str] = []
     for digits in LABEL_DIGITS:
-        labels = [_label(words, part, digits) for part in parts]
+        labels = [_label(words, values[part], digits) for part in parts]
         if len(set(labels)) == len(labels):
             break
     return labels
