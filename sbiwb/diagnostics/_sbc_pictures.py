@@ -34,7 +34,11 @@ def _histogram(axes: Axes, result: Result, q: int) -> None:
     axes.set_xlim(-0.5, result.s + 0.5)
     if result.troubles[q]:
         return _grid.message(axes, result.troubles[q])
-    counts = result.counts[q]
+    _draw_counts(axes, result, result.counts[q])
+
+
+def _draw_counts(axes: Axes, result: Result, counts: np.ndarray) -> None:
+    """Ranks in each bin (B,), and where those of an exact posterior would be."""
     axes.axhspan(*result.bin_simultaneous, color=_grid.GREY, alpha=0.25, lw=0)
     axes.axhspan(*result.bin_pointwise, color=_grid.GREY, alpha=0.35, lw=0)
     axes.stairs(counts, result.edges, fill=True, color=_grid.SKY, alpha=0.6)

@@ -130,6 +130,13 @@ def _panel(result: Result, axes: Axes, d: int) -> None:
         _grid.title(axes, result.names[d])
         return _grid.message(axes, result.troubles[d])
     _grid.title(axes, result.names[d], f"{error:.3f}")
+    _draw_gap(axes, result, d, error)
+
+
+def _draw_gap(axes: Axes, result: Result, d: int, error: float) -> None:
+    """The gap of one parameter within the range where nothing warns."""
+    from sbiwb.diagnostics import _grid
+
     axes.axhspan(-result.limit, result.limit, color=_grid.GREY, alpha=0.25, lw=0)
     _stems(axes, result.levels, result.gap[d], error)
     reach = 1.3 * max(result.limit, float(np.abs(result.gap[d]).max()))

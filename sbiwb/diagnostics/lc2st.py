@@ -31,6 +31,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -106,17 +107,21 @@ def compute(data: LC2STData, config: Config) -> Result:
     statistics = np.full((len(troubles), config.nulls + 1), np.nan)
     if judged.any():
         statistics[judged] = _statistics(data, np.flatnonzero(judged), config)
-    statistic, null = statistics[:, 0], statistics[:, 1:]
-    values = []
-    for m, label in enumerate(data.labels):
-        trouble = troubles[m]
+    values = tuple(_values(data.labels, troubles, statistics))
+    return Result(data.labels, statistics[:, 0], statistics[:, 1:], len(data.z), values)
+
+
+def _values(
+    labels: Sequence[str], troubles: Sequence[str | None], statistics: np.ndarray
+) -> Iterator[Value]:
+    """One value a data set, by the classifiers' statistics (M, R + 1)."""
+    if not labels:
+        yield missing(NAME, "observations", NOTHING_OBSERVED)
+    for label, trouble, (statistic, *null) in zip(labels, troubles, statistics, strict=True):
         if trouble:
-            values.append(missing(NAME, label, trouble))
+            yield missing(NAME, label, trouble)
         else:
-            values.append(_value(label, statistic[m], null[m]))
-    if not values:
-        values.append(missing(NAME, "observations", NOTHING_OBSERVED))
-    return Result(data.labels, statistic, null, len(data.z), tuple(values))
+            yield _value(label, statistic, np.array(null))
 
 
 def _troubles(data: LC2STData) -> list[str | None]:

@@ -220,9 +220,15 @@ def _draw(axes: Axes, result: Result, shown: np.ndarray) -> None:
     at = np.arange(len(shown))
     axes.barh(at, -below, color=colors, height=0.7)
     axes.barh(at, above, color=colors, height=0.7)
+    _draw_axis(axes, max(5.0, 1.1 * float(np.maximum(below, above).max())))
+
+
+def _draw_axis(axes: Axes, reach: float) -> None:
+    """To the same length on both sides, with the expected share marked."""
+    from sbiwb.diagnostics import _grid
+
     axes.axvline(0, color=_grid.INK, lw=0.6)
     for edge in (-2.5, 2.5):
         axes.axvline(edge, color=_grid.FAINT, lw=0.8, ls="--")
-    reach = max(5.0, 1.1 * float(np.maximum(below, above).max()))
     axes.set(xlim=(-reach, reach), xlabel=X_LABEL)
     axes.xaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")

@@ -239,10 +239,7 @@ def plot(result: Result) -> Figure:
         return _grid.empty(HEADING, result.values[0].reason)
     shown = _grid.most_extreme(judged, np.nanmin(result.p[:, judged], axis=0))
     figure, axes = _grid.rows([result.names[j] for j in shown])
-    _draw_intervals(axes, standardize(result.quantiles, result.quantiles)[:, shown])
-    _draw_data(axes, result, standardize(result.observed, result.quantiles)[:, shown])
-    axes.set_xlim(-1.05 * EDGE, 1.05 * EDGE)
-    axes.set_xticks([-1, 0, 1], ["2.5 %", "median", "97.5 %"])
+    _draw(axes, result, shown)
     note = (
         f"bars: central 50 and 95 % of {result.simulations} simulations, each statistic stretched "
         f"to the same length; dots: {len(result.observed)} real data sets (at the edge: farther "
@@ -258,6 +255,13 @@ def _judged(p: np.ndarray) -> np.ndarray:
     if not p.size:
         return np.arange(0)
     return np.flatnonzero(np.isfinite(p).any(axis=0))
+
+
+def _draw(axes: Axes, result: Result, shown: np.ndarray) -> None:
+    _draw_intervals(axes, standardize(result.quantiles, result.quantiles)[:, shown])
+    _draw_data(axes, result, standardize(result.observed, result.quantiles)[:, shown])
+    axes.set_xlim(-1.05 * EDGE, 1.05 * EDGE)
+    axes.set_xticks([-1, 0, 1], ["2.5 %", "median", "97.5 %"])
 
 
 def _draw_intervals(axes: Axes, quantiles: np.ndarray) -> None:

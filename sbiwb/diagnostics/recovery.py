@@ -202,6 +202,12 @@ def _bars(axes: Axes, result: Result, d: int, rows: np.ndarray) -> None:
     axes.set(xlabel="truth", ylabel="posterior median")
     if result.troubles[d]:
         return _grid.message(axes, result.troubles[d])
+    _draw_bars(axes, result, d, rows)
+
+
+def _draw_bars(axes: Axes, result: Result, d: int, rows: np.ndarray) -> None:
+    from sbiwb.diagnostics import _grid
+
     theta = result.theta[rows, d]
     interval = (result.low[rows, d], result.high[rows, d])
     axes.vlines(theta, *interval, color=_grid.SKY, lw=0.8, alpha=0.6)

@@ -34,6 +34,15 @@ import numpy as np
 from sbiwb.contracts import DiagnosticResult
 from sbiwb.diagnostics import _calibration, _ecdf, _inputs
 from sbiwb.diagnostics._calibration import Finding
+from sbiwb.diagnostics._tarp_references import (
+    DATA,
+    PRIOR,
+    References,
+    kinds_of,
+    prior_z,
+    references_of,
+    unconstrained,
+)
 from sbiwb.evidence import Draws, Shape, Value
 from sbiwb.seeds import generator
 
@@ -41,9 +50,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PRIOR, DATA = "tarp_prior", "tarp_data"
 TITLES = {PRIOR: "references from the prior", DATA: "references near the data's guess"}
-MIN_REST = 0.01  # of the prior's variance, that h leaves at least
 BIAS_ERRORS = 4.0  # standard errors from which a column is called biased
 EXPECTED = Finding("balls around the references hold the truth as often as they should")
 HEADING = "TARP: do balls around random points hold the truth as often as they should?"
@@ -99,40 +106,14 @@ class Result(DiagnosticResult):
     }
 
 
-@dataclass(frozen=True)
-class References:
-    """Reference points of one kind.
-
-    Args:
-        kind: Its name.
-        points: (N, D), unconstrained.
-        scale: Unit of distance in each dimension, (D,).
-    """
-
-    kind: str
-    points: np.ndarray
-    scale: np.ndarray
-
-    def distances(self, z: np.ndarray, rows: slice) -> np.ndarray:
-        """Squared distances of z (n, S, D) to the references of these rows, (n, S).
-
-        Infinite where z is not finite.
-        """
-        with np.errstate(all="ignore"):
-            gap = (z - self.points[rows, None]) / self.scale
-            squared = np.einsum("nsd,nsd->ns", gap, gap)
-        squared[~np.isfinite(squared)] = np.inf
-        return squared
-
-
 def compute(draws: Draws, config: Config) -> Result:
     """Ranks of the truth's distance among those of the draws, for every kind of reference."""
-    truth = _unconstrained(draws, draws.theta)
-    prior = _prior(draws)
+    truth = unconstrained(draws, draws.theta)
+    prior = prior_z(draws)
     trouble = _trouble(draws, truth, prior)
     if trouble:
         return _unjudged(draws, config, trouble)
-    references = _references(draws, prior)
+    references = references_of(draws, prior)
     ranks, errors = _measure(draws, truth, references)
     test = _ecdf.uniformity(ranks, draws.s, alpha=config.alpha)
     biased = _biased(draws.names, errors)
@@ -172,36 +153,16 @@ def _result(
 
 def _unjudged(draws: Draws, config: Config, trouble: str) -> Result:
     values = [
-        _calibration.missing(kind, _inputs.ALL, trouble) for kind in _kinds(draws) or (PRIOR,)
+        _calibration.missing(kind, _inputs.ALL, trouble) for kind in kinds_of(draws) or (PRIOR,)
     ]
     ranks = np.zeros((draws.n, 0), np.int64)
     return _result(draws, config, ranks, np.empty((0, len(_ecdf.grid(draws.s)))), values, trouble)
 
 
-def _kinds(draws: Draws) -> tuple[str, ...]:
-    """References that can be had; both take their scale from the prior."""
-    if draws.prior_draws is None:
-        return ()
-    if draws.ridge_prediction is None:
-        return (PRIOR,)
-    return PRIOR, DATA
-
-
-def _prior(draws: Draws) -> np.ndarray:
-    """z of draws from the prior, (R, D).
-
-    Parameters of the test pairs would not do: no reference may depend on a truth.
-    """
-    if draws.prior_draws is None:
-        return np.zeros((0, len(draws.names)))
-    z = _unconstrained(draws, draws.prior_draws)
-    return z[np.isfinite(z).all(axis=1)]
-
-
 def _trouble(draws: Draws, truth: np.ndarray, prior: np.ndarray) -> str | None:
     """Why nothing can be judged, else None."""
     n = draws.n
-    if not _kinds(draws):
+    if not kinds_of(draws):
         return "there are no draws from the prior to take references from"
     if n < 2:
         return _inputs.too_few(n)
@@ -228,44 +189,6 @@ def _pairs_with_bad_draws(draws: Draws) -> int:
     return count
 
 
-def _unconstrained(draws: Draws, theta: np.ndarray) -> np.ndarray:
-    """z of theta (..., D)."""
-    rows = np.asarray(theta, float)
-    if draws.unconstrain is None:
-        return rows
-    with np.errstate(all="ignore"):
-        return draws.unconstrain(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape)
-
-
-def _references(draws: Draws, prior: np.ndarray) -> list[References]:
-    """Every kind that can be had."""
-    rng = generator(draws.seed, "ranks", 4)
-    rows = rng.choice(len(prior), draws.n, replace=len(prior) < draws.n)
-    references = [References(PRIOR, prior[rows], _spread(prior))]
-    if draws.ridge_prediction is not None:
-        references.append(_near_the_data(draws.ridge_prediction, prior, draws.seed))
-    return references
-
-
-def _near_the_data(prediction: np.ndarray, prior: np.ndarray, seed: int) -> References:
-    """References around what the data alone say of z, h(x) (N, D)."""
-    wide = _spread(prior)
-    left = np.maximum(wide**2 - _spread(prediction) ** 2, MIN_REST * wide**2)
-    spread = np.sqrt(left)
-    noise = generator(seed, "ranks", 5).standard_normal(prediction.shape)
-    return References(DATA, np.median(prior, axis=0) + prediction + spread * noise, spread)
-
-
-def _spread(z: np.ndarray) -> np.ndarray:
-    """Half the distance between the 16 and 84 % quantiles of z (n, D), (D,).
-
-    It is the sd where z is normal, and finite where tails are heavy.
-    """
-    low, high = np.quantile(z, [0.16, 0.84], axis=0)
-    spread = np.where(high > low, (high - low) / 2, np.ptp(z, axis=0))
-    return np.where(spread > 0, spread, 1.0)
-
-
 def _measure(
     draws: Draws, truth: np.ndarray, references: Sequence[References]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -275,7 +198,7 @@ def _measure(
     ties = np.zeros((n, len(references)), np.int64)
     errors = np.full((n, d), np.nan)
     for rows, piece in _inputs.pieces(draws.draws):
-        z = _unconstrained(draws, piece)
+        z = unconstrained(draws, piece)
         errors[rows] = _errors(z, truth[rows])
         for q, reference in enumerate(references):
             far = reference.distances(z, rows)

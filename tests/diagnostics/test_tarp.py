@@ -34,7 +34,7 @@ def test_ranks_agree_with_brute_force():
     draws = full(30, 19, 3, seed=2)
     result = computed(draws)
     truth = draws.theta / 1.25**0.5
-    references = tarp._references(draws, tarp._prior(draws))
+    references = tarp.references_of(draws, tarp.prior_z(draws))
     for q, one in enumerate(references):
         for n in range(draws.n):
             own = np.linalg.norm((truth[n] - one.points[n]) / one.scale)
@@ -119,7 +119,7 @@ def test_references_depend_on_no_truth():
     draws = full(60, 99, 3, seed=1)
     moved = dataclasses.replace(draws, theta=3 * draws.theta + 1)
     for one, other in zip(
-        *(tarp._references(some, tarp._prior(some)) for some in (draws, moved)), strict=True
+        *(tarp.references_of(some, tarp.prior_z(some)) for some in (draws, moved)), strict=True
     ):
         np.testing.assert_array_equal(one.points, other.points)
         np.testing.assert_array_equal(one.scale, other.scale)
