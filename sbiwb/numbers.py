@@ -27,6 +27,9 @@ class JudgedNumber:
     p_adjusted: float | None
     verdict: Verdict
     reason: str
+    kind: str = ""
+    warning: str | None = None
+    shapes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
