@@ -105,7 +105,7 @@ def assert_same(pieces: list[Fresh], others: list[Fresh]) -> None:
 def test_blocks_are_those_of_the_stream_online(simulated):
     _, project, adapter = simulated
     (piece,) = first(
-        online_feed(source_of(project), adapter, SerialExecutor(), batch_size=32)(7), 1
+        online_feed(block_source(project), adapter, SerialExecutor(), batch_size=32)(7), 1
     )
     pairs, _ = simulate_block(project.problem, "online", 7, 32, FailureCounter(1.0))
     assert np.array_equal(piece.pairs.z[:32, 0].numpy(), pairs.theta["mu"].astype(np.float32))
@@ -119,7 +119,7 @@ def test_blocks_are_those_of_the_stream_online(simulated):
 def test_processes_give_the_same_pieces_in_the_same_order(simulated):
     _, project, adapter = simulated
     serial, pool = (
-        first(online_feed(source_of(project), adapter, one, batch_size=64)(3), 6)
+        first(online_feed(block_source(project), adapter, one, batch_size=64)(3), 6)
         for one in (SerialExecutor(), PoolExecutor(2))
     )
     assert_same(serial, pool)
@@ -134,7 +134,7 @@ def test_ranks_share_the_blocks(simulated):
     put_json(project.run.plan, {**plan, "seconds_per_row": 1.0})  # one block a task
     feeds = [
         online_feed(
-            source_of(project), adapter, SerialExecutor(), batch_size=64, rank=rank, world=2
+            block_source(project), adapter, SerialExecutor(), batch_size=64, rank=rank, world=2
         )(rank)
         for rank in range(2)
     ]
@@ -155,13 +155,13 @@ def test_a_task_is_worth_handing_over(simulated, seconds_per_row, batch_size, ex
     _, project, _ = simulated
     plan = read_json(project.run.plan)
     put_json(project.run.plan, {**plan, "seconds_per_row": seconds_per_row})
-    found = source_of(project).blocks_per_task(batch_size)
+    found = block_source(project).blocks_per_task(batch_size)
     put_json(project.run.plan, plan)
     assert found == expected
 
 
 def source_of(project: Project, adapter: Adapter, executor) -> ReplayBuffer:
-    feed = online_feed(source_of(project), adapter, executor, batch_size=64)
+    feed = online_feed(block_source(project), adapter, executor, batch_size=64)
     return ReplayBuffer(feed, batch_size=64, buffer=512, uses=4, seed=0)
 
 
@@ -183,11 +183,11 @@ def test_batches_of_sets_of_random_size(tmp_path, executor):
 def test_a_killed_worker_loses_nothing(tmp_path):
     tiny, project, adapter = ready(tmp_path, DIES_ONCE)
     expected = first(
-        online_feed(source_of(project), adapter, SerialExecutor(), batch_size=64)(0), 5
+        online_feed(block_source(project), adapter, SerialExecutor(), batch_size=64)(0), 5
     )
     (tiny.folder / "armed").write_text("")
     assert_same(
-        first(online_feed(source_of(project), adapter, PoolExecutor(2), batch_size=64)(0), 5),
+        first(online_feed(block_source(project), adapter, PoolExecutor(2), batch_size=64)(0), 5),
         expected,
     )
     assert (tiny.folder / "mark").exists(), "no worker was killed"
@@ -197,10 +197,10 @@ def test_a_killed_worker_loses_nothing(tmp_path):
 def test_a_worker_killed_from_outside_loses_nothing(tmp_path):
     tiny, project, adapter = ready(tmp_path, ARMED.replace("WHAT", "import time; time.sleep(0.2)"))
     expected = first(
-        online_feed(source_of(project), adapter, SerialExecutor(), batch_size=32)(0), 5
+        online_feed(block_source(project), adapter, SerialExecutor(), batch_size=32)(0), 5
     )
     (tiny.folder / "armed").write_text("")
-    feed = online_feed(source_of(project), adapter, PoolExecutor(2), batch_size=32)(0)
+    feed = online_feed(block_source(project), adapter, PoolExecutor(2), batch_size=32)(0)
     _until(lambda: len(pids(tiny)) == 2, 60)
     os.kill(pids(tiny)[0], signal.SIGKILL)
     assert_same(first(feed, 5), expected)
@@ -258,7 +258,7 @@ def test_failures_are_counted_over_all_tasks(tmp_path):
 def test_close_is_prompt_even_in_compiled_code_and_leaves_no_process(tmp_path):
     tiny, project, adapter = ready(tmp_path, ARMED.replace("WHAT", "ctypes.PyDLL(None).sleep(300)"))
     (tiny.folder / "armed").write_text("")
-    feed = online_feed(source_of(project), adapter, PoolExecutor(2), batch_size=64)(0)
+    feed = online_feed(block_source(project), adapter, PoolExecutor(2), batch_size=64)(0)
     _until(lambda: len(pids(tiny)) == 2, 60)
     assert feed.get(0.1) is None
     start = time.monotonic()
@@ -282,7 +282,7 @@ def test_a_resumed_run_in_this_process_is_the_same_to_the_last_bit(simulated):
 def test_an_executor_that_cannot_is_refused(simulated):
     _, project, adapter = simulated
     with pytest.raises(ConfigError, match="cannot simulate while training"):
-        online_feed(source_of(project), adapter, object(), batch_size=64)  # type: ignore[arg-type]
+        online_feed(block_source(project), adapter, object(), batch_size=64)  # type: ignore[arg-type]
 
 
 def numbered(**more):
