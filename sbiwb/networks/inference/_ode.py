@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -23,10 +24,9 @@ Field = Callable[[Tensor, Tensor, Tensor], Tensor]
 """dy/dt (R, C) at times t (R, 1) and states y (R, C) of the rows numbered by integers (R,)."""
 
 FIRST_STEP = 0.05  # of the span
-SMALLEST_STEP = (
-    1e-4  # of the span; such a step is taken whatever its error, so that every row arrives
-)
-SAFETY, SLOWER, FASTER = 0.9, 0.2, 5.0
+# of the span; such a step is taken whatever its error, so that every row arrives
+SMALLEST_STEP = 1e-4
+SAFETY, SLOWER, FASTER = 0.9, 0.2, 5.0  # factors from one step to the next
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ DORMAND_PRINCE = Tableau(
     (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0),
 )
 FOURTH_ORDER = (5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
-ERROR = tuple(
-    fifth - fourth for fifth, fourth in zip(DORMAND_PRINCE.weights, FOURTH_ORDER, strict=True)
-)
+ERROR = [fifth - fourth for fifth, fourth in zip(DORMAND_PRINCE.weights, FOURTH_ORDER, strict=True)]
 
 
 def fixed(field: Field, y: Tensor, start: float, end: float, *, method: str, steps: int) -> Tensor:
@@ -80,11 +78,8 @@ def fixed(field: Field, y: Tensor, start: float, end: float, *, method: str, ste
         method: A key of `TABLEAUS`.
         steps: How many.
     """
-    rows, length, tableau = (
-        torch.arange(len(y), device=y.device),
-        (end - start) / steps,
-        TABLEAUS[method],
-    )
+    rows = torch.arange(len(y), device=y.device)
+    length, tableau = (end - start) / steps, TABLEAUS[method]
     step = y.new_full((len(y), 1), length)
     for number in range(steps):
         t = torch.full_like(step, start + number * length)
@@ -94,11 +89,11 @@ def fixed(field: Field, y: Tensor, start: float, end: float, *, method: str, ste
 
 
 def adaptive(field: Field, y: Tensor, start: float, end: float, *, tolerance: float) -> Tensor:
-    """The state at `end` of y (R, C) at `start`, by Dormand and Prince's method of order 5, each
-    row in steps of its own.
+    """The state at `end` of y (R, C) at `start`, by Dormand and Prince's method of order 5.
 
-    The error of a step, estimated by the method of order 4 within, is at most `tolerance` (1 + |y|)
-    in each column. A state that is no number stays none, and its row leaves at once.
+    Each row goes in steps of its own. The error of a step, estimated by the method of order 4
+    within, is at most `tolerance` (1 + |y|) in each column. A state that is NaN or infinite stays
+    so, and its row leaves at once.
 
     Args:
         field: Slopes.
@@ -107,30 +102,67 @@ def adaptive(field: Field, y: Tensor, start: float, end: float, *, tolerance: fl
         end: Time, before or after `start`.
         tolerance: Relative and absolute error of one step.
     """
-    rows, span = torch.arange(len(y), device=y.device), end - start
-    done, step = y.new_zeros(len(y), 1), y.new_full((len(y), 1), FIRST_STEP)  # shares of the span
-    slope = field(start + span * done, y, rows)
+    if len(y) == 0:
+        return y
+    going = _Going.begin(field, y, start)
+    span = end - start
     arrived: list[tuple[Tensor, Tensor]] = []
-    while len(rows):
-        step = torch.minimum(step, 1 - done)
-        slopes = _slopes(field, rows, start + span * done, y, span * step, DORMAND_PRINCE, slope)
-        after = y + span * step * _mixed(slopes, DORMAND_PRINCE.weights)
-        error = (span * step * _mixed(slopes, ERROR)).detach().abs() / (
-            tolerance * (1 + torch.maximum(y.abs(), after.abs()).detach())
-        )
-        error = error.amax(1, keepdim=True).nan_to_num(nan=torch.inf, posinf=torch.inf)
-        taken = (error <= 1) | (step <= SMALLEST_STEP)
-        y, slope = torch.where(taken, after, y), torch.where(taken, slopes[-1], slope)
-        done = torch.where(taken, done + step, done)
-        step = (step * (SAFETY * error.clamp(min=1e-9) ** -0.2).clamp(SLOWER, FASTER)).clamp(
-            min=SMALLEST_STEP
-        )
-        going = ((done < 1) & y.detach().isfinite().all(1, keepdim=True))[:, 0]
-        if not going.all():
-            arrived.append((rows[~going], y[~going]))
-            rows, y, slope, done, step = (kept[going] for kept in (rows, y, slope, done, step))
-    order = torch.cat([numbers for numbers, _ in arrived] or [rows]).argsort()
-    return torch.cat([states for _, states in arrived] or [y])[order]
+    while len(going.rows):
+        going = _step(field, going, start, span, tolerance)
+        goes_on = ((going.done < 1) & going.y.detach().isfinite().all(1, keepdim=True))[:, 0]
+        if not goes_on.all():
+            arrived.append((going.rows[~goes_on], going.y[~goes_on]))
+            going = going.where(goes_on)
+    order = torch.cat([rows for rows, _ in arrived]).argsort()
+    return torch.cat([states for _, states in arrived])[order]
+
+
+class _Going(NamedTuple):
+    """Rows on their way.
+
+    Args:
+        rows: Their numbers, (R,).
+        y: Their states, (R, C).
+        slope: dy/dt there.
+        done: Share of the span behind each, (R, 1).
+        step: The next one, as a share of the span, (R, 1).
+    """
+
+    rows: Tensor
+    y: Tensor
+    slope: Tensor
+    done: Tensor
+    step: Tensor
+
+    @classmethod
+    def begin(cls, field: Field, y: Tensor, start: float) -> Self:
+        rows, done = torch.arange(len(y), device=y.device), y.new_zeros(len(y), 1)
+        slope = field(torch.full_like(done, start), y, rows)
+        return cls(rows, y, slope, done, torch.full_like(done, FIRST_STEP))
+
+    def where(self, mask: Tensor) -> Self:
+        """The rows of a mask (R,)."""
+        return type(self)(*(values[mask] for values in self))
+
+
+def _step(field: Field, going: _Going, start: float, span: float, tolerance: float) -> _Going:
+    """Each row after its next step, or where it was with a smaller one to come."""
+    rows, y, slope, done, step = going
+    step = torch.minimum(step, 1 - done)
+    slopes = _slopes(field, rows, start + span * done, y, span * step, DORMAND_PRINCE, slope)
+    after = y + span * step * _mixed(slopes, DORMAND_PRINCE.weights)
+    largest = torch.maximum(y.abs(), after.abs()).detach()
+    error = (span * step * _mixed(slopes, ERROR)).detach().abs() / (tolerance * (1 + largest))
+    error = error.amax(1, keepdim=True).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    taken = (error <= 1) | (step <= SMALLEST_STEP)
+    factor = (SAFETY * error.clamp(min=1e-9) ** -0.2).clamp(SLOWER, FASTER)
+    return _Going(
+        rows,
+        torch.where(taken, after, y),
+        torch.where(taken, slopes[-1], slope),
+        torch.where(taken, done + step, done),
+        (step * factor).clamp(min=SMALLEST_STEP),
+    )
 
 
 def _slopes(
@@ -145,5 +177,10 @@ def _slopes(
 
 def _mixed(slopes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """The sum of slopes (R, C) times their weights."""
-    terms = [weight * slope for slope, weight in zip(slopes, weights, strict=True) if weight]
-    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+    terms = []
+    for slope, weight in zip(slopes, weights, strict=True):
+        if weight:
+            terms.append(weight * slope)
+    if len(terms) == 1:
+        return terms[0]
+    return torch.stack(terms).sum(0)

@@ -28,12 +28,13 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sbiwb.networks import compiled_flow
+from sbiwb.networks.autograd import NodeContext
 
 BOUND = 5.0
 LOG_SLOPE = math.log(1e-3)
@@ -55,16 +56,14 @@ def inverse(y: Tensor, phi: Tensor) -> Tensor:
     """x (D, B) of y (D, B) under the parameters of `forward`; where it needs gradients, they are
     autograd's.
     """
-    native = (
-        None
-        if torch.is_grad_enabled() and (y.requires_grad or phi.requires_grad)
-        else compiled_flow.kernels(y, phi.shape[1])
-    )
-    if native:
-        return native.inverse(y.contiguous(), phi.contiguous())
+    if not (torch.is_grad_enabled() and (y.requires_grad or phi.requires_grad)):
+        kernels = compiled_flow.kernels(y, phi.shape[1])
+        if kernels:
+            return kernels.inverse(y.contiguous(), phi.contiguous())
     if not _affine(phi):
         return _inverse(y, phi)
-    return (_inverse(y, phi[:, 2:]) - phi[:, 0]) * (-_squash(phi[:, 1], 1 / LOG_SLOPE)[0]).exp()
+    log_scale = _squash(phi[:, 1], 1 / LOG_SLOPE)[0]
+    return (_inverse(y, phi[:, 2:]) - phi[:, 0]) * (-log_scale).exp()
 
 
 def _affine(phi: Tensor) -> bool:
@@ -72,14 +71,18 @@ def _affine(phi: Tensor) -> bool:
 
 
 def _inverse(y: Tensor, phi: Tensor) -> Tensor:
-    knots = _Knots(phi)
-    _, size, start, slopes, inside = knots.bin(y, axis=1)
-    (w, h), (d0, d1) = size.unbind(1), slopes.unbind(1)
-    s, rise = h / w, (y - start[:, 1]).clamp(min=0)
+    """x (D, B) of y (D, B), without the affine map, by operations of autograd."""
+    bins = _Knots(phi).bin(y, axis=1)
+    (w, h), (d0, d1) = bins.size.unbind(1), bins.slopes.unbind(1)
+    s, rise = h / w, (y - bins.start[:, 1]).clamp(min=0)
     bend = rise * (d0 + d1 - 2 * s)
-    a, b, c = h * (s - d0) + bend, h * d0 - bend, -s * rise
-    t = (2 * c / (-b - (b.square() - 4 * a * c).clamp(min=1e-30).sqrt())).clamp(0, 1)
-    return torch.where(inside, start[:, 0] + t * w, y)
+    t = _smaller_root(h * (s - d0) + bend, h * d0 - bend, -s * rise).clamp(0, 1)
+    return torch.where(bins.inside, bins.start[:, 0] + t * w, y)
+
+
+def _smaller_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """t with a t^2 + b t + c = 0, without cancellation."""
+    return 2 * c / (-b - (b.square() - 4 * a * c).clamp(min=1e-30).sqrt())
 
 
 def _squash(raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -88,19 +91,44 @@ def _squash(raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return raw * shrink, shrink.square()
 
 
+class _NativeContext(NodeContext):
+    kernels: compiled_flow.Kernels
+
+
 class _Native(torch.autograd.Function):
     """The kernels as one node of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.kernels = compiled_flow.kernels(x, phi.shape[1])
+    def forward(ctx: _NativeContext, x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
+        kernels = compiled_flow.kernels(x, phi.shape[1])
+        assert kernels is not None
+        ctx.kernels = kernels
         ctx.save_for_backward(x, phi)
-        return ctx.kernels.forward(x, phi)
+        return kernels.forward(x, phi)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        return ctx.kernels.backward(*ctx.saved_tensors, *(grad.contiguous() for grad in grads))
+    def backward(ctx: _NativeContext, g_y: Tensor, g_l: Tensor) -> tuple[Tensor, Tensor]:
+        x, phi = ctx.saved_tensors
+        return ctx.kernels.backward(x, phi, g_y.contiguous(), g_l.contiguous())
+
+
+class _Bin(NamedTuple):
+    """The bin that holds each value of x or y (D, B).
+
+    Args:
+        k: Its number, (D, 1, B).
+        size: Its width and height, (D, 2, B).
+        start: X_k and Y_k, (D, 2, B).
+        slopes: d_0 and d_1, (D, 2, B).
+        inside: Whether the value lies between the bounds, (D, B).
+    """
+
+    k: Tensor
+    size: Tensor
+    start: Tensor
+    slopes: Tensor
+    inside: Tensor
 
 
 class _Knots:
@@ -112,117 +140,121 @@ class _Knots:
 
     def __init__(self, phi: Tensor) -> None:
         bins = (phi.shape[1] + 1) // 3
-        squashed, self.squash_grad = _squash(
-            phi[:, : 2 * bins].unflatten(1, (2, bins)), 2 / LOG_SLOPE
-        )
+        sizes, log_slopes = phi[:, : 2 * bins].unflatten(1, (2, bins)), phi[:, 2 * bins :]
+        squashed, self.squash_grad = _squash(sizes, 2 / LOG_SLOPE)
         weights = squashed.exp()
         sums = weights.cumsum(2)
         norm = sums[:, :, -1:].reciprocal()
         self.shares = weights * norm  # of widths and heights, (D, 2, K, B)
         self.ends = sums * (2 * BOUND * norm) - BOUND
-        self.log_slopes, self.slope_grad = _squash(
-            torch.nn.functional.pad(phi[:, 2 * bins :], (0, 0, 1, 1)), 1 / LOG_SLOPE
-        )
+        with_ends = torch.nn.functional.pad(log_slopes, (0, 0, 1, 1))
+        self.log_slopes, self.slope_grad = _squash(with_ends, 1 / LOG_SLOPE)
 
-    def bin(self, value: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The bin (D, 1, B) that holds a value (D, B) of x (axis 0) or y (1): size and start of
-        both, two slopes, and whether inside.
-        """
+    def bin(self, value: Tensor, axis: int) -> _Bin:
+        """The bin that holds a value (D, B) of x (axis 0) or y (1)."""
         k = (self.ends[:, axis, :-1] < value[:, None]).sum(1, keepdim=True)
         both = k[:, None].expand(-1, 2, -1, -1)
         size = 2 * BOUND * self.shares.gather(2, both)[:, :, 0]
         start = self.ends.gather(2, both)[:, :, 0] - size
         slopes = self.log_slopes.gather(1, torch.cat([k, k + 1], 1)).exp()
-        return k, size, start, slopes, (value > -BOUND) & (value <= BOUND)
+        return _Bin(k, size, start, slopes, (value > -BOUND) & (value <= BOUND))
 
 
-def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q, numerator and denominator of y, and the factor M of its slope: y = Y + h N / D, y' = s^2 M
-    / D^2.
-    """
+class _Terms(NamedTuple):
+    """y = Y + h N / D and y' = s^2 M / D^2 of a place t in a bin: q, N, D and M."""
+
+    q: Tensor
+    numerator: Tensor
+    denominator: Tensor
+    slope: Tensor
+
+
+def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> _Terms:
     q = t * (1 - t)
     numerator = s * t.square() + d0 * q
     denominator = s + (d0 + d1 - 2 * s) * q
     slope = d1 * t.square() + 2 * s * q + d0 * (1 - t).square()
-    return q, numerator, denominator, slope
+    return _Terms(q, numerator, denominator, slope)
 
 
 class _Spline(torch.autograd.Function):
-    """y and log |dy/dx|, both (D, B), without the affine map, in torch operations: for other
-    devices, float64 and compilation.
+    """y and log |dy/dx|, both (D, B), without the affine map, in torch operations.
+
+    For other devices, float64 and compilation.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: NodeContext, x: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
         knots = _Knots(phi)
-        k, size, start, slopes, inside = knots.bin(x, axis=0)
-        t = ((x - start[:, 0]) / size[:, 0]).clamp_(0, 1)
-        s = size[:, 1] / size[:, 0]
-        _, numerator, denominator, slope = _terms(t, s, *slopes.unbind(1))
-        y = start[:, 1] + size[:, 1] * numerator / denominator
-        log_jacobian = (s.square() * slope / denominator.square()).log_()
-        ctx.save_for_backward(
-            t, size, start, slopes, knots.shares, knots.squash_grad, knots.slope_grad, k, inside
-        )
-        return torch.where(inside, y, x), torch.where(inside, log_jacobian, 0.0)
+        bins = knots.bin(x, axis=0)
+        width, height = bins.size.unbind(1)
+        t = ((x - bins.start[:, 0]) / width).clamp_(0, 1)
+        s = height / width
+        terms = _terms(t, s, *bins.slopes.unbind(1))
+        y = bins.start[:, 1] + height * terms.numerator / terms.denominator
+        log_jacobian = (s.square() * terms.slope / terms.denominator.square()).log_()
+        ctx.save_for_backward(t, *bins, knots.shares, knots.squash_grad, knots.slope_grad)
+        return torch.where(bins.inside, y, x), torch.where(bins.inside, log_jacobian, 0.0)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        t, size, start, slopes, shares, squash_grad, slope_grad, k, inside = ctx.saved_tensors
-        g_y, g_l = (torch.where(inside, grad, 0.0) for grad in grads)
-        (w, h), (d0, d1) = size.unbind(1), slopes.unbind(1)
-        s = h / w
-        q, numerator, denominator, slope = _terms(t, s, d0, d1)
-        ratio, bend = numerator / denominator, 1 - 2 * q
-        g_hy, g_m, g_d = (
-            g_y * h / denominator,
-            g_l / slope,
-            2 * g_l / denominator,
-        )  # of h N / D, log M and 2 log D
-        slope_t = 2 * (d1 * t - d0 * (1 - t) + s * (1 - 2 * t))
-        g_t = (
-            g_y * s * w * slope / denominator.square() * s
-            + g_m * slope_t
-            - g_d * (d0 + d1 - 2 * s) * (1 - 2 * t)
+    def backward(ctx: NodeContext, g_y: Tensor, g_l: Tensor) -> tuple[Tensor, Tensor]:
+        t, k, size, start, slopes, inside, shares, squash_grad, slope_grad = ctx.saved_tensors
+        bins = _Bin(k, size, start, slopes, inside)
+        known = _bin_gradients(
+            t, bins, torch.where(inside, g_y, 0.0), torch.where(inside, g_l, 0.0)
         )
-        g_s = g_hy * (t.square() - ratio * bend) + 2 * g_l / s + 2 * g_m * q - g_d * bend
-        g_d0 = (g_hy * (1 - ratio) * q + g_m * (1 - t).square() - g_d * q) * d0
-        g_d1 = (-g_hy * ratio * q + g_m * t.square() - g_d * q) * d1
-        g_size = torch.stack([-(t * g_t + s * g_s) / w, g_y * ratio + g_s / w], 1)  # of w and h
-        g_start = torch.stack([-g_t / w, g_y], 1)  # of X and Y
         g_phi = torch.cat(
-            [
-                _to_shares(g_start, g_size, start, size, shares, k, squash_grad),
-                _to_slopes(g_d0, g_d1, k, slope_grad),
-            ],
-            1,
+            [_to_shares(known, bins, shares, squash_grad), _to_slopes(known, k, slope_grad)], 1
         )
-        return torch.where(inside, g_t / w, grads[0]), g_phi
+        return torch.where(inside, known.x, g_y), g_phi
 
 
-def _to_shares(
-    g_start: Tensor,
-    g_size: Tensor,
-    start: Tensor,
-    size: Tensor,
-    shares: Tensor,
-    k: Tensor,
-    squash_grad: Tensor,
-) -> Tensor:
-    """Gradient of the raw widths and heights, (D, 2 K, B): bins before k move the start, bin k its
-    size, and all share one sum.
+class _BinGradients(NamedTuple):
+    """Gradients of x (D, B), and of the six numbers of its bin: start, size and raw slopes."""
+
+    x: Tensor
+    start: Tensor
+    size: Tensor
+    d0: Tensor
+    d1: Tensor
+
+
+def _bin_gradients(t: Tensor, bins: _Bin, g_y: Tensor, g_l: Tensor) -> _BinGradients:
+    """From the gradients of y and the log-slope, (D, B) each."""
+    (w, h), (d0, d1) = bins.size.unbind(1), bins.slopes.unbind(1)
+    s = h / w
+    q, numerator, denominator, slope = _terms(t, s, d0, d1)
+    ratio, bend = numerator / denominator, 1 - 2 * q
+    # of h N / D, of log M and of 2 log D
+    g_hy, g_m, g_d = g_y * h / denominator, g_l / slope, 2 * g_l / denominator
+    slope_t = 2 * (d1 * t - d0 * (1 - t) + s * (1 - 2 * t))
+    g_t = g_y * s * w * slope / denominator.square() * s + g_m * slope_t
+    g_t = g_t - g_d * (d0 + d1 - 2 * s) * (1 - 2 * t)
+    g_s = g_hy * (t.square() - ratio * bend) + 2 * g_l / s + 2 * g_m * q - g_d * bend
+    g_d0 = (g_hy * (1 - ratio) * q + g_m * (1 - t).square() - g_d * q) * d0
+    g_d1 = (-g_hy * ratio * q + g_m * t.square() - g_d * q) * d1
+    g_size = torch.stack([-(t * g_t + s * g_s) / w, g_y * ratio + g_s / w], 1)  # of w and h
+    g_start = torch.stack([-g_t / w, g_y], 1)  # of X and Y
+    return _BinGradients(g_t / w, g_start, g_size, g_d0, g_d1)
+
+
+def _to_shares(known: _BinGradients, bins: _Bin, shares: Tensor, squash_grad: Tensor) -> Tensor:
+    """Gradient of the raw widths and heights, (D, 2 K, B).
+
+    Bins before k move the start, bin k its size, and all share one sum.
     """
-    mean = g_start * (start + BOUND) + g_size * size
+    k = bins.k
+    mean = known.start * (bins.start + BOUND) + known.size * bins.size
     before = torch.arange(shares.shape[2], device=k.device)[:, None] < k  # (D, K, B)
-    each = before[:, None] * (2 * BOUND * g_start)[:, :, None]
-    each.scatter_(2, k[:, None].expand(-1, 2, -1, -1), (2 * BOUND * g_size)[:, :, None])
+    each = before[:, None] * (2 * BOUND * known.start)[:, :, None]
+    own = (2 * BOUND * known.size)[:, :, None]
+    each.scatter_(2, k[:, None].expand(-1, 2, -1, -1), own)
     return each.sub_(mean[:, :, None]).mul_(shares).mul_(squash_grad).flatten(1, 2)
 
 
-def _to_slopes(g_d0: Tensor, g_d1: Tensor, k: Tensor, slope_grad: Tensor) -> Tensor:
+def _to_slopes(known: _BinGradients, k: Tensor, slope_grad: Tensor) -> Tensor:
     """Gradient of the raw log-slopes, (D, K - 1, B); those at the two bounds are fixed."""
-    grad = torch.zeros_like(slope_grad).scatter_(
-        1, torch.cat([k, k + 1], 1), torch.stack([g_d0, g_d1], 1)
-    )
+    grad = torch.zeros_like(slope_grad)
+    grad.scatter_(1, torch.cat([k, k + 1], 1), torch.stack([known.d0, known.d1], 1))
     return (grad * slope_grad)[:, 1:-1]

@@ -32,27 +32,20 @@ class MultiHead(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key_value, self.out = (
-            nn.Linear(width, width),
-            nn.Linear(width, 2 * width),
-            nn.Linear(width, width),
-        )
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
 
     def forward(self, readers: Tensor, members: Tensor, mask: Tensor | None) -> Tensor:
-        query, (key, value) = (
-            self._split(self.query(readers)),
-            map(self._split, self.key_value(members).chunk(2, dim=-1)),
-        )
+        query = self._split(self.query(readers))
+        key, value = map(self._split, self.key_value(members).chunk(2, dim=-1))
         if mask is None:
             return self.out(self._join(functional.scaled_dot_product_attention(query, key, value)))
         some = mask.any(1)[:, None, None]
-        seen = (mask[:, None] | ~some)[
-            :, None
-        ]  # of an empty set all, for a softmax over nothing is NaN
-        read = self._join(
-            functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        )
-        return self.out(torch.where(some, read, 0.0))
+        # of an empty set all members, for a softmax over nothing is NaN
+        visible = (mask[:, None] | ~some)[:, None]
+        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        return self.out(torch.where(some, self._join(read), 0.0))
 
     def _split(self, values: Tensor) -> Tensor:
         """(B, M, W) to (B, heads, M, W / heads)."""
@@ -75,11 +68,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, activation: str, *, cross: bool = False) -> None:
         super().__init__()
-        self.norm, self.other = nn.LayerNorm(width), nn.LayerNorm(width) if cross else None
-        self.attention, self.perceptron = (
-            MultiHead(width, heads),
-            _layers.Residual(width, activation),
-        )
+        self.norm = nn.LayerNorm(width)
+        self.other = nn.LayerNorm(width) if cross else None
+        self.attention = MultiHead(width, heads)
+        self.perceptron = _layers.Residual(width, activation)
 
     def forward(self, x: Tensor, mask: Tensor | None, y: Tensor | None = None) -> Tensor:
         """Mask (B, M) of the members that are read."""
@@ -100,16 +92,13 @@ class Attentive(Learned):
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.hidden % self.heads:
-            near = (
-                max(1, self.hidden // self.heads) * self.heads,
-                (self.hidden // self.heads + 1) * self.heads,
+            each = self.hidden // self.heads
+            low, high = max(1, each) * self.heads, (each + 1) * self.heads
+            message = (
+                "hidden = {hidden} is no multiple of heads = {heads}: take hidden {low} or {high}"
             )
-            words = {"hidden": self.hidden, "heads": self.heads, "low": near[0], "high": near[1]}
-            raise PydanticCustomError(
-                "heads",
-                "hidden = {hidden} is no multiple of heads = {heads}: take hidden {low} or {high}",
-                words,
-            )
+            numbers = {"hidden": self.hidden, "heads": self.heads, "low": low, "high": high}
+            raise PydanticCustomError("heads", message, numbers)
         return self
 
 

@@ -1,6 +1,4 @@
-"""Pieces that summary networks share: multilayer perceptrons, pooling that never sees the padding,
-and what is said to a wrong input.
-"""
+"""Pieces that summary networks share: perceptrons, pooling without the padding, refused inputs."""
 
 from __future__ import annotations
 
@@ -20,11 +18,8 @@ from sbiwb.errors import ConfigError
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise PydanticCustomError(
-            "odd",
-            "{value} is even: take {less} or {more}",
-            {"value": value, "less": value - 1, "more": value + 1},
-        )
+        numbers = {"value": value, "less": value - 1, "more": value + 1}
+        raise PydanticCustomError("odd", "{value} is even: take {less} or {more}", numbers)
     return value
 
 
@@ -70,11 +65,22 @@ class Residual(nn.Module):
 
 
 def _plain(before: int, after: int, activation: str, norm: bool) -> list[nn.Module]:
-    return [
-        nn.Linear(before, after),
-        *([nn.LayerNorm(after)] if norm else []),
-        function(activation),
-    ]
+    """A layer of a perceptron without residuals."""
+    layers: list[nn.Module] = [nn.Linear(before, after)]
+    if norm:
+        layers.append(nn.LayerNorm(after))
+    return [*layers, function(activation)]
+
+
+def _residual(widths: Sequence[int], activation: str, norm: bool) -> list[nn.Module]:
+    """A linear layer, then residual blocks where widths are equal and plain layers elsewhere."""
+    layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
+    for before, after in pairwise(widths[1:]):
+        if before == after:
+            layers.append(Residual(before, activation))
+        else:
+            layers += _plain(before, after, activation, norm)
+    return [*layers, nn.LayerNorm(widths[-1])]
 
 
 def mlp(
@@ -86,77 +92,92 @@ def mlp(
     norm: bool = False,
     residual: bool = False,
 ) -> nn.Sequential:
-    """A multilayer perceptron on the last axis; without `features` it ends after its last hidden
-    layer.
+    """A multilayer perceptron on the last axis.
 
     With `residual` the first layer is linear, each further one as wide as the one before a residual
     block, and a norm comes at the end.
+
+    Args:
+        channels: C of what it reads.
+        hidden: Width of each hidden layer.
+        features: H of what it gives; None to end after its last hidden layer.
+        activation: After each hidden layer.
+        norm: Whether each hidden layer is layer-normed before its activation.
+        residual: Whether layers of equal width are pre-normed residual blocks.
     """
-    widths, layers = [channels, *hidden], list[nn.Module]()
-    for depth, (before, after) in enumerate(pairwise(widths)):
-        if residual and depth == 0:
-            layers.append(nn.Linear(before, after))
-        elif residual and before == after:
-            layers.append(Residual(before, activation))
-        else:
+    widths = [channels, *hidden]
+    layers: list[nn.Module] = []
+    if residual and hidden:
+        layers += _residual(widths, activation, norm)
+    else:
+        for before, after in pairwise(widths):
             layers += _plain(before, after, activation, norm)
-    layers += [nn.LayerNorm(widths[-1])] if residual and hidden else []
-    return nn.Sequential(*layers, *([] if features is None else [nn.Linear(widths[-1], features)]))
+    if features is not None:
+        layers.append(nn.Linear(widths[-1], features))
+    return nn.Sequential(*layers)
+
+
+def head(
+    channels: int, hidden: Sequence[int], features: int, shape: InputShape, *, activation: str
+) -> nn.Sequential:
+    """The perceptron from what was pooled, (B, C), and the log length where it varies, to (B, H)."""
+    return mlp(channels + shape.varies, hidden, features, activation=activation)
 
 
 def side_by_side(nets: Sequence[nn.Sequential], x: Tensor) -> Tensor:
-    """What M perceptrons of one kind make of x (M, B, C), each of its own: one batched product a
-    layer, with the weights side by side.
-    """
+    """What M perceptrons of one kind make of x (M, B, C), each of its own; a product a layer."""
     for layers in zip(*nets, strict=True):
-        first = layers[0]
-        if isinstance(first, nn.Linear):
-            weight, bias = (
-                torch.stack([one.weight for one in layers]),
-                torch.stack([one.bias for one in layers]),
-            )
-            x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
-        elif next(first.parameters(), None) is None:
-            x = first(x)
+        if isinstance(layers[0], nn.Linear):
+            x = _linear_side_by_side(layers, x)
+        elif next(layers[0].parameters(), None) is None:
+            x = layers[0](x)
         else:
-            x = torch.stack([one(part) for one, part in zip(layers, x, strict=True)])
+            x = torch.stack([layer(own) for layer, own in zip(layers, x, strict=True)])
     return x
 
 
+def _linear_side_by_side(layers: Sequence[nn.Linear], x: Tensor) -> Tensor:
+    """M linear layers of x (M, B, C) as one batched product."""
+    weight = torch.stack([layer.weight for layer in layers])
+    bias = torch.stack([layer.bias for layer in layers])
+    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+
+
 def without_padding(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Values (B, M, C) with zeros in the padding: whatever stood there, even NaN, reaches neither
-    output nor gradient.
+    """Values (B, M, C) with zeros in the padding.
+
+    Whatever stood there, even NaN, reaches neither output nor gradient.
     """
-    return values if mask is None else torch.where(mask[..., None], values, 0.0)
+    if mask is None:
+        return values
+    return torch.where(mask[..., None], values, 0.0)
 
 
 def real(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Values (B, M, C) with zeros in the padding, and their mask; where M is 0, one member of
-    padding, for reductions want one.
+    """Values (B, M, C) with zeros in the padding, and their mask.
+
+    Where M is 0 there is one member, of padding: a reduction needs one.
     """
     if values.shape[1] > 0:
         return without_padding(values, mask), mask
     rows, _, channels = values.shape
-    return values.new_zeros(rows, 1, channels), torch.zeros(
-        rows, 1, dtype=torch.bool, device=values.device
-    )
+    padding = torch.zeros(rows, 1, dtype=torch.bool, device=values.device)
+    return values.new_zeros(rows, 1, channels), padding
 
 
 def lengths(values: Tensor, mask: Tensor | None) -> Tensor:
     """Members of each set, (B,), integers."""
-    return (
-        values.new_full((len(values),), values.shape[1], dtype=torch.long)
-        if mask is None
-        else mask.sum(1)
-    )
+    if mask is None:
+        return values.new_full((len(values),), values.shape[1], dtype=torch.long)
+    return mask.sum(1)
 
 
 def log_length(values: Tensor, mask: Tensor | None, longest: int) -> Tensor:
-    """log((1 + M) / (1 + longest)) of each set, (B, 1): 0 for the longest, -1 for one of about a
-    third of its members.
+    """log((1 + M) / (1 + longest)) of each set, (B, 1).
 
-    Any smaller slope is lost among the other features: a posterior then comes out too narrow for
-    small sets and too wide for large ones.
+    0 for the longest, -1 for one of about a third of its members. Any smaller slope is lost among
+    the other features: a posterior then comes out too narrow for small sets and too wide for large
+    ones.
     """
     return torch.log1p(lengths(values, mask).to(values.dtype))[:, None] - math.log1p(longest)
 
@@ -212,9 +233,9 @@ def before(values: Tensor, lengths: Tensor, count: int) -> Tensor:
     """The last `count` members of each series of length (B,), the last one first, 0 before the
     beginning; (B, count, C).
     """
-    at = lengths[:, None] - 1 - torch.arange(count, device=values.device)
-    found = values.gather(1, at.clamp(min=0)[..., None].expand(-1, -1, values.shape[2]))
-    return torch.where(at[..., None] >= 0, found, 0.0)
+    steps = lengths[:, None] - 1 - torch.arange(count, device=values.device)
+    members = values.gather(1, steps.clamp(min=0)[..., None].expand(-1, -1, values.shape[2]))
+    return torch.where(steps[..., None] >= 0, members, 0.0)
 
 
 _POOLINGS: dict[str, type[nn.Module]] = {"mean": Mean, "max": Max, "last": Last}
@@ -222,47 +243,53 @@ _POOLINGS: dict[str, type[nn.Module]] = {"mean": Mean, "max": Max, "last": Last}
 
 def pooling(name: str, channels: int) -> nn.Module:
     """The pooling `mean`, `max`, `last` or `attention` of C channels."""
-    return Attention(channels) if name == "attention" else _POOLINGS[name]()
+    if name == "attention":
+        return Attention(channels)
+    return _POOLINGS[name]()
 
 
 def poolings(names: str | Sequence[str], channels: int) -> list[nn.Module]:
     """One pooling or several."""
-    return [pooling(name, channels) for name in ([names] if isinstance(names, str) else names)]
+    if isinstance(names, str):
+        return [pooling(names, channels)]
+    return [pooling(name, channels) for name in names]
 
 
 def with_length(pooled: Tensor, values: Tensor, mask: Tensor | None, longest: int | None) -> Tensor:
-    """What was pooled, (B, K), and beside it the log of the number of members, unless `longest`
-    says that it never varies.
-    """
-    return (
-        pooled
-        if longest is None
-        else torch.cat([pooled, log_length(values, mask, longest)], dim=-1)
-    )
+    """What was pooled, (B, K), and the log of the number of members beside it, where it varies."""
+    if longest is None:
+        return pooled
+    return torch.cat([pooled, log_length(values, mask, longest)], dim=-1)
 
 
 def longest(shape: InputShape) -> int | None:
-    """Members of the largest data set in training where their number varies; None where it does
-    not.
-    """
-    return shape.length if shape.varies else None
+    """Members of the largest data set in training; None where their number does not vary."""
+    if shape.varies:
+        return shape.length
+    return None
 
 
 _MASKED = {
     "set": ["deepset", "set_transformer"],
     "series": ["lstm", "gru", "lstnet", "transformer", "conv1d"],
 }
+_CONVOLUTIONS = {1: "conv1d", 2: "conv2d"}  # by the axes of a grid
 
 
 def made_for(shape: InputShape) -> str:
     """The networks that take such an input, as a list to choose from."""
-    fixed = [] if shape.varies else ["mlp"]
-    found = {
-        "vector": ["mlp", "identity"],
-        "grid": ["conv1d" if len(shape.grid) == 1 else "conv2d", "mlp"],
-    }
-    *names, last = found.get(shape.kind) or [*_MASKED[shape.kind], *fixed]
+    *names, last = _names_for(shape)
     return f"{', '.join(names)} or {last}"
+
+
+def _names_for(shape: InputShape) -> list[str]:
+    if shape.kind == "vector":
+        return ["mlp", "identity"]
+    if shape.kind == "grid":
+        return [_CONVOLUTIONS[len(shape.grid)], "mlp"]
+    if shape.varies:
+        return _MASKED[shape.kind]
+    return [*_MASKED[shape.kind], "mlp"]
 
 
 def require(shape: InputShape, kinds: Sequence[str], network: str) -> None:
@@ -283,5 +310,7 @@ def require_axes(shape: InputShape, axes: int, network: str) -> None:
         ConfigError: Naming the networks that take this one.
     """
     if shape.kind == "grid" and len(shape.grid) != axes:
-        what = f"{network} takes a grid of {axes} {'axis' if axes == 1 else 'axes'}, and this one is {' x '.join(map(str, shape.grid))}"
+        takes = {1: "a grid of 1 axis", 2: "a grid of 2 axes"}[axes]
+        size = " x ".join(map(str, shape.grid))
+        what = f"{network} takes {takes}, and this one is {size}"
         raise ConfigError(what, where="summary.kind", todo=f"Use {made_for(shape)}.")

@@ -30,6 +30,11 @@ def reverse(values: Tensor, lengths: Tensor) -> Tensor:
     return values.gather(1, torch.where(flipped >= 0, flipped, steps)[..., None].expand_as(values))
 
 
+def has_bfloat16_lstm() -> bool:
+    """Whether oneDNN has an LSTM in bfloat16 for this CPU; without AVX-512 it refuses to make one."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 class Layer(nn.Module):
     """One layer of states (B, T, hidden), or (B, T, 2 hidden) with a second memory that reads
     backwards.
@@ -39,12 +44,20 @@ class Layer(nn.Module):
         super().__init__()
         self.ahead = cell(channels, hidden, batch_first=True)
         self.back = cell(channels, hidden, batch_first=True) if bidirectional else None
+        self.needs_float32 = cell is nn.LSTM and not has_bfloat16_lstm()
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
-        ahead = self.ahead(values)[0]
+        ahead = self._states(self.ahead, values)
         if self.back is None:
             return ahead
-        return torch.cat([ahead, reverse(self.back(reverse(values, lengths))[0], lengths)], dim=-1)
+        back = self._states(self.back, reverse(values, lengths))
+        return torch.cat([ahead, reverse(back, lengths)], dim=-1)
+
+    def _states(self, memory: nn.Module, values: Tensor) -> Tensor:
+        if self.needs_float32 and values.is_cpu and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return memory(values.float())[0]
+        return memory(values)[0]
 
 
 class Recurrent(SummaryModule):
@@ -79,16 +92,19 @@ class Recurrent(SummaryModule):
         states = values
         for layer in self.layers:
             states = layer(states, lengths)
-        pooled = self._last(states, lengths) if self.pool is None else self.pool(states, mask)
+        pooled = self._pooled(states, mask, lengths)
         return self.head(_layers.with_length(pooled, values, mask, self.longest))
+
+    def _pooled(self, states: Tensor, mask: Tensor | None, lengths: Tensor) -> Tensor:
+        if self.pool is None:
+            return self._last(states, lengths)
+        return self.pool(states, mask)
 
     def _last(self, states: Tensor, lengths: Tensor) -> Tensor:
         """States after reading everything, (B, hidden) or (B, 2 hidden); 0 for an empty series."""
-        ahead, back = states[..., : self.hidden], states[:, 0, self.hidden :]
-        return torch.cat(
-            [_layers.before(ahead, lengths, 1)[:, 0], torch.where(lengths[:, None] > 0, back, 0.0)],
-            dim=-1,
-        )
+        ahead = _layers.before(states[..., : self.hidden], lengths, 1)[:, 0]
+        back = torch.where(lengths[:, None] > 0, states[:, 0, self.hidden :], 0.0)
+        return torch.cat([ahead, back], dim=-1)
 
 
 class Memory(Learned):
@@ -116,16 +132,15 @@ class Memory(Learned):
     def network(self, cell: Cell, shape: InputShape, features: int) -> Recurrent:
         """The network of such cells for a series with H features."""
         states = self.hidden * (1 + self.bidirectional)
-        inputs = [shape.channels] + [states] * (self.layers - 1)
-        layers = [
-            Layer(cell, channels, self.hidden, bidirectional=self.bidirectional)
-            for channels in inputs
-        ]
-        pool = None if self.pooling == "last" else _layers.pooling(self.pooling, states)
-        head = _layers.mlp(
-            states + shape.varies,
-            [self.hidden] * self.head_depth,
-            features,
-            activation=self.activation,
-        )
+        layers = [self._layer(cell, shape.channels)]
+        for _ in range(self.layers - 1):
+            layers.append(self._layer(cell, states))
+        pool = None
+        if self.pooling != "last":
+            pool = _layers.pooling(self.pooling, states)
+        widths = [self.hidden] * self.head_depth
+        head = _layers.head(states, widths, features, shape, activation=self.activation)
         return Recurrent(layers, pool, head, features=features, longest=_layers.longest(shape))
+
+    def _layer(self, cell: Cell, channels: int) -> Layer:
+        return Layer(cell, channels, self.hidden, bidirectional=self.bidirectional)

@@ -66,21 +66,14 @@ class Config(Learned):
     def build(self, shape: InputShape, features: int) -> Members:
         _layers.require(shape, ["series", "grid"], "conv1d")
         _layers.require_axes(shape, 1, "conv1d")
-        pools, widths = _layers.poolings(self.pooling, self.hidden), [self.hidden] * self.head_depth
-        blocks = [
-            Dilated(self.hidden, self.kernel, self.activation, dilation=2**reach)
-            for reach in range(self.depth)
-        ]
-        return Members(
-            nn.Linear(shape.channels, self.hidden),
-            [*blocks, Norm(self.hidden)],
-            pools,
-            _layers.mlp(
-                len(pools) * self.hidden + shape.varies,
-                widths,
-                features,
-                activation=self.activation,
-            ),
-            features=features,
-            longest=_layers.longest(shape),
-        )
+        pools = _layers.poolings(self.pooling, self.hidden)
+        blocks = [*map(self._block, range(self.depth)), Norm(self.hidden)]
+        member = nn.Linear(shape.channels, self.hidden)
+        widths = [self.hidden] * self.head_depth
+        pooled = len(pools) * self.hidden
+        head = _layers.head(pooled, widths, features, shape, activation=self.activation)
+        longest = _layers.longest(shape)
+        return Members(member, blocks, pools, head, features=features, longest=longest)
+
+    def _block(self, reach: int) -> nn.Module:
+        return Dilated(self.hidden, self.kernel, self.activation, dilation=2**reach)

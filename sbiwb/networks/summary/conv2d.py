@@ -66,12 +66,8 @@ class Conv2d(SummaryModule):
         self, cells: nn.Module, pools: list[nn.Module], head: nn.Module, *, features: int
     ) -> None:
         super().__init__()
-        self.cells, self.pools, self.head, self.features = (
-            cells,
-            nn.ModuleList(pools),
-            head,
-            features,
-        )
+        self.cells, self.pools, self.head = cells, nn.ModuleList(pools), head
+        self.features = features
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         cells = self.cells(values.movedim(-1, 1)).flatten(2).transpose(1, 2)
@@ -107,16 +103,16 @@ class Config(Learned):
         _layers.require_axes(shape, 2, "conv2d")
         width = self.filters[-1]
         pools = _layers.poolings(self.pooling, width)
-        head = _layers.mlp(
-            len(pools) * width, [width] * self.head_depth, features, activation=self.activation
-        )
+        widths, pooled = [width] * self.head_depth, len(pools) * width
+        head = _layers.mlp(pooled, widths, features, activation=self.activation)
         return Conv2d(self._cells(shape.channels), pools, head, features=features)
 
     def _cells(self, channels: int) -> nn.Sequential:
         layers: list[nn.Module] = []
+        stride = 1
         for before, after in pairwise([channels, *self.filters]):
-            layers.append(convolution(before, after, self.kernel, stride=2 if layers else 1))
-            layers += [
-                ResidualConvolution(after, self.kernel, self.activation) for _ in range(self.blocks)
-            ]
+            layers.append(convolution(before, after, self.kernel, stride=stride))
+            for _ in range(self.blocks):
+                layers.append(ResidualConvolution(after, self.kernel, self.activation))
+            stride = 2
         return nn.Sequential(*layers, ChannelNorm(self.filters[-1]))

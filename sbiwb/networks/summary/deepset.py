@@ -29,11 +29,9 @@ class Equivariant(nn.Module):
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
-        self.norm, self.own, self.others = (
-            nn.LayerNorm(width),
-            nn.Linear(width, width),
-            nn.Linear(width, width),
-        )
+        self.norm = nn.LayerNorm(width)
+        self.own = nn.Linear(width, width)
+        self.others = nn.Linear(width, width)
         self.out = nn.Sequential(_layers.function(activation), nn.Linear(width, width))
         self.mean = _layers.Mean()
 
@@ -74,18 +72,17 @@ class Config(Learned):
     def build(self, shape: InputShape, features: int) -> Members:
         _layers.require(shape, ["set"], "deepset")
         pools = _layers.poolings(self.pooling, self.hidden)
-        head = self._mlp(len(pools) * self.hidden + shape.varies, self.head_depth, features)
+        pooled = len(pools) * self.hidden + shape.varies
+        head = self._mlp(pooled, self.head_depth, features)
         member = self._mlp(shape.channels, self.depth, None)
         equivariant = [Equivariant(self.hidden, self.activation) for _ in range(self.equivariant)]
-        return Members(
-            member, equivariant, pools, head, features=features, longest=_layers.longest(shape)
-        )
+        longest = _layers.longest(shape)
+        return Members(member, equivariant, pools, head, features=features, longest=longest)
 
     def _mlp(self, channels: int, depth: int, features: int | None) -> nn.Module:
-        widths = [self.hidden] * depth
         return _layers.mlp(
             channels,
-            widths,
+            [self.hidden] * depth,
             features,
             activation=self.activation,
             norm=self.norm,

@@ -36,9 +36,8 @@ class Skip(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         rows, steps, _ = values.shape
         whole = functional.pad(values, (0, 0, 0, -steps % self.period))
-        phases = (
-            whole.unflatten(1, (-1, self.period)).transpose(1, 2).flatten(0, 1)
-        )  # (B p, T / p, C): one series for each phase
+        # one series for each phase, (B p, T / p, C)
+        phases = whole.unflatten(1, (-1, self.period)).transpose(1, 2).flatten(0, 1)
         states = self.memory(phases)[0].unflatten(0, (rows, self.period))
         return states.transpose(1, 2).flatten(1, 2)[:, :steps]
 
@@ -70,21 +69,16 @@ class LSTNet(SummaryModule):
         longest: int | None,
     ) -> None:
         super().__init__()
-        self.window, self.activation, self.memory, self.skip, self.head = (
-            window,
-            activation,
-            memory,
-            skip,
-            head,
-        )
+        self.window, self.activation = window, activation
+        self.memory, self.skip, self.head = memory, skip, head
         self.features, self.longest = features, longest
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         values, mask = _layers.real(values, mask)
         lengths = _layers.lengths(values, mask)
-        seen = self.windows(values)
-        last = _layers.before(self.memory(seen)[0], lengths, 1)
-        period = _layers.before(self.skip(seen), lengths, self.skip.period)
+        windows = self.windows(values)
+        last = _layers.before(self.memory(windows)[0], lengths, 1)
+        period = _layers.before(self.skip(windows), lengths, self.skip.period)
         pooled = torch.cat([last.flatten(1), period.flatten(1)], dim=-1)
         return self.head(_layers.with_length(pooled, values, mask, self.longest))
 
@@ -120,17 +114,17 @@ class Config(Learned):
 
     def build(self, shape: InputShape, features: int) -> LSTNet:
         _layers.require(shape, ["series"], "lstnet")
-        states = self.hidden + self.period * self.skip_hidden
+        window = nn.Conv1d(shape.channels, self.filters, self.kernel)
+        memory = nn.GRU(self.filters, self.hidden, batch_first=True)
+        skip = Skip(self.filters, self.skip_hidden, period=self.period)
+        states, widths = self.hidden + self.period * self.skip_hidden, [self.hidden]
         return LSTNet(
-            nn.Conv1d(shape.channels, self.filters, self.kernel),
+            window,
             _layers.function(self.activation),
-            nn.GRU(self.filters, self.hidden, batch_first=True),
-            Skip(self.filters, self.skip_hidden, period=self.period),
-            _layers.mlp(
-                states + shape.varies,
-                [self.hidden] * self.head_depth,
-                features,
-                activation=self.activation,
+            memory,
+            skip,
+            _layers.head(
+                states, widths * self.head_depth, features, shape, activation=self.activation
             ),
             features=features,
             longest=_layers.longest(shape),

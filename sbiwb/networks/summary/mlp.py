@@ -1,4 +1,4 @@
-"""Multilayer perceptron: for vectors, and for sets, series and grids of one size, laid end to end."""
+"""Multilayer perceptron: for vectors, and for sets, series and grids of one size, end to end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sbiwb.networks.summary._learned import Learned
 class MLP(SummaryModule):
     """values (B, C), (B, M, C) or (B, *grid, C) to (B, H), members and cells laid end to end."""
 
-    def __init__(self, net: nn.Module, features: int) -> None:
+    def __init__(self, net: nn.Sequential, features: int) -> None:
         super().__init__()
         self.net, self.features = net, features
 
@@ -30,7 +30,7 @@ class MLP(SummaryModule):
     @classmethod
     def side_by_side(cls, networks: Sequence[Self], values: Tensor, mask: Tensor | None) -> Tensor:
         """Features (M, B, H) of M networks of one kind, of values (M, B, ...) each of its own."""
-        return _layers.side_by_side([one.net for one in networks], values.flatten(2))  # type: ignore[misc]
+        return _layers.side_by_side([network.net for network in networks], values.flatten(2))
 
 
 class Config(Learned):

@@ -43,7 +43,8 @@ class Seeds(nn.Module):
 
     def __init__(self, width: int, heads: int, activation: str, *, seeds: int) -> None:
         super().__init__()
-        self.points, self.gather = points(seeds, width), Block(width, heads, activation, cross=True)
+        self.points = points(seeds, width)
+        self.gather = Block(width, heads, activation, cross=True)
 
     def forward(self, members: Tensor, mask: Tensor | None) -> Tensor:
         return self.gather(self.points.expand(len(members), -1, -1), mask, members).flatten(1)
@@ -68,15 +69,13 @@ class Config(Attentive):
 
     def build(self, shape: InputShape, features: int) -> Members:
         _layers.require(shape, ["set"], "set_transformer")
-        widths, channels = [self.hidden] * self.head_depth, self.seeds * self.hidden + shape.varies
-        return Members(
-            nn.Linear(shape.channels, self.hidden),
-            [self._block() for _ in range(self.blocks)],
-            [Seeds(self.hidden, self.heads, self.activation, seeds=self.seeds)],
-            _layers.mlp(channels, widths, features, activation=self.activation),
-            features=features,
-            longest=_layers.longest(shape),
-        )
+        member = nn.Linear(shape.channels, self.hidden)
+        blocks = [self._block() for _ in range(self.blocks)]
+        pool = Seeds(self.hidden, self.heads, self.activation, seeds=self.seeds)
+        widths, pooled = [self.hidden] * self.head_depth, self.seeds * self.hidden
+        head = _layers.head(pooled, widths, features, shape, activation=self.activation)
+        longest = _layers.longest(shape)
+        return Members(member, blocks, [pool], head, features=features, longest=longest)
 
     def _block(self) -> nn.Module:
         if self.inducing is None:

@@ -32,10 +32,14 @@ class Positions(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         _, steps, width = values.shape
-        dtype, pairs = torch.promote_types(values.dtype, torch.float32), (width + 1) // 2
-        rates = 10_000.0 ** (-torch.arange(pairs, dtype=dtype, device=values.device) / pairs)
-        angles = torch.arange(steps, dtype=dtype, device=values.device)[:, None] * rates
+        angles = self._angles(steps, (width + 1) // 2, values)
         return values + torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width]
+
+    def _angles(self, steps: int, rates: int, like: Tensor) -> Tensor:
+        """t w_k, (T, K), at least float32."""
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        rate = 10_000.0 ** (-torch.arange(rates, dtype=dtype, device=like.device) / rates)
+        return torch.arange(steps, dtype=dtype, device=like.device)[:, None] * rate
 
 
 class Config(Attentive):
@@ -53,18 +57,17 @@ class Config(Attentive):
 
     def build(self, shape: InputShape, features: int) -> Members:
         _layers.require(shape, ["series"], "transformer")
-        pools, widths = _layers.poolings(self.pooling, self.hidden), [self.hidden] * self.head_depth
+        pools = _layers.poolings(self.pooling, self.hidden)
         blocks = [Block(self.hidden, self.heads, self.activation) for _ in range(self.blocks)]
+        member = nn.Sequential(nn.Linear(shape.channels, self.hidden), Positions())
+        widths = [self.hidden] * self.head_depth
+        pooled = len(pools) * self.hidden
+        head = _layers.head(pooled, widths, features, shape, activation=self.activation)
         return Members(
-            nn.Sequential(nn.Linear(shape.channels, self.hidden), Positions()),
+            member,
             [*blocks, Norm(self.hidden)],
             pools,
-            _layers.mlp(
-                len(pools) * self.hidden + shape.varies,
-                widths,
-                features,
-                activation=self.activation,
-            ),
+            head,
             features=features,
             longest=_layers.longest(shape),
         )
