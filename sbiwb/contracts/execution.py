@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
+
+Result = TypeVar("Result")
 
 
 class Executor(Protocol):
@@ -15,9 +17,15 @@ class Executor(Protocol):
         ...
 
     def run(
-        self, work: Callable[[dict[str, Any]], Any], tasks: Sequence[dict[str, Any]]
-    ) -> Iterator[tuple[dict[str, Any], Any]]:
-        """(task, result) in order of completion; `result` is an exception where the task failed.
-        `work` is importable, tasks JSON.
+        self, work: Callable[[dict], Result], tasks: Sequence[dict]
+    ) -> Iterator[tuple[dict, Result | Exception]]:
+        """(task, result) in order of completion.
+
+        Args:
+            work: Importable, so that other processes find it.
+            tasks: Plain data, which JSON can carry.
+
+        Returns:
+            Each task with its result, or the exception with which it failed.
         """
         ...

@@ -160,5 +160,5 @@ class TrainableModule(nn.Module):
         raise NotImplementedError
 
     def stack(self, log_probs: Tensor) -> None:
-        """Fits the shares to log-densities (M, N) of validation pairs; only asked where `stacking`."""
+        """Fits the shares to log-densities (M, N) at validation pairs; only where `stacking`."""
         raise NotImplementedError

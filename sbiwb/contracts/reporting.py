@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Ticker(Protocol):
@@ -30,7 +30,9 @@ class Silent:
 
     def say(self, text: str) -> None: ...
     def warn(self, text: str) -> None: ...
-    def task(self, name: str, total: int, *, unit: str, done: int = 0) -> Any:
+    def task(
+        self, name: str, total: int, *, unit: str, done: int = 0
+    ) -> AbstractContextManager[Silent]:
         return nullcontext(self)
 
     def advance(self, n: int = 1, **facts: object) -> None: ...
@@ -41,7 +43,7 @@ class Tracker(Protocol):
     the training.
     """
 
-    def start(self, config: Mapping[str, Any], *, step: int) -> str:
+    def start(self, config: Mapping[str, object], *, step: int) -> str:
         """Begins, or goes on after `step`: what was logged after it comes again. Returns where to
         look, for people.
         """

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch import Tensor
 from sbiwb.kernels.compiled import Library, load
 
 LANES = 16  # members of the batch in a vector, as in vector.h
-MOST_LAYERS = 33  # of a transform's network, as in flow.c
+MAX_LAYERS = 33  # of a transform's network, as in flow.c
 DEFAULT_ROWS = 25  # of parameters of the default network, which will be wanted most
 _SIGNATURES = {  # name: how many pointers, then how many int64
     "forward": (4, 2),
@@ -33,19 +33,23 @@ _SIGNATURES = {  # name: how many pointers, then how many int64
     "flow_inverse": (7, 7),
 }
 _state = {"on": True, "cores": 1}
+T = TypeVar("T")
 
 
 def use(on: bool, *, cores: int = 1) -> None:
-    """Whether kernels are used where they can be, in this process; and on how many cores several
-    flows are computed side by side.
+    """Sets how this process computes flows.
+
+    Args:
+        on: Whether kernels are used where they can be.
+        cores: On how many several flows are computed side by side.
     """
     _state["on"], _state["cores"] = on, cores
 
 
-def side_by_side(work: Callable[[int], Any], count: int) -> list[Any]:
+def side_by_side(work: Callable[[int], T], count: int) -> list[T]:
     """work(0), work(1), ...: on several cores, for C and torch let other threads run."""
     if _state["cores"] == 1:
-        return [work(one) for one in range(count)]
+        return [work(number) for number in range(count)]
     return list(_threads(_state["cores"], os.getpid()).map(work, range(count)))
 
 
@@ -110,63 +114,66 @@ class CompiledFlow:
 
     def forward(self, x: Tensor, features: Tensor, *, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
         """y (D, B), the log-determinant (B,) and, to keep for `backward`, all activations."""
-        (columns, batch), sizes = x.shape, self.plans[0].sizes.data_ptr()
+        library, count = self.kernels.library, len(self.plans)
+        columns, batch = x.shape
         y, log_det = x.new_empty(columns, batch), x.new_empty(batch)
-        kept, scratch = (
-            x.new_empty(
-                self.kernels.library.flow_kept(sizes, len(self.plans), batch) if keep else 0
-            ),
-            self._scratch(x),
-        )
+        size = library.flow_kept(self._sizes, count, batch) if keep else 0
+        kept = x.new_empty(size)
+        scratch = self._scratch(x)  # a name keeps its memory until the call returns
         pointers = _pointers(features, x, y, log_det, kept, scratch)
-        self.kernels.library.flow_forward(
-            *self._network(), *pointers, *features.stride(), *x.stride(), len(self.plans), batch
-        )
+        strides = (*features.stride(), *x.stride())
+        library.flow_forward(*self._network(), *pointers, *strides, count, batch)
         return y, log_det, kept
 
     def backward(
         self, kept: Tensor, g_y: Tensor, g_l: Tensor, g_features: Tensor | None
     ) -> list[Tensor]:
-        """Gradients of the layers from those of y (D, B), which becomes that of x, and of the
-        log-determinant (B,); all contiguous.
+        """Gradients of the layers, from what was kept.
 
-        The gradient of the features (H, B), unless it is None, is added to.
+        Args:
+            kept: Activations of `forward`.
+            g_y: Gradient of y (D, B), contiguous; it becomes that of x.
+            g_l: Gradient of the log-determinant (B,), contiguous.
+            g_features: Gradient of the features (H, B), contiguous, which is added to; or None.
         """
-        g_layers, scratch = [torch.empty_like(layer) for layer in self.layers], self._scratch(g_y)
-        known = None if g_features is None else g_features.data_ptr()
-        pointers = [*_pointers(kept, g_l, g_y), known, _table(g_layers), *_pointers(scratch)]
-        self.kernels.library.flow_backward(
-            *self._network(), *pointers, len(self.plans), g_y.shape[1]
-        )
+        g_layers = [torch.empty_like(layer) for layer in self.layers]
+        features = None if g_features is None else g_features.data_ptr()
+        scratch = self._scratch(g_y)
+        pointers = [*_pointers(kept, g_l, g_y), features, _table(g_layers), scratch.data_ptr()]
+        sizes = len(self.plans), g_y.shape[1]
+        self.kernels.library.flow_backward(*self._network(), *pointers, *sizes)
         return g_layers
 
     def inverse(self, y: Tensor, features: Tensor) -> Tensor:
         """x (D, N S) of y (D, N S), S draws for each of N observations with features (H, N)."""
         observations = features.shape[1]
-        x, scratch = torch.empty_like(y, memory_format=torch.contiguous_format), self._scratch(y)
-        count = len(self.plans), observations, y.shape[1] // max(1, observations)
-        self.kernels.library.flow_inverse(
-            *self._network(),
-            *_pointers(features, y, x, scratch),
-            *features.stride(),
-            *y.stride(),
-            *count,
-        )
+        x = torch.empty_like(y, memory_format=torch.contiguous_format)
+        scratch = self._scratch(y)  # a name keeps its memory until the call returns
+        pointers = _pointers(features, y, x, scratch)
+        strides = (*features.stride(), *y.stride())
+        sizes = len(self.plans), observations, y.shape[1] // max(1, observations)
+        self.kernels.library.flow_inverse(*self._network(), *pointers, *strides, *sizes)
         return x
 
-    def _network(self) -> tuple[Any, ...]:
-        return (
-            self.plans[0].sizes.data_ptr(),
-            _table([plan.steps for plan in self.plans]),
-            _table(self.layers),
-        )
+    @property
+    def _sizes(self) -> int:
+        return self.plans[0].sizes.data_ptr()
+
+    def _network(self) -> tuple[int, Table, Table]:
+        """Sizes, plans and layers, as all functions take them."""
+        steps = [plan.steps for plan in self.plans]
+        return self._sizes, _table(steps), _table(self.layers)
 
     def _scratch(self, like: Tensor) -> Tensor:
-        return like.new_empty(self.kernels.library.flow_scratch(self.plans[0].sizes.data_ptr()))
+        return like.new_empty(self.kernels.library.flow_scratch(self._sizes))
 
 
-def _table(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+Table = ctypes.Array[ctypes.c_void_p]
+"""Addresses of several tensors."""
+
+
+def _table(tensors: Sequence[Tensor]) -> Table:
+    return (ctypes.c_void_p * len(tensors))(*_pointers(*tensors))
 
 
 def _pointers(*tensors: Tensor) -> list[int]:
@@ -177,7 +184,9 @@ def kernels(x: Tensor, rows: int) -> Kernels | None:
     """The kernels for a spline of x (D, B) with R rows of parameters, or None where torch
     operations must do.
     """
-    return flows(x, rows) if x.shape[1] >= LANES else None
+    if x.shape[1] < LANES:
+        return None
+    return flows(x, rows)
 
 
 def flows(x: Tensor, rows: int) -> Kernels | None:
@@ -192,7 +201,9 @@ def flows(x: Tensor, rows: int) -> Kernels | None:
 def compiled(rows: int) -> Kernels | None:
     """The kernels for R rows of parameters; None where they cannot be had."""
     functions = _library(rows).functions
-    return None if functions is None else Kernels(_typed(functions))
+    if functions is None:
+        return None
+    return Kernels(_typed(functions))
 
 
 def _library(rows: int) -> Library:

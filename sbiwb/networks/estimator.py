@@ -13,8 +13,7 @@ from sbiwb.networks.summary._mmd import mmd_to_normal
 
 
 class Estimator(TrainableModule):
-    """One network; its `forward` is what training maximises, so that it can be compiled and
-    distributed.
+    """One network; its `forward` is what training maximises, to be compiled and distributed.
 
     Args:
         summaries: A summary network for each input, by name; features are joined in this order.
@@ -38,9 +37,8 @@ class Estimator(TrainableModule):
     ) -> None:
         super().__init__()
         self.names = tuple(summaries)
-        self.summaries = nn.ModuleList(
-            summaries.values()
-        )  # a list: names may hold dots, which modules' names must not
+        # a list: names may hold dots, which modules' names must not
+        self.summaries = nn.ModuleList(summaries.values())
         self.fusion = fusion
         self.inference = inference
         self.mmd_weights, self.fused_mmd_weight = dict(mmd_weights or {}), fused_mmd_weight
@@ -48,7 +46,9 @@ class Estimator(TrainableModule):
     @property
     def terms(self) -> tuple[str, ...]:
         """What `forward` adds to the loss besides the density, by name."""
-        return ("mmd",) if self.mmd_weights or self.fused_mmd_weight else ()
+        if self.mmd_weights or self.fused_mmd_weight:
+            return ("mmd",)
+        return ()
 
     @property
     def output_kind(self) -> OutputKind:
@@ -65,14 +65,13 @@ class Estimator(TrainableModule):
         return not self.likelihood
 
     def summarise(self, inputs: NetworkInputs) -> Tensor:
-        """Features (B, H) of all inputs, each values (B, C), (B, M, C) or (B, *grid, C) with its
-        mask (B, M) or None.
-        """
+        """Features (B, H) of all inputs."""
         return self._join(self._summaries(inputs))
 
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """What training maximises, (B,): log q(z | inputs), or minus the loss of a network that has
-        one; and penalties, in training.
+        """What training maximises, (B,), and penalties in training.
+
+        That is log q(z | inputs), or minus the loss of a network that has one.
         """
         parts = self._summaries(inputs)
         features = self._join(parts)
@@ -83,9 +82,7 @@ class Estimator(TrainableModule):
         return self.inference.log_prob(z, features)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (N, S, D) of standard normal noise (N, S, D) and features (N, H): S draws for each data
-        set.
-        """
+        """z (N, S, D), S draws for each data set, of normal noise (N, S, D) and features (N, H)."""
         return self.inference.transport(noise, features)
 
     def components(self) -> list[Estimator]:
@@ -100,25 +97,20 @@ class Estimator(TrainableModule):
     def side_by_side(
         members: Sequence[Estimator], z: Tensor, inputs: NetworkInputs
     ) -> tuple[Tensor, Tensor]:
-        """`forward` of M estimators of one kind, of z (M, B, D) and inputs (M, B, ...) each of its
-        own: (M, B), and penalties added up.
+        """`forward` of M estimators of one kind: (M, B), and penalties added up.
 
-        Networks that have a function `side_by_side` are evaluated together, the others one after
-        the other.
+        Kinds of networks that can evaluate several together do so.
+
+        Args:
+            members: M of them.
+            z: (M, B, D), to each its own.
+            inputs: (M, B, ...), likewise.
         """
-        first = members[0]
-        parts = []
-        for place, name in enumerate(first.names):
-            networks = [member.summary(place) for member in members]
-            parts.append(type(networks[0]).side_by_side(networks, *inputs[name]))
-        features = torch.cat(parts, dim=-1)
-        fusions = [member.fusion for member in members if member.fusion is not None]
-        if fusions:
-            features = type(fusions[0]).side_by_side(fusions, features, None)
-        penalties = [
-            member._penalties([part[m] for part in parts], features[m])
-            for m, member in enumerate(members)
-        ]
+        parts = _summaries_side_by_side(members, inputs)
+        features = _join_side_by_side(members, parts)
+        penalties = []
+        for m, member in enumerate(members):
+            penalties.append(member._penalties([part[m] for part in parts], features[m]))
         flows = [member.inference for member in members]
         return type(flows[0]).side_by_side(flows, z, features), torch.stack(penalties).sum(0)
 
@@ -135,12 +127,35 @@ class Estimator(TrainableModule):
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         joined = torch.cat(parts, dim=-1)
-        return joined if self.fusion is None else self.fusion(joined, None)
+        if self.fusion is None:
+            return joined
+        return self.fusion(joined, None)
 
     def _penalties(self, parts: list[Tensor], features: Tensor) -> Tensor:
         if not (self.training and self.terms):
             return parts[0].new_zeros(len(self.terms))
         by_name = dict(zip(self.names, parts, strict=True))
-        found = [weight * mmd_to_normal(by_name[name]) for name, weight in self.mmd_weights.items()]
-        found += [self.fused_mmd_weight * mmd_to_normal(features)] if self.fused_mmd_weight else []
-        return torch.stack(found).sum(0, keepdim=True)
+        penalties = []
+        for name, weight in self.mmd_weights.items():
+            penalties.append(weight * mmd_to_normal(by_name[name]))
+        if self.fused_mmd_weight:
+            penalties.append(self.fused_mmd_weight * mmd_to_normal(features))
+        return torch.stack(penalties).sum(0, keepdim=True)
+
+
+def _summaries_side_by_side(members: Sequence[Estimator], inputs: NetworkInputs) -> list[Tensor]:
+    """Summaries (M, B, H) of each input."""
+    parts = []
+    for place, name in enumerate(members[0].names):
+        networks = [member.summary(place) for member in members]
+        parts.append(type(networks[0]).side_by_side(networks, *inputs[name]))
+    return parts
+
+
+def _join_side_by_side(members: Sequence[Estimator], parts: Sequence[Tensor]) -> Tensor:
+    """Features (M, B, H) of all inputs."""
+    features = torch.cat(tuple(parts), dim=-1)
+    fusions = [member.fusion for member in members if member.fusion is not None]
+    if not fusions:
+        return features
+    return type(fusions[0]).side_by_side(fusions, features, None)

@@ -1,5 +1,4 @@
-r"""Discrete columns of z ahead of an inference network for the others, and its columns that are
-angles.
+r"""Discrete columns of z ahead of an inference network for the others, whatever those are.
 
 A discrete column holds the place k of its value among K levels. With categorical heads, one after
 the other, and any network for the rest,
@@ -45,12 +44,14 @@ def build(
     Raises:
         ConfigError: This part has no angles, or no density that a mass could be multiplied with.
     """
+    if not discrete:
+        return _continuous(part, size, context, circular)
     rest = [column for column in range(size) if column not in discrete]
+    if not rest:
+        return Mixed(size, _heads(part.head_widths, context, discrete), None)
     known = context + sum(map(len, discrete.values()))
-    flow = _continuous(part, len(rest), known, tuple(map(rest.index, circular))) if rest else None
-    if flow is not None and not discrete:
-        return flow
-    if flow is not None and flow.output_kind != OutputKind.JOINT:
+    flow = _continuous(part, len(rest), known, tuple(map(rest.index, circular)))
+    if flow.output_kind != OutputKind.JOINT:
         raise ConfigError(
             f"model.inference  {part.kind} gives no probabilities of levels, which a discrete "
             "parameter needs",
@@ -63,25 +64,24 @@ def build(
 
 
 def _continuous(
-    part: InferencePart, size: int, context: int, circular: tuple[int, ...]
+    part: InferencePart, size: int, context: int, circular: Sequence[int]
 ) -> InferenceModule:
     if not circular:
         return part.build(size, context)
     if not part.circular:
-        raise ConfigError(
-            f"model.inference  {part.kind} knows no circular parameters",
-            todo="Use inference: ncsf.",
-        )
+        what = f"model.inference  {part.kind} knows no circular parameters"
+        raise ConfigError(what, todo="Use inference: ncsf.")
     return part.build_circular(size, context, circular)
 
 
 def _heads(widths: Sequence[int], context: int, discrete: Shares) -> dict[int, MLP]:
     """A head for each discrete column, in order; each is told the levels of those before it."""
-    heads = dict[int, MLP]()
+    heads: dict[int, MLP] = {}
     for column, shares in discrete.items():
-        heads[column] = MLP(context, len(shares), widths)
-        nn.init.zeros_(heads[column][-1].weight)
-        heads[column][-1].bias.data.copy_(torch.tensor(shares).log())
+        head = MLP(context, len(shares), widths)
+        nn.init.zeros_(head[-1].weight)
+        head[-1].bias.data.copy_(torch.tensor(shares).log())
+        heads[column] = head
         context += len(shares)
     return heads
 
@@ -125,11 +125,14 @@ class Mixed(InferenceModule):
         log_mass, known = self._log_mass(z, features)
         if self.flow is not None:
             return log_mass + self.flow.log_prob(z[:, self.rest], known)
-        return log_mass if self.training else log_mass.round(decimals=DECIMALS)
+        if self.training:
+            return log_mass
+        return log_mass.round(decimals=DECIMALS)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
-        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H): levels by their
-        distribution function at Phi(noise).
+        """z (N, S, D) of standard normal noise (N, S, D), given features (N, H).
+
+        Levels are found by their distribution function at Phi(noise).
         """
         known, z = features[:, None], torch.zeros_like(noise)
         for column, head in zip(self.columns, self.heads, strict=True):
@@ -138,9 +141,8 @@ class Mixed(InferenceModule):
             known = torch.cat([known.expand(*level.shape, -1), levels.to(features.dtype)], -1)
         if self.flow is not None:
             one_draw_each = noise[..., self.rest].flatten(0, 1)[:, None]
-            z[..., self.rest] = self.flow.transport(one_draw_each, known.flatten(0, 1)).reshape(
-                *z.shape[:2], -1
-            )
+            others = self.flow.transport(one_draw_each, known.flatten(0, 1))
+            z[..., self.rest] = others.reshape(*z.shape[:2], -1)
         return z
 
     def _log_mass(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,17 +150,20 @@ class Mixed(InferenceModule):
         log_mass, known = features.new_zeros(len(z)), features
         for column, head in zip(self.columns, self.heads, strict=True):
             log_masses = torch.log_softmax(head(known), -1)
-            level = z[:, column].round().long().clamp(0, log_masses.shape[-1] - 1)
+            count = log_masses.shape[-1]
+            level = z[:, column].round().long().clamp(0, count - 1)
             log_mass = log_mass + log_masses.gather(-1, level[:, None])[:, 0]
-            known = torch.cat(
-                [known, nn.functional.one_hot(level, log_masses.shape[-1]).to(features.dtype)], -1
-            )
+            levels = nn.functional.one_hot(level, count).to(features.dtype)
+            known = torch.cat([known, levels], -1)
         return log_mass, known
 
 
 def _quantile(logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The level (N, S) at which the distribution function passes Phi(noise), and ones among zeros
-    (N, S, K), of logits (N, 1 or S, K).
+    """The level (N, S) at which the distribution function passes Phi(noise), and as one hot.
+
+    Args:
+        logits: (N, 1 or S, K).
+        noise: (N, S).
     """
     below = torch.softmax(logits.double(), -1).cumsum(-1)[..., :-1]
     level = (torch.special.ndtr(noise.double())[..., None] >= below).sum(-1)

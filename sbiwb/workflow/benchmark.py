@@ -179,6 +179,8 @@ def _run(executor: Executor, tasks: list[JobTask], reporter: Reporter) -> list[S
             if isinstance(result, SbiwbError):
                 failures.append(result)
                 reporter.warn(f"{name}: {result}")
+            elif isinstance(result, Exception):
+                raise result
             else:
                 ticker.advance(last=name + _score_in_words(result))
     return failures

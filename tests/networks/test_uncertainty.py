@@ -13,7 +13,7 @@ from sbiwb.contracts.modules import TrainableModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks import compiled_flow, inference, summary
 from sbiwb.networks.estimator import Estimator
-from sbiwb.networks.uncertainty import bayesian, family
+from sbiwb.networks.uncertainty import _drawn_weights, bayesian, family
 
 CASES = [
     {"kind": "none"},
@@ -138,14 +138,14 @@ def test_gradients_of_drawn_weights_are_autograds():
     module = trained({})
     noise_seed, names = 7, module.uncertain
     torch.manual_seed(noise_seed)
-    _, *drawn = bayesian._Drawn.apply(module.log_variance, 1.0, *module._means())
+    _, *drawn = _drawn_weights.DrawnWeights.apply(module.log_variance, 1.0, *module._means())
     loss = sum((one**3).sum() for one in drawn)
     ours = torch.autograd.grad(loss, [module.log_variance, *module._means()])
     torch.manual_seed(noise_seed)
     mean = torch.cat([one.reshape(-1) for one in module._means()])
-    weights = mean + (0.5 * bayesian._softclip(module.log_variance)[0]).exp() * torch.randn_like(
-        mean
-    )
+    weights = mean + (
+        0.5 * _drawn_weights.softclip(module.log_variance)[0]
+    ).exp() * torch.randn_like(mean)
     theirs = torch.autograd.grad((weights**3).sum(), [module.log_variance, *module._means()])
     assert len(names) == len(drawn) and all(
         torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(ours, theirs, strict=True)
@@ -160,7 +160,7 @@ def test_drawn_weights_have_the_learned_moments():
                 torch.cat(
                     [
                         one.reshape(-1)
-                        for one in bayesian._Drawn.apply(
+                        for one in _drawn_weights.DrawnWeights.apply(
                             module.log_variance, 1.0, *module._means()
                         )[1:]
                     ]
@@ -170,7 +170,7 @@ def test_drawn_weights_have_the_learned_moments():
         )
     mean, variance = (
         torch.cat([one.detach().reshape(-1) for one in module._means()]),
-        bayesian._softclip(module.log_variance)[0].exp(),
+        _drawn_weights.softclip(module.log_variance)[0].exp(),
     )
     z = (drawn.mean(0) - mean) / (variance / 400).sqrt()
     assert abs(z.square().mean() - 1) < 0.15

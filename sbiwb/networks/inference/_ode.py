@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -65,6 +65,25 @@ DORMAND_PRINCE = Tableau(
 )
 FOURTH_ORDER = (5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
 ERROR = [fifth - fourth for fifth, fourth in zip(DORMAND_PRINCE.weights, FOURTH_ORDER, strict=True)]
+
+
+Solver = Literal["adaptive", "rk4", "midpoint", "euler"]
+
+
+def solve(
+    field: Field,
+    y: Tensor,
+    start: float,
+    end: float,
+    *,
+    solver: Solver,
+    steps: int,
+    tolerance: float,
+) -> Tensor:
+    """The state at `end` of y (R, C) at `start`, by either way."""
+    if solver == "adaptive":
+        return adaptive(field, y, start, end, tolerance=tolerance)
+    return fixed(field, y, start, end, method=solver, steps=steps)
 
 
 def fixed(field: Field, y: Tensor, start: float, end: float, *, method: str, steps: int) -> Tensor:

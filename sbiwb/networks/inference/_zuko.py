@@ -1,14 +1,6 @@
-r"""What the flows made of zuko's pieces share: the network itself, its options, and monotone
-functions with an inverse on all of R.
+r"""What flows made of zuko's pieces share: the network itself, its options, and its transforms.
 
-zuko's own flows of neural networks and polynomials are inverted by bisection within [-10, 10] and
-squash values between transforms, so that a draw which falls outside comes back from very far. Here
-a monotone function f is used on [-B, B] only, and continued by straight lines of its end slopes,
-
-    y = f(c) + f'(c) (x - c),   c = clamp(x, -B, B),
-
-which is a bijection of R with a continuous slope; the inverse is Newton's method within a shrinking
-bracket. In front of each such function stands an affine map, so that posteriors much narrower than
+In front of each function of a column stands an affine map, so that posteriors much narrower than
 their priors meet it at unit size.
 
 References:
@@ -23,28 +15,23 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.distributions import Transform, constraints
+from torch.distributions import Transform
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.lazy import LazyTransform
 from zuko.transforms import AutoregressiveTransform, ComposedTransform, MonotonicAffineTransform
-from zuko.utils import GaussLegendre, broadcast, unpack
+from zuko.utils import broadcast, unpack
 
 from sbiwb.contracts import InferencePart
 from sbiwb.contracts.modules import InferenceModule
 from sbiwb.networks.inference._sizes import require_context, require_width
 
-BOUND = 5.0
 LEAST_SLOPE = 1e-3
-NEWTON_STEPS = 60  # at most; about five are taken
 SMALL = 0.1  # of zuko's usual first weights
-
-Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Value and slope of an increasing function, elementwise."""
 
 Widths = Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)]
 
@@ -137,10 +124,12 @@ class FlowConfig(InferencePart):
         """One masked autoregressive transform, the columns in their order or reversed."""
         require_width(self.hidden, columns)
         order = torch.arange(columns)
+        if reverse:
+            order = order.flip(0)
         transform = Masked(
             columns,
             context,
-            order=order.flip(0) if reverse else order,
+            order=order,
             univariate=univariate,
             shapes=univariate.shapes,
             hidden_features=self.hidden,
@@ -162,13 +151,13 @@ class AutoregressiveConfig(FlowConfig):
         """The map of a column."""
 
     def make(self, features: int, context: int) -> Flow:
-        steps = range(self.transforms)
-        return Flow(
-            [
-                self.masked(features, context, reverse=step % 2 == 1, univariate=self.univariate())
-                for step in steps
-            ]
-        )
+        transforms = []
+        for step in range(self.transforms):
+            univariate, reverse = self.univariate(), step % 2 == 1
+            transforms.append(
+                self.masked(features, context, reverse=reverse, univariate=univariate)
+            )
+        return Flow(transforms)
 
 
 class Masked(MaskedAutoregressiveTransform):
@@ -179,10 +168,9 @@ class Masked(MaskedAutoregressiveTransform):
 
     def _columns(self, features: Tensor, x: Tensor, columns: Tensor) -> Transform:
         """The transform of some columns, given those before them."""
-        phi = self.hyper(torch.cat(broadcast(x, features, ignore=1), -1)).unflatten(
-            -1, (-1, self.total)
-        )
-        return self.univariate(*unpack(phi[..., columns, :], self.shapes))
+        phi = self.hyper(torch.cat(broadcast(x, features, ignore=1), -1))
+        own = phi.unflatten(-1, (-1, self.total))[..., columns, :]
+        return self.univariate(*unpack(own, self.shapes))
 
 
 class ColumnByColumn(AutoregressiveTransform):
@@ -211,8 +199,7 @@ class ColumnByColumn(AutoregressiveTransform):
 
 
 class UnivariateMap(nn.Module):
-    """An affine map of each column, then a function of zuko's or of ours, both with parameters of a
-    network.
+    """An affine map of each column, then a function, both with parameters of a network.
 
     Args:
         function: Makes an elementwise transform of the parameters after the affine map's; None for
@@ -234,117 +221,19 @@ class UnivariateMap(nn.Module):
 
     def forward(self, shift: Tensor, scale: Tensor, *rest: Tensor) -> Transform:
         affine = MonotonicAffineTransform(shift, scale, slope=LEAST_SLOPE)
-        return ComposedTransform(affine, self.function(*rest)) if self.function else affine
+        if self.function is None:
+            return affine
+        return ComposedTransform(affine, self.function(*rest))
 
 
-class Monotone(Transform):
-    """An increasing function on [-B, B], continued by straight lines.
-
-    Args:
-        curve: The function with its slope, both evaluated on [-B, B] only.
-    """
-
-    domain = codomain = constraints.real
-    bijective = True
-    sign = +1
-
-    def __init__(self, curve: Curve) -> None:
-        super().__init__()
-        self.curve = curve
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[1]
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        inside = x.clamp(-BOUND, BOUND)
-        y, slope = self.curve(inside)
-        return y + slope * (x - inside), slope.log()
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        with torch.no_grad():
-            x = self._solve(y)
-        return differentiable(self.call_and_ladj, x, y)
-
-    def _solve(self, y: Tensor) -> Tensor:
-        low, high = torch.full_like(y, -BOUND), torch.full_like(y, BOUND)
-        (y_low, slope_low), (y_high, slope_high) = self.curve(low), self.curve(high)
-        x = solve(self.curve, y.clamp(y_low, y_high), low, high)
-        x = torch.where(y < y_low, low + (y - y_low) / slope_low, x)
-        return torch.where(y > y_high, high + (y - y_high) / slope_high, x)
-
-
-def solve(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """x between low and high where an increasing curve takes the values y: Newton's method,
-    bisection where that is slow or leaves.
-
-    Ends with a Newton step so small that the next one would be lost in rounding.
-    """
-    x, before = (low + high) / 2, high - low
-    small = torch.finfo(y.dtype).eps ** 0.5
-    for _ in range(NEWTON_STEPS):
-        value, slope = curve(x)
-        low, high = torch.where(value < y, x, low), torch.where(value < y, high, x)
-        step = (y - value) / slope
-        last = step.abs() <= small * (1 + x.abs())
-        inside = (x + step >= low) & (x + step <= high) & (step.abs() <= before / 2)
-        after = torch.where(last | inside, (x + step).clamp(low, high), (low + high) / 2)
-        before, x = (after - x).abs(), after
-        if last.all():
-            break
-    return x
-
-
-def differentiable(call: Curve, x: Tensor, y: Tensor) -> Tensor:
-    """x = f^-1(y), found without gradients, with those of the implicit function: one more Newton
-    step whose slope is a constant.
-
-    Args:
-        call: Value and log-slope of f.
-        x: What was found.
-        y: What f is to give.
-    """
-    if not torch.is_grad_enabled():
-        return x
-    value, log_slope = call(x)
-    return x - (value - y) * (-log_slope).exp().detach()
-
-
-def integral(slope: Callable[[Tensor], Tensor], points: int) -> Curve:
-    """The integral from 0 of a positive function, by Gauss and Legendre's rule; its slope is the
-    function itself.
-    """
-
-    def curve(x: Tensor) -> tuple[Tensor, Tensor]:
-        return GaussLegendre.quadrature(slope, torch.zeros_like(x), x, points), slope(x)
-
-    return curve
-
-
-def with_slope(function: Callable[[Tensor], Tensor]) -> Curve:
-    """An elementwise function with its slope by autograd."""
-
-    def curve(x: Tensor) -> tuple[Tensor, Tensor]:
-        graph = torch.is_grad_enabled()
-        with torch.enable_grad():
-            x = x if graph and x.requires_grad else x.detach().requires_grad_()
-            y = function(x)
-            (slope,) = torch.autograd.grad(y.sum(), x, create_graph=graph)
-        return (y, slope) if graph else (y.detach(), slope)
-
-    return curve
-
-
-def begin_at_zero(layer: Any, columns: int, leading: int) -> None:
+def begin_at_zero(layer: nn.Linear, columns: int, leading: int) -> None:
     """The first parameters of each column are 0 for all features, and stay free to be trained."""
     with torch.no_grad():
         for parameter in (layer.weight, layer.bias):
             parameter.unflatten(0, (columns, -1))[:, :leading] = 0
 
 
-def begin_near_zero(layer: Any, columns: int, leading: int) -> None:
+def begin_near_zero(layer: nn.Linear, columns: int, leading: int) -> None:
     """The same, and the others are small: different enough to be trained apart."""
     with torch.no_grad():
         for parameter in (layer.weight, layer.bias):

@@ -1,5 +1,4 @@
-r"""Continuous normalizing flow: a vector field carries z to noise in unit time, trained by maximum
-likelihood.
+r"""Continuous normalizing flow: a vector field carries z to noise, trained by maximum likelihood.
 
     dx/dt = v(t, x; h),   x(0) = exp(a) z + m,
     log q(z | h) = log N(x(1)) + integral of trace(dv/dx) dt + sum a
@@ -18,7 +17,8 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,9 @@ from sbiwb.networks.inference._zuko import (
     UnivariateMap,
     begin_at_zero,
 )
+
+Slope = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""d state / dt of times, states and features."""
 
 FREQUENCIES = 3  # of the time
 FAR = 20.0  # the field sees |x| squashed below it, so that it stays finite
@@ -55,12 +58,10 @@ class AugmentedField(nn.Module):
     def __init__(self, columns: int, context: int, hidden: list[int], activation: str) -> None:
         super().__init__()
         self.columns, self.activation = columns, ACTIVATIONS[activation]()
-        self.net = MLP(
-            columns + 2 * FREQUENCIES + context, columns, hidden, activation=ACTIVATIONS[activation]
-        )
-        self.register_buffer(
-            "frequencies", math.pi * torch.arange(1.0, FREQUENCIES + 1), persistent=False
-        )
+        inputs = columns + 2 * FREQUENCIES + context
+        self.net = MLP(inputs, columns, hidden, activation=ACTIVATIONS[activation])
+        frequencies = math.pi * torch.arange(1.0, FREQUENCIES + 1)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         begin_at_zero(self.net[-1], 1, columns)
 
     def forward(self, t: Tensor, x: Tensor, features: Tensor) -> Tensor:
@@ -68,19 +69,23 @@ class AugmentedField(nn.Module):
         return self.net(self._inputs(t, x, features)[0])
 
     def with_trace(self, t: Tensor, x: Tensor, features: Tensor) -> Tensor:
-        """v and the trace of its Jacobian by x, (R, D + 1): the derivatives by all columns go
-        through the layers beside the values.
+        """v and the trace of its Jacobian by x, (R, D + 1).
+
+        The derivatives by all columns go through the layers beside the values.
         """
         value, slopes = self._inputs(t, x, features)
-        layers: list[Any] = [layer for layer in self.net if hasattr(layer, "weight")]
-        value, jacobian = (
-            layers[0](value),
-            slopes[:, :, None] * layers[0].weight.t()[: self.columns],
-        )
-        for layer in layers[1:]:
-            value, slope = torch.func.jvp(self.activation, (value,), (torch.ones_like(value),))  # type: ignore[misc]
+        first, *others = [layer for layer in self.net if isinstance(layer, nn.Linear)]
+        value = first(value)
+        jacobian = slopes[:, :, None] * first.weight.t()[: self.columns]
+        for layer in others:
+            value, slope = self._activated(value)
             value, jacobian = layer(value), (jacobian * slope[:, None]) @ layer.weight.t()
         return torch.cat([value, jacobian.diagonal(dim1=1, dim2=2).sum(-1, keepdim=True)], 1)
+
+    def _activated(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The activation, and its slope."""
+        results = torch.func.jvp(self.activation, (value,), (torch.ones_like(value),))
+        return results[0], results[1]
 
     def _inputs(self, t: Tensor, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """What the network sees, and the derivatives (R, D) of its first columns by x."""
@@ -130,20 +135,25 @@ class Path(Transform):
         state = self._solve(slope, torch.cat([x, torch.zeros_like(x[..., :1])], -1), 0.0, 1.0)
         return state[..., :-1], state[..., -1]
 
-    def _solve(self, slope: Any, x: Tensor, start: float, end: float) -> Tensor:
+    def _solve(self, slope: Slope, x: Tensor, start: float, end: float) -> Tensor:
         features = self.features.expand(*x.shape[:-1], -1).flatten(0, -2)
 
         def field(t: Tensor, state: Tensor, rows: Tensor) -> Tensor:
-            return slope(t, state, features if len(rows) == len(features) else features[rows])
+            if len(rows) == len(features):
+                return slope(t, state, features)
+            return slope(t, state, features[rows])
 
-        state = x.flatten(0, -2)
-        if self.config.solver == "adaptive":
-            return _ode.adaptive(field, state, start, end, tolerance=self.config.tolerance).view(
-                x.shape
-            )
-        return _ode.fixed(
-            field, state, start, end, method=self.config.solver, steps=self.config.steps
-        ).view(x.shape)
+        options = self.config
+        arrived = _ode.solve(
+            field,
+            x.flatten(0, -2),
+            start,
+            end,
+            solver=options.solver,
+            steps=options.steps,
+            tolerance=options.tolerance,
+        )
+        return arrived.view(x.shape)
 
 
 class Config(FlowConfig):
@@ -171,9 +181,5 @@ class Config(FlowConfig):
 
     def make(self, features: int, context: int) -> Flow:
         affine = self.masked(features, context, reverse=False, univariate=UnivariateMap())
-        return Flow(
-            [
-                affine,
-                Continuous(AugmentedField(features, context, self.hidden, self.activation), self),
-            ]
-        )
+        field = AugmentedField(features, context, self.hidden, self.activation)
+        return Flow([affine, Continuous(field, self)])

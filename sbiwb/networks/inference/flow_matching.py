@@ -1,9 +1,8 @@
-r"""Flow matching: a vector field that carries noise to the posterior along straight paths, trained
-without solving an equation.
+r"""Flow matching: a vector field carries noise to the posterior, trained without solving equations.
 
-The path of noise e to z is z_t = a e + t z with a = 1 - (1 - sigma_min) t, at constant speed u = z
-- (1 - sigma_min) e, and the field v is fitted to it by E |v(t, z_t; h) - u|^2. Written in polar
-form, with the radius s = sqrt(a^2 + t^2) and the angle p = atan2(t, a),
+The straight path of noise e to z is z_t = a e + t z with a = 1 - (1 - sigma_min) t, at constant
+speed u = z - (1 - sigma_min) e, and the field v is fitted to it by E |v(t, z_t; h) - u|^2. Written
+in polar form, with the radius s = sqrt(a^2 + t^2) and the angle p = atan2(t, a),
 
     y = z_t / s = e cos p + z sin p,   v = (ds/dt) y + w(p, y; h) / s,
     |v - u|^2 = |w - (z cos p - e sin p)|^2 / s^2,
@@ -58,8 +57,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class VectorField(nn.Module):
-    """w(p, y; h): a residual perceptron, each layer of which is scaled and shifted by what is
-    known: the angle and the features.
+    """w(p, y; h): a residual perceptron whose layers the angle and the features scale and shift.
 
     Args:
         columns: D.
@@ -75,45 +73,41 @@ class VectorField(nn.Module):
 
     def __init__(self, columns: int, context: int, hidden: list[int], activation: str) -> None:
         super().__init__()
-        self.register_buffer(
-            "frequencies", 2.0 * torch.arange(1, FREQUENCIES + 1), persistent=False
-        )
-        self.features, self.columns = (
-            nn.Linear(context, hidden[0]),
-            nn.Linear(2 * columns, hidden[0], bias=False),
-        )
-        self.angle = nn.Linear(2 * FREQUENCIES, hidden[0], bias=False)
+        frequencies = 2.0 * torch.arange(1, FREQUENCIES + 1)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        width = hidden[0]
+        self.features = nn.Linear(context, width)
+        self.columns = nn.Linear(2 * columns, width, bias=False)
+        self.angle = nn.Linear(2 * FREQUENCIES, width, bias=False)
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(hidden))
-        self.films = nn.ModuleList(nn.Linear(hidden[0], 2 * after) for after in hidden[1:])
+        self.films = nn.ModuleList(nn.Linear(width, 2 * after) for after in hidden[1:])
         self.last, self.activation = nn.Linear(hidden[-1], columns), _ACTIVATIONS[activation]()
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        begin_at_zero(self.last)
 
     def forward(self, angle: Tensor, y: Tensor, given: Tensor) -> Tensor:
-        """w (B, D) at angles (B, 1) and y (B, D), and what is `given` with them, as `given` makes
-        it.
-        """
+        """w (B, D) at angles (B, 1) and y (B, D), with what `given` makes."""
         size, waves = y.shape[1], angle * self.frequencies
-        features, mean, log_scale = given.tensor_split(
-            [given.shape[1] - 2 * size, given.shape[1] - size], 1
-        )
+        ends = [given.shape[1] - 2 * size, given.shape[1] - size]
+        features, mean, log_scale = given.tensor_split(ends, 1)
         known = features + self.angle(torch.cat([waves.cos(), waves.sin()], 1))
-        x = known + self.columns(
-            torch.cat([_squashed(y), _squashed(mean * angle.sin() + log_scale.exp() * y)], 1)
-        )
-        known = self.activation(known)
+        where = mean * angle.sin() + log_scale.exp() * y
+        x = known + self.columns(torch.cat([_squashed(y), _squashed(where)], 1))
+        return self.last(self.activation(self._through(x, self.activation(known))))
+
+    def _through(self, x: Tensor, known: Tensor) -> Tensor:
+        """x (B, W) after all layers."""
         for layer, film in zip(self.layers, self.films, strict=True):
             scale, shift = film(known).chunk(2, 1)
             after = layer(self.activation(x)) * (1 + scale) + shift
             x = x + after if after.shape == x.shape else after
-        return self.last(self.activation(x))
+        return x
 
     def given(self, features: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-        """What does not change along a path, side by side: the features (B, H) through a layer,
-        mean and log-scale (B, D) of z.
+        """What does not change along a path, side by side.
 
-        With the latter the field sees where y is before it was standardized, too: the shape of a
-        posterior is often simplest there.
+        That is the features (B, H) through a layer, mean and log-scale (B, D) of z. With the latter
+        the field sees where y is before it was standardized, too: the shape of a posterior is often
+        simplest there.
         """
         return torch.cat([self.features(features), mean, log_scale], 1)
 
@@ -122,16 +116,20 @@ def _squashed(y: Tensor) -> Tensor:
     return y * (1 + (y / FAR).square()).rsqrt()
 
 
+def begin_at_zero(layer: nn.Linear) -> None:
+    """Weights and biases 0, free to be trained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
 class Standardizing(nn.Module):
     """Mean and log-scale (B, D) of z given the features (B, H), at first 0."""
 
     def __init__(self, columns: int, context: int, width: int, activation: str) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(context, width), _ACTIVATIONS[activation](), nn.Linear(width, 2 * columns)
-        )
-        nn.init.zeros_(self.net[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.net[-1].bias)  # type: ignore[arg-type]
+        first, last = nn.Linear(context, width), nn.Linear(width, 2 * columns)
+        self.net = nn.Sequential(first, _ACTIVATIONS[activation](), last)
+        begin_at_zero(last)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw = self.net(features).chunk(2, -1)
@@ -160,11 +158,11 @@ class FlowMatching(InferenceModule):
         return False
 
     def loss(self, z: Tensor, features: Tensor) -> Tensor:
-        """|v - u|^2 at a random time and noise, plus the negative log-density of the standardizing
-        normal if there is one, (B,).
+        """|v - u|^2 at a random time and noise, (B,).
 
-        In evaluation mode the mean over `POINTS` times and noises of each pair that are the same at
-        every call: scrambled Sobol points.
+        Where there is a standardizing normal its negative log-density is added. In evaluation mode
+        the mean over `POINTS` times and noises of each pair that are the same at every call:
+        scrambled Sobol points.
 
         Args:
             z: (B, D).
@@ -172,12 +170,11 @@ class FlowMatching(InferenceModule):
         """
         mean, log_scale = self._standard(z, features)
         standard = (z - mean) * (-log_scale).exp()
-        gaussian = (
-            0.5 * standard.square().sum(-1) + log_scale.sum(-1) if self.standardizing else 0.0
-        )
-        return gaussian + self._mismatch(
-            standard.detach(), self.field.given(features, mean.detach(), log_scale.detach())
-        )
+        given = self.field.given(features, mean.detach(), log_scale.detach())
+        mismatch = self._mismatch(standard.detach(), given)
+        if self.standardizing is None:
+            return mismatch
+        return 0.5 * standard.square().sum(-1) + log_scale.sum(-1) + mismatch
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,), exact up to the solver's tolerance."""
@@ -189,11 +186,8 @@ class FlowMatching(InferenceModule):
             return torch.cat(_with_trace(self.field, angle, state[:, :-1], given[rows]), 1)
 
         state = self._solve(slope, torch.cat([y, torch.zeros_like(y[:, :1])], 1), self.end, 0.0)
-        noise, log_det = (
-            state[:, :-1],
-            state[:, -1],
-        )  # the integral of the trace from the end to the start
-        normal = -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1)
+        log_det = state[:, -1]  # the integral of the trace from the end to the start
+        normal = -0.5 * (state[:, :-1].square() + math.log(2 * math.pi)).sum(-1)
         return normal + log_det - (log_scale + self.log_radius).sum(-1)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
@@ -214,25 +208,32 @@ class FlowMatching(InferenceModule):
         return zero, zero
 
     def _mismatch(self, z: Tensor, given: Tensor) -> Tensor:
-        """|v - u|^2 of each pair of z (B, D) and what is given with it, the mean over its points,
-        (B,).
-        """
-        points, draw = (1, _random) if self.training else (POINTS, _fixed)
-        if points > 1:
-            z, given = z.repeat_interleave(points, 0), given.repeat_interleave(points, 0)
-        uniform, noise = draw(z)
+        """|v - u|^2 of each pair of z (B, D) and what is given with it, (B,)."""
+        if self.training:
+            return self._mismatch_at(*_random(z), z, given)
+        z, given = z.repeat_interleave(POINTS, 0), given.repeat_interleave(POINTS, 0)
+        return self._mismatch_at(*_fixed(z), z, given).view(-1, POINTS).mean(1)
+
+    def _mismatch_at(self, uniform: Tensor, noise: Tensor, z: Tensor, given: Tensor) -> Tensor:
+        """|v - u|^2 at times made of uniform numbers (B, 1) and at this noise (B, D), (B,)."""
         t = uniform ** (1 / (1 + self.config.time_power))
         a = 1 - (1 - self.config.sigma_min) * t
         angle = torch.atan2(t, a)
-        wrong = self.field(angle, noise * angle.cos() + z * angle.sin(), given) - (
-            z * angle.cos() - noise * angle.sin()
-        )
-        return (wrong.square() / (a.square() + t.square())).sum(-1).view(-1, points).mean(1)
+        wanted = z * angle.cos() - noise * angle.sin()
+        wrong = self.field(angle, noise * angle.cos() + z * angle.sin(), given) - wanted
+        return (wrong.square() / (a.square() + t.square())).sum(-1)
 
     def _solve(self, field: _ode.Field, y: Tensor, start: float, end: float) -> Tensor:
-        if self.config.solver == "adaptive":
-            return _ode.adaptive(field, y, start, end, tolerance=self.config.tolerance)
-        return _ode.fixed(field, y, start, end, method=self.config.solver, steps=self.config.steps)
+        options = self.config
+        return _ode.solve(
+            field,
+            y,
+            start,
+            end,
+            solver=options.solver,
+            steps=options.steps,
+            tolerance=options.tolerance,
+        )
 
 
 def _random(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -242,28 +243,27 @@ def _random(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _fixed(z: Tensor) -> tuple[Tensor, Tensor]:
     """The same without random numbers: Sobol points, so spread well over any run of rows."""
-    sobol = torch.quasirandom.SobolEngine(1 + z.shape[1], scramble=True, seed=0).draw(
-        len(z), dtype=torch.float64
-    )
-    sobol = sobol.clamp(1e-9, 1 - 1e-9)
-    return sobol[:, :1].to(z), torch.special.ndtri(sobol[:, 1:]).to(z)
+    engine = torch.quasirandom.SobolEngine(1 + z.shape[1], scramble=True, seed=0)
+    points = engine.draw(len(z), dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+    return points[:, :1].to(z), torch.special.ndtri(points[:, 1:]).to(z)
 
 
 def _with_trace(
     field: VectorField, angle: Tensor, y: Tensor, given: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """w (B, D) and the trace of its Jacobian by y, (B, 1), by a backward pass for each column;
-    forward derivatives took twice the time.
+    """w (B, D) and the trace of its Jacobian by y, (B, 1).
+
+    By a backward pass for each column: forward derivatives took twice the time.
     """
     again = torch.is_grad_enabled()
+    diagonal = []
     with torch.enable_grad():
         y = y.clone().requires_grad_()
         w = field(angle, y, given)
-        rows = [
-            torch.autograd.grad(column.sum(), y, create_graph=again, retain_graph=True)[0]
-            for column in w.unbind(1)
-        ]
-    return w, torch.stack([row[:, place] for place, row in enumerate(rows)]).sum(0)[:, None]
+        for place, column in enumerate(w.unbind(1)):
+            (row,) = torch.autograd.grad(column.sum(), y, create_graph=again, retain_graph=True)
+            diagonal.append(row[:, place])
+    return w, torch.stack(diagonal).sum(0)[:, None]
 
 
 class Config(InferencePart):
@@ -334,9 +334,7 @@ class Config(InferencePart):
         """
         require_context(context)
         field = VectorField(features, context, self.hidden, self.activation)
-        standardizing = (
-            Standardizing(features, context, self.hidden[0], self.activation)
-            if self.affine
-            else None
-        )
+        standardizing = None
+        if self.affine:
+            standardizing = Standardizing(features, context, self.hidden[0], self.activation)
         return FlowMatching(field, standardizing, self)

@@ -25,6 +25,7 @@ from zuko.flows.gaussianization import ElementWiseTransform
 from zuko.lazy import LazyTransform, UnconditionalTransform
 from zuko.transforms import RotationTransform
 
+from sbiwb.networks.inference._monotone import differentiable, solve
 from sbiwb.networks.inference._zuko import (
     ACTIVATIONS,
     LEAST_SLOPE,
@@ -32,9 +33,7 @@ from sbiwb.networks.inference._zuko import (
     FlowConfig,
     UnivariateMap,
     begin_near_zero,
-    differentiable,
     log_normal,
-    solve,
 )
 
 QUANTILE_STEPS = 6  # Newton steps to the quantile of a normal
@@ -64,7 +63,8 @@ class Gaussianization(Transform):
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         u = x[..., None] * self.log_scale.exp() + self.shift
-        below, above = (_log_mean(torch.special.log_ndtr(side)) for side in (u, -u))
+        below = _log_mean(torch.special.log_ndtr(u))
+        above = _log_mean(torch.special.log_ndtr(-u))
         left = below < above
         quantile = _log_quantile(torch.where(left, below, above))
         y = torch.where(left, quantile, -quantile)
@@ -72,9 +72,8 @@ class Gaussianization(Transform):
 
     def _inverse(self, y: Tensor) -> Tensor:
         with torch.no_grad():
-            ends = (y[..., None] - self.shift) * (
-                -self.log_scale
-            ).exp()  # where single terms have it; x is among them
+            # where single terms have it; x is among them
+            ends = (y[..., None] - self.shift) * (-self.log_scale).exp()
             x = solve(self._curve, y, ends.amin(-1), ends.amax(-1))
         return differentiable(self.call_and_ladj, x, y)
 
@@ -88,8 +87,9 @@ def _log_mean(terms: Tensor) -> Tensor:
 
 
 def _log_quantile(log_p: Tensor) -> Tensor:
-    """x with log Phi(x) = log_p, at most log 1/2: Newton's method, which stays on one side since
-    log Phi is concave.
+    """x with log Phi(x) = log_p, at most log 1/2.
+
+    By Newton's method, which stays on one side since log Phi is concave.
     """
     with torch.no_grad():
         x = -(-2 * log_p).sqrt()
@@ -115,9 +115,8 @@ class Config(FlowConfig):
         transforms = [self.masked(features, context, reverse=False, univariate=UnivariateMap())]
         for step in range(self.transforms):
             if step:
-                transforms.append(
-                    UnconditionalTransform(RotationTransform, A=torch.randn(features, features))
-                )
+                rotation = torch.randn(features, features)
+                transforms.append(UnconditionalTransform(RotationTransform, A=rotation))
             transforms.append(self._gaussianizing(features, context))
         return Flow(transforms)
 

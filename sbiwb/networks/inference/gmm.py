@@ -50,45 +50,45 @@ class Normals(InferenceModule):
         mixture = self.gmm(features)
         component, first = _choose(mixture, noise[..., 0])
         noise = torch.cat([first[..., None], noise[..., 1:]], dim=-1)
-        each = torch.arange(len(noise), device=noise.device)[:, None]
-        mean, scale = mixture.base.mean[each, component], self._scale(mixture)[each, component]
-        return mean + (scale @ noise[..., None])[..., 0]
+        row = torch.arange(len(noise), device=noise.device)[:, None]
+        scale = self._scale(mixture)[row, component]
+        return mixture.base.mean[row, component] + (scale @ noise[..., None])[..., 0]
 
     def _scale(self, mixture: Mixture) -> Tensor:
         """L of each component, (N, K, D, D)."""
-        scale = (
-            mixture.base.scale_tril
-            if self.gmm.covariance_type == "full"
-            else mixture.base.stddev.diag_embed()
-        )
-        return scale.expand(*mixture.base.batch_shape, -1, -1)
+        normals = mixture.base
+        if self.gmm.covariance_type == "full":
+            scale = normals.scale_tril
+        else:
+            scale = normals.stddev.diag_embed()
+        return scale.expand(*normals.batch_shape, -1, -1)
 
     @torch.no_grad()
     def _begin(self) -> None:
         """Means apart, everything else alike, nothing depending on the features."""
         last = self.gmm.hyper[-1]
         last.weight.zero_()
-        logits, means, scales, *rest = (part.numel() for part in map(torch.empty, self.gmm.shapes))
-        scale = 0.5 * math.log(1 - SPREAD**2)
-        start = [
+        logits, means, scales, *rest = (math.prod(shape) for shape in self.gmm.shapes)
+        log_scale = 0.5 * math.log(1 - SPREAD**2)
+        biases = [
             torch.zeros(logits),
             SPREAD * torch.randn(means),
-            torch.full((scales,), scale),
+            torch.full((scales,), log_scale),
             *map(torch.zeros, rest),
         ]
-        last.bias.copy_(torch.cat(start))
+        last.bias.copy_(torch.cat(biases))
 
 
 def _choose(mixture: Mixture, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The component of each noise number (N, S), and the standard normal number that is left of it;
-    in float64, for its tails.
+    """The component of each noise number (N, S), and the standard normal number left of it.
+
+    In float64, for its tails.
     """
     weights = mixture.logits.double().softmax(-1)
     ends, u = weights.cumsum(-1), torch.special.ndtr(noise.double())
     component = (ends[:, None, :-1] <= u[..., None]).sum(-1)
-    share = ((u - (ends - weights).gather(1, component)) / weights.gather(1, component)).clamp(
-        1e-300, 1 - 1e-16
-    )
+    start, length = (ends - weights).gather(1, component), weights.gather(1, component)
+    share = ((u - start) / length).clamp(1e-300, 1 - 1e-16)
     return component, torch.special.ndtri(share).to(noise)
 
 

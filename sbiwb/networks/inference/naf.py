@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from zuko.nn import MonotonicMLP
 from zuko.utils import broadcast
 
-from sbiwb.networks.inference._zuko import AutoregressiveConfig, Monotone, UnivariateMap, with_slope
+from sbiwb.networks.inference._monotone import Monotone, with_slope
+from sbiwb.networks.inference._zuko import AutoregressiveConfig, UnivariateMap
 
 LEAST = 0.1  # slope of a monotone network
 
 
 class MonotoneNetwork(nn.Module):
-    """A monotone network that all columns share; it makes a transform of their signals (..., D, C)."""
+    """A monotone network that all columns share, a transform for their signals (..., D, C)."""
 
     def __init__(self, signal: int, hidden: list[int]) -> None:
         super().__init__()

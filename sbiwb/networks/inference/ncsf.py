@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -71,10 +71,10 @@ class CircularFlow(InferenceModule):
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,), the same at z and a whole turn further."""
-        noise, log_det = to_noise(
-            self.transforms, torch.where(self.circle, wrapped(z), z), features
-        )
-        return log_det + torch.where(self.circle, -math.log(2 * math.pi), log_normal(noise)).sum(-1)
+        z = torch.where(self.circle, wrapped(z), z)
+        noise, log_det = to_noise(self.transforms, z, features)
+        log_noise = torch.where(self.circle, -math.log(2 * math.pi), log_normal(noise))
+        return log_det + log_noise.sum(-1)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D) of standard normal noise (N, S, D), given features (N, H); angles in [-pi,
@@ -101,14 +101,11 @@ class SplineTransform(LazyTransform):
         self.total, self.columns = MOVES + 3 * config.bins - 1, len(order)
         self.register_buffer("circle", circle, persistent=False)
         before = order[:, None] > order
-        seen = torch.cat(
-            [before, before[:, circle], torch.ones(len(order), context, dtype=torch.bool)], 1
-        )
-        self.hyper = MaskedMLP(
-            seen.repeat_interleave(self.total, dim=0),
-            config.hidden,
-            activation=ACTIVATIONS[config.activation],
-        )
+        always = torch.ones(len(order), context, dtype=torch.bool)
+        inputs = torch.cat([before, before[:, circle], always], 1)
+        adjacency = inputs.repeat_interleave(self.total, dim=0)
+        activation = ACTIVATIONS[config.activation]
+        self.hyper = MaskedMLP(adjacency, config.hidden, activation=activation)
         begin_at_zero(self.hyper[-1], len(order), self.total)
 
     def forward(self, c: Tensor) -> Transform:
@@ -116,10 +113,9 @@ class SplineTransform(LazyTransform):
 
     def _given(self, features: Tensor, x: Tensor) -> Transform:
         """The transform of each column, given those before it."""
-        seen = torch.cat([torch.where(self.circle, x.cos(), x), x[..., self.circle].sin()], -1)
-        phi = self.hyper(torch.cat(broadcast(seen, features, ignore=1), -1)).unflatten(
-            -1, (self.columns, self.total)
-        )
+        inputs = torch.cat([torch.where(self.circle, x.cos(), x), x[..., self.circle].sin()], -1)
+        phi = self.hyper(torch.cat(broadcast(inputs, features, ignore=1), -1))
+        phi = phi.unflatten(-1, (self.columns, self.total))
         return CircularCoupling(self.circle, *unpack(phi, self.shapes))
 
 
@@ -137,58 +133,44 @@ class CircularCoupling(Transform):
 
     def __init__(self, circle: Tensor, moves: Tensor, *spline: Tensor) -> None:
         super().__init__()
-        on, off = circle.nonzero()[:, 0], (~circle).nonzero()[:, 0]
-        both = [(columns, make) for columns, make in ((on, _arc), (off, _line)) if len(columns)]
-        self.columns = [columns for columns, _ in both]
-        self.parts: list[Any] = [
-            make(*(one[..., columns, :] for one in (moves, *spline))) for columns, make in both
-        ]
-        self.back = torch.cat(self.columns).argsort()
+        self.parts: list[tuple[Tensor, ComposedTransform]] = []
+        for mask, make in ((circle, _arc), (~circle, _line)):
+            columns = mask.nonzero()[:, 0]
+            if len(columns):
+                numbers = [values[..., columns, :] for values in (moves, *spline)]
+                self.parts.append((columns, make(*numbers)))
+        self.back = torch.cat([columns for columns, _ in self.parts]).argsort()
 
     def _call(self, x: Tensor) -> Tensor:
-        return self._joined(
-            [part(x[..., columns]) for part, columns in zip(self.parts, self.columns, strict=True)]
-        )
+        return self._joined([part(x[..., columns]) for columns, part in self.parts])
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return self._joined(
-            [
-                part.inv(y[..., columns])
-                for part, columns in zip(self.parts, self.columns, strict=True)
-            ]
-        )
+        return self._joined([part.inv(y[..., columns]) for columns, part in self.parts])
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self.call_and_ladj(x)[1]
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        done = [
-            part.call_and_ladj(x[..., columns])
-            for part, columns in zip(self.parts, self.columns, strict=True)
-        ]
-        return self._joined([y for y, _ in done]), self._joined(
-            [log_slope for _, log_slope in done]
-        ).sum(-1)
+        results = [part.call_and_ladj(x[..., columns]) for columns, part in self.parts]
+        log_slope = self._joined([log_slope for _, log_slope in results])
+        return self._joined([y for y, _ in results]), log_slope.sum(-1)
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts, -1)[..., self.back]
 
 
-def _arc(moves: Tensor, *spline: Tensor) -> Transform:
+def _arc(moves: Tensor, *spline: Tensor) -> ComposedTransform:
     """The circle to itself."""
     before = Moebius(moves[..., :2], moves[..., 2])
-    return ComposedTransform(
-        before, MonotonicRQSTransform(*spline, bound=math.pi, slope=LEAST_SLOPE)
-    )
+    after = MonotonicRQSTransform(*spline, bound=math.pi, slope=LEAST_SLOPE)
+    return ComposedTransform(before, after)
 
 
-def _line(moves: Tensor, *spline: Tensor) -> Transform:
+def _line(moves: Tensor, *spline: Tensor) -> ComposedTransform:
     """The line to itself; one of the moves stays unused."""
     shift, scale, _ = moves.unbind(-1)
-    return ComposedTransform(
-        MonotonicAffineTransform(shift, scale, slope=LEAST_SLOPE),
-        MonotonicRQSTransform(*spline, slope=LEAST_SLOPE),
-    )
+    before = MonotonicAffineTransform(shift, scale, slope=LEAST_SLOPE)
+    return ComposedTransform(before, MonotonicRQSTransform(*spline, slope=LEAST_SLOPE))
 
 
 class Moebius(Transform):
@@ -262,11 +244,8 @@ class Config(FlowConfig):
         """
         require_context(context)
         if not set(circular) <= set(range(features)):
-            raise ConfigError(
-                f"circular columns {sorted(circular)} of {features}",
-                where="inference",
-                todo="Columns are counted from 0.",
-            )
+            what = f"circular columns {sorted(circular)} of {features}"
+            raise ConfigError(what, where="inference", todo="Columns are counted from 0.")
         return self._make(features, context, circular)
 
     def make(self, features: int, context: int) -> CircularFlow:
@@ -275,9 +254,9 @@ class Config(FlowConfig):
     def _make(self, features: int, context: int, circular: Sequence[int]) -> CircularFlow:
         require_width(self.hidden, features)
         circle = torch.tensor([column in circular for column in range(features)])
-        orders = [torch.arange(features), torch.arange(features).flip(0)]
-        transforms = [
-            SplineTransform(orders[step % 2], circle, context, self)
-            for step in range(self.transforms)
-        ]
+        order = torch.arange(features)
+        transforms = []
+        for _ in range(self.transforms):
+            transforms.append(SplineTransform(order, circle, context, self))
+            order = order.flip(0)
         return CircularFlow(transforms, circle)

@@ -16,7 +16,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -51,28 +51,35 @@ class Config(FlowConfig):
     )
 
     def make(self, features: int, context: int) -> Flow:
-        network = {"hidden_features": self.hidden, "activation": ACTIVATIONS[self.activation]}
-        first = ElementWiseTransform(features, context, univariate=UnivariateMap(), **network)
-        transforms = [
-            first,
-            *(
-                self._coupling(features, context, step % 2, network)
-                for step in range(self.transforms)
-            ),
-        ]
+        transforms = [self._standardizing(features, context)]
+        for step in range(self.transforms):
+            transforms.append(self._coupling(features, context, step % 2))
         for transform in transforms:
             begin_at_zero(transform.hyper[-1], 1, len(transform.hyper[-1].bias))
         return Flow(transforms)
 
-    def _coupling(
-        self, columns: int, context: int, turn: int, network: dict[str, Any]
-    ) -> LazyTransform:
-        univariate, shapes = (
-            (AdditiveTransform, [()])
-            if self.coupling == "additive"
-            else (UnivariateMap(), [(), ()])
+    def _standardizing(self, columns: int, context: int) -> LazyTransform:
+        """A scale and a shift of each column."""
+        return ElementWiseTransform(
+            columns,
+            context,
+            univariate=UnivariateMap(),
+            hidden_features=self.hidden,
+            activation=ACTIVATIONS[self.activation],
         )
-        still = torch.arange(columns) % 2 == turn
+
+    def _coupling(self, columns: int, context: int, turn: int) -> LazyTransform:
+        """The columns of one half, 0 or 1, stand still and move the others."""
+        univariate: type[AdditiveTransform] | UnivariateMap = UnivariateMap()
+        shapes: list[tuple[int, ...]] = [(), ()]
+        if self.coupling == "additive":
+            univariate, shapes = AdditiveTransform, [()]
         return GeneralCouplingTransform(
-            columns, context, still, univariate=univariate, shapes=shapes, **network
+            columns,
+            context,
+            torch.arange(columns) % 2 == turn,
+            univariate=univariate,
+            shapes=shapes,
+            hidden_features=self.hidden,
+            activation=ACTIVATIONS[self.activation],
         )

@@ -1,5 +1,4 @@
-r"""Neural spline flow: monotone rational-quadratic splines whose knots depend on the features and
-on the other columns of z.
+r"""Neural spline flow: monotone rational-quadratic splines with knots that networks set.
 
     log q(z | h) = sum_d log phi(u_d) + log |du/dz|,   u = f_T o ... o f_1 (z; h)
 
@@ -51,18 +50,25 @@ class NSF(InferenceModule):
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,)."""
-        return _masked.log_prob(list(self.transforms), z, features)  # type: ignore[arg-type]
+        return _masked.log_prob(self._transforms(), z, features)
 
     @classmethod
     def side_by_side(cls, flows: Sequence[Self], z: Tensor, features: Tensor) -> Tensor:
-        """log q_m(z_m | features_m) of M flows of one kind, (M, B), of z (M, B, D) and features (M,
-        B, H) each of its own.
+        """log q_m(z_m | features_m) of M flows of one kind, (M, B).
+
+        Args:
+            flows: M of them.
+            z: (M, B, D), to each its own.
+            features: (M, B, H).
         """
-        return _masked.side_by_side([list(one.transforms) for one in flows], z, features)  # type: ignore[arg-type]
+        return _masked.side_by_side([flow._transforms() for flow in flows], z, features)
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D) of standard normal noise (N, S, D), given features (N, H)."""
-        return _masked.transport(list(self.transforms), noise, features)  # type: ignore[arg-type]
+        return _masked.transport(self._transforms(), noise, features)
+
+    def _transforms(self) -> list[MaskedTransform]:
+        return list(self.transforms)  # type: ignore[arg-type]
 
 
 class Config(InferencePart):
@@ -112,16 +118,15 @@ class Config(InferencePart):
                 column apart.
         """
         require_context(context)
-        require_width(self.hidden, min(features, self.passes or features))
-        forth = torch.arange(features).div(
-            math.ceil(features / min(self.passes or features, features)), rounding_mode="floor"
-        )
-        return NSF(
-            [
-                self._transform(forth if step % 2 == 0 else forth.flip(0), context)
-                for step in range(self.transforms)
-            ]
-        )
+        passes = min(features, self.passes or features)
+        require_width(self.hidden, passes)
+        each = math.ceil(features / passes)  # columns of one pass
+        order = torch.arange(features).div(each, rounding_mode="floor")
+        transforms = []
+        for _ in range(self.transforms):
+            transforms.append(self._transform(order, context))
+            order = order.flip(0)
+        return NSF(transforms)
 
     def _transform(self, order: Tensor, context: int) -> MaskedTransform:
         """One transform whose columns are computed in this order (D,), the identity as yet."""

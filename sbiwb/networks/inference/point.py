@@ -5,12 +5,12 @@ The estimate that minimizes the mean loss over simulated pairs is, for every h, 
 
     mean                    under |z - m|^2                               (`mse`)
     median of each column   under |z - m|                                 (`mae`)
-    quantiles               under max(l (z - q_l), (l - 1) (z - q_l))     (`quantile`, l each of the levels)
+    quantiles               under max(l (z - q_l), (l - 1) (z - q_l))     (`quantile`)
 
-all of z, the standardized theta. A median or a quantile of z is carried to that of theta, column by
-column; a mean is not where the map between them is curved. Quantiles rise by construction, as a
-first one and positive gaps, and so never cross. Before training the estimates are those of the
-standard normal, the prior.
+with l each of the levels, all of z, the standardized theta. A median or a quantile of z is carried
+to that of theta, column by column; a mean is not where the map between them is curved. Quantiles
+rise by construction, as a first one and positive gaps, and so never cross. Before training the
+estimates are those of the standard normal, the prior.
 
 Warning:
     Draws are not a joint posterior. Those of `mse` and `mae` are the estimate itself, each time;
@@ -43,6 +43,7 @@ from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
 
 Level = Annotated[float, Field(gt=0, lt=1)]
+_POWERS = {"mse": 2, "mae": 1}  # of the error in the loss
 
 
 class Point(InferenceModule):
@@ -64,8 +65,8 @@ class Point(InferenceModule):
     def __init__(self, net: nn.Sequential, columns: int) -> None:
         super().__init__()
         self.net, self.columns = net, columns
-        nn.init.zeros_(net[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(net[-1].bias)  # type: ignore[arg-type]
+        for parameter in net[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def estimate(self, features: Tensor) -> Tensor:
         """Estimates (B, D, L) given features (B, H)."""
@@ -139,11 +140,13 @@ class Quantiles(Point):
         super().__init__(net, columns)
         exact = torch.tensor(levels, dtype=torch.float64)
         scores = torch.special.ndtri(exact)
-        lowest_and_gaps = torch.cat(
-            [scores[:1], scores.diff().expm1().log()]
-        )  # gaps before softplus
-        for name, values in (("levels", exact), ("scores", scores), ("prior", lowest_and_gaps)):
-            self.register_buffer(name, values.to(torch.get_default_dtype()), persistent=False)
+        gaps = scores.diff().expm1().log()  # before softplus
+        self._keep("levels", exact)
+        self._keep("scores", scores)
+        self._keep("prior", torch.cat([scores[:1], gaps]))
+
+    def _keep(self, name: str, values: Tensor) -> None:
+        self.register_buffer(name, values.to(torch.get_default_dtype()), persistent=False)
 
     def estimate(self, features: Tensor) -> Tensor:
         """Quantiles (B, D, L) given features (B, H), rising along the last axis."""
@@ -157,13 +160,10 @@ class Quantiles(Point):
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         quantiles = self.estimate(features)[:, None].expand(*noise.shape, -1)
         slopes = quantiles.diff() / self.scores.diff()
-        below = torch.searchsorted(self.scores[1:-1].contiguous(), noise.contiguous())[
-            ..., None
-        ]  # the lowest for noise under it as well
-        return (
-            quantiles.gather(-1, below)
-            + slopes.gather(-1, below) * (noise[..., None] - self.scores[below])
-        )[..., 0]
+        # the lowest for noise under it as well
+        below = torch.searchsorted(self.scores[1:-1].contiguous(), noise.contiguous())[..., None]
+        beyond = noise[..., None] - self.scores[below]
+        return (quantiles.gather(-1, below) + slopes.gather(-1, below) * beyond)[..., 0]
 
 
 class Config(InferencePart):
@@ -186,21 +186,22 @@ class Config(InferencePart):
     def _rise(cls, levels: list[float]) -> list[float]:
         for low, high in pairwise(levels):
             if high <= low:
-                raise PydanticCustomError(
-                    "levels",
-                    "levels must rise, and {low} stands before {high}",
-                    {"low": low, "high": high},
-                )
+                message = "levels must rise, and {low} stands before {high}"
+                raise PydanticCustomError("levels", message, {"low": low, "high": high})
         return levels
 
     @property
     def output_kind(self) -> OutputKind:
-        return OutputKind.MARGINALS if self.loss == "quantile" else OutputKind.ESTIMATE
+        if self.loss == "quantile":
+            return OutputKind.MARGINALS
+        return OutputKind.ESTIMATE
 
     @property
     def theta_map(self) -> Literal["prior", "standardize"]:
         """A straight line for the mean, which is carried through no other map."""
-        return "standardize" if self.loss == "mse" else "prior"
+        if self.loss == "mse":
+            return "standardize"
+        return "prior"
 
     @property
     def head_widths(self) -> list[int]:
@@ -217,8 +218,10 @@ class Config(InferencePart):
             ConfigError: If there is no context.
         """
         require_context(context)
-        outputs = len(self.levels) if self.loss == "quantile" else 1
-        net = _layers.mlp(context, self.hidden, features * outputs, activation=self.activation)
         if self.loss == "quantile":
+            net = self._net(context, features * len(self.levels))
             return Quantiles(net, features, levels=self.levels)
-        return Single(net, features, power=2 if self.loss == "mse" else 1)
+        return Single(self._net(context, features), features, power=_POWERS[self.loss])
+
+    def _net(self, context: int, outputs: int) -> nn.Sequential:
+        return _layers.mlp(context, self.hidden, outputs, activation=self.activation)

@@ -19,14 +19,8 @@ from torch import Tensor
 from torch.distributions import Transform
 from zuko.transforms import AdditiveTransform, ComposedTransform, SOSPolynomialTransform
 
-from sbiwb.networks.inference._zuko import (
-    BOUND,
-    LEAST_SLOPE,
-    AutoregressiveConfig,
-    Monotone,
-    UnivariateMap,
-    integral,
-)
+from sbiwb.networks.inference._monotone import BOUND, Monotone, integral
+from sbiwb.networks.inference._zuko import LEAST_SLOPE, AutoregressiveConfig, UnivariateMap
 
 
 def sum_of_squares(constant: Tensor, a: Tensor) -> Transform:

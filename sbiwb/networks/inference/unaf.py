@@ -23,13 +23,12 @@ from zuko.nn import MLP
 from zuko.transforms import AdditiveTransform, ComposedTransform
 from zuko.utils import broadcast
 
+from sbiwb.networks.inference._monotone import Monotone, integral
 from sbiwb.networks.inference._zuko import (
     AutoregressiveConfig,
-    Monotone,
     UnivariateMap,
     Widths,
     begin_at_zero,
-    integral,
 )
 
 CLIP = 7.0

@@ -120,7 +120,7 @@ def mlp(
 def head(
     channels: int, hidden: Sequence[int], features: int, shape: InputShape, *, activation: str
 ) -> nn.Sequential:
-    """The perceptron from what was pooled, (B, C), and the log length where it varies, to (B, H)."""
+    """The perceptron from what was pooled, and the log length where it varies, to (B, H)."""
     return mlp(channels + shape.varies, hidden, features, activation=activation)
 
 

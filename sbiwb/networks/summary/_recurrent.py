@@ -31,7 +31,7 @@ def reverse(values: Tensor, lengths: Tensor) -> Tensor:
 
 
 def has_bfloat16_lstm() -> bool:
-    """Whether oneDNN has an LSTM in bfloat16 for this CPU; without AVX-512 it refuses to make one."""
+    """Whether oneDNN has an LSTM in bfloat16 for this CPU; without AVX-512 it has none."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

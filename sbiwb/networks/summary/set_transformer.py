@@ -39,7 +39,7 @@ class Induced(nn.Module):
 
 
 class Seeds(nn.Module):
-    """PMA: what the seeds read of the members (B, M, W) at mask (B, M), end to end; (B, seeds W)."""
+    """PMA: what the seeds read of the members (B, M, W) at mask (B, M), as (B, seeds W)."""
 
     def __init__(self, width: int, heads: int, activation: str, *, seeds: int) -> None:
         super().__init__()

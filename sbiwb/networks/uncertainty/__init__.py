@@ -1,6 +1,4 @@
-"""Uncertainty of the network itself: what is trained in place of one estimator, and the networks
-whose mixture is the posterior.
-"""
+"""Uncertainty of the network itself: what is trained instead of one estimator."""
 
 from sbiwb.contracts import UncertaintyPart
 from sbiwb.families import Family

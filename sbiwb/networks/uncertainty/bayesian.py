@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -37,9 +37,9 @@ from sbiwb.contracts.modules import NetworkInputs, TrainableModule
 from sbiwb.errors import ConfigError
 from sbiwb.families import Count
 from sbiwb.networks.estimator import Estimator
+from sbiwb.networks.uncertainty._drawn_weights import DrawnWeights, softclip
 
-BOUND = 18.0  # beyond which zuko clips log-variances softly
-VALIDATED = 4  # draws of the weights that a validation mixes
+VALIDATION_DRAWS = 4  # of the weights, which a validation mixes
 SEED = 2**31 - 1  # of the draws of weights that validate, and that the posterior mixes
 Pattern = Annotated[str, Field(pattern=r"^[\w.*]*$")]
 
@@ -78,18 +78,12 @@ class Bayesian(TrainableModule):
         about: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.base, self.uncertain, self.weight_samples, self.about = (
-            base,
-            tuple(names),
-            weight_samples,
-            tuple(about),
-        )
-        self.initial = float(_softclip(torch.tensor(init_logvar))[0])
-        self.prior_var, self.kl_weight, self.local_trick = prior_var, kl_weight, local_trick
-        self.shapes = [base.get_parameter(name).shape for name in names]
-        self._owners = [
-            (base.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names
-        ]
+        self.base, self.uncertain, self.about = base, tuple(names), tuple(about)
+        self.weight_samples, self.local_trick = weight_samples, local_trick
+        self.prior_var, self.kl_weight = prior_var, kl_weight
+        self.initial = float(softclip(torch.tensor(init_logvar))[0])
+        self._owners = [_owner(base, name) for name in names]
+        self.shapes = [mean.shape for mean in self._means()]
         self.sizes = [shape.numel() for shape in self.shapes]
         self.log_variance = nn.Parameter(torch.full((sum(self.sizes),), float(init_logvar)))
 
@@ -106,38 +100,42 @@ class Bayesian(TrainableModule):
         return self.base.likelihood
 
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """In training under one draw of the weights, with all penalties; else under a mixture of a
-        few, always the same.
-        """
+        """In training under one draw of the weights, else under a mixture of a few of them."""
         if not self.training:
             return self._mixed(z, inputs)
         if self.local_trick:
-            model = self._zuko()
-            with model.reparameterize(local_trick=True) as estimator:
-                objective, penalties = estimator(z, inputs)
-            divergence = model.kl_divergence(self.prior_var)
-        else:
-            divergence, *weights = _Drawn.apply(self.log_variance, self.prior_var, *self._means())
-            with self._holding(weights):
-                objective, penalties = self.base(z, inputs)
-        return objective, torch.cat([penalties, self.kl_weight * divergence.reshape(1)])
+            return self._with_local_trick(z, inputs)
+        divergence, *weights = DrawnWeights.apply(self.log_variance, self.prior_var, *self._means())
+        with self._holding(weights):
+            objective, penalties = self.base(z, inputs)
+        return objective, self._with_divergence(penalties, divergence)
+
+    def _with_local_trick(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
+        model = self._zuko()
+        with model.reparameterize(local_trick=True) as estimator:
+            objective, penalties = estimator(z, inputs)
+        return objective, self._with_divergence(penalties, model.kl_divergence(self.prior_var))
+
+    def _with_divergence(self, penalties: Tensor, divergence: Tensor) -> Tensor:
+        return torch.cat([penalties, self.kl_weight * divergence.reshape(1)])
 
     @torch.no_grad()
     def components(self) -> list[Estimator]:
         """Estimators with drawn weights, the same at every call and on every device."""
-        found = []
+        estimators = []
         for weights in self._draws(self.weight_samples):
-            found.append(copy.deepcopy(self.base))
+            estimator = copy.deepcopy(self.base)
             for name, weight in zip(self.uncertain, weights, strict=True):
-                found[-1].get_parameter(name).copy_(weight)
-        return found
+                estimator.get_parameter(name).copy_(weight)
+            estimators.append(estimator)
+        return estimators
 
     def mixture(self) -> list[float]:
         return [1 / self.weight_samples] * self.weight_samples
 
     def log_variances(self) -> dict[str, Tensor]:
         """Learned log-variances of each parameter, by its name."""
-        clipped = _softclip(self.log_variance.detach())[0]
+        clipped = softclip(self.log_variance.detach())[0]
         return dict(zip(self.uncertain, clipped.split(self.sizes), strict=True))
 
     def _means(self) -> list[nn.Parameter]:
@@ -161,98 +159,47 @@ class Bayesian(TrainableModule):
         """Draws of the uncertain parameters, always the same; their noise is made on the CPU, for
         each device has numbers of its own.
         """
-        deviation = (0.5 * _softclip(self.log_variance)[0]).exp()
+        deviation = (0.5 * softclip(self.log_variance)[0]).exp()
         noise = torch.Generator().manual_seed(SEED)
         for _ in range(count):
-            moves = (deviation * torch.randn(len(deviation), generator=noise).to(deviation)).split(
-                self.sizes
-            )
-            yield [
-                mean + move.view_as(mean) for mean, move in zip(self._means(), moves, strict=True)
-            ]
+            move = deviation * torch.randn(len(deviation), generator=noise).to(deviation)
+            yield _added(self._means(), move.split(self.sizes))
 
     def _mixed(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        found = []
-        for weights in self._draws(VALIDATED):
+        draws = []
+        for weights in self._draws(VALIDATION_DRAWS):
             with self._holding(weights):
-                found.append(self.base(z, inputs)[0])
-        mixed = (
-            torch.logsumexp(torch.stack(found), 0) - math.log(VALIDATED)
-            if self.likelihood
-            else torch.stack(found).mean(0)
-        )
-        return mixed, z.new_zeros(len(self.terms))
+                draws.append(self.base(z, inputs)[0])
+        return self._mixture_of(torch.stack(draws)), z.new_zeros(len(self.terms))
+
+    def _mixture_of(self, objectives: Tensor) -> Tensor:
+        """The objective (B,) of the mixture of draws, from theirs (S, B)."""
+        if not self.likelihood:
+            return objectives.mean(0)
+        return torch.logsumexp(objectives, 0) - math.log(VALIDATION_DRAWS)
 
     def _zuko(self) -> BayesianModel:
         """zuko's model of the same estimator, with these very means and log-variances."""
         model = BayesianModel(self.base, include_params=())
         del model.means, model.logvars
         keys = [name.replace(".", "-") for name in self.uncertain]
-        pieces = zip(self.log_variance.split(self.sizes), self.shapes, strict=True)
+        pieces = self.log_variance.split(self.sizes)
         model.means = dict(zip(keys, self._means(), strict=True))
-        model.logvars = dict(zip(keys, (piece.view(shape) for piece, shape in pieces), strict=True))
+        model.logvars = {}
+        for key, piece, shape in zip(keys, pieces, self.shapes, strict=True):
+            model.logvars[key] = piece.view(shape)
         return model
 
 
-class _Drawn(torch.autograd.Function):
-    """The divergence of all weights from their prior, and one draw of each parameter, with
-    gradients in closed form.
-
-    Passes over memory are what it costs, so there are as few as can be: sums of squares are dot
-    products, and gradients are made in place.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, log_variance: Tensor, prior_var: float, *means: Tensor
-    ) -> tuple[Tensor, ...]:
-        mean = torch.cat([one.reshape(-1) for one in means])
-        clipped, shrink = _softclip(log_variance)
-        total = clipped.sum()
-        deviation = clipped.mul_(0.5).exp_()
-        noise = torch.randn_like(mean)
-        drawn = torch.addcmul(mean, deviation, noise)
-        divergence = 0.5 * (
-            (mean.dot(mean) + deviation.dot(deviation)) / prior_var
-            - total
-            + len(mean) * (math.log(prior_var) - 1)
-        )
-        ctx.save_for_backward(mean, deviation, noise, shrink)
-        ctx.prior_var, ctx.sizes = prior_var, [one.numel() for one in means]
-        return divergence, *(
-            piece.view_as(one) for piece, one in zip(drawn.split(ctx.sizes), means, strict=True)
-        )
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        mean, deviation, noise, shrink = ctx.saved_tensors
-        g_drawn = torch.cat([one.reshape(-1) for one in grads])
-        g_clipped = (
-            noise.mul_(g_drawn)
-            .addcmul_(deviation, grad / ctx.prior_var)
-            .mul_(deviation)
-            .sub_(grad)
-            .mul_(0.5)
-        )
-        g_log_variance = g_clipped.mul_(shrink).mul_(shrink).mul_(shrink)
-        g_mean = g_drawn.addcmul_(mean, grad / ctx.prior_var)
-        return (
-            g_log_variance,
-            None,
-            *(
-                piece.view_as(one)
-                for piece, one in zip(g_mean.split(ctx.sizes), grads, strict=True)
-            ),
-        )
+def _owner(base: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds a parameter, and its name there."""
+    module, _, leaf = name.rpartition(".")
+    return base.get_submodule(module), leaf
 
 
-def _softclip(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """zuko's soft clip of log-variances, x / sqrt(1 + (x / BOUND)^2), and the factor of x; the cube
-    of that is the derivative.
-    """
-    shrink = torch.addcmul(raw.new_ones(()), raw, raw, value=BOUND**-2).rsqrt_()
-    return raw * shrink, shrink
+def _added(means: Sequence[Tensor], moves: Sequence[Tensor]) -> list[Tensor]:
+    """Each mean with its move, which is flat."""
+    return [mean + move.view_as(mean) for mean, move in zip(means, moves, strict=True)]
 
 
 class Config(UncertaintyPart):
@@ -302,67 +249,64 @@ class Config(UncertaintyPart):
             ConfigError: A pattern matches no parameter, or none is left.
         """
         base = make(0)
-        names, about = self._matched(base)
+        sizes = {name: parameter.numel() for name, parameter in base.named_parameters()}
+        about = self._matches(base, sizes)
+        names = self._uncertain(base, sizes)
+        about += [*_shares(names, sizes), *self._reached(base, names)]
         return Bayesian(
             base,
             names,
             init_logvar=self.init_logvar,
             prior_var=self.prior_var,
-            kl_weight=1 / pairs if self.kl_weight == "auto" else float(self.kl_weight),
+            kl_weight=self._factor(pairs),
             local_trick=self.local_trick,
             weight_samples=self.weight_samples,
             about=about,
         )
 
-    def _matched(self, base: nn.Module) -> tuple[list[str], list[str]]:
-        """Names of the uncertain parameters; and in words, what each pattern matches."""
-        sizes = {name: parameter.numel() for name, parameter in base.named_parameters()}
-        told = []
-        for key in ("include_params", "exclude_params"):
-            for pattern in getattr(self, key):
-                names = _names(BayesianModel(base, include_params=[pattern]))
-                if not names:
-                    raise ConfigError(
-                        f"model.uncertainty.{key}  '{pattern}' matches no parameter",
-                        todo=f"There are: {', '.join(sizes)}.",
-                    )
-                told.append(
-                    f"{key} '{pattern}': {len(names)} parameters, "
-                    f"{sum(sizes[name] for name in names):,} weights."
-                )
-        found = _names(
+    def _factor(self, pairs: int) -> float:
+        """What the divergence is multiplied by."""
+        if self.kl_weight == "auto":
+            return 1 / pairs
+        return float(self.kl_weight)
+
+    def _matches(self, base: nn.Module, sizes: Mapping[str, int]) -> list[str]:
+        """What each pattern matches, in words."""
+        sentences = []
+        patterns = {"include_params": self.include_params, "exclude_params": self.exclude_params}
+        for key, pattern in _pairs(patterns):
+            names = _names(BayesianModel(base, include_params=[pattern]))
+            if not names:
+                what = f"model.uncertainty.{key}  '{pattern}' matches no parameter"
+                raise ConfigError(what, todo=f"There are: {', '.join(sizes)}.")
+            weights = sum(sizes[name] for name in names)
+            sentences.append(f"{key} '{pattern}': {len(names)} parameters, {weights:,} weights.")
+        return sentences
+
+    def _uncertain(self, base: nn.Module, sizes: Mapping[str, int]) -> list[str]:
+        """Names of the uncertain parameters."""
+        names = _names(
             BayesianModel(
                 base, include_params=self.include_params, exclude_params=self.exclude_params
             )
         )
-        if not found:
-            raise ConfigError(
-                "model.uncertainty  excludes every parameter that it includes",
-                todo=f"There are: {', '.join(sizes)}.",
-            )
-        whole, every = sum(sizes[name] for name in found), sum(sizes.values())
-        told.append(
-            f"Uncertain: {whole:,} of {every:,} weights, in {len(found)} of {len(sizes)} "
-            "parameters."
-        )
-        if whole < every:
-            told.append("The others have no weight decay.")
-        return found, told + self._reached(base, found)
+        if not names:
+            what = "model.uncertainty  excludes every parameter that it includes"
+            raise ConfigError(what, todo=f"There are: {', '.join(sizes)}.")
+        return names
 
     def _reached(self, base: nn.Module, names: Sequence[str]) -> list[str]:
-        """How many weights the local trick reaches: those of linear layers, but not of nsf and
-        recurrent networks, which have none.
+        """How many weights the local trick reaches, in words.
+
+        Those of linear layers, but not of nsf and recurrent networks, which have none.
         """
         if not self.local_trick:
             return []
-        linear = {
-            name
-            for name, module in base.named_modules()
-            if type(module) in (nn.Linear, Linear, MaskedLinear)
-        }
-        reached = sum(
-            base.get_parameter(name).numel() for name in names if name.rpartition(".")[0] in linear
-        )
+        reached = 0
+        for name in names:
+            module, _ = _owner(base, name)
+            if type(module) in (nn.Linear, Linear, MaskedLinear):
+                reached += base.get_parameter(name).numel()
         if not reached:
             raise ConfigError(
                 "model.uncertainty.local_trick  reaches none of the uncertain weights: no linear "
@@ -370,6 +314,25 @@ class Config(UncertaintyPart):
                 todo="Use local_trick: false.",
             )
         return [f"The local trick reaches {reached:,} of them; the others share one draw a step."]
+
+
+def _pairs(patterns: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Each pattern with the key under which it stands."""
+    for key, values in patterns.items():
+        for value in values:
+            yield key, value
+
+
+def _shares(names: Sequence[str], sizes: Mapping[str, int]) -> list[str]:
+    """How many of all weights are uncertain, in words."""
+    uncertain, all_weights = sum(sizes[name] for name in names), sum(sizes.values())
+    sentences = [
+        f"Uncertain: {uncertain:,} of {all_weights:,} weights, "
+        f"in {len(names)} of {len(sizes)} parameters."
+    ]
+    if uncertain < all_weights:
+        sentences.append("The others have no weight decay.")
+    return sentences
 
 
 def _names(model: BayesianModel) -> list[str]:

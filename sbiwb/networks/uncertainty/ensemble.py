@@ -34,8 +34,8 @@ from sbiwb.errors import ConfigError
 from sbiwb.families import Count
 from sbiwb.networks.estimator import Estimator
 
-ROUNDS = 1000  # of the stacking at most
-CLOSE = 1e-6  # nats a pair that a further round gains
+MAX_ROUNDS = 1000  # of the stacking
+MIN_GAIN = 1e-6  # of a further round, in nats a pair
 
 
 class Ensemble(TrainableModule):
@@ -86,11 +86,12 @@ class Ensemble(TrainableModule):
 
     def objectives(self, z: Tensor, inputs: NetworkInputs) -> Tensor:
         """The objective of every member on the same rows z (B, D), (M, B)."""
-        return torch.stack([one(z, inputs)[0] for one in self._each()])
+        return torch.stack([member(z, inputs)[0] for member in self._each()])
 
     def log_probs(self, z: Tensor, inputs: NetworkInputs) -> Tensor:
         """log q_m(z | inputs) of every member on the same rows z (B, D), (M, B)."""
-        return torch.stack([one.log_prob(z, one.summarise(inputs)) for one in self._each()])
+        members = self._each()
+        return torch.stack([member.log_prob(z, member.summarise(inputs)) for member in members])
 
     def components(self) -> list[Estimator]:
         return self._each()
@@ -105,23 +106,20 @@ class Ensemble(TrainableModule):
         """
         log_probs, log_shares = log_probs.double(), self.log_shares.double()
         before = -math.inf
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ROUNDS):
             joint = log_probs + log_shares[:, None]
             total = torch.logsumexp(joint, 0)
-            if (now := float(total.mean())) - before < CLOSE:
+            score = float(total.mean())
+            if score - before < MIN_GAIN:
                 break
-            before, log_shares = (
-                now,
-                torch.logsumexp(joint - total, 1) - math.log(log_probs.shape[1]),
-            )
+            before = score
+            log_shares = torch.logsumexp(joint - total, 1) - math.log(log_probs.shape[1])
         self.log_shares.copy_(log_shares)
 
     def _mix(self, objectives: Tensor) -> Tensor:
-        return (
-            torch.logsumexp(objectives + self.log_shares[:, None], 0)
-            if self.likelihood
-            else objectives.mean(0)
-        )
+        if not self.likelihood:
+            return objectives.mean(0)
+        return torch.logsumexp(objectives + self.log_shares[:, None], 0)
 
     def _each(self) -> list[Estimator]:
         return list(self.estimators)  # type: ignore[arg-type]
@@ -161,6 +159,5 @@ class Config(UncertaintyPart):
                 "has none",
                 todo="Use weights: equal.",
             )
-        return Ensemble(
-            estimators, stacking=self.weights == "stacking", bootstrap=self.data == "bootstrap"
-        )
+        stacking, bootstrap = self.weights == "stacking", self.data == "bootstrap"
+        return Ensemble(estimators, stacking=stacking, bootstrap=bootstrap)
