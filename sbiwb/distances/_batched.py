@@ -118,9 +118,7 @@ class _Networks:
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         """One step of Adam on a batch of B; the loss before it (K,)."""
-        inputs = [_with_ones(x)]
-        for layer in self.layers[:-1]:
-            inputs.append(_with_ones((inputs[-1] @ layer.mT).relu_()))
+        inputs = self._inputs(x)
         logits = (inputs[-1] @ self.layers[-1].mT)[:, :, 0]
         loss = self._loss(logits, y)
         slopes = self._slopes(inputs, (logits.sigmoid() - y)[:, :, None])
@@ -128,6 +126,13 @@ class _Networks:
         for depth, slope in enumerate(slopes):
             self._move(depth, slope, y.shape[1])
         return loss
+
+    def _inputs(self, x: Tensor) -> list[Tensor]:
+        """What each layer sees, with ones for the bias, (K, B, in + 1) each."""
+        inputs = [_with_ones(x)]
+        for layer in self.layers[:-1]:
+            inputs.append(_with_ones((inputs[-1] @ layer.mT).relu_()))
+        return inputs
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The log loss of a batch with the penalty of the weights, (K,), float64."""
@@ -153,8 +158,12 @@ class _Networks:
         slope.div_(batch)
         mean.mul_(DECAY_MEAN).add_(slope, alpha=0.1)
         square.mul_(DECAY_SQUARE).addcmul_(slope, slope, value=0.001)
+        layer.addcdiv_(mean, square.sqrt().add_(EPSILON), value=-self._rate())
+
+    def _rate(self) -> float:
+        """Adam's rate, with what makes up for its averages of few steps."""
         rate = RATE * np.sqrt(1 - DECAY_SQUARE**self.steps) / (1 - DECAY_MEAN**self.steps)
-        layer.addcdiv_(mean, square.sqrt().add_(EPSILON), value=-float(rate))
+        return float(rate)
 
 
 def _with_ones(x: Tensor) -> Tensor:

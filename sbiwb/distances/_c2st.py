@@ -94,14 +94,11 @@ class Split(NamedTuple):
 
 def _splits(reference: np.ndarray, draws: np.ndarray, seed: int, folds: int) -> list[Split]:
     """The folds of scikit-learn's `KFold` with this seed, on z-scores."""
-    reference, draws = checked(reference, draws, where="C2ST", equal=True)
-    if not 2 <= folds <= 2 * len(reference):
-        raise ValueError(
-            f"C2ST: {folds} folds of {2 * len(reference)} draws; take at least 2 folds, and at "
-            "most one a draw"
-        )
-    both = _labelled(reference, draws)
+    both = _labelled(*checked(reference, draws, where="C2ST", equal=True))
     rows = np.arange(len(both.x))
+    if not 2 <= folds <= len(rows):
+        todo = "take at least 2 folds, and at most one a draw"
+        raise ValueError(f"C2ST: {folds} folds of {len(rows)} draws; {todo}")
     order = rows.copy()
     np.random.RandomState(seed).shuffle(order)
     splits = []

@@ -38,17 +38,10 @@ def train(
     weights = np.concatenate([layer.ravel() for layer in layers])
     loss = ctypes.c_double()
     bits = _same_numbers(random)
-    epochs = library.train(
-        x.ctypes.data,
-        y.ctypes.data,
-        weights.ctypes.data,
-        ctypes.byref(loss),
-        ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p),
-        bits.ctypes.state_address,
-        *x.shape,
-        len(layers[0]),
-        max_epochs,
-    )
+    numbers = ctypes.cast(bits.ctypes.next_uint32, ctypes.c_void_p), bits.ctypes.state_address
+    arrays = x.ctypes.data, y.ctypes.data, weights.ctypes.data
+    sizes = *x.shape, len(layers[0]), max_epochs
+    epochs = library.train(*arrays, ctypes.byref(loss), *numbers, *sizes)
     if epochs < 0:
         raise MemoryError(f"C2ST: no memory to train a network on {x.shape} numbers")
     return _as_layers(weights, layers), loss.value, int(epochs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from sbiwb.distances._samples import checked
@@ -50,17 +52,24 @@ def mmd2(reference: np.ndarray, draws: np.ndarray, *, bandwidth: float | None = 
     return within - 2 * _mean_across(reference, draws)
 
 
-def _median_distance(x: np.ndarray) -> float:
+def _distances(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Those of all pairs of rows, part by part."""
     from scipy.spatial.distance import pdist
 
     rows = max(1, BLOCK // len(x))
-    distances = np.empty(len(x) * (len(x) - 1) // 2, dtype=np.float32)
-    filled = 0
     for start in range(0, len(x), rows):
         block, later = x[start : start + rows], x[start + rows :]
-        for part in (pdist(block), _squares(block, later).ravel() ** 0.5):
-            distances[filled : filled + len(part)] = part
-            filled += len(part)
+        yield pdist(block)
+        yield _squares(block, later).ravel() ** 0.5
+
+
+def _median_distance(x: np.ndarray) -> float:
+    """The median distance between two rows."""
+    distances = np.empty(len(x) * (len(x) - 1) // 2, dtype=np.float32)
+    filled = 0
+    for part in _distances(x):
+        distances[filled : filled + len(part)] = part
+        filled += len(part)
     middle = (len(distances) - 1) // 2
     distances.partition(middle)
     return float(distances[middle])

@@ -49,8 +49,8 @@ def build(
     rest = [column for column in range(size) if column not in discrete]
     if not rest:
         return Mixed(size, _heads(part.head_widths, context, discrete), None)
-    known = context + sum(map(len, discrete.values()))
-    flow = _continuous(part, len(rest), known, tuple(map(rest.index, circular)))
+    inputs = context + sum(map(len, discrete.values()))
+    flow = _continuous(part, len(rest), inputs, tuple(map(rest.index, circular)))
     if flow.output_kind != OutputKind.JOINT:
         raise ConfigError(
             f"model.inference  {part.kind} gives no probabilities of levels, which a discrete "
@@ -110,10 +110,10 @@ class Mixed(InferenceModule):
 
     def loss(self, z: Tensor, features: Tensor) -> Tensor:
         """Minus the log-mass, plus the loss of the other columns, (B,)."""
-        log_mass, known = self._log_mass(z, features)
+        log_mass, given = self._log_mass(z, features)
         if self.flow is None:
             return -log_mass
-        return self.flow.loss(z[:, self.rest], known) - log_mass
+        return self.flow.loss(z[:, self.rest], given) - log_mass
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,): a log-mass plus a log-density.
@@ -122,9 +122,9 @@ class Mixed(InferenceModule):
         log-mass is rounded, so that it is the same number in whatever batch it is computed, and
         ranks of log q see the tie.
         """
-        log_mass, known = self._log_mass(z, features)
+        log_mass, given = self._log_mass(z, features)
         if self.flow is not None:
-            return log_mass + self.flow.log_prob(z[:, self.rest], known)
+            return log_mass + self.flow.log_prob(z[:, self.rest], given)
         if self.training:
             return log_mass
         return log_mass.round(decimals=DECIMALS)
@@ -134,28 +134,28 @@ class Mixed(InferenceModule):
 
         Levels are found by their distribution function at Phi(noise).
         """
-        known, z = features[:, None], torch.zeros_like(noise)
+        given, z = features[:, None], torch.zeros_like(noise)
         for column, head in zip(self.columns, self.heads, strict=True):
-            level, levels = _quantile(head(known), noise[..., column])
+            level, levels = _quantile(head(given), noise[..., column])
             z[..., column] = level
-            known = torch.cat([known.expand(*level.shape, -1), levels.to(features.dtype)], -1)
+            given = torch.cat([given.expand(*level.shape, -1), levels.to(features.dtype)], -1)
         if self.flow is not None:
             one_draw_each = noise[..., self.rest].flatten(0, 1)[:, None]
-            others = self.flow.transport(one_draw_each, known.flatten(0, 1))
+            others = self.flow.transport(one_draw_each, given.flatten(0, 1))
             z[..., self.rest] = others.reshape(*z.shape[:2], -1)
         return z
 
     def _log_mass(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mass of the levels (B,), and features with all levels (B, H + sum K)."""
-        log_mass, known = features.new_zeros(len(z)), features
+        log_mass, given = features.new_zeros(len(z)), features
         for column, head in zip(self.columns, self.heads, strict=True):
-            log_masses = torch.log_softmax(head(known), -1)
+            log_masses = torch.log_softmax(head(given), -1)
             count = log_masses.shape[-1]
             level = z[:, column].round().long().clamp(0, count - 1)
             log_mass = log_mass + log_masses.gather(-1, level[:, None])[:, 0]
             levels = nn.functional.one_hot(level, count).to(features.dtype)
-            known = torch.cat([known, levels], -1)
-        return log_mass, known
+            given = torch.cat([given, levels], -1)
+        return log_mass, given
 
 
 def _quantile(logits: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

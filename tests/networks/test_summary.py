@@ -176,6 +176,17 @@ def test_about_the_same_features_in_bfloat16(kind, options, shape):
     assert torch.allclose(after.float(), before, atol=0.03, rtol=0.03)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_lstm_is_exact_in_bfloat16_where_the_cpu_has_none(bidirectional, monkeypatch):
+    monkeypatch.setattr(_recurrent, "has_bfloat16_lstm", lambda: False)
+    layer = _recurrent.Layer(torch.nn.LSTM, 3, 4, bidirectional=bidirectional)
+    values, lengths = torch.randn(B, 7, 3), torch.full((B,), 7)
+    before = layer(values, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        after = layer(values, lengths)
+    assert after.dtype == torch.float32 and torch.equal(after, before)
+
+
 @contract(LEARNED)
 def test_weights_given_from_outside_take_effect(kind, options, shape):
     """As Bayesian weights and ensembles do; the network is whole afterwards, and can be copied."""

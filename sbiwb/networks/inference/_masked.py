@@ -35,9 +35,9 @@ def log_prob(transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor)
     native = _native_flow(transforms, z, features)
     if native:
         return Fused.apply(z, features, native.kernels, native.plans, *native.layers)
-    x, known, total = z.t().contiguous(), _known(features), z.new_zeros(len(z))
+    x, given, total = z.t().contiguous(), _with_ones(features), z.new_zeros(len(z))
     for transform in transforms:
-        x, log_det = transform(x, known)
+        x, log_det = transform(x, given)
         total = total + log_det
     return total + log_normal(x)
 
@@ -65,13 +65,13 @@ def transport(transforms: Sequence[MaskedTransform], noise: Tensor, features: Te
     native = None if torch.is_grad_enabled() else _native_flow(transforms, noise, features)
     if native:
         return native.inverse(y, features.t()).t().unflatten(0, noise.shape[:2])
-    known = _known(features.repeat_interleave(noise.shape[1], dim=0))
+    given = _with_ones(features.repeat_interleave(noise.shape[1], dim=0))
     for transform in reversed(transforms):
-        y = transform.inverse(y, known)
+        y = transform.inverse(y, given)
     return y.t().unflatten(0, noise.shape[:2])
 
 
-def _known(features: Tensor) -> Tensor:
+def _with_ones(features: Tensor) -> Tensor:
     """Features (B, H) as rows, after one of ones that meets the biases, (1 + H, B)."""
     return torch.cat([features.new_ones(1, len(features)), features.t()])
 
@@ -111,7 +111,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 class MaskedTransform(nn.Module):
-    """y (D, B) of x (D, B), given what is known, (1 + H, B): a row of ones, then the features.
+    """y (D, B) of x (D, B), with what is given, (1 + H, B): a row of ones, then the features.
 
     Args:
         layers: zuko's masked layers for [x, features]; the last has R rows for each of D columns.
@@ -137,15 +137,15 @@ class MaskedTransform(nn.Module):
         sizes = (z.shape[0], z.shape[-1], self.features)
         return sizes == (features.shape[0], self.columns, features.shape[-1])
 
-    def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """y (D, B) and the log-determinant (B,), by operations of torch."""
-        return _spline.forward(x, self._phi(x, known))
+        return _spline.forward(x, self._phi(x, given))
 
-    def inverse(self, y: Tensor, known: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, given: Tensor) -> Tensor:
         """x (D, B) of y (D, B), by operations of torch: the whole network once a pass."""
         x = torch.zeros_like(y)
         for each in self.passes:
-            phi = self._phi(x, known)[each.columns]
+            phi = self._phi(x, given)[each.columns]
             x = x.index_copy(0, each.columns.to(y.device), _spline.inverse(y[each.columns], phi))
         return x
 
@@ -155,12 +155,12 @@ class MaskedTransform(nn.Module):
     def _weights(self) -> list[Tensor]:
         return [weight * mask for weight, mask in zip(self.layers, self._masks(), strict=True)]
 
-    def _phi(self, x: Tensor, known: Tensor) -> Tensor:
+    def _phi(self, x: Tensor, given: Tensor) -> Tensor:
         """phi (D, R, B), by operations that autograd and compilers know; never less precise than
         float32.
         """
         *body, last = self._weights()
-        hidden = torch.cat([known, x])
+        hidden = torch.cat([given, x])
         for weight in body:
-            hidden = torch.cat([known[:1], self.activation(weight @ hidden).to(known.dtype)])
+            hidden = torch.cat([given[:1], self.activation(weight @ hidden).to(given.dtype)])
         return (last @ hidden).to(x.dtype).unflatten(0, (self.columns, self.rows))

@@ -201,13 +201,13 @@ class _Spline(torch.autograd.Function):
     def backward(ctx: NodeContext, g_y: Tensor, g_l: Tensor) -> tuple[Tensor, Tensor]:
         t, k, size, start, slopes, inside, shares, squash_grad, slope_grad = ctx.saved_tensors
         bins = _Bin(k, size, start, slopes, inside)
-        known = _bin_gradients(
+        grads = _bin_gradients(
             t, bins, torch.where(inside, g_y, 0.0), torch.where(inside, g_l, 0.0)
         )
         g_phi = torch.cat(
-            [_to_shares(known, bins, shares, squash_grad), _to_slopes(known, k, slope_grad)], 1
+            [_to_shares(grads, bins, shares, squash_grad), _to_slopes(grads, k, slope_grad)], 1
         )
-        return torch.where(inside, known.x, g_y), g_phi
+        return torch.where(inside, grads.x, g_y), g_phi
 
 
 class _BinGradients(NamedTuple):
@@ -239,22 +239,22 @@ def _bin_gradients(t: Tensor, bins: _Bin, g_y: Tensor, g_l: Tensor) -> _BinGradi
     return _BinGradients(g_t / w, g_start, g_size, g_d0, g_d1)
 
 
-def _to_shares(known: _BinGradients, bins: _Bin, shares: Tensor, squash_grad: Tensor) -> Tensor:
+def _to_shares(grads: _BinGradients, bins: _Bin, shares: Tensor, squash_grad: Tensor) -> Tensor:
     """Gradient of the raw widths and heights, (D, 2 K, B).
 
     Bins before k move the start, bin k its size, and all share one sum.
     """
     k = bins.k
-    mean = known.start * (bins.start + BOUND) + known.size * bins.size
+    mean = grads.start * (bins.start + BOUND) + grads.size * bins.size
     before = torch.arange(shares.shape[2], device=k.device)[:, None] < k  # (D, K, B)
-    each = before[:, None] * (2 * BOUND * known.start)[:, :, None]
-    own = (2 * BOUND * known.size)[:, :, None]
+    each = before[:, None] * (2 * BOUND * grads.start)[:, :, None]
+    own = (2 * BOUND * grads.size)[:, :, None]
     each.scatter_(2, k[:, None].expand(-1, 2, -1, -1), own)
     return each.sub_(mean[:, :, None]).mul_(shares).mul_(squash_grad).flatten(1, 2)
 
 
-def _to_slopes(known: _BinGradients, k: Tensor, slope_grad: Tensor) -> Tensor:
+def _to_slopes(grads: _BinGradients, k: Tensor, slope_grad: Tensor) -> Tensor:
     """Gradient of the raw log-slopes, (D, K - 1, B); those at the two bounds are fixed."""
     grad = torch.zeros_like(slope_grad)
-    grad.scatter_(1, torch.cat([k, k + 1], 1), torch.stack([known.d0, known.d1], 1))
+    grad.scatter_(1, torch.cat([k, k + 1], 1), torch.stack([grads.d0, grads.d1], 1))
     return (grad * slope_grad)[:, 1:-1]

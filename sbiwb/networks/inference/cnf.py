@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from zuko.lazy import LazyTransform
-from zuko.nn import MLP
+from zuko.nn import MLP, Linear
 
 from sbiwb.networks.inference import _ode
 from sbiwb.networks.inference._zuko import (
@@ -74,7 +74,7 @@ class AugmentedField(nn.Module):
         The derivatives by all columns go through the layers beside the values.
         """
         value, slopes = self._inputs(t, x, features)
-        first, *others = [layer for layer in self.net if isinstance(layer, nn.Linear)]
+        first, *others = [layer for layer in self.net if isinstance(layer, Linear)]
         value = first(value)
         jacobian = slopes[:, :, None] * first.weight.t()[: self.columns]
         for layer in others:

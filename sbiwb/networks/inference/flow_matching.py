@@ -89,15 +89,15 @@ class VectorField(nn.Module):
         size, waves = y.shape[1], angle * self.frequencies
         ends = [given.shape[1] - 2 * size, given.shape[1] - size]
         features, mean, log_scale = given.tensor_split(ends, 1)
-        known = features + self.angle(torch.cat([waves.cos(), waves.sin()], 1))
+        condition = features + self.angle(torch.cat([waves.cos(), waves.sin()], 1))
         where = mean * angle.sin() + log_scale.exp() * y
-        x = known + self.columns(torch.cat([_squashed(y), _squashed(where)], 1))
-        return self.last(self.activation(self._through(x, self.activation(known))))
+        x = condition + self.columns(torch.cat([_squashed(y), _squashed(where)], 1))
+        return self.last(self.activation(self._through(x, self.activation(condition))))
 
-    def _through(self, x: Tensor, known: Tensor) -> Tensor:
+    def _through(self, x: Tensor, condition: Tensor) -> Tensor:
         """x (B, W) after all layers."""
         for layer, film in zip(self.layers, self.films, strict=True):
-            scale, shift = film(known).chunk(2, 1)
+            scale, shift = film(condition).chunk(2, 1)
             after = layer(self.activation(x)) * (1 + scale) + shift
             x = x + after if after.shape == x.shape else after
         return x

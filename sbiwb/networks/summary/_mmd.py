@@ -46,9 +46,9 @@ def mmd_to_normal(features: Tensor) -> Tensor:
 def _among(x: Tensor, widths: Tensor) -> Tensor:
     """Mean kernel over the pairs of different rows, summed over widths (K, 1)."""
     rows = len(x)
-    one, other = torch.triu_indices(rows, rows, 1, device=x.device)
-    distances = _squared_distances(x)[one, other]
-    return torch.exp(-distances / (2 * widths)).sum() / max(1, len(one))
+    first, second = torch.triu_indices(rows, rows, 1, device=x.device)
+    distances = _squared_distances(x)[first, second]
+    return torch.exp(-distances / (2 * widths)).sum() / max(1, len(first))
 
 
 def _squared_distances(x: Tensor) -> Tensor:
