@@ -90,8 +90,8 @@ class VectorField(nn.Module):
         ends = [given.shape[1] - 2 * size, given.shape[1] - size]
         features, mean, log_scale = given.tensor_split(ends, 1)
         condition = features + self.angle(torch.cat([waves.cos(), waves.sin()], 1))
-        where = mean * angle.sin() + log_scale.exp() * y
-        x = condition + self.columns(torch.cat([_squashed(y), _squashed(where)], 1))
+        places = [_squashed(y), _squashed(mean * angle.sin() + log_scale.exp() * y)]
+        x = condition + self.columns(torch.cat(places, 1))
         return self.last(self.activation(self._through(x, self.activation(condition))))
 
     def _through(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -170,11 +170,12 @@ class FlowMatching(InferenceModule):
         """
         mean, log_scale = self._standard(z, features)
         standard = (z - mean) * (-log_scale).exp()
+        gaussian = 0.5 * standard.square().sum(-1) + log_scale.sum(-1)
         given = self.field.given(features, mean.detach(), log_scale.detach())
         mismatch = self._mismatch(standard.detach(), given)
         if self.standardizing is None:
             return mismatch
-        return 0.5 * standard.square().sum(-1) + log_scale.sum(-1) + mismatch
+        return gaussian + mismatch
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,), exact up to the solver's tolerance."""
