@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults import readers
 from tests.faults.bench import Bench, Fault, Seen, ended
 from tests.tiny import Child, Tiny, _main
 
@@ -214,7 +215,16 @@ def damaged_files(bench: Bench) -> Seen:
     return Seen(f"{len(trials)} commands on damaged files, {len(bugs)} bugs{first}", None, None)
 
 
+def damaged_data(bench: Bench) -> Seen:
+    """Observations and imports, damaged in many ways: only our own errors come out."""
+    count = bench.times(300, 20_000)
+    bugs = readers.campaign(count, seed=13)
+    first = f"; the first: {bugs[0]}" if bugs else ""
+    return Seen(f"{count} damaged files of data, {len(bugs)} bugs{first}", None, None)
+
+
 FAULTS = [
+    Fault("D", "a damaged file of data", damaged_data, r"files of data, 0 bugs", slow=True),
     Fault("D", "a damaged file of a run", damaged_files, r"damaged files, 0 bugs", slow=True),
 ]
 
