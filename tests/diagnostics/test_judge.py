@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from sbiwb.contracts import DiagnosticResult
 from sbiwb.diagnostics import recovery, sbc
 from sbiwb.diagnostics._judge import holm, judge, overall, to_json
 from sbiwb.evidence import Value
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     values: tuple[Value, ...]
 
 
