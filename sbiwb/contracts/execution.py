@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
-
-Result = TypeVar("Result")
+from typing import Any, Protocol
 
 
 class Executor(Protocol):
@@ -17,8 +15,8 @@ class Executor(Protocol):
         ...
 
     def run(
-        self, work: Callable[[dict], Result], tasks: Sequence[dict]
-    ) -> Iterator[tuple[dict, Result | Exception]]:
+        self, work: Callable[[dict], object], tasks: Sequence[dict]
+    ) -> Iterator[tuple[dict, Any]]:
         """(task, result) in order of completion.
 
         Args:
