@@ -1,4 +1,5 @@
-"""Signals: TERM, USR1 and USR2 mean "save and go, you will be run again"; Ctrl-C means "save and go"."""
+"""Signals: TERM, USR1 and USR2 mean "save and go, you will be run again"; Ctrl-C means "save and
+go"."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def stopped_by(number: int) -> Stopped:
 
 @contextmanager
 def raise_on_signal() -> Iterator[None]:
-    """A polite signal raises `Stopped` at once: for steps whose files are whole or absent anyway."""
+    """A polite signal raises `Stopped` at once: for steps whose files are whole or absent
+    anyway."""
 
     def handler(number: int, frame: FrameType | None) -> None:
         raise stopped_by(number)
@@ -63,7 +65,8 @@ class Flag:
         return self.signal is not None or time.time() > self.deadline
 
     def raise_if_stopping(self) -> None:
-        """Raises `Stopped` where it is time to go, whatever the reason: out of a wait, to where the state is saved."""
+        """Raises `Stopped` where it is time to go, whatever the reason: out of a wait, to where the
+        state is saved."""
         if self.should_stop:
             raise Stopped("stopped while waiting", todo="Run the same command again to continue.")
 
@@ -87,7 +90,8 @@ class Flag:
 
 @contextmanager
 def watch_signals(flag: Flag) -> Iterator[Flag]:
-    """A signal sets the flag, which the loop looks at between steps; a second Ctrl-C ends at once."""
+    """A signal sets the flag, which the loop looks at between steps; a second Ctrl-C ends at
+    once."""
 
     def handler(number: int, frame: FrameType | None) -> None:
         if flag.signal == signal.SIGINT == number:

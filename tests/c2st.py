@@ -1,4 +1,5 @@
-"""C2ST: how well a classifier tells two samples apart; 0.5 is indistinguishable. For tests only: needs scikit-learn."""
+"""C2ST: how well a classifier tells two samples apart; 0.5 is indistinguishable. For tests only:
+needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import numpy as np
 def c2st(reference: np.ndarray, draws: np.ndarray, *, seed: int = 1, folds: int = 5) -> float:
     """Cross-validated accuracy of a classifier between two samples of equal size.
 
-    A perceptron with two hidden layers of 10 D units (relu, Adam) on data z-scored by the reference sample's mean and sd, as in the
-    published table, which has 10,000 draws on each side.
+    A perceptron with two hidden layers of 10 D units (relu, Adam) on data z-scored by the reference
+    sample's mean and sd, as in the published table, which has 10,000 draws on each side.
 
     Args:
         reference: Draws of the reference posterior, (S, D).

@@ -120,7 +120,7 @@ def test_who_slept_too_long_is_told_and_touches_nothing(path):
     with hold(path, "trains") as claim:
         claim.check()
         put(path, far())
-        with pytest.raises(RunError, match="is claimed by process 4711 on node7 .* now"):
+        with pytest.raises(RunError, match=r"is claimed by process 4711 on node7 .* now"):
             claim.check()
     assert Owner.read(json.loads(path.read_text())) == far()
 
@@ -152,7 +152,7 @@ def test_a_takeover_that_died_holds_up_nobody(path, ended):
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DiskError, match="training.claim"),
+        pytest.raises(DiskError, match=r"training\.claim"),
         hold(tmp_path / "file/training.claim", ""),
     ):
         pass

@@ -1,4 +1,5 @@
-"""The floors of the architecture: imports go down only, a room never imports another, and a name stands for one thing."""
+"""The floors of the architecture: imports go down only, a room never imports another, and a name
+stands for one thing."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path, *, typing_too: bool = False) -> list[tuple[str, ...]]:
-    """Dotted names below `sbiwb` that a file imports, anywhere in it, by default not those for type checkers alone."""
+    """Dotted names below `sbiwb` that a file imports, anywhere in it, by default not those for type
+    checkers alone."""
     tree = ast.parse(path.read_text())
     skipped = (
         set()
@@ -104,7 +106,7 @@ def imports(path: Path, *, typing_too: bool = False) -> list[tuple[str, ...]]:
             and node.module.split(".")[0] == "sbiwb"
         ):
             inside = tuple(node.module.split(".")[1:])
-            found += [inside + (alias.name,) for alias in node.names]
+            found += [(*inside, alias.name) for alias in node.names]
         if isinstance(node, ast.Import):
             found += [
                 tuple(alias.name.split(".")[1:])
@@ -123,7 +125,8 @@ def is_for_typing(node: ast.AST) -> bool:
 
 
 def target(parts: tuple[str, ...]) -> str:
-    """The room that an imported name is in; what `sbiwb` itself defines, such as its version, is of the ground."""
+    """The room that an imported name is in; what `sbiwb` itself defines, such as its version, is of
+    the ground."""
     return room_of(parts) if room_of(parts) in FLOOR else "__init__"
 
 
@@ -190,7 +193,8 @@ def test_only_the_command_line_prints(path):
 
 
 def is_part(path: Path) -> bool:
-    """Whether this is a part of a family: its stem is its `kind` in the YAML, and two families may have one of the same kind."""
+    """Whether this is a part of a family: its stem is its `kind` in the YAML, and two families may
+    have one of the same kind."""
     return str(path.parent.relative_to(ROOT)) in FAMILIES and not path.stem.startswith("_")
 
 

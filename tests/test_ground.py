@@ -1,4 +1,5 @@
-"""The ground floor: errors cross processes, streams are their own, records keep their rows, signals are minded."""
+"""The ground floor: errors cross processes, streams are their own, records keep their rows, signals
+are minded."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def test_the_outbreak_agrees_with_the_published_posterior(tmp_path, recorder, se
     rows = {row.name: row for row in found.rows}
     for name, (mean, sd) in PUBLISHED.items():
         print(
-            f"seed {seed}  {name:8} {rows[name].mean:.4f} ± {rows[name].sd:.4f}   published {mean} ± {sd}   exact {EXACT[name]}"
+            f"seed {seed}  {name:8} {rows[name].mean:.4f} ± {rows[name].sd:.4f}   published "
+            f"{mean} ± {sd}   exact {EXACT[name]}"
         )
         assert abs(rows[name].mean - mean) < 0.5 * sd, name
         assert abs(rows[name].sd / sd - 1) < 0.25, name

@@ -1,4 +1,5 @@
-"""Binomial intervals against scipy.stats: Clopper and Pearson's, scalar and by element, and the count that is too large."""
+"""Binomial intervals against scipy.stats: Clopper and Pearson's, scalar and by element, and the
+count that is too large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A tiny project on disk, and three ways to run it: in this process, as a fork that can be killed, and as the real command.
+"""A tiny project on disk, and three ways to run it: in this process, as a fork that can be killed,
+and as the real command.
 
 mu ~ N(0, 1), y_i ~ N(mu, 1) for i = 1 to 4: the posterior is N(sum(y) / 5, 1 / 5).
 """
@@ -64,7 +65,8 @@ CONFIG: dict[str, Any] = {
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Base with single keys replaced, at any depth; a part (a mapping with `kind`) is replaced whole."""
+    """Base with single keys replaced, at any depth; a part (a mapping with `kind`) is replaced
+    whole."""
     result = dict(base)
     for key, value in changes.items():
         deeper = (
@@ -121,7 +123,8 @@ class Tiny:
         )
 
     def fork(self, verb: str, *more: str) -> Child:
-        """The command in a fork of this process, which has imported everything already; it can be killed."""
+        """The command in a fork of this process, which has imported everything already; it can be
+        killed."""
         log = self.folder / f"fork-{time.monotonic_ns()}.txt"
         return Child.start(lambda: _main(self.arguments(verb, *more)), log)
 

@@ -14,14 +14,14 @@ from sbiwb.families import Family
 family = Family("sbiwb.adapters", "transform", TransformPart)
 
 __all__ = [
-    "SeriesConfig",
-    "TransformPart",
     "ExpectedInput",
     "InputAdapter",
     "InputPlan",
     "InputState",
+    "SeriesConfig",
     "ThetaMap",
     "ThetaState",
+    "TransformPart",
     "family",
     "misfit",
     "read",

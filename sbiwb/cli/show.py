@@ -140,7 +140,8 @@ def simulated(splits: Mapping[str, SplitSummary]) -> None:
 
 
 def diagnosed(diagnosis: Diagnosis, run: RunDir) -> None:
-    """The verdict, a line a parameter, then what is not right, what causes it and what to change."""
+    """The verdict, a line a parameter, then what is not right, what causes it and what to
+    change."""
     verdict = f"[bold {COLOURS[diagnosis.verdict]}]{diagnosis.verdict}[/]"
     out.print(f"{verdict}  {escape(diagnosis.summary)}")
     _judgment_table(diagnosis)

@@ -8,8 +8,8 @@ from sbiwb.families import Family
 __all__ = [
     "STEPS",
     "Cluster",
-    "JobCommand",
     "Job",
+    "JobCommand",
     "Results",
     "Step",
     "Task",

@@ -119,7 +119,8 @@ class Posterior:
         return draws
 
     def sample_each(self, x: object, n: int, rng: Seed = None) -> Iterator[np.ndarray]:
-        """Draws of each of the W networks by itself, (N, n, D) float64 each, as `sample` takes x."""
+        """Draws of each of the W networks by itself, (N, n, D) float64 each, as `sample` takes
+        x."""
         rng, columns = np.random.default_rng(rng), self.read(x)
         return (network.sample(columns, n, rng) for network in self._each_network())
 

@@ -9,6 +9,6 @@ from sbiwb.families import Family
 from sbiwb.priors._prior import Prior
 from sbiwb.priors._univariate import UnivariateConfig, UnivariatePrior
 
-__all__ = ["Prior", "UnivariatePrior", "UnivariateConfig", "family"]
+__all__ = ["Prior", "UnivariateConfig", "UnivariatePrior", "family"]
 
 family = Family("sbiwb.priors", "prior", PriorPart)

@@ -43,7 +43,8 @@ class Imported:
 
     @property
     def code_hash(self) -> str:
-        """Of the files' content and of what was taken from them; empty before anything is imported."""
+        """Of the files' content and of what was taken from them; empty before anything is
+        imported."""
         plan = plan_or_none(self.run)
         if plan is None or plan.imported is None:
             return ""

@@ -45,7 +45,8 @@ class Project:
 
     @cached_property
     def source(self) -> SimulatorSource:
-        """The simulator file, the external program, or what stands for it where pairs are imported."""
+        """The simulator file, the external program, or what stands for it where pairs are
+        imported."""
         problem = self.config.problem
         if self.is_imported:
             return Imported(

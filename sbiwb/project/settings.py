@@ -34,7 +34,8 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Settings:
-    """How this training computes: with the same settings on the same machine it gives the same bits.
+    """How this training computes: with the same settings on the same machine it gives the same
+    bits.
 
     Args:
         device: `cpu` or `cuda`.

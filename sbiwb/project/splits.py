@@ -50,7 +50,8 @@ class _Shards:
 
     @property
     def window(self) -> int:
-        """Pairs of a window: two windows, and a shard on its way, take the memory that training pairs may."""
+        """Pairs of a window: two windows, and a shard on its way, take the memory that training
+        pairs may."""
         rows = sum(shard.record.rows for shard in self._found)
         bytes_per_row = sum(shard.record.bytes for shard in self._found) / max(1, rows)
         return max(
@@ -63,7 +64,8 @@ class _Shards:
         )
 
     def sample(self) -> Pairs:
-        """What the adapters learn from: all training pairs where they fit into memory, else the first window of them."""
+        """What the adapters learn from: all training pairs where they fit into memory, else the
+        first window of them."""
         if (
             self.missing
             or self._project.config.train.regime not in ("disk", "auto")

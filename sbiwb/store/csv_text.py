@@ -131,7 +131,7 @@ def _is_regular(path: Path, text: str, separator: str) -> bool:
     table = _split(path, text, separator)
     widths = {len(row) for row in table.rows}
     names = len(table.names)
-    if not widths or names == 1 and separator == COMMA:  # 1,5 may be a number
+    if not widths or (names == 1 and separator == COMMA):  # 1,5 may be a number
         return names > 1
     return len(widths) == 1 and max(widths) > 1 and widths <= {names - 1, names, names + 1}
 

@@ -20,7 +20,8 @@ MOST_PARAMS, LONGEST_PARAM = 100, 500  # of one request, and of one value
 
 
 class Config(TrackerPart):
-    """Which server and experiment; user and password come from MLFLOW_TRACKING_USERNAME and _PASSWORD, never from a file of the run."""
+    """Which server and experiment; user and password come from MLFLOW_TRACKING_USERNAME and
+    _PASSWORD, never from a file of the run."""
 
     kind: Literal["mlflow"] = Field("mlflow", description="MLflow.")
     experiment: str = Field(
@@ -28,7 +29,8 @@ class Config(TrackerPart):
     )
     uri: str | None = Field(
         None,
-        description="Tracking server or database; null: MLFLOW_TRACKING_URI, or MLflow's own default.",
+        description="Tracking server or database; null: MLFLOW_TRACKING_URI, or MLflow's own "
+        "default.",
     )
 
     @field_validator("uri")
@@ -38,7 +40,8 @@ class Config(TrackerPart):
         if parts.password or (parts.username and parts.scheme.startswith("http")):
             raise PydanticCustomError(
                 "secret",
-                "holds a user or a password; set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+                "holds a user or a password; set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME "
+                "and MLFLOW_TRACKING_PASSWORD.",
             )
         return uri
 
@@ -48,7 +51,8 @@ class Config(TrackerPart):
 
 
 class MLflow:
-    """Logs to one run, whose id is kept in the run folder; a resumed training goes on in it and repeats no step.
+    """Logs to one run, whose id is kept in the run folder; a resumed training goes on in it and
+    repeats no step.
 
     Args:
         package: `mlflow`; only its client is used, which keeps no global state.

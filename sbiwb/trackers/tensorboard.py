@@ -33,7 +33,8 @@ class Config(TrackerPart):
 
 
 class TensorBoard:
-    """Writes scalars; what a killed run logged after its last checkpoint is hidden when the resumed run logs it again.
+    """Writes scalars; what a killed run logged after its last checkpoint is hidden when the resumed
+    run logs it again.
 
     Args:
         writer_type: `torch.utils.tensorboard.SummaryWriter`; tensorboard's own writer cannot purge.

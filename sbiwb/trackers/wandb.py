@@ -1,4 +1,5 @@
-"""Weights & Biases: one run of a project there, online or, with WANDB_MODE=offline, in the run folder for `wandb sync`."""
+"""Weights & Biases: one run of a project there, online or, with WANDB_MODE=offline, in the run
+folder for `wandb sync`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ INIT_S, FINISH_S = 60.0, 30.0
 
 
 class Config(TrackerPart):
-    """Which project; the key comes from `wandb login` or WANDB_API_KEY, never from a file of the run."""
+    """Which project; the key comes from `wandb login` or WANDB_API_KEY, never from a file of the
+    run."""
 
     kind: Literal["wandb"] = Field("wandb", description="Weights & Biases.")
     project: str = Field("sbiwb", min_length=1, description="Project there.")

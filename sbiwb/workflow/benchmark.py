@@ -33,6 +33,7 @@ from sbiwb.rundir import Provenance, put_provenance, read_provenance, versions
 from sbiwb.seeds import generator
 from sbiwb.steps.exact import grid
 from sbiwb.steps.exact.grid import (
+    EVERYTHING,
     PLAN,
     Benchmark,
     BenchmarkJob,
@@ -81,7 +82,7 @@ class Scoreboard:
 
 
 def benchmark(
-    opened: Benchmark, reporter: Reporter, selection: Selection = Selection()
+    opened: Benchmark, reporter: Reporter, selection: Selection = EVERYTHING
 ) -> Scoreboard:
     """Trains and scores what is not scored yet, and writes the scoreboard.
 

@@ -1,4 +1,5 @@
-"""The verb `compare` on folders of draws: how far each method's posterior of the same data is from a reference's."""
+"""The verb `compare` on folders of draws: how far each method's posterior of the same data is from
+a reference's."""
 
 from __future__ import annotations
 
@@ -54,8 +55,10 @@ class DistanceSummary:
         method: Its name.
         c2st: Mean and largest.
         mmd2: Mean and largest.
-        shift: Mean and largest of |m1 - m2| / sd of the reference, of the column that is farthest off.
-        ratio: Mean over the data sets of the ratio of sds, of the column that is farthest from 1; then the worst of all.
+        shift: Mean and largest of |m1 - m2| / sd of the reference, of the column that is farthest
+            off.
+        ratio: Mean over the data sets of the ratio of sds, of the column that is farthest from 1;
+            then the worst of all.
         farthest: The columns of the worst shift and of the worst ratio.
     """
 
@@ -94,7 +97,8 @@ def holds_draws(path: Path) -> bool:
 
 
 def overlay(paths: Sequence[Path], reporter: Reporter, *, output: Path | None = None) -> Overlay:
-    """Holds draws against those of a reference method: the first folder named `reference/METHOD/OBSERVATION`, else the first one.
+    """Holds draws against those of a reference method: the first folder named
+    `reference/METHOD/OBSERVATION`, else the first one.
 
     Args:
         paths: Folders of draws, two or more.
@@ -102,7 +106,8 @@ def overlay(paths: Sequence[Path], reporter: Reporter, *, output: Path | None = 
         output: Folder to write to; without it `compare/OBSERVATION` in the run of the reference.
 
     Raises:
-        RunError: A path is no folder of draws, there is only one, or their parameters or data sets differ.
+        RunError: A path is no folder of draws, there is only one, or their parameters or data sets
+            differ.
         DataError: Draws are too few or not finite, or a column of the reference is constant.
     """
     begun = time.perf_counter()
@@ -128,9 +133,11 @@ def _check(paths: Sequence[Path]) -> None:
     without = [str(path) for path in paths if not holds_draws(path)]
     if without:
         raise RunError(
-            f"holds no draws ({DRAWS}), while others do: trained runs and folders of draws are not compared with each other",
+            f"holds no draws ({DRAWS}), while others do: trained runs and folders of draws are "
+            "not compared with each other",
             where=", ".join(without),
-            todo="Name run folders alone, or folders alone that `sbiwb sample` and `sbiwb reference` wrote.",
+            todo="Name run folders alone, or folders alone that `sbiwb sample` and `sbiwb "
+            "reference` wrote.",
         )
     if not 1 < len({path.resolve() for path in paths}) == len(paths):
         raise RunError(
@@ -159,7 +166,8 @@ def _home(folder: Path) -> Path:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The methods; `amortized` for what `sample` wrote; the paths of those that are not told apart by it."""
+    """The methods; `amortized` for what `sample` wrote; the paths of those that are not told apart
+    by it."""
     short = [
         _method(path) or ("amortized" if path.resolve().parent.name == "sample" else str(path))
         for path in paths
@@ -247,7 +255,8 @@ def _listed(names: set[str]) -> str:
 def _distances(
     reference: NamedDraws, others: Sequence[NamedDraws], draws: int, reporter: Reporter
 ) -> list[report.Distance]:
-    """A row for each method and data set; C2ST and MMD² on `draws` draws a side, spread evenly over all."""
+    """A row for each method and data set; C2ST and MMD² on `draws` draws a side, spread evenly over
+    all."""
     exact, drawn = _thinned(reference, draws), {one.name: _thinned(one, draws) for one in others}
     _check_moves(reference, exact)
     pairs = [(one, i) for one in others for i in range(len(exact))]
@@ -273,7 +282,8 @@ def _distances(
 def _moments(
     reference: NamedDraws, other: NamedDraws, which: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """|m1 - m2| / sd of the reference and ratio of the sds, by column, of all draws of one data set."""
+    """|m1 - m2| / sd of the reference and ratio of the sds, by column, of all draws of one data
+    set."""
     exact, drawn = reference.theta[which], other.theta[which]
     sd = exact.std(0, ddof=1)
     shift, ratio = np.abs(drawn.mean(0) - exact.mean(0)) / sd, drawn.std(0, ddof=1) / sd
@@ -283,7 +293,8 @@ def _moments(
 
 
 def _thinned(one: NamedDraws, draws: int) -> np.ndarray:
-    """`draws` draws of each data set, (N, draws, D), evenly spread: chains stand one after the other.
+    """`draws` draws of each data set, (N, draws, D), evenly spread: chains stand one after the
+    other.
 
     Raises:
         DataError: They are too few, or not finite.
@@ -390,7 +401,8 @@ def _told(one: DistanceSummary) -> dict[str, Any]:
 
 
 def _shown(found: Overlay) -> list[str]:
-    """Columns of the picture, in their order: all, or those whose means or sds differ most in the first data set."""
+    """Columns of the picture, in their order: all, or those whose means or sds differ most in the
+    first data set."""
     rows = [row for row in found.rows if row.data_set == found.rows[0].data_set]
     columns = list(rows[0].shift)
     worst = sorted(

@@ -1,4 +1,5 @@
-"""The verb `compare`: trained runs ranked by their density at the truth of the same test pairs, with calibration and time."""
+"""The verb `compare`: trained runs ranked by their density at the truth of the same test pairs,
+with calibration and time."""
 
 from __future__ import annotations
 
@@ -74,10 +75,12 @@ def compare(
     output: Path | None = None,
     runs: Path = Path("runs"),
 ) -> Comparison:
-    """Ranks trained runs by NLPD, the mean of -log q(theta* | x) over test pairs that none of them trained on.
+    """Ranks trained runs by NLPD, the mean of -log q(theta* | x) over test pairs that none of them
+    trained on.
 
-    A run is clearly worse than the best one where the mean of its paired differences exceeds z standard errors, with z so large that of
-    equally good runs any is called worse with a probability of 5 % at most (normal approximation, Bonferroni over all pairs of runs).
+    A run is clearly worse than the best one where the mean of its paired differences exceeds z
+    standard errors, with z so large that of equally good runs any is called worse with a
+    probability of 5 % at most (normal approximation, Bonferroni over all pairs of runs).
 
     Args:
         paths: Run folders or YAMLs, two or more.
@@ -87,7 +90,8 @@ def compare(
         runs: Folder that holds the run of a YAML.
 
     Raises:
-        RunError: A run is not trained, or its parameters, priors or observables differ from those of the test pairs.
+        RunError: A run is not trained, or its parameters, priors or observables differ from those
+            of the test pairs.
     """
     begun = time.perf_counter()
     if len(paths) < 2:
@@ -152,7 +156,8 @@ def _check_density(project: Project, posterior: Posterior) -> None:
 
 
 def _names(projects: Sequence[Project]) -> list[str]:
-    """The runs' names, or their paths where two have the same name; numbered where one is named twice."""
+    """The runs' names, or their paths where two have the same name; numbered where one is named
+    twice."""
     short = [project.run.name for project in projects]
     names = [
         str(project.run.path) if short.count(name) > 1 else name
@@ -181,7 +186,8 @@ def _notes(reference: Project, name: str, project: Project) -> list[str]:
         )
     changed = "; ".join(differences(reference.data_identity, project.data_identity))
     return [
-        f"{name} learned from other simulations than {reference.run.name}, on whose test pairs it is judged: {changed}"
+        f"{name} learned from other simulations than {reference.run.name}, on whose test pairs it "
+        f"is judged: {changed}"
     ]
 
 
@@ -243,7 +249,8 @@ def _calibration(run: RunDir) -> dict[str, Any]:
 
 
 def _draws_per_s(posterior: Posterior, pairs: Pairs) -> float:
-    """Measured on a few test pairs for a fifth of a second or longer, after a first call that warms up."""
+    """Measured on a few test pairs for a fifth of a second or longer, after a first call that warms
+    up."""
     x = pairs.take(np.arange(min(TIMED_SETS, len(pairs)))).variables
     posterior.sample(x, TIMED_DRAWS // 20, 0)
     start, count = time.perf_counter(), 0
@@ -274,7 +281,8 @@ def _ranked(
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:
-    """Mean and its standard error; NaN for the error of one value, or of values that are not finite."""
+    """Mean and its standard error; NaN for the error of one value, or of values that are not
+    finite."""
     finite = np.isfinite(values).all() and len(values) > 1
     return float(values.mean()), float(
         values.std(ddof=1) / math.sqrt(len(values))
@@ -282,7 +290,8 @@ def _mean(values: np.ndarray) -> tuple[float, float]:
 
 
 def quantile(runs: int) -> float:
-    """Standard errors beyond which a difference among so many runs is clear: two-sided, Bonferroni over all pairs of runs."""
+    """Standard errors beyond which a difference among so many runs is clear: two-sided, Bonferroni
+    over all pairs of runs."""
     return NormalDist().inv_cdf(1 - ALPHA / (runs * (runs - 1)))
 
 

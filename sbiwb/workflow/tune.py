@@ -1,7 +1,8 @@
-"""The verb `tune`: a search of hyperparameters, by any number of processes that share one journal and may be killed.
+"""The verb `tune`: a search of hyperparameters, by any number of processes that share one journal
+and may be killed.
 
-Each trial is a run of its own on the parent's simulations, so a trial whose process died goes on from its last checkpoint, and the best
-one can be diagnosed and sampled from as it is.
+Each trial is a run of its own on the parent's simulations, so a trial whose process died goes on
+from its last checkpoint, and the best one can be diagnosed and sampled from as it is.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Tuned:
     Args:
         trials: In the order in which they began.
         best: The one with the lowest loss, of those that were trained to the end.
-        importance: Share of each setting in what parts good trials from bad; empty while there are few.
+        importance: Share of each setting in what parts good trials from bad; empty while there are
+            few.
         lines: The best settings as YAML to paste.
         folder: Holds the trials, best.yaml and history.png.
     """
@@ -107,12 +109,14 @@ def tune(
     trials: int = 30,
     minutes: float | None = None,
 ) -> Tuned:
-    """Searches settings with a low validation loss, or goes on searching; other processes may do so at the same time.
+    """Searches settings with a low validation loss, or goes on searching; other processes may do so
+    at the same time.
 
     Args:
         project: The run to tune; its simulations are made first, if they are missing.
         reporter: Where progress goes.
-        vary: `KEY=a..b [log]` or `KEY=A | B` each; nothing means what the search had before, or the usual three.
+        vary: `KEY=a..b [log]` or `KEY=A | B` each; nothing means what the search had before, or the
+            usual three.
         trials: Of the whole search, those of earlier calls and of other processes included.
         minutes: After which no trial begins, and one under way is left to the next call.
 
@@ -145,7 +149,8 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Under srun or torchrun each process does trials of its own, on the GPU of its number, instead of all one training together."""
+    """Under srun or torchrun each process does trials of its own, on the GPU of its number, instead
+    of all one training together."""
     ranks = ranks_from_environment()
     hidden = {
         name: os.environ.pop(name)
@@ -307,7 +312,8 @@ def _put_results(search: Search, reporter: Reporter) -> Tuned:
     running = sum(one.state == "running" for one in trials)
     if running:
         reporter.say(
-            f"{running} trial{'s' * (running > 1)} still run or wait: the same command goes on with what is left."
+            f"{running} trial{'s' * (running > 1)} still run or wait: the same command goes on "
+            "with what is left."
         )
     return Tuned(trials, best, _importance(search), lines, search.folder)
 
@@ -344,7 +350,10 @@ def _best_lines(best: Trial, ended: int) -> str:
     """The best settings as YAML, with where they come from."""
     read = Document(Path("best.yaml"), {})
     read.override([f"{key}={text}" for key, text in best.settings.items()])
-    head = f"# The best of {ended} trials that were trained to the end: validation loss {best.loss:.4f} ({best.run.name}).\n"
+    head = (
+        f"# The best of {ended} trials that were trained to the end: "
+        f"validation loss {best.loss:.4f} ({best.run.name}).\n"
+    )
     options = " ".join(
         f"--set {shlex.quote(f'{key}={text}')}" for key, text in best.settings.items()
     )
@@ -382,7 +391,8 @@ def _put_picture(search: Search, trials: Sequence[Trial]) -> None:
 
 
 def _importance(search: Search) -> dict[str, float]:
-    """Share of each setting in what parts the better half of the trials from the rest, largest first, by PED-ANOVA.
+    """Share of each setting in what parts the better half of the trials from the rest, largest
+    first, by PED-ANOVA.
 
     The half, for of optuna's usual best tenth there are two or three.
 

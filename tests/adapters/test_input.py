@@ -335,7 +335,8 @@ def test_what_a_transform_makes_of_finite_values_must_be_finite(tmp_path):
     part = tmp_path / "inverse.py"
     part.write_text(
         "import numpy as np\nfrom sbiwb.contracts import TransformPart\n"
-        "class Inverse:\n    def forward(self, values):\n        with np.errstate(divide='ignore'):\n            return 1 / values\n"
+        "class Inverse:\n    def forward(self, values):\n        with "
+        "np.errstate(divide='ignore'):\n            return 1 / values\n"
         "class Config(TransformPart):\n    def build(self, measured):\n        return Inverse()\n"
     )
     adapter = InputAdapter.fit(

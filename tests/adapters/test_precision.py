@@ -1,4 +1,5 @@
-"""Numbers far from 0 that carry a small spread: float64 until it is standardized, told where it is lost."""
+"""Numbers far from 0 that carry a small spread: float64 until it is standardized, told where it is
+lost."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""ThetaMap: there and back, inside the support, with the log-determinant of its numerical Jacobian."""
+"""ThetaMap: there and back, inside the support, with the log-determinant of its numerical
+Jacobian."""
 
 import json
 
@@ -337,7 +338,8 @@ def test_what_is_no_level_has_no_density_and_is_refused(value):
         (
             Whole(0, 1000),
             "prior",
-            "k  1001 levels are too many to infer.*1000 at most  Narrow it, or take a continuous prior",
+            "k  1001 levels are too many to infer.*1000 at most  Narrow it, or take a continuous "
+            "prior",
         ),
         (Whole(0, INF), "prior", "inf levels are too many"),
         (DISCRETE, "log", "k  a discrete parameter has no map 'log'  Leave it out of model.theta"),

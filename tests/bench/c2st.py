@@ -1,10 +1,12 @@
-"""C2ST against scikit-learn's, on 10,000 draws a side: seconds, their ratios, and how far the numbers are apart.
+"""C2ST against scikit-learn's, on 10,000 draws a side: seconds, their ratios, and how far the
+numbers are apart.
 
     python -m tests.bench.c2st
 
-Ours: `sbiwb.distances.c2st`, its networks in C on all cores. Theirs: `tests.c2st`, on as many cores as its BLAS takes. Both in turn, so
-that a busy machine hits both; `of cpu` is the ratio of the processors' seconds, which other work on the machine moves less.
-`--sides N` takes other sizes, `--dimensions D ...` other dimensions, `--seeds N` more than one pair each.
+Ours: `sbiwb.distances.c2st`, its networks in C on all cores. Theirs: `tests.c2st`, on as many cores
+as its BLAS takes. Both in turn, so that a busy machine hits both; `of cpu` is the ratio of the
+processors' seconds, which other work on the machine moves less. `--sides N` takes other sizes,
+`--dimensions D ...` other dimensions, `--seeds N` more than one pair each.
 """
 
 from __future__ import annotations

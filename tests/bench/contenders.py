@@ -28,7 +28,8 @@ class Contender:
         environment: Its line in peers.txt; empty: this very environment.
         script: The file in peers/.
         choice: What `Job.contender` says to it.
-        fit: Whether it trains itself; else the contender whose weights it takes, which has the same network.
+        fit: Whether it trains itself; else the contender whose weights it takes, which has the same
+            network.
         settings: For ours: keys of the YAML.
     """
 
@@ -63,7 +64,8 @@ EVERYONE = (OURS, COUPLED, *PEERS)
 
 
 def ensure(environment: str, envs: Path) -> None:
-    """Makes a peer's environment unless it is there: torch first by its exact version, then the peer.
+    """Makes a peer's environment unless it is there: torch first by its exact version, then the
+    peer.
 
     Raises:
         subprocess.CalledProcessError: pip or venv failed.

@@ -1,4 +1,5 @@
-"""Where a profiled step's time goes: events of torch.profiler sorted into matrix products, our kernels, other ATen, and the rest."""
+"""Where a profiled step's time goes: events of torch.profiler sorted into matrix products, our
+kernels, other ATen, and the rest."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def kind_of(name: str) -> str:
 def shares(
     events: Iterable[tuple[str, float, int]], *, step_us: float, plain_us: float
 ) -> dict[str, Any]:
-    """Shares of a profiled step's wall time; what no event accounts for (Python, dispatch, the profiler itself) counts as rest.
+    """Shares of a profiled step's wall time; what no event accounts for (Python, dispatch, the
+    profiler itself) counts as rest.
 
     Args:
         events: Name, self time a step in µs, and calls.
@@ -45,8 +47,8 @@ def shares(
         plain_us: Time of a step without it.
 
     Returns:
-        `matrix`, `own`, `aten`, `rest`, which sum to one; `uncompiled`: what is neither of the first two, as a share of the plain step;
-        `largest`: events with their shares.
+        `matrix`, `own`, `aten`, `rest`, which sum to one; `uncompiled`: what is neither of the
+        first two, as a share of the plain step; `largest`: events with their shares.
     """
     events = list(events)
     found = {

@@ -1,11 +1,12 @@
-"""sbiwb as a contender: the peers' protocol, through the verbs `simulate` and `train`, their trainer, and `Posterior`.
+"""sbiwb as a contender: the peers' protocol, through the verbs `simulate` and `train`, their
+trainer, and `Posterior`.
 
-step:    the trainer that `train` opens, some hundred steps after the first hundred; compiled or not as the task's config would be.
-fit:     `train` with the task's config; best.pt is copied whenever it improves, and judged after training, off the clock.
-draws:   `Posterior.sample` and `.log_prob` for all observations in one call.
-many:    the same for 20 times the observations, with the resident memory after a tenth of them and after all.
-growth:  step and draws of one made-up problem of given D, context size and pairs.
-profile: torch.profiler over some steps of `train`.
+step:    the trainer that `train` opens, some hundred steps after the first hundred; compiled or not
+as the task's config would be. fit:     `train` with the task's config; best.pt is copied whenever
+it improves, and judged after training, off the clock. draws:   `Posterior.sample` and `.log_prob`
+for all observations in one call. many:    the same for 20 times the observations, with the resident
+memory after a tenth of them and after all. growth:  step and draws of one made-up problem of given
+D, context size and pairs. profile: torch.profiler over some steps of `train`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def opened(job: Job, run: Path, *settings: str) -> Project:
 
 @contextmanager
 def at_step(job: Job) -> Iterator[tuple[TrainingSession, Iterator[int]]]:
-    """A trainer at its beginning, with the length of the task's config, and the numbers of its steps as they are done; no validation."""
+    """A trainer at its beginning, with the length of the task's config, and the numbers of its
+    steps as they are done; no validation."""
     with tempfile.TemporaryDirectory() as folder:
         project = opened(
             job,
@@ -162,7 +164,8 @@ def weights(module: Any) -> int:
 
 
 def many(job: Job) -> Result:
-    """A million draws: 100 for each of the first 10,000 test observations; memory before, after a tenth, after all."""
+    """A million draws: 100 for each of the first 10,000 test observations; memory before, after a
+    tenth, after all."""
     data, posterior = job.arrays(), load_posterior(job.save)
     x, each = data["test_x"], max(1, job.draws // 10)
     posterior.sample({"x": x[:10]}, each, rng=0)
@@ -259,7 +262,8 @@ def visible_kernels() -> Iterator[None]:
 
 
 def profile(job: Job) -> Result:
-    """Where the time of a step goes, as shares of a profiled step; and the share of a plain one that is neither of the first two."""
+    """Where the time of a step goes, as shares of a profiled step; and the share of a plain one
+    that is neither of the first two."""
     warm, count = (10, 20) if job.quick else (100, 200)
     profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
     with visible_kernels(), at_step(job) as (_, steps):

@@ -1,4 +1,5 @@
-"""What the records of a run say: medians by contender, the first time at or below a target, and the rows of the tables. Numbers only."""
+"""What the records of a run say: medians by contender, the first time at or below a target, and the
+rows of the tables. Numbers only."""
 
 from __future__ import annotations
 
@@ -101,7 +102,8 @@ def fits(records: Sequence[Record]) -> list[Rows]:
 
 
 def _fits(records: Sequence[Record], task: str) -> Rows:
-    """Time to the end and to sbi's final NLL. sbi's own is its whole training; how long to its best epoch stands in a note."""
+    """Time to the end and to sbi's final NLL. sbi's own is its whole training; how long to its best
+    epoch stands in a note."""
     theirs = chosen(records, contender=PEER)
     target, whole, best = (
         middle(theirs, "test_nll"),

@@ -1,13 +1,14 @@
-"""`make bench`: sbiwb and its peers, one process a measurement, interleaved round by round; tables on the screen, records as JSON.
+"""`make bench`: sbiwb and its peers, one process a measurement, interleaved round by round; tables
+on the screen, records as JSON.
 
     make bench                                   everything: hours on 2 cores
     make bench ARGS="--only step,draws --tasks slcp"
     make bench ARGS="--quick"                    small numbers: does the harness work? (minutes)
     make bench ARGS="--show .bench/results.json" the tables of an earlier run
 
-Each process sees the same number of cores (--threads) and the same pairs. What is timed, and which defaults each peer has, stands in the
-first lines of `ours.py` and `peers/with_*.py`. The machine must be quiet: where others use its cores, torch with two threads is 10 to 50
-times slower.
+Each process sees the same number of cores (--threads) and the same pairs. What is timed, and which
+defaults each peer has, stands in the first lines of `ours.py` and `peers/with_*.py`. The machine
+must be quiet: where others use its cores, torch with two threads is 10 to 50 times slower.
 """
 
 from __future__ import annotations
@@ -201,7 +202,8 @@ def steps(bench: Bench, tasks: list[Task]) -> None:
 
 
 def fits(bench: Bench, tasks: list[Task]) -> None:
-    """sbi nsf and ours with every seed, ours with a cold and then a warm cache; the other peers, for their NLL, with the first seed."""
+    """sbi nsf and ours with every seed, ours with a cold and then a warm cache; the other peers,
+    for their NLL, with the first seed."""
     for seed in range(bench.rounds):
         for task in tasks:
             for contender in bench.contenders:
@@ -356,8 +358,10 @@ def main(
     busy = sum(one["strangers"] > BUSY for one in bench.records)
     if busy:
         console.print(
-            f"Not quiet: during {busy} of {len(bench.records)} measurements other processes took more than {BUSY} cores. Peers with two "
-            "threads suffer most from that (they wait for each other), so that these ratios flatter sbiwb: run again in a quiet hour."
+            f"Not quiet: during {busy} of {len(bench.records)} measurements other processes took "
+            f"more than {BUSY} cores. Peers with two "
+            "threads suffer most from that (they wait for each other), so that these ratios "
+            "flatter sbiwb: run again in a quiet hour."
         )
     console.print(f"Records: {bench.out}")
 

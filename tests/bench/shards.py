@@ -2,8 +2,9 @@
 
     python -m tests.bench.shards
 
-Ours: image in memory, Fletcher-32, sha256, one write, fsync, rename, fsync of the folder, and the record the same way. Theirs: h5py
-writing the same arrays into a file, without checksums; once as it is, once synced as well. Both in turn, so that a busy disk hits both.
+Ours: image in memory, Fletcher-32, sha256, one write, fsync, rename, fsync of the folder, and the
+record the same way. Theirs: h5py writing the same arrays into a file, without checksums; once as it
+is, once synced as well. Both in turn, so that a busy disk hits both.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""What simulating costs beside the bare simulator, and what a second worker brings, as ratios within one run.
+"""What simulating costs beside the bare simulator, and what a second worker brings, as ratios
+within one run.
 
     python -m tests.bench.simulation                  four minutes; --shards SHARDS --json FILE
 
-The simulator is vectorised and waits a known time for each row (it sleeps: the cores stay free, so that two workers are not measured
-against other processes' load). `bare` calls it on whole blocks and keeps nothing; `shards` is the work of a worker: seeds, prior, checks,
-HDF5 image, checksum, write and sync, in the temporary folder. Each pair of tries alternates, `overhead` is the median of their ratios
-less one. `cpu` is the same overhead in processor time, as a share of the bare wall time: it does not suffer from what else the machine
-does. `speed-up` is the wall time with one worker over that with two, both less the seconds that processes take to start and end, which
-are shown: the workers' own time is what is compared, and beside it the ratio with all of that.
+The simulator is vectorised and waits a known time for each row (it sleeps: the cores stay free, so
+that two workers are not measured against other processes' load). `bare` calls it on whole blocks
+and keeps nothing; `shards` is the work of a worker: seeds, prior, checks, HDF5 image, checksum,
+write and sync, in the temporary folder. Each pair of tries alternates, `overhead` is the median of
+their ratios less one. `cpu` is the same overhead in processor time, as a share of the bare wall
+time: it does not suffer from what else the machine does. `speed-up` is the wall time with one
+worker over that with two, both less the seconds that processes take to start and end, which are
+shown: the workers' own time is what is compared, and beside it the ratio with all of that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""How long `status`, the manifest and `verify` take with 100, 1,000 and 10,000 shards: the time a shard must not grow.
+"""How long `status`, the manifest and `verify` take with 100, 1,000 and 10,000 shards: the time a
+shard must not grow.
 
     python -m tests.bench.status
 
@@ -48,7 +49,8 @@ class Quick(files.Disk):
 
 
 def filled(folder: Path, count: int) -> Tiny:
-    """A run whose training split has this many shards, as many failures, and one shard of each other split."""
+    """A run whose training split has this many shards, as many failures, and one shard of each
+    other split."""
     tiny = Tiny.write(
         folder,
         {
@@ -100,7 +102,8 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
 def main() -> None:
     """Prints seconds for each number of shards."""
     print(
-        f"{'shards':>7} {'status':>8} {'command':>8} {'manifest':>8} {'written':>8} {'missing':>8} {'verify':>8}   (seconds)"
+        f"{'shards':>7} {'status':>8} {'command':>8} {'manifest':>8} {'written':>8} "
+        f"{'missing':>8} {'verify':>8}   (seconds)"
     )
     files.disk = Quick()
     for count in COUNTS:

@@ -1,13 +1,16 @@
-"""How fast pairs are fed from memory and from shards, beside a training step of a given length, and the memory each takes.
+"""How fast pairs are fed from memory and from shards, beside a training step of a given length, and
+the memory each takes.
 
-    python -m tests.bench.stream                      minutes, 1 GiB in the temporary folder; prints a table
-    python -m tests.bench.stream --json FILE          writes the numbers too
+    python -m tests.bench.stream                      minutes, 1 GiB in the temporary folder; prints
+    a table python -m tests.bench.stream --json FILE          writes the numbers too
 
-Every try is a fresh process that loads real shards (checksum, HDF5, a standardizing adapter) whose pages were dropped from the cache
-(`--warm`: were not), and times the second epoch; the first, untimed and without steps, also adapts each shard and spools it. A step is
-a chain of small matrix products. `growth` is the peak of resident memory above that
-before the first shard was read, `data` what all pairs take as tensors: two windows are a tenth of it, so that with a shard on its way
-all stays below a quarter. Where `others` (cores that other processes use) is not near 0, compare `cpu us/pair` instead of the speeds.
+Every try is a fresh process that loads real shards (checksum, HDF5, a standardizing adapter) whose
+pages were dropped from the cache (`--warm`: were not), and times the second epoch; the first,
+untimed and without steps, also adapts each shard and spools it. A step is a chain of small matrix
+products. `growth` is the peak of resident memory above that before the first shard was read, `data`
+what all pairs take as tensors: two windows are a tenth of it, so that with a shard on its way all
+stays below a quarter. Where `others` (cores that other processes use) is not near 0, compare `cpu
+us/pair` instead of the speeds.
 """
 
 from __future__ import annotations
@@ -56,7 +59,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a process measured; sizes in MiB, `cpu_us` of all its threads for each pair, `others` in cores that other processes used."""
+    """What a process measured; sizes in MiB, `cpu_us` of all its threads for each pair, `others` in
+    cores that other processes used."""
 
     pairs_per_s: float
     first_epoch_s: float
@@ -174,14 +178,16 @@ def measure(case: Case) -> Measured:
 
 
 def work(products: int) -> None:
-    """A training step: many small operations, between which other Python threads may run, as in a real one."""
+    """A training step: many small operations, between which other Python threads may run, as in a
+    real one."""
     a, b = torch.full((256, 64), 0.5), torch.eye(64)
     for _ in range(products):
         a = a @ b
 
 
 def products_for(step_ms: float, threads: int) -> int:
-    """How many products last that long with nothing else running: by CPU time, which others' load changes least."""
+    """How many products last that long with nothing else running: by CPU time, which others' load
+    changes least."""
     torch.set_num_threads(threads)
     work(2000)
     start = time.process_time()
@@ -190,7 +196,8 @@ def products_for(step_ms: float, threads: int) -> int:
 
 
 def memory_mib(field: str) -> float:
-    """VmRSS or VmHWM of this process. Not `getrusage`: its peak includes the parent's at the fork."""
+    """VmRSS or VmHWM of this process. Not `getrusage`: its peak includes the parent's at the
+    fork."""
     line = next(
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -200,7 +207,8 @@ def memory_mib(field: str) -> float:
 
 
 def others_s() -> float:
-    """CPU seconds used by all but this process since the machine started; a machine that others use gives other numbers."""
+    """CPU seconds used by all but this process since the machine started; a machine that others use
+    gives other numbers."""
     user, nice, system, _, _, *rest = map(
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     )

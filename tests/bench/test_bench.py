@@ -1,4 +1,5 @@
-"""The benchmark's harness without its peers: what the records say, how events are sorted, and our side's quick jobs."""
+"""The benchmark's harness without its peers: what the records say, how events are sorted, and our
+side's quick jobs."""
 
 import json
 import math

@@ -1,8 +1,10 @@
-"""What a training step costs more with uncertain weights, or for an ensemble: ratios to one network, in one run.
+"""What a training step costs more with uncertain weights, or for an ensemble: ratios to one
+network, in one run.
 
     python -m tests.bench.uncertainty            (about a minute)
 
-The steps of all contenders take turns; each ratio is the median over turns of wall time beside that of the single network in the same turn.
+The steps of all contenders take turns; each ratio is the median over turns of wall time beside that
+of the single network in the same turn.
 """
 
 from __future__ import annotations

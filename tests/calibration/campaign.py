@@ -1,12 +1,14 @@
-"""`make calibration`, first part: how often the verdicts accuse an exact posterior, and how often a wrong one, as Markdown tables.
+"""`make calibration`, first part: how often the verdicts accuse an exact posterior, and how often a
+wrong one, as Markdown tables.
 
     python -m tests.calibration.campaign                       2,000 repetitions a cell
     python -m tests.calibration.campaign --quick               few: does it work?
     python -m tests.calibration.campaign --out rates.md        also written to a file
 
-Every repetition makes test pairs, ranks as draws would give them (`ranks.py`), the values of all calibration checks but lc2st, and the
-verdict of `judge` over all of these. As a control, some cells also go through real draws and `compute`. Seeds are a function of cell and
-repetition, so that processes and order change nothing. Exits with 1 where a target is missed.
+Every repetition makes test pairs, ranks as draws would give them (`ranks.py`), the values of all
+calibration checks but lc2st, and the verdict of `judge` over all of these. As a control, some cells
+also go through real draws and `compute`. Seeds are a function of cell and repetition, so that
+processes and order change nothing. Exits with 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ def rejections(cell: Cell, repetition: int) -> list[str]:
 
 
 def by_strata(entries: Sequence[Entry]) -> list[str]:
-    """What the verdict over all strata counts as, and whether it accuses the first stratum and no other."""
+    """What the verdict over all strata counts as, and whether it accuses the first stratum and no
+    other."""
     judged = judgments(entries)
     accused = {one.check.partition(IN_STRATUM)[2] for one in judged if one.verdict != "pass"} - {""}
     return names(overall(judged).verdict, BY_STRATA, BY_STRATA_FAILS) + [ONE_STRATUM] * (
@@ -135,7 +138,8 @@ def run(
     chunk: int = 25,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Rates]:
-    """So many repetitions of each cell, in chunks, by several processes; tells after each cell how far it is."""
+    """So many repetitions of each cell, in chunks, by several processes; tells after each cell how
+    far it is."""
     tasks = [
         (cell, range(at, min(at + chunk, total)))
         for cell, total in wanted.items()
@@ -148,7 +152,8 @@ def run(
             found[cell] = found[cell] + rates if cell in found else rates
             if found[cell].repetitions == wanted[cell]:
                 say(
-                    f"{done} of {len(tasks)} tasks; {cell}: {100 * found[cell].rate(cell.target):.1f} %"
+                    f"{done} of {len(tasks)} tasks; {cell}: "
+                    f"{100 * found[cell].rate(cell.target):.1f} %"
                 )
     return [found[cell] for cell in wanted]
 

@@ -1,4 +1,5 @@
-"""The same quantities by sbiwb and by its peers: what each row compares, and why two numbers differ where they do."""
+"""The same quantities by sbiwb and by its peers: what each row compares, and why two numbers differ
+where they do."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ class Shared:
 
     @cached_property
     def tarp(self) -> tarp.Result:
-        """Ours with a reference that everyone knows: a prior of a single point, which has no spread to measure distance in but 1."""
+        """Ours with a reference that everyone knows: a prior of a single point, which has no spread
+        to measure distance in but 1."""
         point = np.tile(REFERENCE, (N, 1))
         return tarp.compute(
             replace(self.draws, prior_draws=point, ridge_prediction=None), tarp.Config()
@@ -151,7 +153,8 @@ class Shared:
 
 @cache
 def local_arrays() -> dict[str, np.ndarray]:
-    """Calibration pairs with a draw of an exact and of a wrong posterior each, and draws of both at one more observation."""
+    """Calibration pairs with a draw of an exact and of a wrong posterior each, and draws of both at
+    one more observation."""
     found = {}
     for name, case in LOCAL.items():
         rng = np.random.default_rng(np.random.SeedSequence(ROOT_SEED, spawn_key=(2,)))

@@ -1,10 +1,12 @@
-"""`make calibration`, second part: the same draws through sbiwb and through sbi, BayesFlow, arviz-stats and the tarp package.
+"""`make calibration`, second part: the same draws through sbiwb and through sbi, BayesFlow,
+arviz-stats and the tarp package.
 
-    python -m tests.calibration.peers                     two Markdown tables: equal numbers, and false alarms
-    python -m tests.calibration.peers --out peers.md      also written to a file
+    python -m tests.calibration.peers                     two Markdown tables: equal numbers, and
+    false alarms python -m tests.calibration.peers --out peers.md      also written to a file
 
-Each peer runs by its own functions in an environment of its own, made where it is missing. Where its definition differs from ours, our
-number is taken by its definition too, and that has to be equal: so the reason given is the whole reason. Exits with 1 where it is not.
+Each peer runs by its own functions in an environment of its own, made where it is missing. Where
+its definition differs from ours, our number is taken by its definition too, and that has to be
+equal: so the reason given is the whole reason. Exits with 1 where it is not.
 """
 
 from __future__ import annotations

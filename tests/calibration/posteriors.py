@@ -1,9 +1,12 @@
-"""Posteriors with a known fault, in closed form: test pairs of a linear normal problem, and draws from what claims to be its posterior.
+"""Posteriors with a known fault, in closed form: test pairs of a linear normal problem, and draws
+from what claims to be its posterior.
 
-    theta ~ N(0, I),    x = theta + noise,    noise ~ N(0, V (I - V)^-1),    so that    theta | x ~ N((I - V) x, V)    exactly
+    theta ~ N(0, I),    x = theta + noise,    noise ~ N(0, V (I - V)^-1),    so that    theta | x ~
+    N((I - V) x, V)    exactly
 
-with V_jj = 1/4: the data halve the sd. The shown posterior is N(mean_i, sd_i^2 I) in every case, so that each check's ranks have a
-distribution in closed form, see `ranks.py`. Seeds come from the caller, who fixes them beforehand.
+with V_jj = 1/4: the data halve the sd. The shown posterior is N(mean_i, sd_i^2 I) in every case, so
+that each check's ranks have a distribution in closed form, see `ranks.py`. Seeds come from the
+caller, who fixes them beforehand.
 
 Shapes: N test pairs, S draws, D parameters.
 """
@@ -87,7 +90,8 @@ class Posteriors:
 
 
 def covariance(d: int, rho: float) -> np.ndarray:
-    """V of the exact posterior, (D, D): columns 0 and 1 are correlated, 2 and 3, and so on; an odd last one is alone."""
+    """V of the exact posterior, (D, D): columns 0 and 1 are correlated, 2 and 3, and so on; an odd
+    last one is alone."""
     v = VARIANCE * np.eye(d)
     for j in range(0, d - 1, 2):
         v[j, j + 1] = v[j + 1, j] = rho * VARIANCE
@@ -108,7 +112,8 @@ def pairs(case: Case, n: int, d: int, rng: np.random.Generator) -> Posteriors:
 
 
 def sampled(posteriors: Posteriors, s: int, rng: np.random.Generator) -> Draws:
-    """S draws from each shown posterior (float32), with everything that a run would know beside them."""
+    """S draws from each shown posterior (float32), with everything that a run would know beside
+    them."""
     n, d = posteriors.theta.shape
     draws, log_q = np.empty((n, s, d), np.float32), np.empty((n, s), np.float32)
     step = max(1, BLOCK // (s * d))

@@ -1,15 +1,18 @@
-"""From posteriors to values of the calibration checks: by real draws and `compute`, or a hundred times faster by the law of the ranks.
+"""From posteriors to values of the calibration checks: by real draws and `compute`, or a hundred
+times faster by the law of the ranks.
 
-Given the truth, the number of S draws that lie below it in some quantity is Binomial(S, p), with p the posterior's mass there. For a
-posterior Normal(mean, sd² I) that mass is
+Given the truth, the number of S draws that lie below it in some quantity is Binomial(S, p), with p
+the posterior's mass there. For a posterior Normal(mean, sd² I) that mass is
 
     theta_j                     Phi((theta*_j - mean_j) / sd)
     log q                       P(chi²_D > |theta* - mean|² / sd²)
-    distance to a reference     P(chi²_D(|mean - reference|² / sd²) < |theta* - reference|² / sd²), chi² not central
+    distance to a reference     P(chi²_D(|mean - reference|² / sd²) < |theta* - reference|² / sd²),
+    chi² not central
 
-and the rank of theta_j · h_j(x) is that of theta_j, or S minus it. Ranks of different quantities share their truth, as with real draws,
-but not the chance in the draws; and references are taken with the true spread, where `tarp` has an estimate. Real draws as a control
-show whether that matters.
+and the rank of theta_j · h_j(x) is that of theta_j, or S minus it. Ranks of different quantities
+share their truth, as with real draws, but not the chance in the draws; and references are taken
+with the true spread, where `tarp` has an estimate. Real draws as a control show whether that
+matters.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ class Ranks:
         theta: Of the columns, (N, D).
         with_data: Of theta_j · h_j(x), (N, D).
         log_q: (N,).
-        references: Draws nearer than the truth to a reference from the prior, and to one that depends on the data, (N, 2).
+        references: Draws nearer than the truth to a reference from the prior, and to one that
+            depends on the data, (N, 2).
     """
 
     s: int

@@ -80,13 +80,15 @@ class Rates:
         return self.counts[column] / self.repetitions
 
     def error(self, column: str) -> float:
-        """Binomial standard error; where all or none reject, that of a single one that does otherwise."""
+        """Binomial standard error; where all or none reject, that of a single one that does
+        otherwise."""
         share = min(max(self.rate(column), 1 / self.repetitions), 1 - 1 / self.repetitions)
         return float(np.sqrt(share * (1 - share) / self.repetitions))
 
 
 def cells(repetitions: int, control: int) -> dict[Cell, int]:
-    """Every cell with its repetitions; real draws for each case at the dearest, and for the exact posterior wherever S is 99."""
+    """Every cell with its repetitions; real draws for each case at the dearest, and for the exact
+    posterior wherever S is 99."""
     every = [
         Cell(case, d, *size)
         for case in CASES

@@ -1,4 +1,5 @@
-"""The campaign's own truths: its posteriors are what they claim, ranks follow their law, and both ways to the verdict agree."""
+"""The campaign's own truths: its posteriors are what they claim, ranks follow their law, and both
+ways to the verdict agree."""
 
 from __future__ import annotations
 
@@ -86,7 +87,8 @@ def test_ranks_of_real_draws_follow_the_law(case):
 
 
 def assert_binomial(ranks: np.ndarray, mass: np.ndarray, s: int, variance: float = 1) -> None:
-    """Mean and variance of ranks, in sds of Binomial(S, mass); where the mass is in the middle, so that the sd is not small."""
+    """Mean and variance of ranks, in sds of Binomial(S, mass); where the mass is in the middle, so
+    that the sd is not small."""
     kept = (mass > 0.02) & (mass < 0.98)
     ranks, mass = ranks[kept], mass[kept]
     score = (ranks - s * mass) / np.sqrt(s * mass * (1 - mass))

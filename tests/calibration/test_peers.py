@@ -1,4 +1,5 @@
-"""The comparison with other packages, without them: their documented formulas stand in where these are short."""
+"""The comparison with other packages, without them: their documented formulas stand in where these
+are short."""
 
 from __future__ import annotations
 

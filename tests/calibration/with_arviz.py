@@ -1,4 +1,5 @@
-"""arviz-stats' numbers for given draws: argv[1] is the .npz of `peers.py`, the last line of stdout is JSON.
+"""arviz-stats' numbers for given draws: argv[1] is the .npz of `peers.py`, the last line of stdout
+is JSON.
 
 Test pairs take the place of observations, and their posteriors that of predictive distributions.
 """

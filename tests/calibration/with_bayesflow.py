@@ -1,4 +1,5 @@
-"""BayesFlow's numbers for given draws, by its own functions: argv[1] is the .npz of `peers.py`, the last line of stdout is JSON."""
+"""BayesFlow's numbers for given draws, by its own functions: argv[1] is the .npz of `peers.py`, the
+last line of stdout is JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def numbers(data: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def false_alarms(ranks: np.ndarray, s: int) -> dict[str, float]:
-    """Share of rank sets (R, N) that leave the band of `calibration_ecdf`, and that have log gamma below 0; both at 5 %.
+    """Share of rank sets (R, N) that leave the band of `calibration_ecdf`, and that have log gamma
+    below 0; both at 5 %.
 
     The band's end points, 1e-5 from 0 and 1, are left out: no picture shows them.
     """

@@ -1,4 +1,5 @@
-"""sbi's numbers for given draws, by its public functions: argv[1] is the .npz of `peers.py`, the last line of stdout is JSON."""
+"""sbi's numbers for given draws, by its public functions: argv[1] is the .npz of `peers.py`, the
+last line of stdout is JSON."""
 
 from __future__ import annotations
 

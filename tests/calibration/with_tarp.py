@@ -1,4 +1,5 @@
-"""The tarp package's curve for given draws and references: argv[1] is the .npz of `peers.py`, the last line of stdout is JSON."""
+"""The tarp package's curve for given draws and references: argv[1] is the .npz of `peers.py`, the
+last line of stdout is JSON."""
 
 from __future__ import annotations
 

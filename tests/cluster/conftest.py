@@ -84,7 +84,8 @@ def slurm() -> Iterator[Slurm]:
     missing = [name for name in (*DAEMONS, "sbatch") if shutil.which(name) is None]
     if missing:
         pytest.skip(
-            f"SLURM is not installed ({', '.join(missing)}): apt-get install slurmctld slurmd slurm-client munge"
+            f"SLURM is not installed ({', '.join(missing)}): apt-get install slurmctld slurmd "
+            "slurm-client munge"
         )
     folder = Path(
         tempfile.mkdtemp(prefix="slurm-")

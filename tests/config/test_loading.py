@@ -48,7 +48,8 @@ CONFIGS = sorted(
 
 @pytest.fixture
 def config(tmp_path):
-    """Loads VALID after replacing one piece of it; says the problems as (line:column, what, todo)."""
+    """Loads VALID after replacing one piece of it; says the problems as (line:column, what,
+    todo)."""
 
     def problems(old: str = "", new: str = "", *, text: str = VALID, sets: tuple[str, ...] = ()):
         path = tmp_path / "c.yaml"
@@ -606,7 +607,8 @@ TOO_LARGE = [
     ("simulate.test=100_000_001", "simulate.test  must be at most 100,000,000"),
     ("simulate.block_size=1e12", "simulate.block_size  must be at most 1,000,000"),
     ("simulate.shard_size=1e12", "simulate.shard_size  must be at most 100,000,000"),
-    ("simulate.failures.timeout_s=1e300", "simulate.failures.timeout_s  must be at most 10,000,000"),
+    ("simulate.failures.timeout_s=1e300", "simulate.failures.timeout_s  must be at most "
+        "10,000,000"),
     ("simulate.seed=1e30", "simulate.seed  must be at most 9,223,372,036,854,775,807"),
     ("train.batch_size=1e18", "train.batch_size  must be at most 1,000,000"),
     ("train.steps=1e18", "train.steps  must be at most 1,000,000,000"),
@@ -616,7 +618,8 @@ TOO_LARGE = [
     ("model.inputs.y.features=1e9", "model.inputs.y.features  must be at most 4,096"),
     ("machine.threads=1e9", "machine.threads  must be at most 1,024"),
     ("machine.cluster.cpus=1e9", "machine.cluster.cpus  must be at most 4,096"),
-    ("machine.executor={kind: pool, workers: 1e9}", "machine.executor.workers  must be at most 4,096"),
+    ("machine.executor={kind: pool, workers: "
+        "1e9}", "machine.executor.workers  must be at most 4,096"),
     ("machine.executor={kind: pool, workers: 0}", "machine.executor.workers  must be at least 1"),
 ]  # fmt: skip
 
@@ -628,7 +631,8 @@ def test_every_count_has_a_bound_that_the_message_names(config, setting, told):
 
 
 def whole_numbers(node: object, name: str = "") -> Iterator[tuple[str, dict]]:
-    """(place, schema) of every whole number in a JSON Schema, those of the parts' options included."""
+    """(place, schema) of every whole number in a JSON Schema, those of the parts' options
+    included."""
     if isinstance(node, list):
         for item in node:
             yield from whole_numbers(item, name)
@@ -683,8 +687,10 @@ def test_a_single_name_stands_for_a_list_of_one(config, setting, read, value):
 
 KEPT_KINDS = [
     ("", "machine.executor.workers=3", lambda c: c.machine.executor, "pool", ("workers", 3)),
-    ("machine: {executor: pool}", "machine.executor.workers=3", lambda c: c.machine.executor, "pool", ("workers", 3)),
-    ("machine: {executor: {kind: dask}}", "machine.executor.workers=3", lambda c: c.machine.executor, "dask", ("workers", 3)),
+    ("machine: {executor: "
+        "pool}", "machine.executor.workers=3", lambda c: c.machine.executor, "pool", ("workers", 3)),
+    ("machine: {executor: {kind: "
+        "dask}}", "machine.executor.workers=3", lambda c: c.machine.executor, "dask", ("workers", 3)),
     ("", "model.inference.bins=4", lambda c: c.model.inference, "nsf", ("bins", 4)),
     ("", "diagnose.checks.1.by=x", lambda c: None, "", None),
     ("", "model.inputs.y.transforms.0.kind=sqrt", lambda c: c.model.inputs["y"].transforms[0], "sqrt", None),

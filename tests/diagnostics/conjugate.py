@@ -1,4 +1,5 @@
-"""Test posteriors with a known truth: theta* and draws from Normal(m, s), given m, the draws' sd and mean set right or wrong."""
+"""Test posteriors with a known truth: theta* and draws from Normal(m, s), given m, the draws' sd
+and mean set right or wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def normal(n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float =
 def full(
     n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0, prior: bool = False
 ) -> Draws:
-    """The same with everything else that draws may carry; with `prior` the posterior is the prior, whatever the data."""
+    """The same with everything else that draws may carry; with `prior` the posterior is the prior,
+    whatever the data."""
     rng = np.random.default_rng(seed)
     centre = rng.standard_normal((n, d))
     theta = centre + 0.5 * rng.standard_normal((n, d))
@@ -79,7 +81,8 @@ def standardise(theta: np.ndarray) -> np.ndarray:
 def normal_ranks(
     n: int, s: int, d: int, seed: int, *, sd: float = 1.0, shift: float = 0.0
 ) -> Draws:
-    """Draws with the same ranks in distribution, a hundred times faster: the rank is Binomial(S, P(draw < theta*))."""
+    """Draws with the same ranks in distribution, a hundred times faster: the rank is Binomial(S,
+    P(draw < theta*))."""
     rng = np.random.default_rng(seed)
     below = ndtr((rng.standard_normal((n, d)) - shift) / sd)
     return with_ranks(rng.binomial(s, below), s, seed=seed)

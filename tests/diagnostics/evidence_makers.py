@@ -1,4 +1,5 @@
-"""A small, valid piece of evidence of every kind, for the promises that all checks make; a wrong one is its own test's business."""
+"""A small, valid piece of evidence of every kind, for the promises that all checks make; a wrong
+one is its own test's business."""
 
 from __future__ import annotations
 
@@ -84,4 +85,5 @@ MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 QUICK: dict[str, dict[str, Any]] = {"lc2st": {"nulls": 20, "steps": 20}}
-"""Options by check, where its own would take many seconds; what the numbers say is that check's own test's business."""
+"""Options by check, where its own would take many seconds; what the numbers say is that check's own
+test's business."""

@@ -1,4 +1,5 @@
-"""Advice: what verdicts look like, in words, with a key to change; nothing where nothing is wrong."""
+"""Advice: what verdicts look like, in words, with a key to change; nothing where nothing is
+wrong."""
 
 from __future__ import annotations
 

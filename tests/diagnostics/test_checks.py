@@ -104,7 +104,8 @@ def test_coverage_says_what_a_user_can_act_on():
     assert value.value == pytest.approx(0.75)
     assert (
         value.reason
-        == "your 90 % intervals hold the truth 75 % of the time (an exact posterior: 88.2 to 91.7 %)"
+        == "your 90 % intervals hold the truth 75 % of the time (an exact posterior: 88.2 to 91.7 "
+        "%)"
     )
     main = by_name(result.values, "coverage_log_gamma")[0]
     assert (

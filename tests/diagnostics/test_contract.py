@@ -284,7 +284,8 @@ def test_one_new_file_is_a_new_diagnostic(tmp_path):
         "class Result:\n    values: tuple\n    definitions = {}\n"
         "def plot(result):\n    return None\n"
         "def compute(draws, config):\n"
-        "    return Result((Value('bias', 'all', float((draws.draws.mean(1) - draws.theta).mean())),))\n"
+        "    return Result((Value('bias', 'all', float((draws.draws.mean(1) - "
+        "draws.theta).mean())),))\n"
     )
     config = family.parse(str(path))
     result = family.module(str(path)).compute(normal(40, 99, 2, seed=1), config)

@@ -22,7 +22,8 @@ def budget(
     seed: int = 0,
     pairs: np.ndarray = PAIRS,
 ) -> Budget:
-    """Losses of given means; pairs differ by `common` in all trainings alike, and by `own` in each."""
+    """Losses of given means; pairs differ by `common` in all trainings alike, and by `own` in
+    each."""
     rng = np.random.default_rng(seed)
     noise = common * rng.standard_normal(n) + own * rng.standard_normal((len(means), n))
     return Budget(pairs, means[:, None] + noise - noise.mean(axis=1, keepdims=True))

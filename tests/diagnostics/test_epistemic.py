@@ -101,7 +101,8 @@ def test_picture(d):
 
 
 def test_shares_of_an_unequal_mixture_are_those_of_this_very_mixture():
-    """Two normal distributions of variance 1 at 0 and 3 in unequal parts p: variance 1 + 9 p (1 - p)."""
+    """Two normal distributions of variance 1 at 0 and 3 in unequal parts p: variance 1 + 9 p (1 -
+    p)."""
     for part in (0.5 - 1e-3, 0.1, 1e-5, 0.0):
         found = epistemic.shares(
             WeightDraws(

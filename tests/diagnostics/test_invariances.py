@@ -1,4 +1,5 @@
-"""What must not change a number: the order of pairs, units, how the draws are read, and in what pieces."""
+"""What must not change a number: the order of pairs, units, how the draws are read, and in what
+pieces."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ QUICK = Config(nulls=39, steps=60)
 def local(
     n: int, seed: int, *, d: int = 2, h: int = 3, m: int = 2, sd: float = 1.0, shift: float = 0.0
 ) -> LC2STData:
-    """theta given x is Normal(x_1..d, 1/4); the draws' sd and mean, in posterior sds, set right or wrong."""
+    """theta given x is Normal(x_1..d, 1/4); the draws' sd and mean, in posterior sds, set right or
+    wrong."""
     rng = np.random.default_rng(seed)
     x, real = rng.standard_normal((n, h)), np.linspace(-1, 1, m)[:, None] * np.ones(h)
 

@@ -1,4 +1,5 @@
-"""Recovery of a discrete parameter: by the probabilities of its levels, not by r and R² of a label."""
+"""Recovery of a discrete parameter: by the probabilities of its levels, not by r and R² of a
+label."""
 
 from __future__ import annotations
 

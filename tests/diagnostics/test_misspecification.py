@@ -23,7 +23,8 @@ TWO_WAVES = [
 
 
 def outbreaks(n: int, seed: int) -> np.ndarray:
-    """Boys in bed over 14 days, of 763: SIR with over-dispersed counts (n, 14), under the prior of configs/influenza.yaml."""
+    """Boys in bed over 14 days, of 763: SIR with over-dispersed counts (n, 14), under the prior of
+    configs/influenza.yaml."""
     rng = np.random.default_rng(seed)
     beta, gamma, phi = (
         positive(rng, n, 2.0, 1.0),
@@ -85,7 +86,8 @@ def test_genuine_outbreaks_are_seldom_accused():
 
 @pytest.mark.parametrize("columns", [1, 3, 30])
 def test_p_values_of_heavy_tails_are_right_on_average(columns):
-    """Over fresh simulations throughout, as one set of test simulations says more or less than it should."""
+    """Over fresh simulations throughout, as one set of test simulations says more or less than it
+    should."""
     rng, p = np.random.default_rng(3), []
     for _ in range(60):
         rows = rng.standard_t(2, (250, columns)) * np.exp(3 * rng.standard_normal((250, 1)))
@@ -166,7 +168,8 @@ def test_too_many_data_sets_far_out_are_found_where_none_alone_is():
 
 @pytest.mark.slow
 def test_the_number_of_far_data_sets_keeps_its_level():
-    """The cut is estimated from the simulations: by a plain binomial 10 % of such sets are accused at 5 %."""
+    """The cut is estimated from the simulations: by a plain binomial 10 % of such sets are accused
+    at 5 %."""
     rng, p = np.random.default_rng(12), []
     for _ in range(300):
         made = space(rng.standard_normal((200, 2)), rng.standard_normal((200, 2)), np.zeros((0, 2)))

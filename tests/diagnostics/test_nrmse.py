@@ -24,7 +24,8 @@ def test_by_hand():
         np.array([4.0]),
         prior_draws=np.array([[0.0], [2.0]]),
     )
-    # errors sqrt((1 + 9)/2), sqrt((0 + 4)/2); of the prior sqrt(2) both; means 2 and 1 off, prior sd 2
+    # errors sqrt((1 + 9)/2), sqrt((0 + 4)/2); of the prior sqrt(2) both; means 2 and 1 off, prior
+    # sd 2
     assert numbers(draws, "nrmse_draws") == pytest.approx([np.median(np.sqrt([5, 2])) / np.sqrt(2)])
     assert numbers(draws, "nrmse_mean") == pytest.approx([np.sqrt((4 + 1) / 2) / 2])
 

@@ -1,4 +1,5 @@
-"""SBC of more than the columns: the columns times the data, log q, and the simulator file's own quantities."""
+"""SBC of more than the columns: the columns times the data, log q, and the simulator file's own
+quantities."""
 
 from __future__ import annotations
 

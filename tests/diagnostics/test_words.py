@@ -1,4 +1,5 @@
-"""Each calibration check on exact and wrong posteriors: the verdict, and the shapes that advice reads."""
+"""Each calibration check on exact and wrong posteriors: the verdict, and the shapes that advice
+reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`make faults`: every fault of the simulation's matrix in one table; `--quick` for samples, words to choose rows by number or name."""
+"""`make faults`: every fault of the simulation's matrix in one table; `--quick` for samples, words
+to choose rows by number or name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What every fault needs: a tiny project, the command in a fork, and the comparison with a run that nothing disturbed."""
+"""What every fault needs: a tiny project, the command in a fork, and the comparison with a run that
+nothing disturbed."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Seen:
     Args:
         told: Exit code and all that was said.
         lost: Finished shards that had to be made again; None where that is not the question.
-        equal: Whether, once mended, all shards have the bytes of the undisturbed run; None where that is not the question.
+        equal: Whether, once mended, all shards have the bytes of the undisturbed run; None where
+            that is not the question.
         needs: What this machine lacks, so that nothing was tried.
     """
 
@@ -48,7 +50,8 @@ class Seen:
 
     @property
     def line(self) -> str:
-        """Exit code and the line that says most: of an error, of something mended, of a warning, or of how far it came."""
+        """Exit code and the line that says most: of an error, of something mended, of a warning, or
+        of how far it came."""
         code, _, rest = self.told.partition(" ")
         lines = [line for line in rest.splitlines() if line.strip()]
         for sign in (
@@ -120,7 +123,8 @@ class Bench:
     def begin(
         self, tiny: Tiny, *more: str, first: Callable[[], object] = bool, at_once: bool = False
     ) -> Child:
-        """`simulate` in a fork, after `first` there; `at_once`: with its executor, however little there is to do."""
+        """`simulate` in a fork, after `first` there; `at_once`: with its executor, however little
+        there is to do."""
         with mock.patch.object(
             module, "NOT_WORTH_A_POOL_S", 0.0 if at_once else module.NOT_WORTH_A_POOL_S
         ):
@@ -152,7 +156,8 @@ class Bench:
         mend: Callable[[], object] = bool,
         executor: str = "serial",
     ) -> Seen:
-        """Mends, runs the same command again, and compares; `executor` makes the undisturbed run."""
+        """Mends, runs the same command again, and compares; `executor` makes the undisturbed
+        run."""
         mend()
         kept = finished(tiny)
         last = self.run(tiny, *more)
@@ -197,7 +202,8 @@ class KillAfter(files.Disk):
 
 
 def finished(tiny: Tiny, run: Path | None = None) -> dict[str, tuple[str, int, int]]:
-    """Shards that count and hold what their record says, each with its sha256 and who it is: made again, it is another file."""
+    """Shards that count and hold what their record says, each with its sha256 and who it is: made
+    again, it is another file."""
     found = {}
     for path in sorted((run or tiny.run).glob("data/*/*.h5")):
         try:
@@ -219,7 +225,8 @@ def lost(before: Mapping[str, object], tiny: Tiny, run: Path | None = None) -> i
 
 
 def beside(tiny: Tiny, executor: str) -> dict[str, str]:
-    """The same in a run folder beside the disturbed one, with the same simulator file, whose path failures tell."""
+    """The same in a run folder beside the disturbed one, with the same simulator file, whose path
+    failures tell."""
     other = tiny.folder / "undisturbed"
     told = ended(
         tiny.fork("simulate", "--runs", str(other), "--set", f"machine.executor={executor}")
@@ -229,7 +236,8 @@ def beside(tiny: Tiny, executor: str) -> dict[str, str]:
 
 
 def undisturbed(tiny: Tiny, executor: str = "serial") -> dict[str, str]:
-    """sha256 by name of the shards of the same problem, simulated in one go; `pool` keeps a deadly simulator in a process of its own."""
+    """sha256 by name of the shards of the same problem, simulated in one go; `pool` keeps a deadly
+    simulator in a process of its own."""
     document = yaml.safe_load(tiny.yaml.read_text())
     document["machine"] = {**document["machine"], "executor": executor}
     return _undisturbed(
@@ -255,7 +263,8 @@ def environment(**values: str) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None] | None]:
-    """A file system of that size at a folder, and a function that changes its options; None where nobody may mount."""
+    """A file system of that size at a folder, and a function that changes its options; None where
+    nobody may mount."""
     folder.mkdir()
     if (
         os.geteuid() != 0

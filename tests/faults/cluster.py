@@ -1,4 +1,5 @@
-"""Rows whose faults have tests of their own (SLURM, Dask, fuzzed configs): those are run, and their outcome is told here."""
+"""Rows whose faults have tests of their own (SLURM, Dask, fuzzed configs): those are run, and their
+outcome is told here."""
 
 from __future__ import annotations
 

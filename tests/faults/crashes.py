@@ -1,4 +1,5 @@
-"""Rows 1 to 3: crashes, power cuts and kills; and mutants of our own writing, which this campaign must notice."""
+"""Rows 1 to 3: crashes, power cuts and kills; and mutants of our own writing, which this campaign
+must notice."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def crash(bench: Bench, disk: type[DeadDisk], *, undo: bool | None, at: Iterable
     Args:
         bench: Where.
         disk: What crashes.
-        undo: Whether a power cut undoes unsynced renames too; None: the process dies, the power stays on.
+        undo: Whether a power cut undoes unsynced renames too; None: the process dies, the power
+            stays on.
         at: Numbers of operations.
     """
     found = Crashes()

@@ -1,4 +1,5 @@
-"""Rows 4 and 5: full disks and errors of input and output, real ones where this machine can make them."""
+"""Rows 4 and 5: full disks and errors of input and output, real ones where this machine can make
+them."""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ os._exit(code)
 
 
 def injected(bench: Bench, *, point: str) -> Seen:
-    """Errors between this program and the C library, by libfiu (https://blitiri.com.ar/p/libfiu/)."""
+    """Errors between this program and the C library, by libfiu
+    (https://blitiri.com.ar/p/libfiu/)."""
     if shutil.which("fiu-run") is None:
         return Seen("", needs="fiu-run (apt-get install fiu-utils)")
     tiny, warm, told, gone = bench.tiny(SMALL), bench.tiny(SMALL, name="warm"), [], 0

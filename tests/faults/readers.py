@@ -1,4 +1,5 @@
-"""Damaged and random files given to the readers of the user's own data: only our errors may come out."""
+"""Damaged and random files given to the readers of the user's own data: only our errors may come
+out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows 8 to 12: two runs at once, another problem on resume, how it is cut into tasks, damage, and HDF5 from an enemy."""
+"""Rows 8 to 12: two runs at once, another problem on resume, how it is cut into tasks, damage, and
+HDF5 from an enemy."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def changed(bench: Bench, *, changes: Mapping[str, Any] | None = None, code: str
 
 
 def changed_meanwhile(bench: Bench) -> Seen:
-    """The simulator file is saved while a pool runs, and a worker that is started later would read it."""
+    """The simulator file is saved while a pool runs, and a worker that is started later would read
+    it."""
     tiny = bench.tiny(POOL)
     with environment(TINY_SLEEP="0.3"):
         child = bench.begin(tiny, at_once=True)
@@ -110,7 +112,8 @@ def sizes(bench: Bench) -> Seen:
 
 
 def resized(bench: Bench) -> Seen:
-    """A run that died half way is gone on with in shards of another size: its own stay, and the rows are the same."""
+    """A run that died half way is gone on with in shards of another size: its own stay, and the
+    rows are the same."""
     tiny, plain = bench.halfway(), bench.tiny(name="plain")
     kept = finished(tiny)
     tiny.change({"simulate": {"shard_size": 96}})
@@ -212,7 +215,8 @@ def spare_memory() -> None:
 
 
 def enemy(bench: Bench, *, make: Callable[[h5py.File], object]) -> Seen:
-    """`verify` refuses it without reading what it points to; once it is moved away, the run goes on."""
+    """`verify` refuses it without reading what it points to; once it is moved away, the run goes
+    on."""
     tiny = bench.tiny()
     assert bench.run(tiny).startswith("0 ")
     shard = tiny.run / "data/train/shard-000002.h5"

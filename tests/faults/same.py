@@ -1,4 +1,5 @@
-"""The same rows from whoever makes them: sha256 of all pairs of a run, and the blocks whose rows a clock or the memory decided."""
+"""The same rows from whoever makes them: sha256 of all pairs of a run, and the blocks whose rows a
+clock or the memory decided."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def rows(tiny: Tiny) -> dict[tuple[str, int], str]:
 
 
 def exempt(tiny: Tiny) -> set[tuple[str, int]]:
-    """Blocks with a row that failed by a timeout or for want of memory: whether it does is not for its seed to say."""
+    """Blocks with a row that failed by a timeout or for want of memory: whether it does is not for
+    its seed to say."""
     found = set()
     for split in SPLITS:
         for shard in manifest.shards(tiny.run / "data" / split):

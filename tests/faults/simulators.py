@@ -31,7 +31,8 @@ def guilty(bench: Bench, *, fault: str) -> Seen:
 
 
 def moved(bench: Bench, *, fault: str) -> Seen:
-    """The same in another folder: the ledger is under the same checksum, so it too must not know where it was made."""
+    """The same in another folder: the ledger is under the same checksum, so it too must not know
+    where it was made."""
     first, second = (
         bench.tiny({"simulate": FEW_TOLERANT, **POOL}, BODY.format(fault=fault), name=name)
         for name in ("here", "there")
@@ -49,14 +50,16 @@ def wrong(bench: Bench, *, fault: str) -> Seen:
 
 
 def late(bench: Bench) -> Seen:
-    """Preflight sees nothing of it: after some shards the function returns another shape, for all rows."""
+    """Preflight sees nothing of it: after some shards the function returns another shape, for all
+    rows."""
     tiny = bench.tiny(simulator=BODY.format(fault="y = y[:, :3] if abs(mu).max() > 2.5 else y"))
     told = bench.run(tiny)
     return Seen(told, equal=None)
 
 
 def deadly(bench: Bench, *, fault: str = "", **failures: Any) -> Seen:
-    """The process of some rows ends: those rows are replaced, and two workers make the bytes that one makes."""
+    """The process of some rows ends: those rows are replaced, and two workers make the bytes that
+    one makes."""
     simulate = {**FEW, "failures": {"max_rate": 0.9, **failures}}
     tiny = bench.tiny(
         {"simulate": simulate, **POOL},
@@ -67,7 +70,8 @@ def deadly(bench: Bench, *, fault: str = "", **failures: Any) -> Seen:
 
 
 def noisy(bench: Bench, *, fault: str) -> Seen:
-    """What it prints or leaves running changes nothing: the rows are those of the quiet simulator."""
+    """What it prints or leaves running changes nothing: the rows are those of the quiet
+    simulator."""
     tiny, quiet = (
         bench.tiny(POOL, BODY.format(fault=fault)),
         bench.tiny(POOL, BODY.format(fault=""), name="quiet"),

@@ -1,4 +1,5 @@
-"""Each row of the fault matrix: what happens is told, nothing finished is lost, and the bytes are those of an undisturbed run."""
+"""Each row of the fault matrix: what happens is told, nothing finished is lost, and the bytes are
+those of an undisturbed run."""
 
 from __future__ import annotations
 

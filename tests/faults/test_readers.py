@@ -1,4 +1,5 @@
-"""Whatever a file of the user's holds, the readers of observations and simulations say so in our errors."""
+"""Whatever a file of the user's holds, the readers of observations and simulations say so in our
+errors."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""The rows are byte for byte the same whoever makes them, in shards of any size; those that a clock decided are exempt, and listed."""
+"""The rows are byte for byte the same whoever makes them, in shards of any size; those that a clock
+decided are exempt, and listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""C at first use: any compiler that CC can name, any damage to what is kept, and why there is none."""
+"""C at first use: any compiler that CC can name, any damage to what is kept, and why there is
+none."""
 
 from __future__ import annotations
 

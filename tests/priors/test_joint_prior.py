@@ -1,4 +1,5 @@
-"""`Prior`: columns in order, draws in one stream, and what the simulator file's sampler may get wrong."""
+"""`Prior`: columns in order, draws in one stream, and what the simulator file's sampler may get
+wrong."""
 
 import numpy as np
 import pytest

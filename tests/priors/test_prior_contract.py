@@ -1,4 +1,5 @@
-"""Every prior keeps the contract of `Distribution`: one table of examples, run through by each test."""
+"""Every prior keeps the contract of `Distribution`: one table of examples, run through by each
+test."""
 
 import math
 import subprocess
@@ -104,7 +105,8 @@ def scalar(options):
 
 
 def tails(distribution):
-    """Distinct values of one column between the quantiles 1e-12 and 1 - 1e-12, nearly as far as float64 has steps there."""
+    """Distinct values of one column between the quantiles 1e-12 and 1 - 1e-12, nearly as far as
+    float64 has steps there."""
     theta = distribution.from_normal(column(np.linspace(-7.03, 7.03, 801)))[:, 0]
     return np.unique(theta)
 
@@ -115,7 +117,8 @@ def test_every_kind_has_an_example():
 
 def test_importing_priors_needs_neither_scipy_nor_torch():
     code = (
-        "import sys; from sbiwb.priors import family; [family.config(name) for name in family.names()];"
+        "import sys; from sbiwb.priors import family; [family.config(name) for name in "
+        "family.names()];"
         "family.parse({'kind': 'truncated_normal', 'low': 0}).build();"
         "print(*{name.split('.')[0] for name in sys.modules} & {'scipy', 'torch', 'zuko'})"
     )
@@ -294,7 +297,8 @@ def test_draws_map_to_independent_standard_normal_numbers(options, reference):
 
 @cases(CONTINUOUS)
 def test_change_of_variables(options, reference):
-    """log p(theta) = log phi(z) - log dtheta/dz: with a monotone map onto the support, it says also that p integrates to 1."""
+    """log p(theta) = log phi(z) - log dtheta/dz: with a monotone map onto the support, it says also
+    that p integrates to 1."""
     distribution = scalar(options)
     z, step = column(np.linspace(-4, 4, 81)), 1e-4
     theta = distribution.from_normal(z)

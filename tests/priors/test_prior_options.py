@@ -71,7 +71,8 @@ def test_whole_numbers_serve_as_floats():
 
 
 def test_deep_truncation_is_nearly_exponential():
-    """The mass beyond a >> 0 standard deviations falls off with the rate a + 1/a - 2/a^3 + ... (Mills' ratio)."""
+    """The mass beyond a >> 0 standard deviations falls off with the rate a + 1/a - 2/a^3 + ...
+    (Mills' ratio)."""
     distribution = build("truncated_normal", loc=-100, low=0)
     theta = np.array([1e-12, 1e-6, 1e-3, 0.1])
     np.testing.assert_allclose(distribution.cdf(theta[:2]), 100.0099980011 * theta[:2], rtol=1e-4)

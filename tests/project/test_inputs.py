@@ -334,7 +334,8 @@ def test_a_simulator_that_leaves_gaps_needs_a_mask_before_anything_is_spent(tmp_
 
 @pytest.mark.slow
 def test_with_gaps_the_posterior_is_still_the_exact_one(tmp_path):
-    """mu ~ N(0, 1) and k observed y_i ~ N(mu, 1): the posterior is N(sum(y) / (k + 1), 1 / (k + 1))."""
+    """mu ~ N(0, 1) and k observed y_i ~ N(mu, 1): the posterior is N(sum(y) / (k + 1), 1 / (k +
+    1))."""
     changes = {
         "problem": {"missing": ["y"], "observations": {}},
         "simulate": {"train": 8192, "validation": 512, "block_size": 256, "shard_size": 1024},

@@ -34,7 +34,8 @@ class Gaussian:
 def normal(
     mean: Sequence[float] | np.ndarray, covariance: np.ndarray, log_evidence: float = 0.0
 ) -> Target:
-    """theta ~ N(mean, covariance), its density of z = (theta - 1) / 2 multiplied by exp(log_evidence); `exact` and `amortized` are exact.
+    """theta ~ N(mean, covariance), its density of z = (theta - 1) / 2 multiplied by
+    exp(log_evidence); `exact` and `amortized` are exact.
 
     Args:
         mean: (D,), of theta.
@@ -64,7 +65,8 @@ def correlated(d: int, rho: float = 0.8) -> np.ndarray:
 
 
 def banana() -> Target:
-    """exp(-x²/18 - (y - x²/10)²/2) with theta = z = (x, y): log Z = log 6π, E[x] = 0, E[y] = 0.9, Var[x] = 9, Var[y] = 2.62."""
+    """exp(-x²/18 - (y - x²/10)²/2) with theta = z = (x, y): log Z = log 6π, E[x] = 0, E[y] = 0.9,
+    Var[x] = 9, Var[y] = 2.62."""
     return plain(
         lambda z: -(z[:, 0] ** 2) / 18 - (z[:, 1] - 0.1 * z[:, 0] ** 2) ** 2 / 2,
         ("x", "y"),

@@ -1,4 +1,5 @@
-"""Every reference method against the exact posterior of the examples `linear_regression` and `gaussian_linear`, judged by C2ST."""
+"""Every reference method against the exact posterior of the examples `linear_regression` and
+`gaussian_linear`, judged by C2ST."""
 
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def check(make, kind, draws):
     assert score <= LIMIT
     if "log_evidence" in found.facts:
         print(
-            f"{make.__name__} {kind}: log evidence {found.facts['log_evidence']:.4f}, exact {evidence:.4f}"
+            f"{make.__name__} {kind}: log evidence {found.facts['log_evidence']:.4f}, exact "
+            f"{evidence:.4f}"
         )
         assert found.facts["log_evidence"] == pytest.approx(evidence, abs=NATS)
 

@@ -1,4 +1,5 @@
-"""R-hat, effective sample size and the sentences they give; where chains start; the pictures of both."""
+"""R-hat, effective sample size and the sentences they give; where chains start; the pictures of
+both."""
 
 import dataclasses
 

@@ -1,4 +1,5 @@
-"""Importance sampling: weights against closed forms and arviz, draws without duplicates, and a proposal that is too narrow."""
+"""Importance sampling: weights against closed forms and arviz, draws without duplicates, and a
+proposal that is too narrow."""
 
 import dataclasses
 import warnings
@@ -27,7 +28,8 @@ def run(target, draws=500, *, seed=0, reporter=None, **options):
 
 
 def scaled(target, factor):
-    """A target whose amortized posterior is exact but for the standard deviations, `factor` times what they should be."""
+    """A target whose amortized posterior is exact but for the standard deviations, `factor` times
+    what they should be."""
     return dataclasses.replace(
         target,
         amortized=targets.Gaussian(target.amortized.mean, factor**2 * target.amortized.covariance),

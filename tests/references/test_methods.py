@@ -1,4 +1,5 @@
-"""Markov chains, and the exact posterior, against closed forms; what every method promises, and what each refuses."""
+"""Markov chains, and the exact posterior, against closed forms; what every method promises, and
+what each refuses."""
 
 import numpy as np
 import pytest
@@ -120,7 +121,8 @@ def test_mean_and_covariance_of_a_correlated_normal(kind, start):
 
 
 def assert_normal(reference, mean, covariance):
-    """Draws made white have mean 0 and covariance 1, within 5 standard errors of as many draws as are effective for each."""
+    """Draws made white have mean 0 and covariance 1, within 5 standard errors of as many draws as
+    are effective for each."""
     white = np.linalg.solve(np.linalg.cholesky(covariance), (reference.theta - mean).T).T
     products = (white[:, :, None] * white[:, None]).reshape(len(white), -1)
     for values, truth in ((white, np.zeros(len(mean))), (products, np.eye(len(mean)).ravel())):

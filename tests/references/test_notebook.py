@@ -1,8 +1,10 @@
-"""A teaching notebook's numbers (Bayesian inference from a line to a network): the banana by quadrature, importance sampling and VI.
+"""A teaching notebook's numbers (Bayesian inference from a line to a network): the banana by
+quadrature, importance sampling and VI.
 
 log p(x, y) = -x²/18 - (y - x²/10)²/2. Under q = N(mx, sx²) N(my, sy²), with a = 1/10,
 
-    E_q[log p] = -(mx² + sx²)/18 - (my² + sy² - 2 a my (mx² + sx²) + a² (mx⁴ + 6 mx² sx² + 3 sx⁴))/2.
+    E_q[log p] = -(mx² + sx²)/18 - (my² + sy² - 2 a my (mx² + sx²) + a² (mx⁴ + 6 mx² sx² + 3
+    sx⁴))/2.
 """
 
 import math
@@ -30,7 +32,8 @@ def closed_form_elbo(mx, my, sx, sy):
 
 
 def quadrature(half_width=30.0, points=2_001):
-    """Grid (G, 2), its log-density (G,) and the area of a cell; x to `half_width`, y where x reaches."""
+    """Grid (G, 2), its log-density (G,) and the area of a cell; x to `half_width`, y where x
+    reaches."""
     x, y = (
         np.linspace(-half_width, half_width, points),
         np.linspace(-8, 0.1 * half_width**2 + 8, points),
@@ -94,7 +97,8 @@ def test_mean_field_reaches_the_optimum(gradient, tolerance):
 
 
 def gradient_variance(gradient, means, deviations, *, samples=32, estimates=500):
-    """Variance of the gradient from one draw, summed over the four parameters; every `gradient` sees the same draws."""
+    """Variance of the gradient from one draw, summed over the four parameters; every `gradient`
+    sees the same draws."""
     q = MeanField(2)
     with torch.no_grad():
         q.mean.copy_(torch.tensor(means, dtype=torch.float64))
@@ -145,7 +149,8 @@ def test_effective_draws_have_their_largest_number_at_a_width_between():
 
 @pytest.mark.parametrize("width", [5.0, 7.0, 10.0])
 def test_effective_draws_are_those_of_quadrature(width):
-    """Within |x| <= 15, five standard deviations: far out in the banana's arms p² / q grows without end, where no draw comes."""
+    """Within |x| <= 15, five standard deviations: far out in the banana's arms p² / q grows without
+    end, where no draw comes."""
     grid, log_p, cell = quadrature(half_width=15.0)
     log_q = -0.5 * (grid**2).sum(1) / width**2 - math.log(2 * math.pi * width**2)
     expected = 1 / (np.exp(2 * (log_p - math.log(6 * math.pi)) - log_q).sum() * cell)

@@ -1,4 +1,5 @@
-"""Variational inference: families and gradients against closed forms, and what tells a user that a family was too narrow."""
+"""Variational inference: families and gradients against closed forms, and what tells a user that a
+family was too narrow."""
 
 import itertools
 import math

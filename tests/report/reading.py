@@ -1,4 +1,5 @@
-"""What the tests of the page share: a run's facts made by hand, and a reader of HTML that notices what is wrong."""
+"""What the tests of the page share: a run's facts made by hand, and a reader of HTML that notices
+what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The page in a real browser (Debian's chromium): no console errors, the script runs, tables sort, nothing overflows on a phone."""
+"""The page in a real browser (Debian's chromium): no console errors, the script runs, tables sort,
+nothing overflows on a phone."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ WORSE = replace(
     worst_effect=0.1,
 )
 YOUNG = replace(
-    BEST, run="young", nlpd=math.inf, nlpd_se=math.nan, difference=math.inf, difference_se=math.nan, told="clearly worse",
+    BEST, run="young", nlpd=math.inf, nlpd_se=math.nan, difference=math.inf, difference_se=math.nan, told="clearly "
+        "worse",
     calibration=None, worst_effect=None, worst="", steps=None, train_seconds=None,
 )  # fmt: skip
 

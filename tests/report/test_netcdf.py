@@ -1,4 +1,5 @@
-"""The netCDF file: ArviZ opens it and works on it, for one data set and many, dense and ragged, scalar and vector-valued."""
+"""The netCDF file: ArviZ opens it and works on it, for one data set and many, dense and ragged,
+scalar and vector-valued."""
 
 from __future__ import annotations
 

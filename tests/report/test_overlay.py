@@ -1,4 +1,5 @@
-"""Methods over one another: the table has their numbers, the picture a panel a pair and a line a method."""
+"""Methods over one another: the table has their numbers, the picture a panel a pair and a line a
+method."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def test_discrete_columns_are_drawn_as_points():
 
 
 def test_a_contour_holds_its_share_of_a_normal():
-    """The density at the edge of the ellipse that holds a share s is 1 - s of that in the middle."""
+    """The density at the edge of the ellipse that holds a share s is 1 - s of that in the
+    middle."""
     x = np.linspace(-5, 5, 401)
     density = np.exp(-0.5 * (x[:, None] ** 2 + x**2))
     assert [densest_level(density, share) for share in (0.5, 0.9)] == pytest.approx(

@@ -431,7 +431,7 @@ def test_a_field_of_another_type_counts_as_absent(field, nonsense):
     whole = facts(["mu"], bad="mu")
     for damage in damaged(json_of(getattr(whole, field)), nonsense):
         if field == "inferred":
-            damage = (Inferred("seen", damage),)  # noqa: PLW2901
+            damage = (Inferred("seen", damage),)
         read = Read.of(page(dataclasses.replace(whole, **{field: damage})))
         assert (read.unbalanced, read.open) == ([], [])
         assert len(read.tags("section")) >= 4

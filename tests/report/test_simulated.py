@@ -1,4 +1,5 @@
-"""Pictures of simulations alone: bands of the right quantiles where there is an order, histograms elsewhere."""
+"""Pictures of simulations alone: bands of the right quantiles where there is an order, histograms
+elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Failed simulations: replaced by a new pair, kept in the ledger, and too many of them stop the run."""
+"""Failed simulations: replaced by a new pair, kept in the ledger, and too many of them stop the
+run."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def blocks(found, count: int, rows: int = 64, max_rate: float = 1.0):
 # y = theta + noise; a row fails where y < 0: the joint distribution given that it does not
 FAIL_BY_X = {
     "nan rows": "    y[y < 0] = np.nan\n    return {'y': y}\n",
-    "an exception for some": "    if (y < 0).any():\n        raise ValueError('negative')\n    return {'y': y}\n",
+    "an exception for "
+    "some": "    if (y < 0).any():\n        raise ValueError('negative')\n    return {'y': y}\n",
 }
 
 
@@ -68,7 +70,8 @@ def test_valid_pairs_follow_the_joint_distribution_given_validity(tmp_path, way)
 def test_the_ledger_keeps_theta_context_kind_and_the_line(tmp_path):
     code = (
         HEAD
-        + "def simulate(mu, n):\n    if (mu > 1).any():\n        raise ValueError('too large')\n    return {'y': mu}\n"
+        + "def simulate(mu, n):\n    if (mu > 1).any():\n        raise ValueError('too large')\n  "
+        "  return {'y': mu}\n"
     )
     found = problem(tmp_path, code, context={"n": "normal"})
     pairs, failures, _ = blocks(found, 4)
@@ -154,8 +157,8 @@ def test_when_everything_fails_it_ends_quickly(tmp_path, batched):
 
 def test_a_row_that_never_succeeds_ends(tmp_path):
     code = (
-        HEAD
-        + "calls = []\ndef simulate(mu):\n    calls.append(1)\n    y = mu.copy()\n    y[0] = np.nan\n    return {'y': y}\n"
+        HEAD + "calls = []\ndef simulate(mu):\n    calls.append(1)\n    y = mu.copy()\n    y[0] = "
+        "np.nan\n    return {'y': y}\n"
     )
     with pytest.raises(FailureRateError, match="one row in each of its 100 attempts"):
         blocks(problem(tmp_path, code), 1, rows=300)

@@ -1,4 +1,5 @@
-"""What a simulator may return: numbers of any type, booleans, empty sets; what is refused; and what fails with its shape."""
+"""What a simulator may return: numbers of any type, booleans, empty sets; what is refused; and what
+fails with its shape."""
 
 from __future__ import annotations
 
@@ -241,7 +242,8 @@ def test_another_number_of_axes_is_a_failed_simulation_whatever_the_seed(tmp_pat
 
 
 def test_a_timeout_in_the_preflight_is_no_false_accusation(tmp_path):
-    """What took too long the first time may come out the second time: other pairs, and no generator to blame."""
+    """What took too long the first time may come out the second time: other pairs, and no generator
+    to blame."""
     code = """import time
 calls = []
 def simulate(mu):
@@ -262,7 +264,8 @@ def simulate(mu, *, rng, n):
 
 
 def test_shards_of_two_types_are_one_whole_run(tmp_path, recorder):
-    """Some blocks have fractions, the plan says whole numbers: all are read, and made again to the last digit."""
+    """Some blocks have fractions, the plan says whole numbers: all are read, and made again to the
+    last digit."""
     tiny = Tiny.write(tmp_path, {}, RARE_FRACTION)
     simulate(tiny.open(), recorder)
     parts = [load_split(tiny.open(), split) for split in ("train", "validation", "test")]

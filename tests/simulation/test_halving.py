@@ -1,4 +1,5 @@
-"""A failed batch of an external program: guilty rows are found by halving, and the same rows come out each time."""
+"""A failed batch of an external program: guilty rows are found by halving, and the same rows come
+out each time."""
 
 from __future__ import annotations
 

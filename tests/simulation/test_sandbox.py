@@ -1,4 +1,5 @@
-"""A simulator in a process of its own: the same rows, and whatever it does to its process only its guilty rows fail."""
+"""A simulator in a process of its own: the same rows, and whatever it does to its process only its
+guilty rows fail."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from sbiwb.simulation.preflight import preflight
 from sbiwb.simulation.sandbox import SubprocessSimulator
 from tests.simulation.helpers import problem
 
-# what the rows with mu > 1 do to their process, and how that is told; the last line of each is line 9 of the file
+# what the rows with mu > 1 do to their process, and how that is told; the last line of each is line
+# 9 of the file
 HARM = {
     "segfault": ("ctypes.string_at(0)", "killed by SIGSEGV"),
     "abort": ("os.abort()", "killed by SIGABRT"),

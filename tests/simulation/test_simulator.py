@@ -34,7 +34,8 @@ def test_one_unnamed_array_is_x(tmp_path):
 
 RAGGED = {
     "a list of arrays": "return {'y': [np.full(1 + i % 3, m) for i, m in enumerate(mu)]}",
-    "padded values and lengths": "return {'y': (np.repeat(mu[:, None], 3, 1), 1 + np.arange(len(mu)) % 3)}",
+    "padded values and "
+    "lengths": "return {'y': (np.repeat(mu[:, None], 3, 1), 1 + np.arange(len(mu)) % 3)}",
 }
 
 

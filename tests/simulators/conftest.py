@@ -14,7 +14,8 @@ BUILD = ROOT / "simulators" / "build"
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled():
-    """The folder of the programs; without a compiler they stay as they are, and the tests that need one say so."""
+    """The folder of the programs; without a compiler they stay as they are, and the tests that need
+    one say so."""
     compiler = shutil.which("cc")
     for source in sorted((ROOT / "simulators").glob("*.c")):
         program = BUILD / source.stem

@@ -1,4 +1,5 @@
-"""The simulator files of this repository, loaded as the workbench loads them, and short runs of them."""
+"""The simulator files of this repository, loaded as the workbench loads them, and short runs of
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Drift-diffusion: choice shares and mean times in closed form, the distribution of times by another series, and the edges."""
+"""Drift-diffusion: choice shares and mean times in closed form, the distribution of times by
+another series, and the edges."""
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def trials(v, a, w, n=100_000, t0=0.0):
 
 
 def small_time_density(s, c, w):
-    """Density of s at the lower boundary, by the series of images (Navarro & Fuss 2009, equation 5)."""
+    """Density of s at the lower boundary, by the series of images (Navarro & Fuss 2009, equation
+    5)."""
     k = np.arange(-20, 21)
     images = w + 2 * k
     free = (images * np.exp(-(images**2) / (2 * s[:, None]))).sum(1) / np.sqrt(2 * np.pi * s**3)

@@ -1,4 +1,5 @@
-"""Every config: it loads, its simulator, network and data fit each other, and its header says what to type and to expect."""
+"""Every config: it loads, its simulator, network and data fit each other, and its header says what
+to type and to expect."""
 
 import pytest
 

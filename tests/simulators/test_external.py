@@ -1,4 +1,5 @@
-"""External programs as simulators: every format and way of passing, what may go wrong, and the Ricker map in C."""
+"""External programs as simulators: every format and way of passing, what may go wrong, and the
+Ricker map in C."""
 
 from __future__ import annotations
 
@@ -150,8 +151,8 @@ SEEDED = "import json, random, sys\nmu, seed = float(sys.argv[1]), int(sys.argv[
 
 def test_single_parameters_and_the_seed_fill_places(tmp_path, recorder):
     code = (
-        SEEDED
-        + "assert 0 <= seed < 2**63 and sys.argv[3] == '--n=4'\nprint(json.dumps({'y': [mu, random.Random(seed).gauss(0, 1)]}))\n"
+        SEEDED + "assert 0 <= seed < 2**63 and sys.argv[3] == '--n=4'\nprint(json.dumps({'y': [mu, "
+        "random.Random(seed).gauss(0, 1)]}))\n"
     )
     tiny = external(tmp_path, code, ["{mu}", "{seed}", "--n={n}"])
     simulate(tiny.open(), recorder)
@@ -435,7 +436,8 @@ with open(out, "w") as f:
 
 
 def batched_program(folder: Path, crash: bool, **changes: Any) -> tuple[Any, Path]:
-    """A program for 16 rows that crashes, or writes NA, where mu > 0.8; and where it counts them."""
+    """A program for 16 rows that crashes, or writes NA, where mu > 0.8; and where it counts
+    them."""
     log = folder / "calls.txt"
     command = ["{theta}", "{out}", "{seed}", str(log)]
     options = {"input": "csv", "output": "csv"}

@@ -1,4 +1,5 @@
-"""Gaussian linear: moments of the data, the exact posterior against Bayes' rule, and the config against the exact posterior."""
+"""Gaussian linear: moments of the data, the exact posterior against Bayes' rule, and the config
+against the exact posterior."""
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def test_exact_posterior_is_prior_times_likelihood():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_c2st_of_the_config(tmp_path, recorder):
-    """2,500 draws a side instead of 10,000, for a classifier in ten dimensions takes three minutes on those."""
+    """2,500 draws a side instead of 10,000, for a classifier in ten dimensions takes three minutes
+    on those."""
     posterior, rng = trained("gaussian_linear", tmp_path, recorder), np.random.default_rng(7)
     x = gaussian_linear.simulate(rng.normal(0, np.sqrt(0.1), (5, 10)), rng=rng)["x"]
     pairs = [

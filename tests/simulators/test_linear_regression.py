@@ -1,4 +1,5 @@
-"""Linear regression: sets of any size, the exact posterior against a grid, and the config against the exact posterior."""
+"""Linear regression: sets of any size, the exact posterior against a grid, and the config against
+the exact posterior."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""The ten tasks of the standard benchmark: data, densities and exact draws against closed forms and other solvers."""
+"""The ten tasks of the standard benchmark: data, densities and exact draws against closed forms and
+other solvers."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def density(module, x, **theta) -> np.ndarray:
 
 
 def scores(module, theta: np.ndarray, simulate=None, n: int = 400) -> np.ndarray:
-    """Gradients of log p(x | theta) at n data sets simulated from theta (D,), (n, D): their mean is zero where the density is right."""
+    """Gradients of log p(x | theta) at n data sets simulated from theta (D,), (n, D): their mean is
+    zero where the density is right."""
     x = (simulate or module.simulate)(np.tile(theta, (n, 1)), rng=rng(1))["x"]
     found = []
     for one in x:
@@ -180,7 +182,8 @@ def test_exact_draws_of_the_mixture_are_weighted_draws_of_the_prior(x):
 
 
 def test_two_moons_density_is_that_of_its_data():
-    """`centre` turns and folds the plane: over all theta, the density of one x integrates to 2, and the centre is x - crescent."""
+    """`centre` turns and folds the plane: over all theta, the density of one x integrates to 2, and
+    the centre is x - crescent."""
     axis, x = np.linspace(-0.4, 0.4, 801), np.array([0.0013, -0.0007])
     theta = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     p = np.exp(density(moons, x, theta=theta)) * (axis[1] - axis[0]) ** 2

@@ -1,4 +1,5 @@
-"""The notebook's linear regression: its numbers to all digits, and every road to the same posterior."""
+"""The notebook's linear regression: its numbers to all digits, and every road to the same
+posterior."""
 
 from __future__ import annotations
 

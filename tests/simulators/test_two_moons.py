@@ -1,4 +1,5 @@
-"""Two moons: against the benchmark's own reference posteriors; and the exact sampler of the simulator file against them."""
+"""Two moons: against the benchmark's own reference posteriors; and the exact sampler of the
+simulator file against them."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,5 @@
-"""The examples of zuko's guides as configs: they reach the numbers printed there, or the exact posterior; and a series with gaps."""
+"""The examples of zuko's guides as configs: they reach the numbers printed there, or the exact
+posterior; and a series with gaps."""
 
 import numpy as np
 import pytest
@@ -40,7 +41,8 @@ def test_gaps_are_thirty_per_cent_and_the_series_has_its_memory():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_networks_drawn_from_their_weights_sort_and_differ(tmp_path, recorder):
-    """zuko's guide: a mean squared error of 0.0617 ± 0.006 in the last of four epochs of 1,024 batches."""
+    """zuko's guide: a mean squared error of 0.0617 ± 0.006 in the last of four epochs of 1,024
+    batches."""
     posterior, sort, rng = (
         trained("sort_numbers", tmp_path, recorder),
         simulator("sort_numbers"),

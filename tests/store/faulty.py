@@ -23,7 +23,8 @@ class CrashDisk(Disk):
 
     Args:
         at: Number of the operation, from 1.
-        skip: `file` or `folder`: a mutant that leaves out that sync, to prove that the campaign would notice.
+        skip: `file` or `folder`: a mutant that leaves out that sync, to prove that the campaign
+            would notice.
     """
 
     def __init__(self, at: int, skip: str = "") -> None:
@@ -68,7 +69,8 @@ class CrashDisk(Disk):
         super().make_folder(folder)
 
     def power_cut(self, undo: bool) -> None:
-        """Tears unsynced data; with `undo`, unsynced renames and new folders never happened either."""
+        """Tears unsynced data; with `undo`, unsynced renames and new folders never happened
+        either."""
         import shutil
 
         for path in self.torn:
@@ -106,7 +108,8 @@ MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO)
 
 
 def damaged_shards(folder: Path) -> list[tuple[Path, CorruptFile]]:
-    """The shards whose record cannot be read or differs from their bytes, each with what is wrong."""
+    """The shards whose record cannot be read or differs from their bytes, each with what is
+    wrong."""
     bad = []
     for path in manifest.shard_files(folder):
         try:

@@ -1,4 +1,5 @@
-"""Durable files: a crash at every operation, a power cut after it, and what the operating system refuses."""
+"""Durable files: a crash at every operation, a power cut after it, and what the operating system
+refuses."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ def test_a_full_disk_says_so():
     told = DiskError.of(OSError(errno.ENOSPC, "No space left on device"), "f")
     assert (
         told.todo
-        == "The disk is full: free some space and run the same command again; nothing already written is lost."
+        == "The disk is full: free some space and run the same command again; nothing already "
+        "written is lost."
     )
 
 

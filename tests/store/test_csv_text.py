@@ -1,4 +1,5 @@
-"""Text of columns as other programs write it: read where it is unambiguous, told what was assumed."""
+"""Text of columns as other programs write it: read where it is unambiguous, told what was
+assumed."""
 
 from pathlib import Path
 

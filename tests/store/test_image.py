@@ -14,7 +14,8 @@ ARRAYS = {
 
 
 def test_the_bytes_do_not_depend_on_who_holds_a_data_set(monkeypatch):
-    """Dask's profiler keeps the frames that it samples, and with them their variables; Python would close them late."""
+    """Dask's profiler keeps the frames that it samples, and with them their variables; Python would
+    close them late."""
     before, held = image(ARRAYS, {"split": "train"}), []
     create = h5py.File.create_dataset
 

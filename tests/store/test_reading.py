@@ -1,4 +1,5 @@
-"""JSON files as typed records: whatever is wrong with one, the message names the file, the field and the remedy."""
+"""JSON files as typed records: whatever is wrong with one, the message names the file, the field
+and the remedy."""
 
 from __future__ import annotations
 

@@ -78,7 +78,8 @@ def test_pairs_come_back_as_they_were(tmp_path):
 def test_the_bytes_are_the_same_in_another_process(tmp_path):
     path, _ = written(tmp_path)
     code = (
-        "import sys, hashlib\nfrom pathlib import Path\nfrom tests.store.test_shards import written\n"
+        "import sys, hashlib\nfrom pathlib import Path\nfrom tests.store.test_shards import "
+        "written\n"
         "print(hashlib.sha256(written(Path(sys.argv[1]))[0].read_bytes()).hexdigest())"
     )
     other = tmp_path / "other"

@@ -1,14 +1,18 @@
-"""A teaching notebook's network of tanh units through noisy points of a sine, by every road, compared as curves.
+"""A teaching notebook's network of tanh units through noisy points of a sine, by every road,
+compared as curves.
 
-    python -m tests.studies.network                    (HMC, Metropolis from the mode and mean-field VI, with a picture)
-    python -m tests.studies.network --amortized runs/sine_network            (and the trained run)
-    python -m tests.studies.network --table            (hidden units, points and prior sd, by short chains of HMC)
+    python -m tests.studies.network                    (HMC, Metropolis from the mode and mean-field
+    VI, with a picture) python -m tests.studies.network --amortized runs/sine_network
+    (and the trained run) python -m tests.studies.network --table            (hidden units, points
+    and prior sd, by short chains of HMC)
 
-Weights are not identified (units change places and signs), so that two good methods may share no draw: what is compared is the curve
-f(u), its mean and its band of 90 %, over [-3, 3], where the data are, and just beyond.
+Weights are not identified (units change places and signs), so that two good methods may share no
+draw: what is compared is the curve f(u), its mean and its band of 90 %, over [-3, 3], where the
+data are, and just beyond.
 
-Warning: short random walks from the prior do not meet even as curves: R-hat 1.1 to 6.0 for 64 chains of 3,000 steps, 2 units and 5 to 50
-points (measured). From the mode they see that mode and what is near.
+Warning: short random walks from the prior do not meet even as curves: R-hat 1.1 to 6.0 for 64
+chains of 3,000 steps, 2 units and 5 to 50 points (measured). From the mode they see that mode and
+what is near.
 """
 
 from __future__ import annotations
@@ -72,7 +76,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Curves:
-    """Posterior curves of one method: f (S, places) at `INSIDE`, at the data and at `OUTSIDE`, and their R-hat.
+    """Posterior curves of one method: f (S, places) at `INSIDE`, at the data and at `OUTSIDE`, and
+    their R-hat.
 
     Args:
         inside: (S, 61).

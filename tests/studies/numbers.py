@@ -1,6 +1,8 @@
-"""What a change of the code must not change: losses, shards and draws of short trainings, as lines of text to compare.
+"""What a change of the code must not change: losses, shards and draws of short trainings, as lines
+of text to compare.
 
-`python -m tests.studies.numbers > before.txt`, the same with the other version of the code, and `diff before.txt after.txt`.
+`python -m tests.studies.numbers > before.txt`, the same with the other version of the code, and
+`diff before.txt after.txt`.
 """
 
 from __future__ import annotations
@@ -80,13 +82,13 @@ def losses(run: Path) -> Iterator[str]:
 def draws(run: Path) -> Iterator[str]:
     for path in sorted([*run.glob("diagnose/draws/*.h5"), *run.glob("sample/*/draws.h5")]):
         yield f"{path.relative_to(run)} {arrays(path)}"
-    judged = json.loads((run / "diagnose/numbers.json").read_text())
-    for check in judged["checks"] if "checks" in judged else [judged]:
-        yield f"numbers {hashlib.sha256(json.dumps(check, sort_keys=True).encode()).hexdigest()[:16]}"
+    for value in json.loads((run / "diagnose/numbers.json").read_text())["values"]:
+        yield f"numbers {value['name']} {value['parameter']} {value['value']!r} {value['p']!r}"
 
 
 def arrays(path: Path) -> str:
-    """sha256 of the names and bytes of all numbers in an HDF5 file; not of its attributes, which name versions."""
+    """sha256 of the names and bytes of all numbers in an HDF5 file; not of its attributes, which
+    name versions."""
     found = hashlib.sha256()
 
     def add(name: str, item: h5py.Dataset | h5py.Group) -> None:

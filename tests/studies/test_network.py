@@ -1,4 +1,5 @@
-"""The network as curves: methods agree, bands widen where there are no data, and a narrow prior underfits."""
+"""The network as curves: methods agree, bands widen where there are no data, and a narrow prior
+underfits."""
 
 from __future__ import annotations
 
@@ -96,7 +97,8 @@ def test_a_narrow_prior_underfits(walked, tmp_path):
 
 @pytest.mark.slow
 def test_markov_chains_have_the_same_mean_curve(tmp_path):
-    """Mean-field VI is left out: independent normal weights flatten the curve (0.4 off after 1,000 steps, measured)."""
+    """Mean-field VI is left out: independent normal weights flatten the curve (0.4 off after 1,000
+    steps, measured)."""
     found = {
         name: by_method(METHODS[name], Setting(), tmp_path, draws=2_000)
         for name in ("hmc", "metropolis")

@@ -1,4 +1,5 @@
-"""Trackers: TensorBoard for real; wandb and MLflow against fakes with the signatures of the real packages (tried for real by hand)."""
+"""Trackers: TensorBoard for real; wandb and MLflow against fakes with the signatures of the real
+packages (tried for real by hand)."""
 
 from __future__ import annotations
 

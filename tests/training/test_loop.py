@@ -1,4 +1,5 @@
-"""The training loop: schedules, averages, steps that are not finite, sources, and processes that train together."""
+"""The training loop: schedules, averages, steps that are not finite, sources, and processes that
+train together."""
 
 import math
 from types import SimpleNamespace

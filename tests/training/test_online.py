@@ -1,4 +1,5 @@
-"""The rolling buffer: no pair more often than asked, none lost, and the same pairs after a resume."""
+"""The rolling buffer: no pair more often than asked, none lost, and the same pairs after a
+resume."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ BLOCK = 8
 
 
 def pairs_of(block: int, *, lengths: bool = False) -> TensorPairs:
-    """BLOCK pairs whose z says which they are; with lengths, the sets of block b have 1 + b % 5 members."""
+    """BLOCK pairs whose z says which they are; with lengths, the sets of block b have 1 + b % 5
+    members."""
     z = torch.arange(BLOCK * block, BLOCK * (block + 1), dtype=torch.float32)[:, None]
     if not lengths:
         return TensorPairs(z, {"x": (2 * z, None)})

@@ -1,4 +1,5 @@
-"""Streamed pairs: every pair once an epoch, the same batches from any first step, fair ranks, bounded memory, and ends that are prompt."""
+"""Streamed pairs: every pair once an epoch, the same batches from any first step, fair ranks,
+bounded memory, and ends that are prompt."""
 
 import gc
 import threading

@@ -1,4 +1,5 @@
-"""An angle through the whole of it: its posterior lies across the seam, and the table takes it as one piece."""
+"""An angle through the whole of it: its posterior lies across the seam, and the table takes it as
+one piece."""
 
 import numpy as np
 import yaml

@@ -1,4 +1,5 @@
-"""The verb `benchmark`: a small grid on two closed-form tasks; what is scored is not done again, and what changed is."""
+"""The verb `benchmark`: a small grid on two closed-form tasks; what is scored is not done again,
+and what changed is."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Discrete and circular parameters through a whole run: simulated, trained, judged, sampled and tabulated.
+"""Discrete and circular parameters through a whole run: simulated, trained, judged, sampled and
+tabulated.
 
-k has three levels, mu ~ N(0, 1), and y_i ~ N(mu + offset_k, 1) for i = 1 to 4, so that p(k | y) is proportional to
-p(k) N(mean(y); offset_k, 5/4), and mu | k, y is N(0.8 (mean(y) - offset_k), 1/5).
+k has three levels, mu ~ N(0, 1), and y_i ~ N(mu + offset_k, 1) for i = 1 to 4, so that p(k | y) is
+proportional to p(k) N(mean(y); offset_k, 5/4), and mu | k, y is N(0.8 (mean(y) - offset_k), 1/5).
 """
 
 from __future__ import annotations

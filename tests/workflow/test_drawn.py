@@ -1,4 +1,5 @@
-"""Draws of the test pairs: made once, block by block; a kill costs one block, damage is noticed, memory is bounded."""
+"""Draws of the test pairs: made once, block by block; a kill costs one block, damage is noticed,
+memory is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Evidence of a real run: what the checks are given is what the definitions say; a whole diagnosis with every check."""
+"""Evidence of a real run: what the checks are given is what the definitions say; a whole diagnosis
+with every check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The ridge prediction of z from statistics: it finds what is there, and nothing where nothing is."""
+"""The ridge prediction of z from statistics: it finds what is there, and nothing where nothing
+is."""
 
 from __future__ import annotations
 

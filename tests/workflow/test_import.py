@@ -1,4 +1,5 @@
-"""`import`: every format gives the same rows, splits are disjoint and whole, and what cannot be used is told."""
+"""`import`: every format gives the same rows, splits are disjoint and whole, and what cannot be
+used is told."""
 
 from __future__ import annotations
 

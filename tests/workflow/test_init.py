@@ -1,4 +1,5 @@
-"""`init`: three files that nobody else's are overwritten for, also after it was ended between them."""
+"""`init`: three files that nobody else's are overwritten for, also after it was ended between
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`simulate --more`: nothing that exists is touched, and the rows are those of asking for the larger number at once."""
+"""`simulate --more`: nothing that exists is touched, and the rows are those of asking for the
+larger number at once."""
 
 from __future__ import annotations
 

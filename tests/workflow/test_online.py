@@ -1,4 +1,5 @@
-"""Simulating while training: the same blocks from any executor, and processes that may die, fail, and end at once."""
+"""Simulating while training: the same blocks from any executor, and processes that may die, fail,
+and end at once."""
 
 from __future__ import annotations
 
@@ -239,7 +240,8 @@ def test_an_error_rises_with_its_type(tmp_path, executor):
 def test_failures_are_counted_over_all_tasks(tmp_path):
     code = ARMED.replace(
         "WHAT",
-        "return {'y': np.where(mu[:, None] > 1, np.nan, mu[:, None] + rng.standard_normal((len(mu), n)))}",
+        "return {'y': np.where(mu[:, None] > 1, np.nan, mu[:, None] + "
+        "rng.standard_normal((len(mu), n)))}",
     )
     failures = {"simulate": {"failures": {"max_rate": 0.1}}}
     tiny, project, adapter = ready(tmp_path, "import numpy as np\n" + code, **failures)

@@ -1,4 +1,5 @@
-"""`compare` on folders of draws: equal normals are equal, a shifted one is told by the closed forms, and other questions are refused."""
+"""`compare` on folders of draws: equal normals are equal, a shifted one is told by the closed
+forms, and other questions are refused."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ def test_a_wider_normal_has_its_ratio_and_the_worst_data_set_is_named(tmp_path):
 
 
 def test_chains_are_thinned_over_their_whole_length(tmp_path):
-    """The second half of a reference lies elsewhere: what compares only first halves would see nothing."""
+    """The second half of a reference lies elsewhere: what compares only first halves would see
+    nothing."""
     exact = normal(0, draws=200)
     exact[:, 100:] += [5.0, 50.0]
     paths = [

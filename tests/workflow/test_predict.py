@@ -1,4 +1,5 @@
-"""`predict`: simulations at the posterior's own draws, under the same or another context, and from the prior; failures are told."""
+"""`predict`: simulations at the posterior's own draws, under the same or another context, and from
+the prior; failures are told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Training by several processes under torchrun, with gloo: the numbers of one process, and what happens when one of them dies."""
+"""Training by several processes under torchrun, with gloo: the numbers of one process, and what
+happens when one of them dies."""
 
 from __future__ import annotations
 

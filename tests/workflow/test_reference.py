@@ -1,4 +1,5 @@
-"""The verb `reference`: every method finds the closed form, writes what `sample` writes, and says when it is not to be trusted."""
+"""The verb `reference`: every method finds the closed form, writes what `sample` writes, and says
+when it is not to be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`sample --refine`: a wrong posterior is repaired where it can be, an exact one is kept, a hopeless one is told."""
+"""`sample --refine`: a wrong posterior is repaired where it can be, an exact one is kept, a
+hopeless one is told."""
 
 from __future__ import annotations
 
@@ -247,7 +248,8 @@ def test_the_option_of_the_command_line(trained, few, monkeypatch):
 
 
 def test_a_pilot_leaves_out_what_cannot_work(trained, monkeypatch):
-    """Of a hopeless posterior few likelihoods are spent, and of one that can be repaired is said how many."""
+    """Of a hopeless posterior few likelihoods are spent, and of one that can be repaired is said
+    how many."""
     posterior, project = stand_in(trained, 6.0, 0.2), trained.open()
     data, recorder = seen(project), Recorder()
     theta = posterior.sample(data.variables, 100, 0)

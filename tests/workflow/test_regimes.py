@@ -1,4 +1,5 @@
-"""Training from memory, from disk and from the simulator; settings that a checkpoint remembers; jobs that end before training does."""
+"""Training from memory, from disk and from the simulator; settings that a checkpoint remembers;
+jobs that end before training does."""
 
 from __future__ import annotations
 
@@ -145,7 +146,8 @@ def test_settings_of_the_checkpoint_are_used_again_and_a_change_is_told(simulate
     assert same(tiny, whole) and recorder.warned == []
     train(other.open("machine.splines=c"), recorder)
     assert recorder.warned == [
-        "this training began with other settings (kernels: False -> True): from here on its bits will differ."
+        "this training began with other settings (kernels: False -> True): from here on its bits "
+        "will differ."
     ]
     torch.testing.assert_close(
         last(other)["trainer"]["averages"], last(whole)["trainer"]["averages"], atol=1e-3, rtol=1e-2

@@ -1,4 +1,5 @@
-"""The verb `report`: reads the files of a run as they are, says what is missing, and needs no torch."""
+"""The verb `report`: reads the files of a run as they are, says what is missing, and needs no
+torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`simulate`: the same rows whoever makes them and however often it is killed; other problems are refused."""
+"""`simulate`: the same rows whoever makes them and however often it is killed; other problems are
+refused."""
 
 from __future__ import annotations
 
@@ -382,7 +383,8 @@ def test_borrowing_takes_seed_and_counts_from_the_other_run(tiny, recorder):
     assert len(load_split(borrowed, "train")) == 256 and borrowed.config.simulate.seed == 3
 
 
-# mu beyond 1.7 or -1.7 ends the process, between 1.3 and 1.7 it may hang in compiled code, and near 0 it raises
+# mu beyond 1.7 or -1.7 ends the process, between 1.3 and 1.7 it may hang in compiled code, and near
+# 0 it raises
 DEADLY = """import ctypes, itertools, os
 
 
@@ -436,7 +438,8 @@ def test_a_simulator_that_ends_its_process_costs_the_guilty_rows_alone(tmp_path,
 @pytest.mark.slow
 @pytest.mark.parametrize(("hangs", "workers"), [(False, 1), (False, 2), (False, 4), (True, 2)])
 def test_the_same_bytes_from_workers_that_die(tmp_path, monkeypatch, recorder, hangs, workers):
-    """Each death costs a new process, some seconds; serial is the simulator isolated in this one."""
+    """Each death costs a new process, some seconds; serial is the simulator isolated in this
+    one."""
     alone = deadly(tmp_path / "alone", "pool", hangs)
     simulate(alone.open(), recorder)
     monkeypatch.setattr(module, "NOT_WORTH_A_POOL_S", 0)

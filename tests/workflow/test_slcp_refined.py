@@ -1,4 +1,5 @@
-"""The default configuration on SLCP at 10,000 simulations: better than the published table, and exact once its draws are refined."""
+"""The default configuration on SLCP at 10,000 simulations: better than the published table, and
+exact once its draws are refined."""
 
 from pathlib import Path
 
@@ -21,7 +22,8 @@ LIMIT = 0.60
 
 @pytest.mark.slow
 def test_slcp_is_exact_once_refined(tmp_path):
-    """C2ST at most 0.60 wherever Pareto k is below 0.7, without a duplicate; reference draws of two observations of the benchmark."""
+    """C2ST at most 0.60 wherever Pareto k is below 0.7, without a duplicate; reference draws of two
+    observations of the benchmark."""
     folder = tmp_path / "references"
     folder.mkdir()
     (folder / "slcp.h5").write_bytes((ROOT / "tests" / "data" / "slcp_reference.h5").read_bytes())
@@ -33,7 +35,8 @@ def test_slcp_is_exact_once_refined(tmp_path):
     )
     (line,) = benchmark(opened, Silent(), Selection(("slcp",), (10_000,))).lines
     print(
-        f"slcp, 10,000 simulations: C2ST {line.c2st:.3f} (published NPE {line.npe}, sequential {line.snpe})"
+        f"slcp, 10,000 simulations: C2ST {line.c2st:.3f} (published NPE {line.npe}, sequential "
+        f"{line.snpe})"
     )
     assert line.c2st < PUBLISHED["slcp"][0][1]
 

@@ -1,4 +1,5 @@
-"""`status` and the failure ledger: from the records alone, and a picture that points to the corner in which simulations fail."""
+"""`status` and the failure ledger: from the records alone, and a picture that points to the corner
+in which simulations fail."""
 
 from __future__ import annotations
 

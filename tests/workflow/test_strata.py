@@ -82,7 +82,8 @@ def rejected(seed: int, by_truth: bool) -> bool:
 
 
 def test_a_posterior_equal_to_the_prior_is_calibrated_in_strata_of_its_median_too():
-    """By the median of the draws alone the ranks in the outer quarters are not uniform: it rejects every time here."""
+    """By the median of the draws alone the ranks in the outer quarters are not uniform: it rejects
+    every time here."""
     rng = np.random.default_rng(3)
     equal = replace(
         draws(6000),

@@ -44,7 +44,7 @@ def job(step="train", **changes) -> Job:
     return Job("sbiwb-x", step, **{**facts, **changes})
 
 
-def missing(project, recorder, share: Share = Share()) -> list[dict]:
+def missing(project, recorder, share: Share = Share()) -> list[dict]:  # noqa: B008 (frozen)
     """The tasks of what a run lacks, as executors get them."""
     grids = grids_of(project, plan_of(project))
     tasks = missing_tasks(project.run, grids, project.data_hash, recorder, share)

@@ -1,4 +1,5 @@
-"""The exact posterior as reference methods see it: the right density in z, the right gradient, the right integral, clear refusals."""
+"""The exact posterior as reference methods see it: the right density in z, the right gradient, the
+right integral, clear refusals."""
 
 from __future__ import annotations
 
@@ -199,7 +200,8 @@ def test_draws_of_the_prior_are_standard_normal(tmp_path):
 
 
 class Stray:
-    """A posterior N(0.2, 0.3²) of a parameter that lives on [0, 1]: a quarter of its draws lies outside."""
+    """A posterior N(0.2, 0.3²) of a parameter that lives on [0, 1]: a quarter of its draws lies
+    outside."""
 
     def sample(self, x, n, rng):
         return 0.2 + 0.3 * rng.standard_normal((1, n, 1))

@@ -78,7 +78,8 @@ class TestTrackers:
         assert len([call for call in bad.calls if call[0] == fails]) == 1
         assert [call[1] for call in good.calls if call[0] == "log"] == [1, 2, 3, 4, 5]
         assert recorder.warned == [
-            "tracking by 0 failed and has ended, training goes on: [Errno 28] No space left on device"
+            "tracking by 0 failed and has ended, training goes on: [Errno 28] No space left on "
+            "device"
         ]
 
     def test_one_that_hangs_holds_up_nothing(self, tmp_path, recorder, monkeypatch):

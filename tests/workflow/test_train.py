@@ -82,7 +82,8 @@ def test_validations_are_written_once_each(undisturbed):
 
 
 def killed_and_run_again(tmp_path, simulated, undisturbed, kills: int, seed: int) -> int:
-    """Kills at random after a new checkpoint, at times before any; says how many kills came before the end."""
+    """Kills at random after a new checkpoint, at times before any; says how many kills came before
+    the end."""
     tiny, dice, early = copy(simulated, tmp_path / "p"), random.Random(seed), 0
     for _ in range(kills):
         before, child = checkpoints(tiny.run / "train"), tiny.fork("train")
@@ -371,7 +372,8 @@ def test_a_checkpoint_says_what_it_is(tmp_path):
 
 @pytest.mark.parametrize("written", [False, True])
 def test_a_checkpoint_between_a_step_and_its_validation(simulated, undisturbed, tmp_path, written):
-    """The validation that was due is made up for, so that the best weights are the same, and is told once."""
+    """The validation that was due is made up for, so that the best weights are the same, and is
+    told once."""
     tiny = copy(simulated, tmp_path / "p")
     real = module.TrainingMonitor._validated
 

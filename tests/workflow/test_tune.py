@@ -324,7 +324,8 @@ class TestVary:
             ("model.theta=prior | standardize", "losses could not be compared"),
             (
                 "train.learning_rte=1e-4..1e-2",
-                "--vary train.learning_rte=0.0001  train.learning_rte  unknown key  did you mean 'learning_rate'",
+                "--vary train.learning_rte=0.0001  train.learning_rte  unknown key  did you mean "
+                "'learning_rate'",
             ),
             (
                 "train.learning_rate=-1..1",

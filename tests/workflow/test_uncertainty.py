@@ -1,4 +1,5 @@
-"""Uncertain weights and ensembles through the verbs: resumed as uninterrupted, mixed draws, epistemic shares, point networks."""
+"""Uncertain weights and ensembles through the verbs: resumed as uninterrupted, mixed draws,
+epistemic shares, point networks."""
 
 import json
 import shutil

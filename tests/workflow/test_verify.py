@@ -1,4 +1,5 @@
-"""`verify`: what is damaged is found and told with its remedy, what can be made from other files is made, and the rest is left alone."""
+"""`verify`: what is damaged is found and told with its remedy, what can be made from other files is
+made, and the rest is left alone."""
 
 from __future__ import annotations
 

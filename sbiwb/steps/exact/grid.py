@@ -62,6 +62,9 @@ class Selection:
     seeds: tuple[int, ...] = ()
 
 
+EVERYTHING = Selection()
+
+
 @dataclass(frozen=True)
 class SimulationRecord:
     """What is noted of simulated pairs.
@@ -152,7 +155,7 @@ def open_benchmark(
     return Benchmark(config, file.parent.resolve(), folder)
 
 
-def jobs(config: BenchmarkConfig, selection: Selection = Selection()) -> Iterator[BenchmarkJob]:
+def jobs(config: BenchmarkConfig, selection: Selection = EVERYTHING) -> Iterator[BenchmarkJob]:
     """Small budgets first, so that a table is there early."""
     for budget, task, method, seed in itertools.product(
         selection.budgets or config.budgets,
@@ -164,7 +167,7 @@ def jobs(config: BenchmarkConfig, selection: Selection = Selection()) -> Iterato
 
 
 def simulations(
-    config: BenchmarkConfig, selection: Selection = Selection()
+    config: BenchmarkConfig, selection: Selection = EVERYTHING
 ) -> tuple[SharedSimulations, ...]:
     """What the jobs share, each once, in their order."""
     wanted = (SharedSimulations(job.task, job.budget) for job in jobs(config, selection))

@@ -1,4 +1,5 @@
-"""The journal of a search: which process does which trial, on any number of machines, whoever of them dies."""
+"""The journal of a search: which process does which trial, on any number of machines, whoever of
+them dies."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def quiet(optuna: Any) -> Iterator[None]:
 def open_study(optuna: Any, project: Project, folder: Path) -> Any:
     """The journal that all processes append to.
 
-    Locked by a file made with O_EXCL, as optuna advises for NFS 3 and later; a lock whose owner died is broken after 30 s.
+    Locked by a file made with O_EXCL, as optuna advises for NFS 3 and later; a lock whose owner
+    died is broken after 30 s.
     """
     path = folder.resolve() / "journal.log"
     lock = optuna.storages.journal.JournalFileOpenLock(str(path))
@@ -71,7 +73,8 @@ def open_study(optuna: Any, project: Project, folder: Path) -> Any:
 
 
 def _drop_torn_line(path: Path, lock: Any) -> None:
-    """Cuts off a last line that a killed process or a full disk left without its end: optuna would read no further."""
+    """Cuts off a last line that a killed process or a full disk left without its end: optuna would
+    read no further."""
     lock.acquire()
     try:
         whole = path.read_bytes() if path.is_file() else b""
@@ -112,9 +115,11 @@ def _read_space(texts: Mapping[str, str]) -> Space:
 class Search:
     """One process's part in a search.
 
-    A trial that is handed back is failed and queued again under a new number, which is the one thing optuna does atomically: of
-    two processes that find the same dead trial, one alone succeeds. It keeps its run folder. Attributes of a trial: `run`, `owner`,
-    `resumed` where it is such a second try, `reason` where it failed for good.
+    A trial that is handed back is failed and queued again under a new number, which is the one
+        thing optuna does atomically: of
+    two processes that find the same dead trial, one alone succeeds. It keeps its run folder.
+    Attributes of a trial: `run`, `owner`, `resumed` where it is such a second try, `reason` where
+    it failed for good.
     """
 
     def __init__(
@@ -177,7 +182,8 @@ class Search:
         raise AssertionError("unreachable")
 
     def _position(self, number: int | None) -> int:
-        """How many trials were begun, before this one; second tries and those without settings do not count."""
+        """How many trials were begun, before this one; second tries and those without settings do
+        not count."""
         return sum(
             "resumed" not in trial.user_attrs
             and (trial.state != self.states.FAIL or bool(trial.params))

@@ -1,4 +1,5 @@
-"""What `sbiwb tune` searches: `KEY=RANGE` and `KEY=A | B | C` as a space of settings; pure parsing, no optuna."""
+"""What `sbiwb tune` searches: `KEY=RANGE` and `KEY=A | B | C` as a space of settings; pure parsing,
+no optuna."""
 
 from __future__ import annotations
 
@@ -190,7 +191,8 @@ def varied(config: RunConfig, settings: Mapping[str, str], folder: Path) -> RunC
         folder: That paths in the config are relative to.
 
     Raises:
-        ConfigErrors: A key or a value that the config does not allow, with the settings as its place.
+        ConfigErrors: A key or a value that the config does not allow, with the settings as its
+            place.
     """
     read = Document(folder / "config.yaml", config.model_dump(mode="json"))
     words = ", ".join(f"{key}={text}" for key, text in settings.items())

@@ -1,8 +1,10 @@
-"""What every contender speaks: a job as JSON on argv, its result as JSON on the last line of stdout. Imports numpy only.
+"""What every contender speaks: a job as JSON on argv, its result as JSON on the last line of
+stdout. Imports numpy only.
 
-A job names `measure` (step, fit, draws), `contender`, `data` (an .npz file), `threads`, `seed`, `batch_size`, `save` (where a fit is kept
-for later draws), `quick`. The .npz file holds `theta` and `x` (training pairs, then `validation` pairs), `test_theta`, `test_x`,
-`observations`, and the prior (`prior_kind` uniform or normal, `prior_a`, `prior_b`).
+A job names `measure` (step, fit, draws), `contender`, `data` (an .npz file), `threads`, `seed`,
+`batch_size`, `save` (where a fit is kept for later draws), `quick`. The .npz file holds `theta` and
+`x` (training pairs, then `validation` pairs), `test_theta`, `test_x`, `observations`, and the prior
+(`prior_kind` uniform or normal, `prior_a`, `prior_b`).
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Job:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far; VmHWM, because ru_maxrss keeps the parent's across exec."""
+    """Largest resident memory of this process so far; VmHWM, because ru_maxrss keeps the parent's
+    across exec."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
@@ -72,7 +75,8 @@ def draw_rates(
     sample: Callable[[int], Any],
     log_prob: Callable[[Any], Any],
 ) -> Result:
-    """Draws/s and log_prob/s of all observations at once, each after a first call of the same shape."""
+    """Draws/s and log_prob/s of all observations at once, each after a first call of the same
+    shape."""
     total = len(observations) * draws
     sample(draws)
     found, seconds = timed(lambda: sample(draws))
@@ -104,7 +108,8 @@ def main(measures: dict[str, Callable[[Job], Result]], packages: tuple[str, ...]
 
 
 def limit_threads() -> int:
-    """Keeps this process to the cores of its job; called before anything that starts threads is imported."""
+    """Keeps this process to the cores of its job; called before anything that starts threads is
+    imported."""
     threads = int(json.loads(sys.argv[1]).get("threads", 2))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     return threads

@@ -1,10 +1,12 @@
-"""BayesFlow 2.0 by its `BasicWorkflow`: `CouplingFlow(transform="spline")`, all else as it comes; contender torch or jax, the backend.
+"""BayesFlow 2.0 by its `BasicWorkflow`: `CouplingFlow(transform="spline")`, all else as it comes;
+contender torch or jax, the backend.
 
-As it comes: 6 layers of dual coupling, 128 × 128, 16 bins, dropout 0.05, actnorm; AdamW 5e-4 with warm-up and cosine, clip 1.5, no
-early stopping. Theta and x are standardized by the workflow (`standardize="all"`).
-step:  `fit_offline` for a few epochs without validation, timed from begin to end of an epoch.
-fit:   `fit_offline` of 100 epochs (its default) with batch 64 (its tutorials'; the default of 32 takes twice the time).
-draws: `sample` and `log_prob` for all observations in one call. Weights of either backend serve both.
+As it comes: 6 layers of dual coupling, 128 × 128, 16 bins, dropout 0.05, actnorm; AdamW 5e-4 with
+warm-up and cosine, clip 1.5, no early stopping. Theta and x are standardized by the workflow
+(`standardize="all"`). step:  `fit_offline` for a few epochs without validation, timed from begin to
+end of an epoch. fit:   `fit_offline` of 100 epochs (its default) with batch 64 (its tutorials'; the
+default of 32 takes twice the time). draws: `sample` and `log_prob` for all observations in one
+call. Weights of either backend serve both.
 """
 
 from __future__ import annotations

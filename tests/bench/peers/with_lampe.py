@@ -1,9 +1,11 @@
-"""LAMPE 0.9 as its NPE tutorial builds it, with zuko's NSF at zuko's defaults (3 transforms, 64 × 64, 8 bins, autoregressive).
+"""LAMPE 0.9 as its NPE tutorial builds it, with zuko's NSF at zuko's defaults (3 transforms, 64 ×
+64, 8 bins, autoregressive).
 
-LAMPE has no training loop and scales no data. Here: theta and x standardized, `JointDataset(shuffle=True)`, `NPELoss`, and `GDStep` with
-AdamW 1e-3 and clip 1.0 (the tutorial's).
-fit:   batch 256 (the tutorial's), a tenth for validation, until 20 epochs bring nothing (sbi's rule); the best weights are kept.
-draws: `flow(x).sample` and `.log_prob` for 50 observations at a time: all in one call take 8 GB, and are slower.
+LAMPE has no training loop and scales no data. Here: theta and x standardized,
+`JointDataset(shuffle=True)`, `NPELoss`, and `GDStep` with AdamW 1e-3 and clip 1.0 (the tutorial's).
+fit:   batch 256 (the tutorial's), a tenth for validation, until 20 epochs bring nothing (sbi's
+rule); the best weights are kept. draws: `flow(x).sample` and `.log_prob` for 50 observations at a
+time: all in one call take 8 GB, and are slower.
 """
 
 from __future__ import annotations

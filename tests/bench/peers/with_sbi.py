@@ -1,9 +1,12 @@
-"""sbi 0.27 by its own public interface and its own defaults: NPE with `nsf` (nflows, coupling) or `zuko_nsf` (autoregressive).
+"""sbi 0.27 by its own public interface and its own defaults: NPE with `nsf` (nflows, coupling) or
+`zuko_nsf` (autoregressive).
 
-step:  `NPE.train` (Adam 5e-4, clip 5, a DataLoader over 98 % of the pairs) for a few epochs; timed is `_train_epoch`, the loop over the
+step:  `NPE.train` (Adam 5e-4, clip 5, a DataLoader over 98 % of the pairs) for a few epochs; timed
+is `_train_epoch`, the loop over the
        batches, without its validation.
-fit:   `NPE.train()` as it stands: batch 200, 10 % for validation, until 20 epochs bring nothing; the best weights are kept.
-draws: `sample_batched` (draws outside the prior are rejected) and `log_prob_batched` without the correction for leakage.
+fit:   `NPE.train()` as it stands: batch 200, 10 % for validation, until 20 epochs bring nothing;
+the best weights are kept. draws: `sample_batched` (draws outside the prior are rejected) and
+`log_prob_batched` without the correction for leakage.
 """
 
 from __future__ import annotations
