@@ -28,8 +28,7 @@ from sbiwb.words import counted, duration
 if TYPE_CHECKING:
     from sbiwb.report import Compared, Line
     from sbiwb.workflow.benchmark import Scoreboard
-    from sbiwb.workflow.compare_draws import DistanceSummary, Overlay
-    from sbiwb.workflow.compare_runs import Comparison
+    from sbiwb.workflow.compare import Comparison, DistanceSummary, Overlay
     from sbiwb.workflow.parts import PartInfo
     from sbiwb.workflow.status import Pace, Status, Valid
     from sbiwb.workflow.status_failures import FailureReport
@@ -51,7 +50,7 @@ def _end(path: str) -> str:
 
 def compared(result: Comparison | Overlay) -> None:
     """Runs in order, or draws against those of a reference."""
-    from sbiwb.workflow.compare_runs import Comparison
+    from sbiwb.workflow.compare import Comparison
 
     if isinstance(result, Comparison):
         _ranked(result)

@@ -270,7 +270,7 @@ def draw_pair(
 ) -> None:
     """Draws (S, 2) of two columns: contours around the densest 90 and 50 %; points where the draws
     are few, or lie in few cells."""
-    cells = _Cells.of(pair, (across.span, up.span))
+    cells = _CellCounts.of(pair, (across.span, up.span))
     if across.levels or up.levels or len(pair) <= MAX_POINTS or not cells.has_contours:
         shown = pair[:: -(-len(pair) // MAX_POINTS)]
         x, y = across.jittered(shown[:, 0], 0), up.jittered(shown[:, 1], 1)
@@ -282,7 +282,7 @@ def draw_pair(
 
 
 @dataclass(frozen=True)
-class _Cells:
+class _CellCounts:
     """Smoothed counts of draws over two columns.
 
     Args:
@@ -294,7 +294,7 @@ class _Cells:
     edges: Sequence[np.ndarray]
 
     @classmethod
-    def of(cls, pair: np.ndarray, spans: tuple[Span, Span]) -> _Cells:
+    def of(cls, pair: np.ndarray, spans: tuple[Span, Span]) -> _CellCounts:
         from scipy.ndimage import gaussian_filter
 
         counts, *edges = np.histogram2d(pair[:, 0], pair[:, 1], bins=CELLS, range=spans)

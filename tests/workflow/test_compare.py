@@ -18,7 +18,9 @@ from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import load_posterior
 from sbiwb.seeds import generator
-from sbiwb.workflow.compare_runs import _ranked, compare, quantile
+from sbiwb.steps.compare.ranked_facts import RankedFacts
+from sbiwb.steps.compare.ranked_runs import quantile, rank_losses
+from sbiwb.workflow.compare import compare
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import SIMULATOR, Recorder, Tiny
@@ -177,14 +179,20 @@ def test_runs_of_one_name_are_told_by_their_paths(base, tmp_path):
 # the ranking itself
 
 
-FACTS = {
-    "calibration": None, "worst_effect": None, "worst": "", "training_pairs": 1, "steps": 1, "train_seconds": 1.0, "draws_per_s": 1.0,
-    "weights": 1,
-}  # fmt: skip
+FACTS = RankedFacts(
+    calibration=None,
+    worst_effect=None,
+    worst="",
+    training_pairs=1,
+    steps=1,
+    train_seconds=1.0,
+    draws_per_s=1.0,
+    weights=1,
+)
 
 
 def ranked(*losses):
-    return _ranked(
+    return rank_losses(
         [f"run {i}" for i in range(len(losses))], np.stack(losses), [FACTS] * len(losses)
     )
 

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.report import draws_hdf5
-from sbiwb.workflow.compare_draws import overlay
+from sbiwb.steps.compare.overlaid_draws import overlay
 from tests.tiny import Recorder
 
 DRAWS = 2_000
