@@ -20,7 +20,7 @@ GROUND = {
     "seeds",
     "files",
     "rundir",
-    "starts",
+    "start_counter",
     "numbers",
     "submitted_jobs",
     "stopping",

@@ -30,7 +30,7 @@ from tests.tiny import SIMULATOR, Recorder
 SUMMARY = '''"""The mean of a vector, times a factor."""
 from pydantic import Field
 from sbiwb.contracts import SummaryPart
-from sbiwb.contracts.modules import SummaryModule
+from sbiwb.contracts.network_modules import SummaryModule
 
 
 class Mean(SummaryModule):
@@ -115,7 +115,7 @@ INFERENCE = '''"""A normal density with a linear mean."""
 import torch
 from torch import nn
 from sbiwb.contracts import InferencePart
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 
 
 class Linear(InferenceModule):
@@ -348,17 +348,17 @@ FORGOTTEN = [  # (family, code of the part, what it is told)
     (
         "priors",
         "class Config: ...",
-        "'{path}': write class Config(PriorPart), from sbiwb.contracts.capabilities",
+        "'{path}': write class Config(PriorPart), from sbiwb.contracts.part_configs",
     ),
     (
         "summary",
         CONFIG.format(base="PriorPart") + "    def build(self): ...",
-        "'{path}': write class Config(SummaryPart), from sbiwb.contracts.capabilities",
+        "'{path}': write class Config(SummaryPart), from sbiwb.contracts.part_configs",
     ),
     (
         "inference",
         "def Config(): ...",
-        "'{path}': write class Config(InferencePart), from sbiwb.contracts.capabilities",
+        "'{path}': write class Config(InferencePart), from sbiwb.contracts.part_configs",
     ),
     (
         "summary",

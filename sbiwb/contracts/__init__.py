@@ -1,10 +1,13 @@
 """What each kind of part promises, with shapes and typed capabilities.
 
-Imports torch for type checkers only, so that simulating needs none; `sbiwb.contracts.modules`, the
+Imports torch for type checkers only, so that simulating needs none; `sbiwb.contracts.network_modules`, the
 promises of networks, does import it.
 """
 
-from sbiwb.contracts.capabilities import (
+from sbiwb.contracts.distribution import Distribution
+from sbiwb.contracts.execution import Executor
+from sbiwb.contracts.inputs import InputShape, SeriesTransform, Transform
+from sbiwb.contracts.part_configs import (
     DiagnosticPart,
     DiagnosticResult,
     ExecutorPart,
@@ -20,9 +23,6 @@ from sbiwb.contracts.capabilities import (
     TransformPart,
     UncertaintyPart,
 )
-from sbiwb.contracts.distribution import Distribution
-from sbiwb.contracts.execution import Executor
-from sbiwb.contracts.inputs import InputShape, SeriesTransform, Transform
 from sbiwb.contracts.reporting import Reporter, Silent, Ticker, Tracker
 from sbiwb.contracts.targets import Proposal, Reference, Target
 

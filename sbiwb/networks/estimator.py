@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from sbiwb.contracts import OutputKind
-from sbiwb.contracts.modules import InferenceModule, NetworkInputs, SummaryModule, TrainableModule
+from sbiwb.contracts.network_modules import (
+    InferenceModule,
+    NetworkInputs,
+    SummaryModule,
+    TrainableModule,
+)
 from sbiwb.networks.summary._mmd import mmd_to_normal
 
 

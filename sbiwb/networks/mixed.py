@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from zuko.nn import MLP
 
 from sbiwb.contracts import InferencePart, OutputKind
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.errors import ConfigError
 
 DECIMALS = 4  # of a log-mass in nats; float32 is about 1e-7 away from batch to batch

@@ -14,7 +14,7 @@ from sbiwb.records import Columns, Variable, take
 
 if TYPE_CHECKING:
     from sbiwb.contracts import OutputKind
-    from sbiwb.contracts.modules import NetworkInputs
+    from sbiwb.contracts.network_modules import NetworkInputs
 
     class Network(Protocol):
         """Summaries and a density."""

@@ -9,7 +9,7 @@ import torch
 from sbiwb.adapters import ThetaMap
 from sbiwb.config.model import Input, Model
 from sbiwb.contracts import InputShape, SummaryPart
-from sbiwb.contracts.modules import SummaryModule, TrainableModule
+from sbiwb.contracts.network_modules import SummaryModule, TrainableModule
 from sbiwb.networks import mixed
 from sbiwb.networks import summary as summaries
 from sbiwb.networks.estimator import Estimator

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sbiwb.contracts.modules import TrainableModule
+from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.training.flat import FlatWeights
 from sbiwb.training.train_options import TrainOptions
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sbiwb.contracts.modules import TrainableModule
+from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.seeds import generator, torch_seed
 from sbiwb.training import training_errors
 from sbiwb.training.descent import READ_EVERY, Descent

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sbiwb.contracts.modules import TrainableModule
+from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.training.ranks import Ranks
 from sbiwb.training.sources import TensorPairs
 

@@ -14,7 +14,7 @@ from sbiwb.project.opening import open_run
 from sbiwb.project.plan import Plan, read_plan
 from sbiwb.project.project import Project
 from sbiwb.rundir import Provenance, has_provenance
-from sbiwb.starts import MAX_FRUITLESS_STARTS, StartCounter
+from sbiwb.start_counter import MAX_FRUITLESS_STARTS, StartCounter
 from sbiwb.steps.pairs.tasks import ShardTask, Share, missing_tasks
 from sbiwb.store import manifest
 from sbiwb.workflow.benchmark import PLAN, share

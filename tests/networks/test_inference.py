@@ -310,7 +310,7 @@ def test_options_are_bounded(options):
 def test_a_new_inference_network_is_one_file(tmp_path):
     part = tmp_path / "prior.py"
     part.write_text(
-        "from sbiwb.contracts.modules import InferenceModule\n"
+        "from sbiwb.contracts.network_modules import InferenceModule\n"
         "from sbiwb.contracts import InferencePart\n"
         "class Prior(InferenceModule):\n"
         "    def log_prob(self, z, features):\n"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sbiwb.contracts import InferencePart, OutputKind
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks import mixed
 from sbiwb.networks.inference import family

@@ -478,7 +478,7 @@ def test_options_are_bounded(kind, options, message):
 def test_a_new_summary_network_is_one_file(tmp_path):
     part = tmp_path / "mean.py"
     part.write_text(
-        "from sbiwb.contracts.modules import SummaryModule\n"
+        "from sbiwb.contracts.network_modules import SummaryModule\n"
         "from sbiwb.contracts import SummaryPart\n"
         "class Mean(SummaryModule):\n"
         "    features = 3\n"

@@ -9,7 +9,7 @@ from torch import nn
 from zuko.bayesian import BayesianModel
 
 from sbiwb.contracts import InputShape
-from sbiwb.contracts.modules import TrainableModule
+from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks import compiled_flow, inference, summary
 from sbiwb.networks.estimator import Estimator

@@ -14,7 +14,7 @@ from sbiwb.files import parse_typed, put_json, read_json, read_typed
 from sbiwb.project.plan import ImportFacts, Plan, plan_or_none, put_plan, read_identity, read_plan
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.layout import Observable
-from sbiwb.starts import StartCounter
+from sbiwb.start_counter import StartCounter
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 LONG = b"9" * 5000

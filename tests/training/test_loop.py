@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sbiwb.contracts.modules import TrainableModule
+from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.errors import ConfigError, TrainingError
 from sbiwb.training import loop
 from sbiwb.training.events import Finished, RolledBack, StepInterrupted, Validated

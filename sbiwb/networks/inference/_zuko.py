@@ -27,7 +27,7 @@ from zuko.transforms import AutoregressiveTransform, ComposedTransform, Monotoni
 from zuko.utils import broadcast, unpack
 
 from sbiwb.contracts import InferencePart
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.networks.inference._sizes import require_context, require_width
 
 LEAST_SLOPE = 1e-3

@@ -38,7 +38,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sbiwb.contracts import InferencePart
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.networks.inference import _ode
 from sbiwb.networks.inference._sizes import require_context
 from sbiwb.networks.summary._layers import Width

@@ -23,7 +23,7 @@ from torch import Tensor
 from zuko.distributions import Mixture
 from zuko.mixtures import GMM
 
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.networks.inference._zuko import ACTIVATIONS, FlowConfig
 
 SPREAD = 0.5  # of the means at first; the components' variance makes it up to 1

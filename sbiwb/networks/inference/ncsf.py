@@ -37,7 +37,7 @@ from zuko.transforms import (
 )
 from zuko.utils import broadcast, unpack
 
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks.inference._sizes import require_context, require_width
 from sbiwb.networks.inference._zuko import (

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from zuko.nn import MaskedLinear, MaskedMLP
 
 from sbiwb.contracts import InferencePart
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.networks.inference import _masked
 from sbiwb.networks.inference._masked import MaskedTransform
 from sbiwb.networks.inference._sizes import require_context, require_width

@@ -36,7 +36,7 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from sbiwb.contracts import InferencePart, OutputKind
-from sbiwb.contracts.modules import InferenceModule
+from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.errors import ConfigError
 from sbiwb.networks.inference._sizes import require_context
 from sbiwb.networks.summary import _layers

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from sbiwb.contracts.modules import SummaryModule
+from sbiwb.contracts.network_modules import SummaryModule
 from sbiwb.networks.summary import _layers
 
 

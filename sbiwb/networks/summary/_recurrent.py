@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sbiwb.contracts import InputShape
-from sbiwb.contracts.modules import SummaryModule
+from sbiwb.contracts.network_modules import SummaryModule
 from sbiwb.networks.summary import _layers
 from sbiwb.networks.summary._layers import Activation, Width
 from sbiwb.networks.summary._learned import Learned

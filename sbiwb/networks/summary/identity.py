@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from sbiwb.contracts import InputShape, SummaryPart
-from sbiwb.contracts.modules import SummaryModule
+from sbiwb.contracts.network_modules import SummaryModule
 from sbiwb.networks.summary._layers import require
 
 

@@ -33,7 +33,7 @@ from zuko.bayesian import BayesianModel
 from zuko.nn import Linear, MaskedLinear
 
 from sbiwb.contracts import OutputKind, UncertaintyPart
-from sbiwb.contracts.modules import NetworkInputs, TrainableModule
+from sbiwb.contracts.network_modules import NetworkInputs, TrainableModule
 from sbiwb.errors import ConfigError
 from sbiwb.families import Count
 from sbiwb.networks.estimator import Estimator

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sbiwb.contracts import OutputKind, UncertaintyPart
-from sbiwb.contracts.modules import NetworkInputs, TrainableModule
+from sbiwb.contracts.network_modules import NetworkInputs, TrainableModule
 from sbiwb.errors import ConfigError
 from sbiwb.families import Count
 from sbiwb.networks.estimator import Estimator

@@ -14,7 +14,7 @@ import torch
 
 from sbiwb.config.model import Model
 from sbiwb.contracts import Reporter
-from sbiwb.contracts.modules import TrainableModule
+from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.errors import ConfigError
 from sbiwb.priors import Prior
 from sbiwb.project.adapter import Adapter, AdapterState, fit_adapter, restore_adapter

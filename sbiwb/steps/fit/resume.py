@@ -12,7 +12,7 @@ from sbiwb.errors import CorruptFile, RunError
 from sbiwb.project.checkpoint_facts import CheckpointFacts
 from sbiwb.project.fingerprint import Identity, differences
 from sbiwb.rundir import RunDir, TrainProvenance
-from sbiwb.starts import MAX_FRUITLESS_STARTS, StartCounter
+from sbiwb.start_counter import MAX_FRUITLESS_STARTS, StartCounter
 from sbiwb.training.checkpoint import Checkpoint, newest
 from sbiwb.training.facts import TrainingFacts
 from sbiwb.training.loop import Trainer

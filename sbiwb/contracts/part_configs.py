@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sbiwb.contracts.distribution import Distribution
     from sbiwb.contracts.execution import Executor
     from sbiwb.contracts.inputs import InputShape, SeriesTransform, Transform
-    from sbiwb.contracts.modules import InferenceModule, SummaryModule, TrainableModule
+    from sbiwb.contracts.network_modules import InferenceModule, SummaryModule, TrainableModule
     from sbiwb.contracts.reporting import Reporter, Tracker
     from sbiwb.contracts.targets import Reference, Target
     from sbiwb.executors import Cluster

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from sbiwb.contracts.capabilities import OutputKind
+from sbiwb.contracts.part_configs import OutputKind
 
 NetworkInputs = Mapping[str, tuple[Tensor, Tensor | None]]
 """Values of each input by name, with their mask."""
