@@ -23,11 +23,11 @@ $(READY): pyproject.toml constraints.txt
 demo: install  ## The main job on real data: the 1978 influenza outbreak, from simulations to a posterior
 	$(BIN)/sbiwb run configs/influenza.yaml
 
-check: install  ## Formatting, lint, types, and the floors of the architecture
+check: install  ## Formatting, lint, types, the floors of the architecture, and how the code reads
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_floors.py
+	$(BIN)/pytest tests/test_floors.py tests/test_style.py
 
 test: check  ## Every contract and one case of each fault, in minutes, on two cores
 	$(BIN)/pytest -m "not slow and not cluster" -n 2 --dist worksteal

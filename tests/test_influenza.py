@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.opening import open_project
 from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.sample import from_file, named_observations, sample
+from sbiwb.workflow.sample import from_file, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 

@@ -17,12 +17,13 @@ from pydantic_core import PydanticCustomError
 
 from sbiwb.config import schema
 from sbiwb.errors import ConfigError, RunError
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.opening import open_project
 from sbiwb.project.trained import load_posterior
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.parts import families, parts
 from sbiwb.workflow.reference import method_of, only_observation, reference
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import SIMULATOR, Recorder

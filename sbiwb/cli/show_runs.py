@@ -27,14 +27,14 @@ from sbiwb.words import counted, duration
 
 if TYPE_CHECKING:
     from sbiwb.report import Compared, Line
+    from sbiwb.steps.pairs.verified import Verified
+    from sbiwb.steps.tune.search_results import Trial, Tuned
     from sbiwb.workflow.benchmark import Scoreboard
     from sbiwb.workflow.compare import Comparison, DistanceSummary, Overlay
     from sbiwb.workflow.parts import PartInfo
     from sbiwb.workflow.status import Pace, Status, Valid
     from sbiwb.workflow.status_failures import FailureReport
     from sbiwb.workflow.submit import Submitted
-    from sbiwb.workflow.tune import Trial, Tuned
-    from sbiwb.workflow.verify import Verified
 
 MAX_TRIALS = 10
 MAX_PATH = 28  # columns of a path in a table

@@ -1,7 +1,7 @@
 """What each kind of part promises, with shapes and typed capabilities.
 
-Imports torch for type checkers only, so that simulating needs none; `sbiwb.contracts.network_modules`, the
-promises of networks, does import it.
+Imports torch for type checkers only, so that simulating needs none;
+`sbiwb.contracts.network_modules`, the promises of networks, does import it.
 """
 
 from sbiwb.contracts.distribution import Distribution

@@ -11,89 +11,18 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError, wait
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from queue import SimpleQueue
-from threading import Thread, current_thread
 
 import torch
 from torch import Tensor
 
 from sbiwb.errors import ConfigError, DataError
-from sbiwb.seeds import generator
+from sbiwb.training.prefetch import Prefetcher
 from sbiwb.training.sources import BatchSource, Inputs, TensorPairs
-
-CHECK_S = 0.1  # between two looks at whether to go on waiting
-CLOSE_S = 2.0  # for the thread to end what it is in; then it is left alone: it reads only
+from sbiwb.training.window_order import Window, WindowOrder
 
 Load = Callable[[int], TensorPairs]
-
-
-@dataclass(frozen=True)
-class Window:
-    """Some shards of an epoch whose pairs are shuffled together.
-
-    Args:
-        epoch: Its epoch.
-        index: Its place among the windows of this rank's epoch.
-        start: Pairs of this rank's epoch before it.
-        rows: Pairs in it.
-        shards: Numbers of its shards.
-    """
-
-    epoch: int
-    index: int
-    start: int
-    rows: int
-    shards: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class WindowOrder:
-    """Which windows an epoch has on one rank, from (seed, epoch) and the sizes alone.
-
-    Args:
-        rows: Pairs of each shard.
-        window: Pairs of a window at most; a larger shard is a window of its own.
-        seed: `train.seed`.
-        rank: Which process this is.
-        world: Processes in all; this one has every world-th shard of the epoch's permutation.
-    """
-
-    rows: tuple[int, ...]
-    window: int
-    seed: int
-    rank: int = 0
-    world: int = 1
-
-    @property
-    def min_rows_per_rank(self) -> int:
-        """Pairs that every rank has in every epoch, however the shards fall.
-
-        They are those of the smallest shards, as few as a rank can get.
-        """
-        return sum(sorted(self.rows)[: len(self.rows) // self.world])
-
-    def windows(self, epoch: int) -> list[Window]:
-        """All windows of an epoch, in order."""
-        order = generator(self.seed, "epoch", epoch).permutation(len(self.rows))
-        windows: list[Window] = []
-        start, rows, group = 0, 0, list[int]()
-        for shard in order[self.rank :: self.world].tolist():
-            if group and rows + self.rows[shard] > self.window:
-                windows.append(Window(epoch, len(windows), start, rows, tuple(group)))
-                start, rows, group = start + rows, 0, []
-            rows += self.rows[shard]
-            group.append(shard)
-        return [*windows, Window(epoch, len(windows), start, rows, tuple(group))]
-
-    def slots(self, window: Window) -> Tensor:
-        """Where each pair of the window's shards, end to end, comes to stand in it, (rows,)."""
-        rng = generator(self.seed, "epoch", window.epoch, self.rank, window.index)
-        return torch.from_numpy(rng.permutation(window.rows))
 
 
 class StreamedPairs(BatchSource):
@@ -222,80 +151,6 @@ def _check(shards: int, batch_size: int, world: int) -> None:
             where="train.regime",
             todo=f"Use {shards} processes at most, or simulate with a smaller simulate.shard_size.",
         )
-
-
-class Prefetcher:
-    """One daemon thread that makes a window before it is needed.
-
-    Not an executor: its threads are waited for at exit, and one that hangs on a lost network disk
-    would hang the command.
-    """
-
-    def __init__(self, make: Callable[[Window, Callable[[], bool]], TensorPairs | None]) -> None:
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._job: _Job | None = None
-        self._thread = Thread(
-            target=_work, args=(self._jobs, make), name="sbiwb-stream", daemon=True
-        )
-        self._thread.start()
-
-    def ask(self, window: Window) -> _Job:
-        """Begins to make a window; what was asked for before and not taken is given up."""
-        self._drop()
-        self._job = _Job(window, Future())
-        self._jobs.put(self._job)
-        return self._job
-
-    def take(self, window: Window, check: Callable[[], None]) -> TensorPairs:
-        """The window, as soon as it is made."""
-        job = self._job
-        if job is None or job.window != window:
-            job = self.ask(window)
-        try:
-            while not wait([job.result], CHECK_S).done:
-                check()
-            return job.result.result()
-        finally:
-            self._drop()
-
-    def close(self) -> None:
-        """Gives up what is being made and ends the thread."""
-        self._drop()
-        self._jobs.put(None)
-        if self._thread is not current_thread():  # where the garbage collector runs does not matter
-            self._thread.join(CLOSE_S)
-
-    def _drop(self) -> None:
-        if self._job:
-            self._job.result.cancel()
-            self._job = None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A window that is wanted; a cancelled result is wanted no more."""
-
-    window: Window
-    result: Future[TensorPairs]
-
-
-def _work(
-    jobs: SimpleQueue[_Job | None], make: Callable[[Window, Callable[[], bool]], TensorPairs | None]
-) -> None:
-    """The thread: makes what is asked for, until None."""
-    while (job := jobs.get()) is not None:
-        _serve(job, make)
-
-
-def _serve(job: _Job, make: Callable[[Window, Callable[[], bool]], TensorPairs | None]) -> None:
-    with suppress(InvalidStateError):  # cancelled meanwhile
-        try:
-            made = make(job.window, job.result.cancelled)
-        except BaseException as error:
-            job.result.set_exception(error)
-        else:
-            if made is not None:
-                job.result.set_result(made)
 
 
 def _fill(

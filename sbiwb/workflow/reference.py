@@ -20,6 +20,7 @@ from sbiwb.extras import check_installed
 from sbiwb.files import put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.observation_choice import choose_observations
 from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
@@ -38,7 +39,7 @@ from sbiwb.steps.infer.posterior_files import write_draws, write_table
 from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import simulate_posterior
-from sbiwb.workflow.sample import PICTURES, choose_observations
+from sbiwb.workflow.sample import PICTURES
 from sbiwb.workflow.simulate_plan import try_simulator
 
 

@@ -13,11 +13,12 @@ import torch
 from sbiwb import report
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family
-from sbiwb.errors import CorruptFile, DataError, RunError
+from sbiwb.errors import CorruptFile, RunError
 from sbiwb.evidence import Value
 from sbiwb.numbers import read_numbers
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.observation_choice import choose_observations, named_observations
 from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
@@ -129,47 +130,6 @@ def sample(
         shapes = {name: part.event for name, part in project.context.items()}
         data = [observe(observation, layout, shapes) for observation in observations]
         return [_sample_one(project, posterior, one, reporter, options) for one in data]
-
-
-def named_observations(project: Project, name: str | None) -> list[NamedObservation]:
-    """All observations of the YAML, or the named one.
-
-    Raises:
-        DataError: There is no such observation.
-    """
-    names = list(project.config.problem.observations)
-    if name is not None and name not in names:
-        raise DataError(
-            f"no observation and no file '{name}'",
-            where="problem.observations",
-            todo=f"There are: {', '.join(names) or '(none)'}; or name a file.",
-        )
-    return [one for one in project.observations if name in (None, one.name)]
-
-
-def choose_observations(
-    project: Project,
-    name: str | None,
-    *,
-    group_by: str = "",
-    columns: Sequence[str] = (),
-    context: Sequence[str] = (),
-) -> list[NamedObservation]:
-    """What the command line asks for.
-
-    Args:
-        project: The run.
-        name: An observation of the YAML, or a file; None: all observations of the YAML.
-        group_by: Of a file: columns whose values part the rows into data sets, with commas.
-        columns: Of a file: VARIABLE=COLUMN.
-        context: Of a file: NAME=VALUE.
-
-    Raises:
-        DataError: There is no such observation, or an option is not NAME=VALUE.
-    """
-    if name is None or name in project.config.problem.observations or not Path(name).suffix:
-        return named_observations(project, name)
-    return [from_file(Path(name), group_by=group_by, columns=columns, context=context)]
 
 
 @dataclass(frozen=True)

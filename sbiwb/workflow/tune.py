@@ -10,26 +10,19 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from sbiwb.claims import heartbeat, in_turn
 from sbiwb.contracts import Reporter, Ticker
-from sbiwb.document import Document, Dumper
 from sbiwb.errors import ConfigErrors, DiskError, Stopped, TrainingError
 from sbiwb.extras import imported
-from sbiwb.files import put, put_text
 from sbiwb.project.project import Project
-from sbiwb.report import to_png
-from sbiwb.report.tuning import tuning_picture
 from sbiwb.rundir import RunDir
 from sbiwb.steps.tune.journal import (
     WHOLE,
@@ -38,63 +31,12 @@ from sbiwb.steps.tune.journal import (
     open_study,
     quiet,
 )
-from sbiwb.steps.tune.space import Choice, Range, check_space, parse_space, varied
+from sbiwb.steps.tune.search_results import Tuned, put_results
+from sbiwb.steps.tune.space import check_space, parse_space, varied
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.ranks import ranks_from_environment
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-
-ENOUGH_FOR_IMPORTANCE = 20  # trials trained to the end; of fewer it would be noise
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial of a search.
-
-    Args:
-        run: Its run folder.
-        state: `done`, `pruned`, `failed` or `running`.
-        loss: Best validation loss in nats per pair; of a pruned trial, the last that was seen.
-        settings: What was tried, in YAML by dotted key.
-        reason: Why it failed.
-    """
-
-    run: Path
-    state: str
-    loss: float | None
-    settings: Mapping[str, str]
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a search has found so far.
-
-    Args:
-        trials: In the order in which they began.
-        best: The one with the lowest loss, of those that were trained to the end.
-        importance: Share of each setting in what parts good trials from bad; empty while there are
-            few.
-        lines: The best settings as YAML to paste.
-        folder: Holds the trials, best.yaml and history.png.
-    """
-
-    trials: tuple[Trial, ...]
-    best: Trial | None
-    importance: Mapping[str, float]
-    lines: str
-    folder: Path
-
-    @property
-    def ranked(self) -> list[Trial]:
-        """Trials that were trained to the end, the best first."""
-        return _ranked(self.trials)
-
-
-def _ranked(trials: Sequence[Trial]) -> list[Trial]:
-    return sorted(
-        (trial for trial in trials if trial.state == "done"), key=lambda trial: trial.loss or 0.0
-    )
 
 
 class _TimeUp(Stopped):
@@ -136,7 +78,7 @@ def tune(
         study = open_study(optuna, project, folder)
         search = Search(optuna, study, project, agreed_space(study, project, asked, folder), folder)
         _Worker(search, project, reporter, deadline).work(trials)
-        return _put_results(search, reporter)
+        return put_results(search, reporter)
 
 
 @contextmanager
@@ -298,115 +240,3 @@ class _Facts:
             self.ticker.advance(
                 0, trial=self.name.removeprefix("trial-"), step=step, validation=facts["validation"]
             )
-
-
-def _put_results(search: Search, reporter: Reporter) -> Tuned:
-    """Gathers what was found, and writes it for people."""
-    trials = tuple(_told(search))
-    ranked = _ranked(trials)
-    best = ranked[0] if ranked else None
-    lines = _best_lines(best, len(ranked)) if best else ""
-    if best:
-        put_text(search.folder / "best.yaml", lines)
-    _put_picture(search, trials)
-    running = sum(one.state == "running" for one in trials)
-    if running:
-        reporter.say(
-            f"{running} trial{'s' * (running > 1)} still run or wait: the same command goes on "
-            "with what is left."
-        )
-    return Tuned(trials, best, _importance(search), lines, search.folder)
-
-
-def _told(search: Search) -> Iterator[Trial]:
-    """Every trial once: second tries in place of first ones."""
-    names = {
-        "COMPLETE": "done",
-        "PRUNED": "pruned",
-        "FAIL": "failed",
-        "RUNNING": "running",
-        "WAITING": "running",
-    }
-    last = {
-        one.user_attrs.get("run"): one
-        for one in search.study.trials
-        if one.user_attrs.get("run") and not search.was_handed_back(one)
-    }
-    for run in sorted(last):
-        one = last[run]
-        given = one.params or one.system_attrs.get("fixed_params", {})
-        settings = {key: search.space[key].setting(value) for key, value in given.items()}
-        reason = one.user_attrs.get("reason", "")
-        yield Trial(
-            search.folder / run,
-            "failed" if reason else names[one.state.name],
-            one.value,
-            settings,
-            reason,
-        )
-
-
-def _best_lines(best: Trial, ended: int) -> str:
-    """The best settings as YAML, with where they come from."""
-    read = Document(Path("best.yaml"), {})
-    read.override([f"{key}={text}" for key, text in best.settings.items()])
-    head = (
-        f"# The best of {ended} trials that were trained to the end: "
-        f"validation loss {best.loss:.4f} ({best.run.name}).\n"
-    )
-    options = " ".join(
-        f"--set {shlex.quote(f'{key}={text}')}" for key, text in best.settings.items()
-    )
-    head += f"# For one command: {options}\n"
-    return head + yaml.dump(
-        read.data,
-        Dumper=Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,
-        width=120,
-    )
-
-
-def _put_picture(search: Search, trials: Sequence[Trial]) -> None:
-    """history.png, of all trials with a loss."""
-    seen = [
-        one for one in trials if one.loss is not None and len(one.settings) == len(search.space)
-    ]
-    if not seen:
-        return
-    settings: dict[str, list[float | str]] = {
-        key: [
-            one.settings[key] if isinstance(axis, Choice) else float(one.settings[key])
-            for one in seen
-        ]
-        for key, axis in search.space.items()
-    }
-    log = {key for key, axis in search.space.items() if isinstance(axis, Range) and axis.log}
-    losses = [one.loss for one in seen if one.loss is not None]
-    figure = tuning_picture(
-        losses, pruned=[one.state != "done" for one in seen], settings=settings, log=log
-    )
-    put(search.folder / "history.png", to_png(figure))
-
-
-def _importance(search: Search) -> dict[str, float]:
-    """Share of each setting in what parts the better half of the trials from the rest, largest
-    first, by PED-ANOVA.
-
-    The half, for of optuna's usual best tenth there are two or three.
-
-    References:
-        Watanabe et al. (2023), PED-ANOVA, https://arxiv.org/abs/2304.10255
-    """
-    complete = [one for one in search.study.trials if one.state == search.states.COMPLETE]
-    if (
-        len(complete) < ENOUGH_FOR_IMPORTANCE
-        or len(search.space) < 2
-        or len({one.value for one in complete}) == 1
-    ):
-        return {}
-    importance = search.optuna.importance
-    return importance.get_param_importances(
-        search.study, evaluator=importance.PedAnovaImportanceEvaluator(target_quantile=0.5)
-    )

@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sbiwb.files import read_json
 from sbiwb.project.plan import Plan, PlannedIdentity, read_identity, read_plan
 from sbiwb.rundir import SPLITS, RunDir, versions
 from sbiwb.simulation.blocks import FailureCounter, Problem, simulate_block
+from sbiwb.steps.pairs.verified import Verified
 from sbiwb.store import manifest
 from sbiwb.store.arrays import Arrays, failure_reasons, flatten
 from sbiwb.store.audit import (
@@ -35,62 +36,6 @@ from sbiwb.workflow.run_folder import open_run_folder, simulate_section
 
 ORPHAN_S = 3600.0  # no writer needs that long
 MAX_RANGES = 5  # of missing blocks, named in a message
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """One thing that is wrong.
-
-    Args:
-        where: File or folder.
-        what: What is wrong with it.
-        todo: What to do.
-    """
-
-    where: Path
-    what: str
-    todo: str
-
-
-@dataclass
-class Verified:
-    """What was found in a run's data.
-
-    Args:
-        path: The run that holds the shards.
-        is_own: Whether that is the run that was asked about, in which things may be mended.
-        again: The command that makes lost rows again.
-        shards: Whole ones.
-        rows: In them.
-        bytes: In them.
-        troubles: What is wrong.
-        mended: What was put right, or left alone, in sentences.
-        compared: Blocks simulated again and found equal; None without `deep`.
-    """
-
-    path: Path
-    is_own: bool = True
-    again: str = ""
-    shards: int = 0
-    rows: int = 0
-    bytes: int = 0
-    troubles: list[Trouble] = field(default_factory=list)
-    mended: list[str] = field(default_factory=list)
-    compared: int | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        return not self.troubles
-
-    def trouble(self, where: Path, what: str, todo: str = "") -> None:
-        """Adds what is wrong; by default lost rows are to be made again."""
-        self.troubles.append(Trouble(where, what, todo or self.again))
-
-    def count(self, record: ShardRecord) -> None:
-        """Counts a whole shard."""
-        self.shards += 1
-        self.rows += record.rows
-        self.bytes += record.bytes
 
 
 Whole = dict[str, list[AuditedShard]]

@@ -12,11 +12,12 @@ from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.config.model import Input, Model, Observation
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.project.adapter import check_variables
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.observe import NamedObservation, observe
 from sbiwb.project.trained import load_posterior
 from sbiwb.simulation.layout import Observable
 from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny

@@ -10,10 +10,11 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.target import target_of
 from sbiwb.references import family
 from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from tests.c2st import c2st
 from tests.simulators.loaded import ROOT, alone, project, simulator, trained
 from tests.tiny import Recorder

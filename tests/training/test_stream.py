@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sbiwb.errors import ConfigError, CorruptFile, DataError, DiskError, Stopped
 from sbiwb.training import stream as module
 from sbiwb.training.sources import BatchSource, TensorPairs
-from sbiwb.training.stream import StreamedPairs, WindowOrder
+from sbiwb.training.stream import StreamedPairs
+from sbiwb.training.window_order import WindowOrder
 
 WAIT_S = 30  # for another thread; reached only where a test fails
 ROWS = (7, 7, 7, 7, 7, 3)
@@ -352,7 +353,7 @@ def test_close_ends_the_thread(stream):
 
 
 def test_close_does_not_wait_for_a_hanging_shard(stream, monkeypatch):
-    monkeypatch.setattr("sbiwb.training.stream.CLOSE_S", 0.01)
+    monkeypatch.setattr("sbiwb.training.prefetch.CLOSE_S", 0.01)
     before, gate = live_threads(), Gate(free=3)
     source = stream(gate, (10,) * 9, window=30)
     source.batch(0)

@@ -4,8 +4,9 @@ one piece."""
 import numpy as np
 import yaml
 
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.trained import load_posterior
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny

@@ -18,10 +18,12 @@ from scipy.special import softmax
 
 from sbiwb.diagnostics import family
 from sbiwb.errors import ConfigError
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.trained import load_posterior
 from sbiwb.workflow.check import check
-from sbiwb.workflow.diagnose import diagnose, evidence_of
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.diagnose import diagnose
+from sbiwb.workflow.diagnose_evidence import evidence_of
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny

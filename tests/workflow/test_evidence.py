@@ -16,7 +16,8 @@ from sbiwb.project.splits import load_split
 from sbiwb.project.trained import load_posterior
 from sbiwb.steps.judge import draw_blocks as drawn
 from sbiwb.steps.judge import gather as evidence
-from sbiwb.workflow.diagnose import diagnose, evidence_of, training_of
+from sbiwb.workflow.diagnose import diagnose, training_of
+from sbiwb.workflow.diagnose_evidence import evidence_of
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import SIMULATOR, Recorder, Tiny, copy

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from sbiwb.cli.app import app
 from sbiwb.errors import ConfigError, DataError, FailureRateError, RunError, SimulatorError
 from sbiwb.files import read_json
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.splits import load_split
 from sbiwb.records import Ragged
 from sbiwb.seeds import generator
@@ -23,7 +24,7 @@ from sbiwb.store.shard_record import record_path
 from sbiwb.store.shards import read_failures
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.import_ import import_files
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.simulate_plan import extended
 from sbiwb.workflow.status import status

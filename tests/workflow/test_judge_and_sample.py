@@ -12,12 +12,14 @@ import pytest
 import xarray as xr
 
 from sbiwb.errors import DataError, GateFailed, RunError, SimulatorError
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.trained import load_posterior
 from sbiwb.seeds import generator, place
 from sbiwb.steps.judge.checks import named_checks
 from sbiwb.steps.judge.gather import EvidenceCache
-from sbiwb.workflow.diagnose import diagnose, evidence_of
-from sbiwb.workflow.sample import context_values, from_file, named_observations, sample
+from sbiwb.workflow.diagnose import diagnose
+from sbiwb.workflow.diagnose_evidence import evidence_of
+from sbiwb.workflow.sample import context_values, from_file, sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.project.test_posterior import trained

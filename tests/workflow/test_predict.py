@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from sbiwb.errors import DataError, RunError, SimulatorError
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
 from sbiwb.seeds import generator, place
 from sbiwb.workflow import predict as module
 from sbiwb.workflow.predict import Predicted, predict
-from sbiwb.workflow.sample import named_observations
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny, copy, digest

@@ -16,9 +16,10 @@ from sbiwb.cli.app import app
 from sbiwb.config.model import Observation
 from sbiwb.contracts import Reference
 from sbiwb.errors import ConfigError, GateFailed, RunError, SimulatorError
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.observe import NamedObservation
 from sbiwb.workflow.reference import check_reference, method_of, only_observation, reference
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import SIMULATOR, Recorder, Tiny

@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 from sbiwb.cli.app import app
 from sbiwb.errors import ConfigError, DataError, Stopped
 from sbiwb.posterior import Posterior
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.target import refinement_targets, target_of
 from sbiwb.project.trained import load_posterior
 from sbiwb.steps.exact import refine as refining
 from sbiwb.steps.exact.refine import Refined, refine, write_refined
 from sbiwb.workflow import sample as sampling
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny

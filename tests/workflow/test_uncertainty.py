@@ -11,10 +11,11 @@ import torch
 
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.project.network import member_seed
+from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.trained import load_posterior
 from sbiwb.training.checkpoint import read_checkpoint
 from sbiwb.workflow.diagnose import diagnose
-from sbiwb.workflow.sample import named_observations, sample
+from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Recorder, Tiny, copy, until
