@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sbiwb.errors import DataError
+from sbiwb.project.observation_options import from_file
 from sbiwb.project.observe import NamedObservation
 from sbiwb.project.project import Project
-from sbiwb.steps.infer.observation_options import from_file
 
 
 def named_observations(project: Project, name: str | None) -> list[NamedObservation]:

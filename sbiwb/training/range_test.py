@@ -1,7 +1,8 @@
 """Learning-rate range test: losses under a rate that grows at each step, and what they suggest.
 
 References:
-    Smith (2017), Cyclical Learning Rates for Training Neural Networks, https://arxiv.org/abs/1506.01186
+    Smith (2017), Cyclical Learning Rates for Training Neural Networks,
+        https://arxiv.org/abs/1506.01186
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from sbiwb.numbers import read_numbers
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observation_choice import choose_observations, named_observations
+from sbiwb.project.observation_options import context_values, from_file
 from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
@@ -31,7 +32,6 @@ from sbiwb.seeds import generator, place
 from sbiwb.steps.exact.refine import Outcome, Refined, refine, write_refined
 from sbiwb.steps.infer import distrust
 from sbiwb.steps.infer.observable_pictures import ObservablePictures
-from sbiwb.steps.infer.observation_options import context_values, from_file
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
 from sbiwb.steps.infer.posterior_files import write_draws, write_table
 from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
