@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sbiwb.config.model import Observation
@@ -28,8 +29,8 @@ def from_file(
     section = {
         "file": str(path),
         "group_by": list(filter(None, names)),
-        "columns": dict(_pair("--column", option) for option in columns),
-        "context": dict(_number_or_column(option) for option in context),
+        "columns": dict(map(partial(_pair, "--column"), columns)),
+        "context": dict(map(_number_or_column, context)),
     }
     return NamedObservation(path.stem, Observation.model_validate(section), Path())
 

@@ -24,7 +24,7 @@ PINK, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 DPI = 130
 PANEL_COLUMNS = 3
 POINTS = 72  # of an inch
-NO_WIDTH = 1e-12  # of a column, against its place
+NO_WIDTH = 1e-13  # of a column, against its place; rounding alone is some 1e-16
 
 Span = tuple[float, float]
 LegendPlace = Literal["outside lower center", "outside upper center"]
@@ -84,7 +84,7 @@ def span_of(column: np.ndarray) -> Span:
     """What a picture shows of a column: nearly all of it, and some room."""
     low, high = np.percentile(column, [0.2, 99.8]).tolist()
     room = 0.08 * (high - low)
-    if room <= NO_WIDTH * abs(low):  # constant, but for rounding
+    if high - low <= NO_WIDTH * abs(low):  # constant, but for rounding
         room = max(0.1 * abs(low), 1e-6)
     return low - room, high + room
 

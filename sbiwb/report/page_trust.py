@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from sbiwb.report._fields import Fields
 from sbiwb.report._html import folded, join, note, paragraph, prose, tag
 from sbiwb.report._picture import Picture, figure
 from sbiwb.report._table import number
@@ -49,8 +48,10 @@ def trust(facts: Facts) -> Markup:
 
 def _overview(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
     """The table of verdicts on all test pairs, and what its symbols mean."""
-    judged = [one for one in numbers if one.is_judged and not one.stratum]
-    titles = {one.check: about(one.check).title for one in judged}
+    titles = {}
+    for one in numbers:
+        if one.is_judged and not one.stratum:
+            titles[one.check] = about(one.check).title
     key = legend(one for one in numbers if one.check in titles)
     if not titles:
         return [key]
@@ -60,9 +61,14 @@ def _overview(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
 
 def _plain_values(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
     """Values without a test."""
-    mine = [one for one in numbers if one.p_adjusted is None and not about(one.whole).is_learning]
-    table = values(mine, facts.columns, _measures(facts))
-    return [] if table is None else [tag("h3", "Values by parameter"), table]
+    untested = []
+    for one in numbers:
+        if one.p_adjusted is None and not about(one.whole).is_learning:
+            untested.append(one)
+    table = values(untested, facts.columns, _measures(facts))
+    if table is None:
+        return []
+    return [tag("h3", "Values by parameter"), table]
 
 
 def _filter() -> Markup:
@@ -78,23 +84,29 @@ def _measures(facts: Facts) -> Mapping[str, str]:
 
 def _strata(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
     """A table for each variable that the test pairs were parted by."""
-    strata = facts.diagnosis.records("strata")
-    variables = dict.fromkeys(stratum.text("by") for stratum in strata)
-    tables = (_stratified(facts, numbers, by, strata) for by in variables)
-    return list(filter(None, tables))
+    sizes: dict[str, dict[str, str]] = {}
+    for stratum in facts.diagnosis.records("strata"):
+        of_variable = sizes.setdefault(stratum.text("by"), {})
+        of_variable[stratum.text("label")] = number(stratum.get("n"))
+    tables = []
+    for by, of_variable in sizes.items():
+        table = _stratified(facts, numbers, by, of_variable)
+        if table is not None:
+            tables.append(table)
+    return tables
 
 
 def _stratified(
-    facts: Facts, numbers: Sequence[Number], by: str, strata: Sequence[Fields]
+    facts: Facts, numbers: Sequence[Number], by: str, sizes: Mapping[str, str]
 ) -> Markup | None:
-    """Verdicts of one stratification, unfolded where one is bad."""
-    mine = [stratum for stratum in strata if stratum.text("by") == by]
-    sizes = {stratum.text("label"): number(stratum.get("n")) for stratum in mine}
+    """Verdicts of one stratification, unfolded where one is bad; sizes are pairs by label."""
     judged = [one for one in numbers if one.stratum in sizes]
     first = worst(judged)
     if first is None:
         return None
-    rows = {one.check: f"{one.check} ({sizes[one.stratum]} pairs)" for one in judged}
+    rows = {}
+    for one in judged:
+        rows[one.check] = f"{one.check} ({sizes[one.stratum]} pairs)"
     table = matrix(judged, facts.columns, rows, label=f"Verdicts by {by}")
     return folded(f"By {by}: {counts(judged)}", table, open_=first.is_bad)
 
@@ -117,20 +129,21 @@ def learned(facts: Facts) -> Markup:
 
 def _prior_variance(facts: Facts) -> Markup | None:
     source = facts.diagnosis.text("prior_var_source")
-    return note(f"Contraction is against the variance of the {source}.") if source else None
+    if not source:
+        return None
+    return note(f"Contraction is against the variance of the {source}.")
 
 
 def _pictures(facts: Facts, *, is_learning: bool) -> list[Markup]:
     """A heading and pictures for each check that has them, in the order of the checks."""
-    numbers = facts.judged
-    checks = list(dict.fromkeys(one.whole for one in numbers))
-    galleries = _galleries(facts.pictures, checks)
+    by_check: dict[str, list[Number]] = {}
+    for one in facts.judged:
+        by_check.setdefault(one.whole, []).append(one)
+    galleries = _galleries(facts.pictures, list(by_check))
     parts: list[Markup] = []
-    known = [check for check in checks if check in galleries]
-    for check in dict.fromkeys([*known, *galleries]):
-        if about(check).is_learning == is_learning:
-            mine = [one for one in numbers if one.whole == check]
-            parts += _gallery(about(check), mine, galleries[check])
+    for check in dict.fromkeys([*by_check, *galleries]):
+        if check in galleries and about(check).is_learning == is_learning:
+            parts += _gallery(about(check), by_check.get(check, []), galleries[check])
     return parts
 
 
@@ -168,20 +181,27 @@ def _gallery(check: Check, numbers: Sequence[Number], pictures: Sequence[Picture
 
 def _finding(numbers: Sequence[Number]) -> list[Markup]:
     first, said = worst(numbers), sentence(numbers)
-    return [notice(first.verdict, prose(said))] if first and said else []
+    if first is None or not said:
+        return []
+    return [notice(first.verdict, prose(said))]
 
 
 def _reading(check: Check) -> list[Markup]:
-    return [note(check.reading)] if check.reading else []
+    if not check.reading:
+        return []
+    return [note(check.reading)]
 
 
 def _further(pictures: Sequence[Picture], alternative: str) -> list[Markup]:
     """Other pictures of a check, but for those that would make the page heavy."""
-    small = [picture for picture in pictures if len(picture.data) < LARGE]
-    large = [picture.file_name for picture in pictures if len(picture.data) >= LARGE]
+    shown, large = [], []
+    for picture in pictures:
+        if len(picture.data) < LARGE:
+            shown.append(figure(picture, alternative=alternative))
+        else:
+            large.append(picture.file_name)
     parts = []
-    if small:
-        shown = (figure(picture, alternative=alternative) for picture in small)
+    if shown:
         parts.append(folded("More pictures", *shown))
     if large:
         parts.append(note(f"Too large for this page, in diagnose/ of the run: {', '.join(large)}."))

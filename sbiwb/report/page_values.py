@@ -27,17 +27,22 @@ def values(
     """
     if not numbers:
         return None
-    strata = dict.fromkeys(one.stratum for one in numbers)
-    return join(_stratum(numbers, stratum, columns, words) for stratum in strata)
+    strata: dict[str, list[Number]] = {}
+    for one in numbers:
+        strata.setdefault(one.stratum, []).append(one)
+    return join(_stratum(mine, stratum, columns, words) for stratum, mine in strata.items())
 
 
 def _stratum(
     numbers: Sequence[Number], stratum: str, columns: Sequence[str], words: Mapping[str, str]
 ) -> Markup:
-    mine = [one for one in numbers if one.stratum == stratum]
-    label = f"Values, {stratum}" if stratum else "Values"
-    tables = join([_pivot(mine, columns, words, label), _others(mine, columns)])
-    return folded(label, tables) if stratum else tables
+    label = "Values"
+    if stratum:
+        label = f"Values, {stratum}"
+    tables = join([_pivot(numbers, columns, words, label), _others(numbers, columns)])
+    if not stratum:
+        return tables
+    return folded(label, tables)
 
 
 def _pivot(
@@ -48,9 +53,12 @@ def _pivot(
     if not mine:
         return None
     groups = _by_measure(mine)
-    filled = {one.parameter for one in mine}
+    by_parameter = {one.parameter for one in mine}
     head = [heading(measure_name(name), words.get(name)) for _, name in groups]
-    rows = [_pivot_row(name, groups.values()) for name in columns if name in filled]
+    rows = []
+    for name in columns:
+        if name in by_parameter:
+            rows.append(_pivot_row(name, groups.values()))
     return table(["parameter", *head], rows, label=label)
 
 
@@ -63,8 +71,10 @@ def _by_measure(numbers: Sequence[Number]) -> dict[Measure, dict[str, Number]]:
 
 
 def _pivot_row(parameter: str, groups: Iterable[Mapping[str, Number]]) -> list[object]:
-    cells = [value_cell(group.get(parameter), _decimals(group.values())) for group in groups]
-    return [parameter, *cells]
+    cells: list[object] = [parameter]
+    for group in groups:
+        cells.append(value_cell(group.get(parameter), _decimals(group.values())))
+    return cells
 
 
 def _decimals(numbers: Iterable[Number]) -> int:
@@ -75,7 +85,10 @@ def _decimals(numbers: Iterable[Number]) -> int:
 def _others(numbers: Sequence[Number], columns: Sequence[str]) -> Markup | None:
     """Values of test quantities, statistics and observations, one a row; and the reasons of values
     that are not there."""
-    rows = [_other_row(one) for one in numbers if _stands_apart(one, columns)]
+    rows = []
+    for one in numbers:
+        if _stands_apart(one, columns):
+            rows.append(_other_row(one))
     if not rows:
         return None
     return table(["of", "measure", heading("value"), "in words"], rows, label="Other values")

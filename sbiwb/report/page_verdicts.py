@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -31,17 +31,25 @@ class _Cells:
     def of(cls, numbers: Iterable[Number], columns: Sequence[str]) -> _Cells:
         cells: dict[tuple[str, str], list[Number]] = {}
         for one in numbers:
-            column = one.parameter if one.parameter in columns else ""
+            column = ""
+            if one.parameter in columns:
+                column = one.parameter
             cells.setdefault((one.check, column), []).append(one)
         return cls(cells)
 
-    def used(self, columns: Iterable[str], checks: Iterable[str]) -> list[str]:
+    def used(self, columns: Iterable[str], checks: Collection[str]) -> list[str]:
         """Columns that one of the checks has numbers for."""
-        filled = {column for check, column in self.numbers if check in set(checks)}
-        return [column for column in columns if column in filled]
+        shown = set()
+        for check, column in self.numbers:
+            if check in checks:
+                shown.add(column)
+        return list(filter(shown.__contains__, columns))
 
     def of_row(self, check: str, columns: Iterable[str]) -> list[Markup]:
-        return [_verdict_cell(column, self.numbers.get((check, column), [])) for column in columns]
+        cells = []
+        for column in columns:
+            cells.append(_verdict_cell(column, self.numbers.get((check, column), [])))
+        return cells
 
 
 def matrix(
@@ -60,7 +68,9 @@ def matrix(
     shown = cells.used(["", *columns], rows)
     head = ["check", *map(_matrix_heading, shown)]
     body = [[name, *cells.of_row(check, shown)] for check, name in rows.items()]
-    class_ = "matrix" if len(shown) <= FEW_COLUMNS else "matrix many"
+    class_ = "matrix"
+    if len(shown) > FEW_COLUMNS:
+        class_ = "matrix many"
     return table(head, body, label=label, class_=class_, sort=False)
 
 
@@ -83,7 +93,10 @@ def legend(numbers: Iterable[Number]) -> Markup:
     for one in numbers:
         cells.setdefault((one.check, one.parameter), []).append(one)
     shown = {max(group, key=lambda one: one.rank).verdict for group in cells.values()}
-    entries = (tag("span", mark(name), " ", LEGEND[name]) for name in LEGEND if name in shown)
+    entries = []
+    for verdict, meaning in LEGEND.items():
+        if verdict in shown:
+            entries.append(tag("span", mark(verdict), " ", meaning))
     return tag("p", *entries, class_="legend")
 
 

@@ -113,13 +113,29 @@ def budgets_of(scores: Sequence[Score]) -> list[int]:
 
 def scoreboard(scores: Sequence[Score]) -> list[Line]:
     """Lines in the order of tasks and methods as they come, and of rising budgets."""
-    groups: dict[tuple[str, str, int], list[Score]] = {}
+    by_method = _by_method(scores)
+    lines = []
     for task in tasks_of(scores):
         for method in methods_of(scores):
-            mine = [score for score in scores if (score.task, score.method) == (task, method)]
-            for budget in budgets_of(mine):
-                groups[task, method, budget] = [one for one in mine if one.budget == budget]
-    return list(map(_line, groups.values()))
+            by_budget = _by_budget(by_method.get((task, method), []))
+            lines += list(map(_line, by_budget.values()))
+    return lines
+
+
+def _by_method(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
+    """By task and method."""
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.task, score.method), []).append(score)
+    return groups
+
+
+def _by_budget(scores: Sequence[Score]) -> dict[int, list[Score]]:
+    """By rising budget."""
+    groups: dict[int, list[Score]] = {budget: [] for budget in budgets_of(scores)}
+    for score in scores:
+        groups[score.budget].append(score)
+    return groups
 
 
 def _line(group: Sequence[Score]) -> Line:
@@ -142,12 +158,18 @@ def _line(group: Sequence[Score]) -> Line:
 
 
 def _sd(means: np.ndarray) -> float:
-    return float(means.std(ddof=1)) if len(means) > 1 else math.nan
+    if len(means) < 2:
+        return math.nan
+    return float(means.std(ddof=1))
 
 
 def _mean_nlpd(group: Sequence[Score]) -> float | None:
-    densities = [score.nlpd for score in group if score.nlpd is not None]
-    return float(np.mean(densities)) if len(densities) == len(group) else None
+    densities = []
+    for score in group:
+        if score.nlpd is None:
+            return None
+        densities.append(score.nlpd)
+    return float(np.mean(densities))
 
 
 def _published_npe(task: str, budget: int) -> float | None:
@@ -172,11 +194,12 @@ def scoreboard_markdown(lines: Sequence[Line]) -> str:
     """A table for people: a row a task and method, a column a budget, the published numbers in
     brackets."""
     budgets = sorted({line.budget for line in lines})
-    head = _markdown_row("task", "method", *(f"{budget:,}" for budget in budgets))
+    head = _markdown_row("task", "method", *map("{:,}".format, budgets))
     rows = [head, "|---" * (2 + len(budgets)) + "|"]
-    for task, method in dict.fromkeys((line.task, line.method) for line in lines):
-        mine = [line for line in lines if (line.task, line.method) == (task, method)]
-        cells = {line.budget: _cell(line) for line in mine}
+    cells_of: dict[tuple[str, str], dict[int, str]] = {}
+    for line in lines:
+        cells_of.setdefault((line.task, line.method), {})[line.budget] = _cell(line)
+    for (task, method), cells in cells_of.items():
         rows.append(_markdown_row(task, method, *(cells.get(budget, "") for budget in budgets)))
     return "\n".join(rows) + "\n"
 
@@ -202,12 +225,12 @@ def _cell(line: Line) -> str:
 def scoreboard_picture(scores: Sequence[Score]) -> Figure:
     """A panel a task: C2ST over the budget, each observation a dot and their mean a line, NPE and
     sequential NPE as published in grey."""
-    tasks = tasks_of(scores)
+    tasks, by_method = tasks_of(scores), _by_method(scores)
     panels = Panels.of(len(tasks), width=2.5, height=2.5, columns=5)
     for axes, task in zip(panels.axes, tasks, strict=True):
         _draw_published(axes, task)
         for place, method in enumerate(methods_of(scores)):
-            mine = [score for score in scores if (score.task, score.method) == (task, method)]
+            mine = by_method.get((task, method), [])
             _draw_method(axes, mine, colour=COLOURS[place % len(COLOURS)])
         axes.set(xscale="log", ylim=(0.48, 1.02), xlabel="simulations", ylabel="C2ST")
         axes.set_title(task.replace("_", " "), fontsize=9)
@@ -232,9 +255,8 @@ def _draw_method(axes: Axes, scores: Sequence[Score], *, colour: str) -> None:
     for score in scores:
         budgets = [score.budget] * len(score.c2st)
         axes.plot(budgets, score.c2st, ".", color=colour, alpha=0.35, markersize=4, zorder=1)
-    means = {
-        budget: np.mean([score.mean for score in scores if score.budget == budget])
-        for budget in budgets_of(scores)
-    }
+    means = {}
+    for budget, group in _by_budget(scores).items():
+        means[budget] = np.mean([score.mean for score in group])
     style: Style = {"color": colour, "markersize": 4, "label": scores[0].method}
     axes.plot(list(means), list(means.values()), "o-", **style)

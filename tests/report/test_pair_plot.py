@@ -58,7 +58,8 @@ def test_no_text_lies_over_another_or_is_cut(d, names, place):
 
 
 def test_a_narrow_column_far_from_0_counts_from_within():
-    figure = pairs_picture(1.09e9 + RNG.normal(size=(500, 2)) * 1e-3, ["t (s)", "u"])
+    draws = 1.09e9 + np.random.default_rng(0).normal(size=(500, 2)) * 1e-3
+    figure = pairs_picture(draws, ["t (s)", "u"])
     bottom = figure.axes[2]
     assert bottom.get_xlabel() == "t (s)\nminus 1090000000"
     FigureCanvasAgg(figure).draw()

@@ -61,7 +61,10 @@ def context_outside(context: Mapping[str, Distribution], data: DataSets) -> list
 def draws_outside(prior: Prior, theta: np.ndarray) -> list[str]:
     """Draws (N, S, D) outside the prior's support, a sentence a column."""
     shares = 1 - prior.inside(theta).mean(axis=(0, 1))
-    return [
-        f"{shares[i]:.1%} of the draws of {prior.columns[i]} lie outside the prior's support"
-        for i in np.flatnonzero(shares > 0)
-    ]
+    sentences = []
+    for column, share in zip(prior.columns, shares, strict=True):
+        if share > 0:
+            sentences.append(
+                f"{share:.1%} of the draws of {column} lie outside the prior's support"
+            )
+    return sentences

@@ -88,11 +88,18 @@ class ObservablePictures:
 
 def _listed(columns: Columns) -> dict[str, list[np.ndarray]]:
     """Each simulation of an observable by itself."""
-    return {name: [values[i] for i in range(len(values))] for name, values in columns.items()}
+    listed = {}
+    for name, values in columns.items():
+        listed[name] = [values[i] for i in range(len(values))]
+    return listed
 
 
 def _first(columns: Columns, count: int) -> list[dict[str, np.ndarray]]:
     """The first data sets of many, one dict each."""
     n = min(count, len(next(iter(columns.values()))))
-    first = {name: take(values, np.arange(n)) for name, values in columns.items()}
-    return [{name: values[i] for name, values in first.items()} for i in range(n)]
+    first: list[dict[str, np.ndarray]] = [{} for _ in range(n)]
+    for name, values in columns.items():
+        taken = take(values, np.arange(n))
+        for i, data_set in enumerate(first):
+            data_set[name] = taken[i]
+    return first

@@ -50,22 +50,26 @@ class PosteriorDraws:
 
     @property
     def derived(self) -> dict[str, np.ndarray]:
-        names = [name for name in self.quantities if name not in self.prior.names]
-        return {name: self.quantities[name] for name in names}
+        derived = dict(self.quantities)
+        for name in self.prior.names:
+            del derived[name]
+        return derived
 
     @property
     def level_names(self) -> dict[str, dict[float, str]]:
         """What the values of each discrete column are called."""
-        return {column: self._names(column, values) for column, values in self.levels.items()}
-
-    def _names(self, column: str, values: Sequence[float]) -> dict[float, str]:
-        part = self.prior.distributions[column.partition("[")[0]]
-        return {value: part.level_name(value) for value in values}
+        names: dict[str, dict[float, str]] = {}
+        for column, values in self.levels.items():
+            part = self.prior.distributions[column.partition("[")[0]]
+            names[column] = dict(zip(values, map(part.level_name, values), strict=True))
+        return names
 
     def label(self, column: str) -> str:
         """A column with its unit."""
         unit = self.prior.units.get(column.partition("[")[0], "")
-        return f"{column} ({unit})" if unit else column
+        if not unit:
+            return column
+        return f"{column} ({unit})"
 
 
 def rows_of(draws: PosteriorDraws) -> list[report.Row]:
@@ -92,7 +96,10 @@ def _unwrapped(draws: PosteriorDraws, columns: Mapping[str, np.ndarray]) -> dict
     mean: 359 and 1 degrees have the mean 0."""
     low, high = draws.prior.support()
     names = draws.prior.columns
-    return {names[i]: _unwrap(columns[names[i]], low[i], high[i] - low[i]) for i in draws.circular}
+    unwrapped = {}
+    for i in draws.circular:
+        unwrapped[names[i]] = _unwrap(columns[names[i]], low[i], high[i] - low[i])
+    return unwrapped
 
 
 def _unwrap(angles: np.ndarray, low: float, period: float) -> np.ndarray:

@@ -96,7 +96,10 @@ def _netcdf(
     predicted: Simulations | None,
 ) -> bytes:
     data = draws.data
-    numbers = {name: value for name, value in constants.items() if isinstance(value, int | float)}
+    numbers: dict[str, object] = {}
+    for name, value in constants.items():
+        if isinstance(value, int | float):
+            numbers[name] = value
     simulated: Columns = {}
     if predicted is not None:
         simulated = predicted.filled()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,8 +73,10 @@ class PosteriorPictures:
 
     def _pairs(self, i: int, label: str) -> Figure:
         draws, columns = self.draws, self.draws.prior.columns
-        named = _few(draws.level_names)
-        levels = {columns.index(column): names for column, names in named.items()}
+        levels = {}
+        for column, names in draws.level_names.items():
+            if len(names) <= MOST_LEVELS:
+                levels[columns.index(column)] = names
         labels = list(map(draws.label, columns))
         title = f"{label}: posterior"
         return report.pairs_picture(
@@ -82,9 +85,11 @@ class PosteriorPictures:
 
     def _forest(self) -> Figure:
         data = self.draws.data
+        by_quantity: dict[str, list[report.Row]] = {}
+        for row in self.rows:
+            by_quantity.setdefault(row.name, []).append(row)
         intervals, shares = {}, {}
-        for name in dict.fromkeys(row.name for row in self.rows):
-            mine = [row for row in self.rows if row.name == name]
+        for name, mine in by_quantity.items():
             if mine[0].levels:
                 shares[self.draws.label(name)] = _shares(mine)
             else:
@@ -93,20 +98,18 @@ class PosteriorPictures:
         return report.forest_picture(report.Forest(data.labels, intervals, shares), title=title)
 
 
-def _few(levels: dict[str, dict[float, str]]) -> dict[str, dict[float, str]]:
-    """Columns whose levels can be drawn one by one."""
-    return {column: names for column, names in levels.items() if len(names) <= MOST_LEVELS}
-
-
 def _intervals(rows: Sequence[report.Row]) -> np.ndarray:
     """(N, 5) of one quantity."""
-    return np.array([[row.quantiles[key] for key in INTERVALS] for row in rows])
+    ends = itemgetter(*INTERVALS)
+    return np.array([ends(row.quantiles) for row in rows])
 
 
 def _shares(rows: Sequence[report.Row]) -> dict[str, np.ndarray]:
     """Probability of each level of one quantity, (N,)."""
-    levels = rows[0].levels
-    return {level: np.array([row.levels[level] for row in rows]) for level in levels}
+    shares = {}
+    for level in rows[0].levels:
+        shares[level] = np.array([row.levels[level] for row in rows])
+    return shares
 
 
 def remove_pictures(folder: Path) -> None:
