@@ -47,13 +47,20 @@ class Fields:
 
     def numbers_at(self, keys: Iterable[str]) -> list[float]:
         """The numbers under these keys; empty where one is missing."""
-        numbers = list(map(self.number, keys))
-        return [number for number in numbers if number is not None and None not in numbers]
+        numbers = []
+        for key in keys:
+            number = self.number(key)
+            if number is None:
+                return []
+            numbers.append(number)
+        return numbers
 
     def text(self, key: str) -> str:
         """As text; empty where there is nothing."""
         value = self.values.get(key)
-        return "" if value is None else str(value)
+        if value is None:
+            return ""
+        return str(value)
 
     def fields(self, key: str) -> Fields:
         return Fields.of(self.values.get(key))

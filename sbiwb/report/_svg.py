@@ -138,13 +138,18 @@ def _crowds_as_image(figure: Figure) -> Iterator[None]:
 
 def _crowds(figure: Figure) -> list[Artist]:
     """Artists of too many marks that are not rasterized yet."""
-    artists = [artist for axes in figure.axes for artist in axes.get_children()]
+    artists: list[Artist] = []
+    for axes in figure.axes:
+        artists += axes.get_children()
     marks = list(map(_marks, artists))
     most = PANEL_MARKS
     if sum(marks) > FIGURE_MARKS:
         most = FEW_MARKS
-    crowds = [artist for artist, count in zip(artists, marks, strict=True) if count > most]
-    return [artist for artist in crowds if not artist.get_rasterized()]
+    crowds = []
+    for artist, count in zip(artists, marks, strict=True):
+        if count > most and not artist.get_rasterized():
+            crowds.append(artist)
+    return crowds
 
 
 def _marks(artist: Artist) -> int:

@@ -28,7 +28,9 @@ def csv_text(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
 
 def six_digits(value: object) -> object:
     """A float with six digits; anything else as it is."""
-    return f"{value:.6g}" if isinstance(value, float) else value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value
 
 
 def flat(draws: Draws) -> dict[str, np.ndarray]:
@@ -87,7 +89,7 @@ def summary_csv(rows: Sequence[Row], *, labels: Sequence[str], keys: Keys | None
         keys: Grouping columns, N values each.
     """
     groups = keys or {}
-    place = {label: i for i, label in enumerate(labels)}
+    place = dict(zip(labels, range(len(labels)), strict=True))
     head = ["data_set", *groups, "quantity", *rows[0].columns]
     return csv_text(head, (_summary_row(row, place[row.data_set], groups) for row in rows))
 

@@ -108,5 +108,8 @@ def _width(lines: Sequence[str], size: float) -> float:
     """Of the widest line, in points."""
     from matplotlib.textpath import TextPath
 
-    paths = [TextPath((0, 0), line, size=size) for line in lines if line.strip()]
-    return max((float(path.get_extents().x1) for path in paths), default=0.0)
+    widest = 0.0
+    for line in filter(str.strip, lines):
+        path = TextPath((0, 0), line, size=size)
+        widest = max(widest, float(path.get_extents().x1))
+    return widest

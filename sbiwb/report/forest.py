@@ -40,8 +40,9 @@ class Forest:
 
     def ordered(self) -> Forest:
         """The data sets by their condition, where they have one, then by their labels."""
-        conditions = _conditions(self.labels)
-        keys = [_natural_order(f"{conditions[i]} {label}") for i, label in enumerate(self.labels)]
+        keys = []
+        for condition, label in zip(_conditions(self.labels), self.labels, strict=True):
+            keys.append(_natural_order(f"{condition} {label}"))
         order = sorted(range(len(keys)), key=keys.__getitem__)
         return Forest(
             [self.labels[i] for i in order],
@@ -56,8 +57,7 @@ def _taken(levels: Mapping[str, np.ndarray], rows: Sequence[int]) -> dict[str, n
 
 def _natural_order(label: str) -> list[tuple[bool, float, str]]:
     """Sorts `subject 10` behind `subject 9`."""
-    parts = re.findall(r"\d+(?:\.\d+)?|\D+", label)
-    return [_order_of(part) for part in parts]
+    return list(map(_order_of, re.findall(r"\d+(?:\.\d+)?|\D+", label)))
 
 
 def _order_of(part: str) -> tuple[bool, float, str]:
@@ -69,7 +69,10 @@ def _order_of(part: str) -> tuple[bool, float, str]:
 def _conditions(labels: Sequence[str]) -> list[str]:
     """The value of the last grouping column (`subject 3, conflict LC`) where it has two or three
     values that recur; '' elsewhere."""
-    last = [label.rpartition(", ")[2] if ", " in label else "" for label in labels]
+    last = []
+    for label in labels:
+        _, comma, condition = label.rpartition(", ")
+        last.append(condition if comma else "")
     if 1 < len(set(last)) <= len(CONDITION_COLOURS) < len(labels):
         return last
     return [""] * len(labels)
@@ -106,7 +109,7 @@ def forest_picture(forest: Forest, *, title: str) -> Figure:
 def _colours(labels: Sequence[str]) -> list[str]:
     conditions = _conditions(labels)
     colours = dict(zip(dict.fromkeys(conditions), CONDITION_COLOURS, strict=False))
-    return [colours[condition] for condition in conditions]
+    return list(map(colours.__getitem__, conditions))
 
 
 def _name_lines(

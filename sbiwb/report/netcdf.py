@@ -134,9 +134,10 @@ def _dataset(
     sizes: dict[str, int] = {}
     for array in group.values():
         sizes |= zip(array.dimensions, array.values.shape, strict=True)
-    coordinates: dict[str, object] = {
-        name: np.arange(sizes[name]) for name in (CHAIN, DRAW) if name in sizes
-    }
+    coordinates: dict[str, object] = {}
+    for name in (CHAIN, DRAW):
+        if name in sizes:
+            coordinates[name] = np.arange(sizes[name])
     if DATA_SET in sizes and len(labels) > 1:
         coordinates[DATA_SET] = list(labels)
     variables = {}
@@ -160,7 +161,9 @@ def _dense(columns: Mapping[str, object]) -> dict[str, np.ndarray]:
 
 def _as_number(values: np.ndarray) -> np.ndarray:
     """Booleans as 0 and 1: netCDF has none."""
-    return values.astype(np.int8) if values.dtype == bool else values
+    if values.dtype == bool:
+        return values.astype(np.int8)
+    return values
 
 
 def _padded(ragged: Ragged) -> np.ndarray:

@@ -66,8 +66,10 @@ def panels_of(
     for name, many in simulated.items():
         kind = kinds.get(name, "")
         simulations = [_channels(values, kind) for values in many]
-        data = _channels(observed[name], kind) if name in observed else None
-        every = simulations if data is None else [*simulations, data]
+        data, every = None, simulations
+        if name in observed:
+            data = _channels(observed[name], kind)
+            every = [*simulations, data]
         is_ordered = kind == "series" or (kind not in ("set", "grid") and _is_vector(every))
         for channel in range(every[-1].shape[1]):
             rows = [values[:, channel] for values in simulations]
@@ -85,7 +87,7 @@ def _channels(values: object, kind: str) -> np.ndarray:
 
 def _is_vector(many: Values) -> bool:
     """Whether all are as long, and short enough for an axis."""
-    lengths = {len(values) for values in many}
+    lengths = set(map(len, many))
     return len(lengths) == 1 and 1 < lengths.pop() <= LONGEST_INDEX
 
 

@@ -47,8 +47,8 @@ class Distance:
 def overlay_csv(rows: Sequence[Distance]) -> str:
     """A line a method and data set: its distances, then shift and ratio of each column."""
     columns = list(rows[0].shift)
-    shifts = [f"mean_shift[{column}]" for column in columns]
-    ratios = [f"sd_ratio[{column}]" for column in columns]
+    shifts = map("mean_shift[{}]".format, columns)
+    ratios = map("sd_ratio[{}]".format, columns)
     head = ["method", "data_set", "draws", "c2st", "mmd2", *shifts, *ratios]
     return csv_text(head, map(_csv_row, rows))
 

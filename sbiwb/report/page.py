@@ -45,15 +45,17 @@ def page(facts: Facts) -> str:
 
 
 def _sections(facts: Facts) -> list[Markup]:
-    return [
-        tag("section", tag("h2", question), answer(facts), id=key)
-        for key, (question, answer) in SECTIONS.items()
-    ]
+    sections = []
+    for key, (question, answer) in SECTIONS.items():
+        sections.append(tag("section", tag("h2", question), answer(facts), id=key))
+    return sections
 
 
 def _contents() -> Markup:
-    links = (tag("a", question, href=f"#{key}") for key, (question, _) in SECTIONS.items())
-    return tag("nav", tag("ul", *(tag("li", link) for link in links)), aria_label="Contents")
+    entries = []
+    for key, (question, _) in SECTIONS.items():
+        entries.append(tag("li", tag("a", question, href=f"#{key}")))
+    return tag("nav", tag("ul", *entries), aria_label="Contents")
 
 
 def _file(name: str) -> str:
@@ -98,7 +100,9 @@ def _verdict(facts: Facts) -> str:
 
 
 def _word(facts: Facts) -> str:
-    return WORD[_verdict(facts)] if facts.is_judged else "Not judged yet"
+    if not facts.is_judged:
+        return "Not judged yet"
+    return WORD[_verdict(facts)]
 
 
 def _header(facts: Facts) -> Markup:
@@ -126,7 +130,7 @@ def _run(facts: Facts) -> Markup:
     numbers, trained = facts.diagnosis, facts.step("train")
     words = []
     if "n" in numbers and "draws" in numbers:
-        pairs, draws = (number(numbers.get(key)) for key in ("n", "draws"))
+        pairs, draws = number(numbers.get("n")), number(numbers.get("draws"))
         words.append(f" · {pairs} test pairs, {draws} draws each")
     if trained:
         words.append(f" · trained {when(trained)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,9 @@ STRATUM = " | "
 
 def verdict_of(value: object) -> str:
     """The verdict, or `info` for what is none."""
-    return value if isinstance(value, str) and value in SEVERITY else "info"
+    if isinstance(value, str) and value in SEVERITY:
+        return value
+    return "info"
 
 
 @dataclass(frozen=True)
@@ -217,9 +220,12 @@ def worst(numbers: Iterable[Number]) -> Number | None:
 
 def counts(numbers: Sequence[Number]) -> str:
     """For example `2 fail, 1 warn, 7 pass`."""
-    verdicts = [number.verdict for number in numbers]
-    present = [verdict for verdict in ("fail", "warn", "pass") if verdict in verdicts]
-    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in present)
+    times = Counter(number.verdict for number in numbers)
+    words = []
+    for verdict in ("fail", "warn", "pass"):
+        if times[verdict]:
+            words.append(f"{times[verdict]} {verdict}")
+    return ", ".join(words)
 
 
 def sentence(numbers: Sequence[Number]) -> str:
@@ -235,7 +241,9 @@ def sentence(numbers: Sequence[Number]) -> str:
 
 
 def _place(number: Number) -> str:
-    return f"{number.parameter} ({number.stratum})" if number.stratum else number.parameter
+    if not number.stratum:
+        return number.parameter
+    return f"{number.parameter} ({number.stratum})"
 
 
 def mark(verdict: str) -> Markup:

@@ -105,7 +105,7 @@ class Facts:
     @property
     def steps(self) -> dict[str, Fields]:
         """Provenance by step."""
-        return {step: Fields.of(provenance) for step, provenance in self.provenance.items()}
+        return Fields(self.provenance).each()
 
     def step(self, name: str) -> Fields:
         """Provenance of a step; empty where it is not done."""
@@ -113,19 +113,24 @@ class Facts:
 
     @property
     def judged(self) -> list[Number]:
-        return [Number.of(entry) for entry in self.diagnosis.records("values")]
+        return list(map(Number.of, self.diagnosis.records("values")))
 
     @property
     def columns(self) -> list[str]:
         """Columns of theta that were judged, in their order."""
-        names = dict.fromkeys(number.parameter for number in self.judged)
-        return [name for name in names if parameter_of(name) in self.parameters]
+        columns: dict[str, None] = {}
+        for number in self.judged:
+            if parameter_of(number.parameter) in self.parameters:
+                columns[number.parameter] = None
+        return list(columns)
 
     def label(self, column: str) -> str:
         """A quantity with its unit."""
         parameter = self.parameters.get(parameter_of(column), Fields({}))
         unit = parameter.text("unit")
-        return f"{column} ({unit})" if unit else column
+        if not unit:
+            return column
+        return f"{column} ({unit})"
 
 
 def parameter_of(column: str) -> str:

@@ -40,16 +40,14 @@ def posterior(facts: Facts) -> Markup:
 
 def _observation(facts: Facts, inferred: Inferred) -> Markup:
     summary, pictures = _summary(facts, inferred), _pictures(inferred)
-    first, second = (pictures, summary) if inferred.is_many else (summary, pictures)
-    parts = [
-        tag("h3", inferred.name),
-        note(_counts(facts, inferred)),
-        *(notice("warn", prose(warning)) for warning in inferred.warnings),
-        first,
-        second,
-        *_further(Fields(inferred.summary)),
-    ]
-    return join(parts)
+    parts = [tag("h3", inferred.name), note(_counts(facts, inferred))]
+    for warning in inferred.warnings:
+        parts.append(notice("warn", prose(warning)))
+    if inferred.is_many:
+        parts += [pictures, summary]
+    else:
+        parts += [summary, pictures]
+    return join([*parts, *_further(Fields(inferred.summary))])
 
 
 def _counts(facts: Facts, inferred: Inferred) -> str:
@@ -82,8 +80,8 @@ def _figure(inferred: Inferred, picture: Picture) -> Markup:
 def _order(picture: Picture) -> tuple[int, int]:
     """Pictures of all data sets first, then those of the first data set, the second, ..."""
     kind, data_set = _kind(picture)
-    kinds = list(CAPTIONS)
-    return data_set, kinds.index(kind) if kind in CAPTIONS else len(kinds)
+    kinds = [*CAPTIONS, kind]  # others last
+    return data_set, kinds.index(kind)
 
 
 def _kind(picture: Picture) -> tuple[str, int]:
@@ -104,18 +102,27 @@ def _caption(inferred: Inferred, picture: Picture) -> str:
 
 def _summary(facts: Facts, inferred: Inferred) -> Markup:
     """The summary of draws, each row with decimals by its own sd."""
-    keys = list(dict.fromkeys(key for row in inferred.rows for key in _number_keys(row)))
-    head = ["quantity", *(heading(_column(key)) for key in keys)]
-    rows = [[facts.label(row.text("name")), *_cells(row, keys)] for row in inferred.rows]
+    keys: dict[str, None] = {}
+    for row in inferred.rows:
+        keys |= dict.fromkeys(_number_keys(row))
+    head = ["quantity", *map(heading, map(_column, keys))]
     if inferred.is_many:
         head.insert(0, "data set")
-        for cells, row in zip(rows, inferred.rows, strict=True):
+    rows = []
+    for row in inferred.rows:
+        cells = [facts.label(row.text("name")), *_cells(row, keys)]
+        if inferred.is_many:
             cells.insert(0, row.text("data_set"))
+        rows.append(cells)
     return table(head, rows, label="Posterior summary")
 
 
 def _number_keys(row: Fields) -> list[str]:
-    return [key for key in row if row.get(key) is None or is_finite(row.get(key))]
+    keys = []
+    for key in row:
+        if row.get(key) is None or is_finite(row.get(key)):
+            keys.append(key)
+    return keys
 
 
 def _cells(row: Fields, keys: Iterable[str]) -> list[Markup]:
@@ -138,14 +145,20 @@ def _column(key: str) -> str:
 def _further(summary: Fields) -> list[Markup]:
     """Whatever else the summary lists, such as how unlike the simulations the data are, a table
     each."""
-    keys = [key for key in summary if key != "rows" and summary.records(key)]
-    return [_list(key, summary.records(key)) for key in keys]
+    lists = []
+    for key in summary:
+        entries = summary.records(key)
+        if key != "rows" and entries:
+            lists.append(_list(key, entries))
+    return lists
 
 
 def _list(key: str, entries: Sequence[Fields]) -> Markup:
-    columns = list(dict.fromkeys(name for entry in entries for name in entry))
-    rows = [[_entry(entry.get(name)) for name in columns] for entry in entries]
+    columns: dict[str, None] = {}
+    for entry in entries:
+        columns |= dict.fromkeys(entry)
     head = [name.replace("_", " ") for name in columns]
+    rows = [map(_entry, map(entry.get, columns)) for entry in entries]
     return folded(key.replace("_", " ").capitalize(), table(head, rows, label=key))
 
 
@@ -153,4 +166,6 @@ def _entry(value: object) -> Markup:
     if value is None or isinstance(value, int | float):
         return numeric(value)
     words = str(value)
-    return worded(prose(words)) if len(words) > LONG else tag("td", prose(words))
+    if len(words) > LONG:
+        return worded(prose(words))
+    return tag("td", prose(words))

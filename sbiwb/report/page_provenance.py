@@ -55,20 +55,23 @@ def provenance(facts: Facts) -> Markup:
 
 
 def _distributions(parts: Mapping[str, Fields], name: str, drawn_from: str) -> Markup:
-    rows = [[key, tag("td", _distribution(part)), _unit(part)] for key, part in parts.items()]
+    rows = []
+    for key, part in parts.items():
+        unit = part.text("unit") or DASH
+        rows.append([key, tag("td", _distribution(part)), unit])
     return table([name, drawn_from, "unit"], rows, label=name, sort=False)
-
-
-def _unit(part: Fields) -> str:
-    return part.text("unit") or DASH
 
 
 def _distribution(part: Fields) -> str:
     """For example `truncated normal: loc 2, scale 1, low 0`."""
     kind = (part.text("kind") or "?").replace("_", " ")
-    keys = [key for key in part if key not in ("kind", "unit") and part.get(key) is not None]
-    options = ", ".join(f"{key} {_plain(part.get(key))}" for key in keys)
-    return f"{kind}: {options}" if options else kind
+    options = []
+    for key, value in part.values.items():
+        if key not in ("kind", "unit") and value is not None:
+            options.append(f"{key} {_plain(value)}")
+    if not options:
+        return kind
+    return f"{kind}: {', '.join(options)}"
 
 
 def _plain(value: object) -> str:
@@ -133,28 +136,30 @@ def _failures(facts: Facts) -> list[Markup]:
 
 def _share_valid(facts: Facts) -> str:
     """How often a simulation comes out, over all splits, with its interval."""
-    splits = facts.simulated.values()
-    simulated = sum(int(counts.number("simulated") or 0) for counts in splits)
-    failed = sum(int(counts.number("failed") or 0) for counts in splits)
+    simulated = failed = 0
+    for counts in facts.simulated.values():
+        simulated += int(counts.number("simulated") or 0)
+        failed += int(counts.number("failed") or 0)
     if not 0 <= failed <= simulated or not simulated:
         return ""
-    ends = binomial_interval(simulated - failed, simulated)
-    low, high = (number(end, 4) for end in ends)
-    share = number(1 - failed / simulated, 4)
-    return f"p(valid) = {share} (95 %: {low} to {high}; {number(simulated)} simulations). "
+    low, high = binomial_interval(simulated - failed, simulated)
+    share, interval = number(1 - failed / simulated, 4), f"{number(low, 4)} to {number(high, 4)}"
+    return f"p(valid) = {share} (95 %: {interval}; {number(simulated)} simulations). "
 
 
 def _training(facts: Facts) -> list[Markup]:
     trained = facts.step("train")
     if not trained:
-        what = "Training has not ended" if facts.metrics else "Not trained yet"
+        what = "Not trained yet"
+        if facts.metrics:
+            what = "Training has not ended"
         return [todo(facts, what, "train"), *_loss(facts)]
-    sentences = [_ended(trained)]
+    parts = [paragraph(prose(_ended(trained)))]
     if trained.get("still_falling"):
-        sentences.append(STILL_FALLING)
+        parts.append(paragraph(prose(STILL_FALLING)))
     if (trained.number("gap") or 0) > WIDE_GAP:
-        sentences.append(_overfitted(trained))
-    return [*(paragraph(prose(sentence)) for sentence in sentences), *_loss(facts)]
+        parts.append(paragraph(prose(_overfitted(trained))))
+    return [*parts, *_loss(facts)]
 
 
 def _ended(trained: Fields) -> str:
@@ -180,11 +185,12 @@ def _loss(facts: Facts) -> list[Markup]:
 
 
 def _loss_words(facts: Facts) -> str:
-    losses = [Fields(line).number("validation_loss") for line in facts.metrics]
-    known = [loss for loss in losses if loss is not None]
-    if not known:
+    losses = []
+    for line in facts.metrics:
+        losses += Fields(line).numbers_at(["validation_loss"])
+    if not losses:
         return "Training loss"
-    return f"Training: validation loss from {number(known[0])} to {number(known[-1])} nats"
+    return f"Training: validation loss from {number(losses[0])} to {number(losses[-1])} nats"
 
 
 def _steps(facts: Facts) -> list[Markup]:
@@ -225,8 +231,9 @@ def _version_words(versions: Fields) -> str:
 
 def _hashes(facts: Facts) -> Markup:
     """Of the last step that has each."""
-    found: dict[str, str] = {}
+    entries: dict[str, list[Markup]] = {}
     for step in facts.steps.values():
-        found |= {key: step.text(key) for key in HASHES if key in step}
-    entries = ((key.replace("_", " "), [tag("code", value)]) for key, value in found.items())
-    return definitions(entries, class_="hashes")
+        for key in HASHES:
+            if key in step:
+                entries[key.replace("_", " ")] = [tag("code", step.text(key))]
+    return definitions(entries.items(), class_="hashes")

@@ -88,8 +88,10 @@ def comparison_picture(rows: Sequence[Compared], quantile: float) -> Figure:
 
 def _draw_effects(axes: Axes, heights: np.ndarray, rows: Sequence[Compared]) -> None:
     """The worst effect of each run in the colour of its verdict, which stands beside it."""
-    effects = [row.worst_effect or 0 for row in rows]
-    colours = [VERDICT_COLOURS.get(row.calibration or "", GREY) for row in rows]
+    effects, colours = [], []
+    for row in rows:
+        effects.append(row.worst_effect or 0)
+        colours.append(VERDICT_COLOURS.get(row.calibration or "", GREY))
     axes.barh(heights, effects, height=BAR, color=colours)
     style: Style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
     for effect, height, row in zip(effects, heights, rows, strict=True):

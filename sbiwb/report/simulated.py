@@ -64,8 +64,8 @@ def shown_picture(
         simulated: Five data sets or fewer.
         title: Of the picture.
     """
-    names = [f"simulated {number}" for number in range(1, SHOWN_AT_ONCE)]
-    figure = _shown(show, [observed, *simulated], ["observed", *names], title)
+    names = ["observed", *map("simulated {}".format, range(1, SHOWN_AT_ONCE))]
+    figure = _shown(show, [observed, *simulated], names, title)
     figure.axes[0].title.set_color(ORANGE)
     return figure
 
@@ -78,7 +78,7 @@ def shown_simulations(show: Show, simulated: Sequence[DataSet], *, title: str) -
         simulated: Data sets by observable.
         title: Of the picture.
     """
-    names = [f"simulated {number}" for number in range(1, SHOWN_AT_ONCE + 1)]
+    names = list(map("simulated {}".format, range(1, SHOWN_AT_ONCE + 1)))
     return _shown(show, simulated, names, title)
 
 

@@ -69,7 +69,8 @@ class Row:
     @property
     def columns(self) -> dict[str, float | None]:
         """Every number under the name of its column; hdi_3% and hdi_97% as in ArviZ."""
-        others = {name: value for name, value in self.quantiles.items() if name != "median"}
+        others = dict(self.quantiles)
+        del others["median"]
         numbers: dict[str, float | None] = {
             "mean": self.mean,
             "sd": self.sd,
@@ -84,7 +85,9 @@ class Row:
         }
         if self.epistemic is not None:
             numbers["epistemic_share"] = self.epistemic
-        return numbers | {f"p({level})": mass for level, mass in self.masses.items()}
+        for level, mass in self.masses.items():
+            numbers[f"p({level})"] = mass
+        return numbers
 
     @property
     def levels(self) -> dict[str, float]:
@@ -113,20 +116,24 @@ def summarise(
         levels: Names of the values of each discrete quantity; where they are 20 at most, each has a
             column `p(NAME)`, the same in all rows.
     """
-    few = {name: own for name, own in (levels or {}).items() if len(own) <= MOST_LEVELS}
+    few: dict[str, LevelNames] = {}
+    for name, own in (levels or {}).items():
+        if len(own) <= MOST_LEVELS:
+            few[name] = own
     columns = _level_columns(few)
     known = prior or {}
-    return [
-        _row(label, name, values, known.get(name), columns | _shares(values, few.get(name, {})))
-        for name, values in draws.items()
-    ]
+    rows = []
+    for name, values in draws.items():
+        masses = columns | _shares(values, few.get(name, {}))
+        rows.append(_row(label, name, values, known.get(name), masses))
+    return rows
 
 
 def _level_columns(levels: Mapping[str, LevelNames]) -> dict[str, float | None]:
     """All levels of all quantities, in the order of their values."""
     values: dict[str, float] = {}
     for own in levels.values():
-        values |= {name: value for value, name in own.items()}
+        values |= zip(own.values(), own, strict=True)
     return dict.fromkeys(sorted(values, key=values.__getitem__))
 
 
@@ -146,8 +153,11 @@ def moments(
         variance: The prior's own variance, (D,); NaN or infinite where there is none.
     """
     means, sds = prior_draws.mean(axis=0).tolist(), np.sqrt(variance).tolist()
-    by_name = dict(zip(names, map(Moments, means, sds), strict=True))
-    return {name: moment for name, moment in by_name.items() if 0 < moment.sd < math.inf}
+    known = {}
+    for name, mean, sd in zip(names, means, sds, strict=True):
+        if 0 < sd < math.inf:
+            known[name] = Moments(mean, sd)
+    return known
 
 
 def hdi(values: np.ndarray, probability: float = HDI) -> tuple[float, float]:
@@ -190,4 +200,6 @@ def _row(
 
 
 def _contraction(sd: float, prior: Moments | None) -> float | None:
-    return None if prior is None else 1 - (sd / prior.sd) ** 2
+    if prior is None:
+        return None
+    return 1 - (sd / prior.sd) ** 2

@@ -124,7 +124,7 @@ def check_folders(paths: Sequence[Path]) -> None:
             todo="Name run folders alone, or folders alone that `sbiwb sample` and "
             "`sbiwb reference` wrote.",
         )
-    if not 1 < len({path.resolve() for path in paths}) == len(paths):
+    if not 1 < len(set(map(Path.resolve, paths))) == len(paths):
         raise RunError(
             "compares two different folders of draws or more",
             where="sbiwb compare " + " ".join(map(str, paths)),
