@@ -29,6 +29,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from sbiwb.contracts import DiagnosticResult
 from sbiwb.diagnostics import STRATUM as IN_STRATUM
 from sbiwb.diagnostics import Judgment, judge, overall
 from sbiwb.diagnostics._calibration import CalibrationConfig
@@ -59,7 +60,7 @@ CONFIG = CalibrationConfig()
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(DiagnosticResult):
     """What `judge` needs of a check's result."""
 
     values: tuple[Value, ...]
