@@ -54,7 +54,9 @@ from sbiwb.contracts import InferencePart, OutputKind
 
 
 class Config(InferencePart):
-    output_kind = OutputKind.ESTIMATE
+    @property
+    def output_kind(self):
+        return OutputKind.ESTIMATE
 
     def build(self, features, context):
         raise AssertionError("refused before")
