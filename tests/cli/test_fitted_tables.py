@@ -62,7 +62,9 @@ def test_markup_takes_no_room():
 def test_a_summary_of_long_names(shown):
     quantiles = {"median": -1.234567, "q2.5": -123456.7, "q97.5": 1.2345e-7}
     rows = [
-        SimpleNamespace(data_set=label, name=LONG, mean=-1.2345e-5, sd=2.0, quantiles=quantiles)
+        SimpleNamespace(
+            data_set=label, name=LONG, mean=-1.2345e-5, sd=2.0, quantiles=quantiles, levels={}
+        )
         for label in ("subject_0", "subject_1")
     ]
     show._summary("seen", rows)

@@ -122,7 +122,7 @@ def test_ranks_do_not_depend_on_blocks(monkeypatch):
     rng = np.random.default_rng(1)
     theta, draws = rng.integers(0, 5, (50, 3)), rng.integers(0, 5, (50, 9, 3))
     whole = _inputs.rank_statistics(theta, draws, np.random.default_rng(0))
-    monkeypatch.setattr(_inputs, "BLOCK", 100)
+    monkeypatch.setattr(_inputs, "MAX_NUMBERS", 100)
     np.testing.assert_array_equal(
         whole, _inputs.rank_statistics(theta, draws, np.random.default_rng(0))
     )

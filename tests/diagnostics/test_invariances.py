@@ -89,7 +89,7 @@ def test_pieces_do_not_matter(kind, monkeypatch):
         draws, theta=np.round(draws.theta, 1), draws=np.round(draws.draws, 1)
     )  # with ties
     whole = numbers(kind, draws)
-    monkeypatch.setattr(_inputs, "BLOCK", 99 * 3 * 7)
+    monkeypatch.setattr(_inputs, "MAX_NUMBERS", 99 * 3 * 7)
     assert numbers(kind, draws) == whole
 
 

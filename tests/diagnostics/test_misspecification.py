@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn import covariance
 
-from sbiwb.diagnostics import distances, misspecification
+from sbiwb.diagnostics import _ruler, distances
 from sbiwb.diagnostics._ruler import ledoit_wolf
 from sbiwb.diagnostics.misspecification import Config, Result, compute, plot
 from sbiwb.evidence import FeatureSpace, Summaries
@@ -273,5 +273,5 @@ def plain() -> tuple[np.ndarray, np.ndarray]:
 def test_kernel_does_not_depend_on_blocks(monkeypatch):
     made = dataclasses.replace(school(), observed=np.array(TWO_WAVES, float))
     whole = distances(made)
-    monkeypatch.setattr(misspecification, "BLOCK", 37)
+    monkeypatch.setattr(_ruler, "BLOCK_ROWS", 37)
     np.testing.assert_allclose(distances(made).mmd2, whole.mmd2)

@@ -50,7 +50,7 @@ def test_few_numbers_are_statistics_themselves():
 
 @pytest.mark.parametrize("block", [1, 4_000_000])
 def test_ragged_sets_agree_with_numpy(monkeypatch, block):
-    monkeypatch.setattr(_statistics, "BLOCK", block)
+    monkeypatch.setattr(_statistics, "MAX_NUMBERS", block)
     data = ragged(1, (5, 2, 30), 2)
     names, values = statistics({"rt": data})
     assert names[0] == "mean rt[0]" and names[8] == "mean rt[1]" and names[-1] == "number of rt"
