@@ -71,9 +71,14 @@ class Crashes:
     lost: int = 0
     refused: int = 0
     unequal: int = 0
+    torn: int = 0  # files under their final names, which were set aside
+
+    @property
+    def harmed(self) -> int:
+        return self.lost + self.refused + self.unequal + self.torn
 
     def told(self) -> str:
-        return f"{self.points} crashes: {self.lost} shards lost, {self.refused} runs refused, {self.unequal} with other bytes"
+        return f"{self.points} crashes: {self.lost} shards lost, {self.refused} runs refused, {self.unequal} with other bytes, {self.torn} torn files"
 
 
 def crash(bench: Bench, disk: type[DeadDisk], *, undo: bool | None, at: Iterable[int]) -> Crashes:
@@ -116,11 +121,12 @@ def _heal(tiny: Tiny, found: Crashes) -> None:
         found.refused += 1
     else:
         found.unequal += tiny.shards() != undisturbed(tiny)
+    found.torn += len(list(tiny.run.rglob("*.damaged*")))
 
 
 def crashed(bench: Bench, *, undo: bool | None) -> Seen:
     found = crash(bench, DeadDisk, undo=undo, at=EVERY[:: bench.times(13, 1)])
-    return Seen(found.told(), found.lost, not found.refused + found.unequal)
+    return Seen(found.told(), found.lost, found.harmed == found.lost)
 
 
 def crashed_writer(bench: Bench) -> Seen:
@@ -137,7 +143,7 @@ def mutant_writer(bench: Bench, *, skip: str) -> Seen:
 
 def mutant_command(bench: Bench, *, disk: type[DeadDisk]) -> Seen:
     found = crash(bench, disk, undo=False, at=range(1, bench.times(12, 60)))
-    return _noticed(found.lost + found.refused + found.unequal, found.told())
+    return _noticed(found.harmed, found.told())
 
 
 def _noticed(harm: int, told: str) -> Seen:

@@ -336,7 +336,7 @@ FAULTS = [
             verify=False,
             mend=lambda shard: without("plan.json", shard),
         ),
-        "^2 .*is not JSON.*Delete it and run the same command again",
+        "^0 .*is not JSON.*kept as plan.json.damaged, and written anew",
     ),
     Fault(
         "11",

@@ -14,6 +14,7 @@ from sbiwb import claims
 from sbiwb.errors import ConfigError, CorruptFile, RunError, Stopped, TrainingError
 from sbiwb.project.opening import open_project
 from sbiwb.steps.tune import journal as search_module
+from sbiwb.steps.tune import search_results
 from sbiwb.steps.tune.space import Choice, Range, parse_space, varied
 from sbiwb.training.checkpoint import checkpoints
 from sbiwb.workflow import tune as module
@@ -137,7 +138,7 @@ class TestSearch:
         assert "trial-0" in recorder.warned[0] and "20 times in a row" in recorder.warned[0]
 
     def test_what_mattered_is_told_where_there_are_enough_trials(self, tiny, monkeypatch):
-        monkeypatch.setattr(module, "ENOUGH_FOR_IMPORTANCE", 5)
+        monkeypatch.setattr(search_results, "MIN_TRIALS_FOR_IMPORTANCE", 5)
         told = found(tiny(**SMALL), vary=[TWO, "train.clip_norm=4.0 | 5.0"], trials=8)
         assert set(told.importance) == {"train.learning_rate", "train.clip_norm"}
         assert told.importance["train.learning_rate"] > 0.6 and sum(

@@ -17,7 +17,7 @@ from sbiwb.report.tuning import tuning_picture
 from sbiwb.steps.tune.journal import Search
 from sbiwb.steps.tune.space import Choice, Range
 
-ENOUGH_FOR_IMPORTANCE = 20  # trials trained to the end; of fewer it would be noise
+MIN_TRIALS_FOR_IMPORTANCE = 20  # trials trained to the end; of fewer it would be noise
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _importance(search: Search) -> dict[str, float]:
     """
     complete = [one for one in search.study.trials if one.state == search.states.COMPLETE]
     if (
-        len(complete) < ENOUGH_FOR_IMPORTANCE
+        len(complete) < MIN_TRIALS_FOR_IMPORTANCE
         or len(search.space) < 2
         or len({one.value for one in complete}) == 1
     ):
