@@ -29,8 +29,8 @@ check: install  ## Formatting, lint, types, the floors of the architecture, and 
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_floors.py tests/test_style.py
 
-test: check  ## Every contract and one case of each fault, in minutes, on two cores
-	$(BIN)/pytest -m "not slow and not cluster" -n 2 --dist worksteal
+test: check  ## Every contract and one case of each fault, in minutes
+	$(BIN)/pytest -m "not slow and not cluster" -n 4 --dist worksteal
 
 cluster: install  ## The tests on a real SLURM, started on this machine; needs slurmctld, slurmd, slurm-client, munge
 	$(BIN)/pytest -m cluster

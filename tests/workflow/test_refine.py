@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def repaired(
     monkeypatch.setattr(
         sampling, "posterior_of", lambda project, reporter: stand_in(tiny, shift, width)
     )
-    monkeypatch.setattr(sampling, "_misfit", lambda project, posterior, data: ((), []))
+    monkeypatch.setattr(sampling, "_misfit", lambda project, posterior, data: sampling._Misfit())
     monkeypatch.setattr(sampling, "refine", remember)
     project = tiny.open()
     (found,) = sample(
@@ -272,7 +273,7 @@ def test_a_signal_that_comes_within_a_simulator_file_is_no_fault_of_it(trained, 
         raise Stopped("stopped by SIGTERM")
 
     project = trained.open()
-    source = replace(project.source, module=type("Stops", (), {function: staticmethod(stopped)})())
+    source = replace(project.source, module=SimpleNamespace(**{function: stopped}))
     object.__setattr__(project, "__dict__", {**project.__dict__, "source": source})
     target = target_of(project, {"y": np.zeros((1, 4))}, {}, 0, None)
     with pytest.raises(Stopped, match="stopped by SIGTERM"):
