@@ -76,7 +76,15 @@ def test_the_likelihood_has_its_mode_and_curvature_where_the_closed_form_says(as
     )
 
 
-@pytest.mark.parametrize("method", ROADS)
+SLOW_ROADS = ("hmc", "nuts")  # tests/references/test_against_exact.py has both
+
+
+def road(method: str):
+    marks = [pytest.mark.slow] if method in SLOW_ROADS else []
+    return pytest.param(method, marks=marks, id=method)
+
+
+@pytest.mark.parametrize("method", map(road, ROADS))
 def test_every_road_leads_to_the_closed_form(method, asked):
     theta = (
         family.parse(ROADS[method]).run(asked, 1_500, np.random.default_rng(0), Recorder()).theta

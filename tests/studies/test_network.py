@@ -72,6 +72,7 @@ def test_the_band_of_normal_curves_is_known():
     assert width(curves) == pytest.approx(2 * 1.6449 * 1.25, rel=0.02)
 
 
+@pytest.mark.slow
 def test_hmc_and_metropolis_agree_as_curves(walked, tmp_path):
     found = by_method(
         {"kind": "hmc", "start": "map", "chains": 2, "warmup": 100, "most_steps": 20},
