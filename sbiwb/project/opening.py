@@ -139,7 +139,7 @@ def write_config(project: Project) -> None:
     """
     run, base = project.run, project.base
     text = yaml_config.dump(_moved(project.config, base, run.path), run.path)
-    if not run.config.is_file() or run.config.read_text(encoding="utf-8") != text:
+    if not run.config.is_file() or run.config.read_bytes() != text.encode():
         put_text(run.config, text)
 
 

@@ -85,7 +85,7 @@ class MLflow:
         path = self.folder / "mlflow.id"
         if not path.is_file():
             return None
-        run_id = path.read_text(encoding="utf-8").strip()
+        run_id = path.read_text(encoding="utf-8", errors="replace").strip()
         try:
             metrics = self.client.get_run(run_id).data.metrics
         except self.package.exceptions.MlflowException:

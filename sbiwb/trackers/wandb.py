@@ -101,7 +101,7 @@ class WandB:
         path = self.folder / "wandb.id"
         if not path.is_file():
             put_text(path, uuid.uuid4().hex[:12])
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
 
     def log(self, step: int, facts: Mapping[str, float]) -> None:
         self.run.log(dict(facts), step=step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from dataclasses import dataclass
@@ -102,9 +103,8 @@ def _try_training(project: Project, preflight: Preflight) -> tuple[int, float]:
     steps = (event for event in trainer.run() if isinstance(event, Stepped))
     next(steps)
     start = time.perf_counter()
-    for _ in range(TRIED_STEPS):
-        next(steps)
-    step_s = (time.perf_counter() - start) / TRIED_STEPS
+    tried = sum(1 for _ in itertools.islice(steps, TRIED_STEPS))  # a training may have fewer
+    step_s = (time.perf_counter() - start) / max(1, tried)
     weights = sum(parameter.numel() for parameter in trainer.module.parameters())
     return weights, step_s * batch_size / rows
 

@@ -235,7 +235,7 @@ def _validations(run: RunDir) -> int:
     """How many validations there were; enough where nobody wrote them down."""
     if not run.metrics.is_file():
         return MIN_VALIDATIONS
-    return len(run.metrics.read_text(encoding="utf-8").splitlines())
+    return len(run.metrics.read_bytes().splitlines())
 
 
 def numbers_of(checked: CheckedRun) -> dict[str, object]:

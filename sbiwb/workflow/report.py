@@ -53,7 +53,7 @@ def _facts(run: RunDir) -> Facts:
         name=config.text("name") or run.name,
         path=str(run.path),
         config=config.values,
-        yaml=run.config.read_text(encoding="utf-8"),
+        yaml=run.config.read_text(encoding="utf-8", errors="replace"),
         splits=_json(data.manifest).fields("splits").values,
         failures=_failures(data),
         provenance=provenance,

@@ -174,7 +174,9 @@ def start(folder: Path, arguments: Sequence[str]) -> Child:
         os.chdir(folder)
         return _main(list(arguments))
 
-    return Child.start(work, folder / "told.txt")
+    log = folder / "told.txt"
+    log.unlink(missing_ok=True)
+    return Child.start(work, log)
 
 
 def trial(template: Tiny, folder: Path, seed: int) -> Trial:

@@ -233,7 +233,7 @@ def write_plan(benchmark: Benchmark, selection: Selection) -> None:
     }
     text = yaml_config.dump(config.model_copy(update=absolute))
     path = benchmark.folder / PLAN
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         put_text(path, text)
     put_json(benchmark.selection_record, asdict(selection))
 
