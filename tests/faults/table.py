@@ -55,18 +55,34 @@ HEAD = f"{'':4}{'fault':52} {'what happened':{TOLD}} {'lost':>4} {'bytes equal':
 
 
 def line(row: Row) -> str:
-    """One line of the table."""
+    """One line of the table, and a second where the row is not as expected."""
     seen = row.seen
-    told = f"needs {seen.needs}" if seen.needs else seen.line
-    lost = "–" if seen.lost is None or seen.needs else str(seen.lost)
-    equal = "–" if seen.equal is None or seen.needs else "yes" if seen.equal else "NO"
-    mark = "" if not row.verdict else f"\n    NOT AS EXPECTED: {row.verdict}"
-    return f"{row.fault.number:4}{row.fault.name[:52]:52} {told[:TOLD]:{TOLD}} {lost:>4} {equal:11} {row.seconds:5.1f}{mark}"
+    told = seen.line
+    lost = "–" if seen.lost is None else str(seen.lost)
+    equal = {None: "–", True: "yes", False: "NO"}[seen.equal]
+    if seen.needs:
+        told, lost, equal = f"needs {seen.needs}", "–", "–"
+    text = (
+        f"{row.fault.number:4}{row.fault.name[:52]:52} {told[:TOLD]:{TOLD}}"
+        f" {lost:>4} {equal:11} {row.seconds:5.1f}"
+    )
+    if row.verdict:
+        text += f"\n    NOT AS EXPECTED: {row.verdict}"
+    return text
 
 
 def summary(rows: Iterable[Row]) -> str:
+    """What was not as expected with all that it said, for a log may keep its end alone; then the
+    counts."""
     rows = list(rows)
+    odd = [row for row in rows if row.verdict]
     lacking = sum(bool(row.seen.needs) for row in rows)
-    odd = sum(bool(row.verdict) for row in rows)
     lost = sum(row.seen.lost or 0 for row in rows)
-    return f"{len(rows)} faults, {odd} not as expected, {lost} shards lost, {lacking} not tried here, {sum(r.seconds for r in rows):.0f} s"
+    seconds = sum(row.seconds for row in rows)
+    return "\n".join(
+        [
+            *(f"{line(row)}\n{row.seen.told}" for row in odd),
+            f"{len(rows)} faults, {len(odd)} not as expected, {lost} shards lost,"
+            f" {lacking} not tried here, {seconds:.0f} s",
+        ]
+    )
