@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,15 +18,15 @@ from torch import Tensor
 
 from sbiwb.errors import ConfigError, SbiwbError, SimulatorError
 from sbiwb.priors import Prior
-from sbiwb.project.project import Project
 from sbiwb.records import Columns, take
-from sbiwb.simulation.source import DENSITY, blame
+from sbiwb.simulation.source import DENSITY, SimulatorSource, blame
 
 LIKELIHOOD = "log_likelihood"
 HOW_TO_WRITE = (
     "with torch: x one data set, each parameter a tensor (N,) or (N, K), the result (N,)."
 )
 Density = Callable[..., Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,39 +91,59 @@ class NamedDensity:
         )
 
 
-def likelihood_of(project: Project, x: Columns, context: Columns, which: int) -> NamedDensity:
-    """log p(x | theta) of the data set `which` among N.
+@dataclass(frozen=True)
+class ExactDensities:
+    """The densities that a simulator file may have.
 
-    Raises:
-        ConfigError: The simulator file has no `log_likelihood`.
+    Args:
+        source: The simulator file.
+        prior: Of its parameters.
+        constants: Of the problem, by name; a density is handed those it asks for.
     """
-    function = project.source.optional(LIKELIHOOD)
-    if function is None:
-        raise ConfigError(
-            f"has no {LIKELIHOOD}(x, **theta), without which no draw can be weighed",
-            where=project.source.path,
-            todo=f"Write it {HOW_TO_WRITE}",
-        )
-    known = {**_asked(function, data_set(context, which)), **_constants(project, function)}
-    data = _tensors(data_set(x, which))
-    return NamedDensity(LIKELIHOOD, function, project.source.path, project.prior, data, known)
 
+    source: SimulatorSource
+    prior: Prior
+    constants: Mapping[str, object]
 
-def bare_density(project: Project) -> NamedDensity:
-    """`log_density(**theta)` of a simulator file that is a density by itself.
+    @property
+    def has_likelihood(self) -> bool:
+        return self.source.optional(LIKELIHOOD) is not None
 
-    Raises:
-        ConfigError: The file has none.
-    """
-    function = project.source.optional(DENSITY)
-    if function is None:
-        raise ConfigError(
-            "names no observation, and its simulator file has no log_density(**theta)",
-            where="problem.observations",
-            todo="Name the data: sbiwb reference CONFIG --observation FILE.",
-        )
-    known = _constants(project, function)
-    return NamedDensity(DENSITY, function, project.source.path, project.prior, None, known)
+    def likelihood(self, x: Columns, context: Columns, which: int) -> NamedDensity:
+        """log p(x | theta) of the data set `which` among N.
+
+        Raises:
+            ConfigError: The simulator file has no `log_likelihood`.
+        """
+        function = self.source.optional(LIKELIHOOD)
+        if function is None:
+            raise ConfigError(
+                f"has no {LIKELIHOOD}(x, **theta), without which no draw can be weighed",
+                where=self.source.path,
+                todo=f"Write it {HOW_TO_WRITE}",
+            )
+        known = {
+            **_tensors(_asked(function, data_set(context, which))),
+            **_asked(function, self.constants),
+        }
+        data = _tensors(data_set(x, which))
+        return NamedDensity(LIKELIHOOD, function, self.source.path, self.prior, data, known)
+
+    def bare(self) -> NamedDensity:
+        """`log_density(**theta)` of a simulator file that is a density by itself.
+
+        Raises:
+            ConfigError: The file has none.
+        """
+        function = self.source.optional(DENSITY)
+        if function is None:
+            raise ConfigError(
+                "names no observation, and its simulator file has no log_density(**theta)",
+                where="problem.observations",
+                todo="Name the data: sbiwb reference CONFIG --observation FILE.",
+            )
+        known = _asked(function, self.constants)
+        return NamedDensity(DENSITY, function, self.source.path, self.prior, None, known)
 
 
 def data_set(columns: Columns, which: int) -> dict[str, np.ndarray]:
@@ -131,15 +152,10 @@ def data_set(columns: Columns, which: int) -> dict[str, np.ndarray]:
     return {name: np.asarray(take(values, row)[0]) for name, values in columns.items()}
 
 
-def _asked(function: Density, values: Mapping[str, np.ndarray]) -> dict[str, object]:
+def _asked(function: Density, values: Mapping[str, T]) -> dict[str, T]:
+    """Those values that the function has as arguments."""
     asked = inspect.signature(function).parameters
-    return _tensors({name: value for name, value in values.items() if name in asked})
-
-
-def _constants(project: Project, function: Density) -> dict[str, object]:
-    asked = inspect.signature(function).parameters
-    constants = project.config.problem.constants
-    return {name: value for name, value in constants.items() if name in asked}
+    return {name: value for name, value in values.items() if name in asked}
 
 
 def _tensors(values: Mapping[str, np.ndarray]) -> dict[str, object]:

@@ -83,7 +83,7 @@ def _with_imported_counts(project: Project) -> Project:
 def _check_meaning(project: Project) -> None:
     """What types alone cannot say."""
     _check_drawn(project)
-    _check_network(project)
+    _check_network(project.config, project.base)
     problem = project.config.problem
     names = [*problem.parameters, *problem.context, *problem.constants]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -110,23 +110,23 @@ def _check_drawn(project: Project) -> None:
         )
 
 
-def _check_network(project: Project) -> None:
+def _check_network(config: RunConfig, base: Path) -> None:
     """Whether the inference network knows parameters of these kinds."""
-    model, parameters = project.config.model, project.config.problem.parameters
+    model, parameters = config.model, config.problem.parameters
     circular = [name for name in parameters if model.theta_kind(name) == "circular"]
     discrete = [name for name, one in distributions(parameters).items() if one.discrete]
     if circular and not model.inference.circular:
         raise ConfigError(
             f"model.theta  {', '.join(circular)}: "
             f"inference network {model.inference.kind} knows no circular parameters",
-            where=project.base,
+            where=base,
             todo="Use model.inference: ncsf, or map through the prior.",
         )
     if discrete and model.inference.output_kind != OutputKind.JOINT:
         raise ConfigError(
             f"problem.parameters  {', '.join(discrete)}: "
             f"inference network {model.inference.kind} gives no probabilities of levels",
-            where=project.base,
+            where=base,
             todo="Use a network with a density, such as model.inference: nsf, "
             "or give every parameter a continuous prior.",
         )

@@ -12,15 +12,17 @@ from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.families import map_files
 from sbiwb.files import stable_hash
 from sbiwb.priors import Prior
+from sbiwb.project.densities import ExactDensities
 from sbiwb.project.derived import DerivedQuantities
 from sbiwb.project.fingerprint import Identity
 from sbiwb.project.imported import IMPORTED, KINDS, Imported
-from sbiwb.project.observe import NamedObservation
+from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.plan import plan_or_none
 from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.rundir import RunDir
 from sbiwb.simulation.blocks import Problem
 from sbiwb.simulation.command import ProgramCommand
+from sbiwb.simulation.layout import Layout
 from sbiwb.simulation.program import load_program
 from sbiwb.simulation.sandbox import SubprocessSimulator
 from sbiwb.simulation.simulator import Simulator
@@ -86,6 +88,23 @@ class Project:
         sections = self.config.problem.observations
         return [NamedObservation(name, one, self.base) for name, one in sections.items()]
 
+    def observe(self, observation: NamedObservation, layout: Layout) -> DataSets:
+        """Real data, read as the simulator returns its own.
+
+        Raises:
+            DataError: They do not fit.
+        """
+        shapes = {name: distribution.event for name, distribution in self.context.items()}
+        return observe(observation, layout, shapes)
+
+    def observe_all(self, layout: Layout) -> list[DataSets]:
+        """Every observation of the YAML.
+
+        Raises:
+            DataError: One cannot be read.
+        """
+        return [self.observe(observation, layout) for observation in self.observations]
+
     @cached_property
     def simulator(self) -> Simulator:
         problem, failures = self.config.problem, self.config.simulate.failures
@@ -108,6 +127,11 @@ class Project:
     def derived(self) -> DerivedQuantities:
         """Parameters, and what the simulator file derives from them."""
         return DerivedQuantities(self.prior, self.source.optional("derived"), self.source.path)
+
+    @property
+    def densities(self) -> ExactDensities:
+        """What the simulator file has of log-likelihoods and the like."""
+        return ExactDensities(self.source, self.prior, self.config.problem.constants)
 
     @property
     def forward(self) -> ForwardSimulator:

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from sbiwb.config import RunConfig
 from sbiwb.contracts import InputShape, Reporter
 from sbiwb.errors import ConfigError
 from sbiwb.networks import compiled_flow
 from sbiwb.processes import usable_cores
-from sbiwb.project.plan import plan_or_none
-from sbiwb.project.project import Project
+from sbiwb.project.plan import Plan
 
 KERNELS = {"auto": "auto", "c": True, "torch": False}  # what machine.splines says of them
 MANY_MEMBERS = 4096  # in a batch
@@ -74,7 +74,8 @@ class Settings:
 
 
 def settle(
-    project: Project,
+    config: RunConfig,
+    plan: Plan | None,
     shapes: Mapping[str, InputShape],
     steps: int,
     saved: Settings | None,
@@ -86,7 +87,8 @@ def settle(
     """What the YAML says, else what the training began with, else what suits this machine.
 
     Args:
-        project: Its config names what is not `auto`.
+        config: Names what is not `auto`.
+        plan: Knows how large a pair is.
         shapes: Inputs of the network.
         steps: Length of the training.
         saved: Settings in the checkpoint that it goes on from.
@@ -94,7 +96,7 @@ def settle(
         window: Pairs that memory allows a window.
         processes: That train together.
     """
-    machine, train = project.config.machine, project.config.train
+    machine, train = config.machine, config.train
     device = _keep(machine.device, saved and saved.device, device_of("auto"))
     if device == "cuda" and not torch.cuda.is_available():
         device = device_of(machine.device)
@@ -107,7 +109,7 @@ def settle(
     kernels = _keep(KERNELS[machine.splines], saved and saved.kernels, True)
     kernels = kernels and device == "cpu" and compiler
     worth = not kernels and compiler and steps * COMPILE_SAVES_S > COMPILE_COSTS_S
-    regime = _keep(train.regime, saved and saved.regime, _regime(project))
+    regime = _keep(train.regime, saved and saved.regime, _regime(config, plan))
     if machine.memory_gb == "auto" and saved:
         window = saved.window
     settings = Settings(
@@ -157,12 +159,12 @@ def _threads(batch_size: int, shapes: Mapping[str, InputShape]) -> int:
     return 1
 
 
-def _regime(project: Project) -> str:
+def _regime(config: RunConfig, plan: Plan | None) -> str:
     """`memory`, unless the training pairs take more than `machine.memory_gb`."""
-    plan, needed = plan_or_none(project.data_run), 0.0
+    needed = 0.0
     if plan is not None:
-        needed = COPIES * project.config.simulate.train * plan.bytes_per_row / GB
-    return "disk" if needed > memory_gb(project.config.machine.memory_gb) else "memory"
+        needed = COPIES * config.simulate.train * plan.bytes_per_row / GB
+    return "disk" if needed > memory_gb(config.machine.memory_gb) else "memory"
 
 
 def memory_gb(wanted: float | str) -> float:

@@ -9,6 +9,7 @@ from sbiwb.project.project import Project
 from sbiwb.project.settings import COPIES, GB, memory_gb
 from sbiwb.records import Pairs
 from sbiwb.store import manifest
+from sbiwb.store.manifest import Shard
 from sbiwb.store.shards import read_shard
 
 
@@ -26,7 +27,7 @@ def load_split(project: Project, split: str, *, most: int | None = None) -> Pair
     return manifest.load(manifest.shards(folder, project.data_hash), rows, folder)
 
 
-class _Shards:
+class TrainingShards:
     """The training shards of a project, of which only the first `simulate.train` rows count.
 
     Args:
@@ -37,10 +38,10 @@ class _Shards:
     """
 
     def __init__(self, project: Project) -> None:
-        self._project, self._folder = project, project.data_run.split("train")
-        self._found, self.rows = [], list[int]()
+        self._project, self._found = project, list[Shard]()
+        self.rows = list[int]()
         left, block = project.config.simulate.train, 0
-        for shard in manifest.shards(self._folder, project.data_hash):
+        for shard in manifest.shards(project.data_run.split("train"), project.data_hash):
             if left > 0 and shard.blocks.start == block:
                 self._found.append(shard)
                 self.rows.append(min(left, shard.record.rows))

@@ -20,22 +20,20 @@ import torch
 from torch import Tensor
 from torch.distributions import Transform, biject_to, constraints
 
-from sbiwb.contracts import OutputKind, Proposal, Target
+from sbiwb.contracts import OutputKind, PriorPart, Proposal, Target
 from sbiwb.errors import ConfigError, DataError, SbiwbError, SimulatorError
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.project.densities import (
     HOW_TO_WRITE,
     LIKELIHOOD,
+    ExactDensities,
     NamedDensity,
-    bare_density,
     data_set,
-    likelihood_of,
 )
 from sbiwb.project.observe import DataSets
-from sbiwb.project.project import Project
 from sbiwb.records import Columns, take
-from sbiwb.simulation.source import blame
+from sbiwb.simulation.source import SimulatorSource, blame
 
 BOUNDS_ALONE = ("unknown", "uniform")  # priors that a density without one is given
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -43,12 +41,16 @@ ExactSampler = Callable[[int, np.random.Generator], np.ndarray]
 
 
 def target_of(
-    project: Project, x: Columns, context: Columns, which: int, posterior: Posterior | None
+    densities: ExactDensities,
+    x: Columns,
+    context: Columns,
+    which: int,
+    posterior: Posterior | None,
 ) -> Target:
     """The posterior of the data set `which` among N.
 
     Args:
-        project: With a `log_likelihood` or a `posterior` in its simulator file.
+        densities: Of a simulator file with a `log_likelihood` or a `posterior`.
         x: Observables of N data sets.
         context: Their context variables.
         which: One of them.
@@ -57,16 +59,16 @@ def target_of(
     Raises:
         ConfigError: The file has neither, or a prior has no density.
     """
-    prior = project.prior
-    exact = _exact_sampler(project, data_set(x, which))
+    prior = densities.prior
+    exact = _exact_sampler(densities.source, data_set(x, which))
     log_density: Callable[[Tensor], Tensor] = _no_density
-    if project.source.optional(LIKELIHOOD) is not None:
-        log_density = _posterior_density(prior, likelihood_of(project, x, context, which))
+    if densities.has_likelihood:
+        log_density = _posterior_density(prior, densities.likelihood(x, context, which))
     elif exact is None:
         raise ConfigError(
             f"has neither {LIKELIHOOD}(x, **theta) nor posterior(x, n, rng): "
             "there is nothing to hold the network against",
-            where=project.source.path,
+            where=densities.source.path,
             todo=f"Write {LIKELIHOOD}(x, **theta) {HOW_TO_WRITE}",
         )
     amortized = None
@@ -86,12 +88,12 @@ def target_of(
 
 
 def refinement_targets(
-    project: Project, posterior: Posterior, data: DataSets, theta: np.ndarray
+    densities: ExactDensities, posterior: Posterior, data: DataSets, theta: np.ndarray
 ) -> Callable[[int], Target]:
     """The target of each data set by its place, with the trained posterior as its proposal.
 
     Args:
-        project: With a `log_likelihood` in its simulator file.
+        densities: Of a simulator file with a `log_likelihood`.
         posterior: The trained one.
         data: The N data sets.
         theta: Draws (N, S, D), at which the likelihood is tried once.
@@ -109,12 +111,12 @@ def refinement_targets(
             todo="Leave out --refine, train a network with a density (model.inference: nsf), "
             "or run `sbiwb reference`.",
         )
-    log_likelihood(project, data.x, data.context, 0, theta[0, :2])
-    return lambda which: target_of(project, data.x, data.context, which, posterior)
+    log_likelihood(densities, data.x, data.context, 0, theta[0, :2])
+    return lambda which: target_of(densities, data.x, data.context, which, posterior)
 
 
 def log_likelihood(
-    project: Project, x: Columns, context: Columns, which: int, theta: np.ndarray
+    densities: ExactDensities, x: Columns, context: Columns, which: int, theta: np.ndarray
 ) -> np.ndarray:
     """log p(x | theta) of the data set `which` at theta (N, D) in the user's units, (N,).
 
@@ -124,31 +126,35 @@ def log_likelihood(
         ConfigError: The simulator file has no `log_likelihood`.
         SimulatorError: It fails, or returns another shape.
     """
-    likelihood = likelihood_of(project, x, context, which)
+    likelihood = densities.likelihood(x, context, which)
     with torch.no_grad():
         return likelihood(torch.from_numpy(np.asarray(theta, np.float64))).numpy()
 
 
-def density_target(project: Project) -> Target:
+def density_target(densities: ExactDensities, parameters: Mapping[str, PriorPart]) -> Target:
     """The density that `log_density` of the simulator file is.
+
+    Args:
+        densities: Of the simulator file.
+        parameters: The section of the YAML, which gives bounds alone.
 
     Raises:
         ConfigError: The file has none, or a parameter has a prior, where only bounds are meant.
     """
-    density = bare_density(project)
-    _check_bounds_alone(project)
-    bounds = BoundedColumns.within(*project.prior.support())
+    density, prior = densities.bare(), densities.prior
+    _check_bounds_alone(parameters)
+    bounds = BoundedColumns.within(*prior.support())
 
     def log_density(z: Tensor) -> Tensor:
         theta, slope = bounds.forward(z)
         return _without_nan(density(theta) + slope)
 
     return Target(
-        columns=project.prior.columns,
+        columns=prior.columns,
         log_density=log_density,
         theta=lambda z: bounds.forward(_as_tensor(z))[0].numpy(),
         z=lambda theta: bounds.inverse(_as_tensor(theta)).numpy(),
-        prior=lambda n, rng: rng.standard_normal((n, project.prior.size)),
+        prior=lambda n, rng: rng.standard_normal((n, prior.size)),
         evidence=False,
     )
 
@@ -207,9 +213,9 @@ class AmortizedProposal(Proposal):
         return np.where(outside[:, 0], 0.0, self.posterior.log_prob(theta[None], self.x)[0] + slope)
 
 
-def _exact_sampler(project: Project, x: Mapping[str, np.ndarray]) -> ExactSampler | None:
+def _exact_sampler(source: SimulatorSource, x: Mapping[str, np.ndarray]) -> ExactSampler | None:
     """The simulator file's own `posterior(x, n, rng)`, with its result as (n, D)."""
-    function = project.source.optional("posterior")
+    function = source.optional("posterior")
     if function is None:
         return None
 
@@ -221,7 +227,7 @@ def _exact_sampler(project: Project, x: Mapping[str, np.ndarray]) -> ExactSample
         except Exception as error:
             raise SimulatorError(
                 f"posterior() failed: {type(error).__name__}: {error}",
-                where=blame(error, project.source.path),
+                where=blame(error, source.path),
                 todo="It is called with x of one data set, n and rng; return an array (n, D).",
             ) from error
 
@@ -266,8 +272,7 @@ class _Theta(torch.autograd.Function):
         return torch.from_numpy(prior.pull_back(z.detach().numpy(), gradient.numpy())), None
 
 
-def _check_bounds_alone(project: Project) -> None:
-    parameters = project.config.problem.parameters
+def _check_bounds_alone(parameters: Mapping[str, PriorPart]) -> None:
     wrong = [name for name, part in parameters.items() if part.kind not in BOUNDS_ALONE]
     if wrong:
         raise ConfigError(

@@ -220,7 +220,7 @@ def _place(opened: Benchmark, cell: int, record: Path) -> JobTask:
 def _simulate(opened: Benchmark, shared: SharedSimulations) -> SimulationRecord:
     project, start = grid.simulations_project(opened, shared), time.perf_counter()
     simulate.simulate(project, Silent())
-    identity = grid.simulations_identity(project)
+    identity = grid.simulations_identity(project.config.simulate, project.data_hash)
     record = SimulationRecord(identity, time.perf_counter() - start)
     put_json(opened.simulations_record(shared), asdict(record))
     return record
@@ -228,10 +228,12 @@ def _simulate(opened: Benchmark, shared: SharedSimulations) -> SimulationRecord:
 
 def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
     config, project = opened.config, grid.job_project(opened, job)
+    contender = _Contender(project)
     sets, references = reference_sets(job.task, opened.references, config.observations)
-    identity, observed = grid.score_identity(opened, project, references), _observed(project, sets)
+    identity = grid.score_identity(config, project.model_hash, references)
+    observed = contender.observed(sets)
     simulated = opened.simulations_record(SharedSimulations(job.task, job.budget))
-    seconds = {"train": _train(project)}
+    seconds = {"train": contender.train()}
     posterior = posterior_of(project, Silent())
     draws, seconds["draws"] = _timed(
         lambda: posterior.sample(observed, config.draws, generator(job.seed, "sample"))
@@ -246,7 +248,7 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
         *job,
         observations=[reference.number for reference in sets],
         c2st=scores,
-        nlpd=_nlpd(project, posterior),
+        nlpd=contender.nlpd(posterior),
         seconds=seconds,
     )
     put_json(opened.score_record(job), asdict(record))
@@ -269,51 +271,57 @@ def _c2st(sets: Sequence[ReferenceSet], draws: np.ndarray, most: int) -> list[fl
     return [float(score) for score in distances.c2st_many(both, seed=grid.C2ST_SEED)]
 
 
-def _train(project: Project) -> float:
-    """Trains, or goes on; the wall time of the start that ended it.
+@dataclass(frozen=True)
+class _Contender:
+    """The run of a job, as it is scored."""
 
-    A training of another model is set aside.
-    """
-    start = time.perf_counter()
-    before, _ = newest(project.run.train)
-    fresh = False
-    if before is not None:
-        facts = CheckpointFacts.of(before.content, before.path)
-        fresh = facts.model_hash != project.model_hash
-    train.train(project, Silent(), fresh=fresh)
-    provenance = read_provenance(project.run.train, Provenance)
-    return time.perf_counter() - start if provenance is None else provenance.seconds
+    project: Project
 
+    def train(self) -> float:
+        """Trains, or goes on; the wall time of the start that ended it.
 
-def _observed(project: Project, sets: Sequence[ReferenceSet]) -> dict[str, Variable]:
-    """All observations of a task as data sets of its only observable.
+        A training of another model is set aside.
+        """
+        start, run = time.perf_counter(), self.project.run
+        before, _ = newest(run.train)
+        fresh = False
+        if before is not None:
+            facts = CheckpointFacts.of(before.content, before.path)
+            fresh = facts.model_hash != self.project.model_hash
+        train.train(self.project, Silent(), fresh=fresh)
+        provenance = read_provenance(run.train, Provenance)
+        return time.perf_counter() - start if provenance is None else provenance.seconds
 
-    Raises:
-        DataError: The task has several observables, or the sizes do not fit.
-    """
-    layout = read_plan(project.data_run).layout
-    if len(layout) != 1 or project.context or any(part.ragged for part in layout.values()):
-        raise DataError(
-            f"has the variables {', '.join([*layout, *project.context])}, "
-            "and reference posteriors hold one array x of one size",
-            where=project.source.path,
-            todo="Return one array of one size from the simulator.",
-        )
-    ((name, observable),) = layout.items()
-    sizes = int(np.prod(observable.shape)), project.prior.size
-    for reference in sets:
-        if (reference.x.size, reference.theta_true.size) != sizes:
+    def observed(self, sets: Sequence[ReferenceSet]) -> dict[str, Variable]:
+        """All observations of a task as data sets of its only observable.
+
+        Raises:
+            DataError: The task has several observables, or the sizes do not fit.
+        """
+        project = self.project
+        layout = read_plan(project.data_run).layout
+        if len(layout) != 1 or project.context or any(part.ragged for part in layout.values()):
             raise DataError(
-                f"takes {sizes[0]} numbers for {sizes[1]} parameters; "
-                f"references have {reference.x.size} for {reference.theta_true.size}",
+                f"has the variables {', '.join([*layout, *project.context])}, "
+                "and reference posteriors hold one array x of one size",
                 where=project.source.path,
-                todo="Take the references of this task.",
+                todo="Return one array of one size from the simulator.",
             )
-    return {name: np.stack([reference.x.reshape(observable.shape) for reference in sets])}
+        ((name, observable),) = layout.items()
+        sizes = int(np.prod(observable.shape)), project.prior.size
+        for reference in sets:
+            if (reference.x.size, reference.theta_true.size) != sizes:
+                raise DataError(
+                    f"takes {sizes[0]} numbers for {sizes[1]} parameters; "
+                    f"references have {reference.x.size} for {reference.theta_true.size}",
+                    where=project.source.path,
+                    todo="Take the references of this task.",
+                )
+        return {name: np.stack([reference.x.reshape(observable.shape) for reference in sets])}
 
-
-def _nlpd(project: Project, posterior: Posterior) -> float | None:
-    if posterior.output_kind != OutputKind.JOINT:
-        return None
-    pairs = load_split(project, "test")
-    return float(-posterior.log_prob(project.prior.stack(pairs.theta), pairs.variables).mean())
+    def nlpd(self, posterior: Posterior) -> float | None:
+        """-mean log q(theta | x) of the test pairs; None where there is no density."""
+        if posterior.output_kind != OutputKind.JOINT:
+            return None
+        pairs, prior = load_split(self.project, "test"), self.project.prior
+        return float(-posterior.log_prob(prior.stack(pairs.theta), pairs.variables).mean())

@@ -16,7 +16,7 @@ from sbiwb.simulation.preflight import Preflight
 from sbiwb.steps.pairs.shard_grid import asked_pairs, blocks_of
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
-from sbiwb.workflow.simulate_plan import observe_all, try_simulator
+from sbiwb.workflow.simulate_plan import try_simulator
 from sbiwb.workflow.train_setup import try_out
 
 TRIED_STEPS = 20
@@ -64,8 +64,10 @@ def check(project: Project) -> Checked:
         preflight = try_simulator(project)
         weights, step_s = _try_training(project, preflight)
         project.derived.check(project.config.simulate.seed)
-        sets = {data.name: len(data) for data in observe_all(project, preflight.layout)}
-    rows = _blocks(project) * project.block_size
+        sets = {data.name: len(data) for data in project.observe_all(preflight.layout)}
+    size = project.block_size
+    pairs = asked_pairs(project.config.simulate)
+    rows = size * sum(blocks_of(count, size) for count in pairs.values())
     workers = project.config.machine.build_executor().workers
     return Checked(
         rows=rows,
@@ -80,12 +82,6 @@ def check(project: Project) -> Checked:
         observables=_describe(preflight),
         observations=sets,
     )
-
-
-def _blocks(project: Project) -> int:
-    """Blocks of all splits."""
-    pairs = asked_pairs(project.config.simulate)
-    return sum(blocks_of(count, project.block_size) for count in pairs.values())
 
 
 def _max_steps(config: RunConfig) -> int:

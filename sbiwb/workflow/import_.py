@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from sbiwb.config import RunConfig
 from sbiwb.contracts import Reporter
 from sbiwb.errors import ConfigError, CorruptFile, DataError, DiskError, RunError
 from sbiwb.files import stable_hash
@@ -68,7 +69,8 @@ def import_files(
         RunError: The run folder holds other pairs.
     """
     start = time.perf_counter()
-    _check_project(project)
+    intake = Intake(project)
+    intake.check()
     request = ImportRequest.parse(paths, columns, shares, by)
     facts = request.facts()
     identity = project.identity(content_hash(facts))
@@ -76,15 +78,15 @@ def import_files(
     if _is_done(project.run, identity):
         reporter.say("These files are imported already, and every shard is whole.")
         return manifest.write_manifest(project.run)
-    variables = variables_of(project)
+    variables = intake.variables()
     files = [MappedFile.of(foreign(path), variables, request.columns, by) for path in request.paths]
     max_rate = project.config.simulate.failures.max_rate
     result = survey(files, variables, max_rate, reporter)
     placement = _placement(project.config.simulate.seed, result, request.shares, reporter)
     _warn_of_failed(result, reporter)
-    project = _with_counts(project, placement.pairs)
+    project = intake.with_counts(placement.pairs)
     facts = replace(facts, rows=placement.pairs)
-    plan = _plan(project, identity, facts, result)
+    plan = _plan(project.config, identity, facts, result)
     put_plan(project.run, plan)
     write_config(project)
     sort_into_shards(_sorting(project.run, plan, result), files, variables, placement, reporter)
@@ -100,39 +102,68 @@ def import_files(
     return manifest.write_manifest(project.run)
 
 
-def variables_of(project: Project) -> Variables:
-    """What the YAML names; observables are what inputs use, or `drop` names."""
-    problem, model = project.config.problem, project.config.model
-    used: dict[str, None] = {}
-    for key, model_input in model.inputs.items():
-        used |= dict.fromkeys(model_input.plan(key).variables)
-    used |= dict.fromkeys(model.drop)
-    return Variables(
-        theta=project.prior.distributions,
-        slices=project.prior.slices,
-        context=project.context,
-        x=tuple(name for name in used if name not in problem.context),
-        missing=frozenset(problem.missing),
-    )
+@dataclass(frozen=True)
+class Intake:
+    """A project that takes its pairs from files.
 
-
-def _check_project(project: Project) -> None:
-    """Refuses a YAML that is not one for imported pairs.
-
-    Raises:
-        ConfigError: It has a simulator, or uses another run's pairs.
+    Args:
+        project: Its YAML says `simulator: imported`.
     """
-    if not project.is_imported:
-        raise ConfigError(
-            f"problem.simulator is {project.config.problem.simulator!r}",
-            where=project.base,
-            todo=f"Write `simulator: {IMPORTED}` into the YAML of imported pairs.",
+
+    project: Project
+
+    def check(self) -> None:
+        """Refuses a YAML that is not one for imported pairs.
+
+        Raises:
+            ConfigError: It has a simulator, or uses another run's pairs.
+        """
+        project = self.project
+        if not project.is_imported:
+            raise ConfigError(
+                f"problem.simulator is {project.config.problem.simulator!r}",
+                where=project.base,
+                todo=f"Write `simulator: {IMPORTED}` into the YAML of imported pairs.",
+            )
+        if project.data_run.path != project.run.path:
+            raise ConfigError(
+                "simulate.from names another run",
+                where=project.base,
+                todo="Leave it out, or import into that run.",
+            )
+
+    def variables(self) -> Variables:
+        """What the YAML names; observables are what inputs use, or `drop` names."""
+        problem, model = self.project.config.problem, self.project.config.model
+        used: dict[str, None] = {}
+        for key, model_input in model.inputs.items():
+            used |= dict.fromkeys(model_input.plan(key).variables)
+        used |= dict.fromkeys(model.drop)
+        return Variables(
+            theta=self.project.prior.distributions,
+            slices=self.project.prior.slices,
+            context=self.project.context,
+            x=tuple(name for name in used if name not in problem.context),
+            missing=frozenset(problem.missing),
         )
-    if project.data_run.path != project.run.path:
-        raise ConfigError(
-            "simulate.from names another run",
-            where=project.base,
-            todo="Leave it out, or import into that run.",
+
+    def with_counts(self, pairs: Mapping[str, int]) -> Project:
+        """The project with the counts of the import.
+
+        Raises:
+            ConfigError: The YAML asks for more.
+        """
+        simulate = self.project.config.simulate
+        given = simulate.model_dump(include=simulate.model_fields_set)
+        for split, count in pairs.items():
+            if given.get(split, 0) > count:
+                raise ConfigError(
+                    f"simulate.{split} is {given[split]:,}, and {count:,} rows fall to it",
+                    where=self.project.base,
+                    todo="Leave it out to take all, or import more, or change --shares.",
+                )
+        return self.project.with_pairs(
+            {split: n for split, n in pairs.items() if split not in given}
         )
 
 
@@ -230,25 +261,8 @@ def _warn_of_failed(result: Survey, reporter: Reporter) -> None:
     )
 
 
-def _with_counts(project: Project, pairs: Mapping[str, int]) -> Project:
-    """The project with the counts of the import.
-
-    Raises:
-        ConfigError: The YAML asks for more.
-    """
-    given = project.config.simulate.model_dump(include=project.config.simulate.model_fields_set)
-    for split, count in pairs.items():
-        if given.get(split, 0) > count:
-            raise ConfigError(
-                f"simulate.{split} is {given[split]:,}, and {count:,} rows fall to it",
-                where=project.base,
-                todo="Leave it out to take all, or import more, or change --shares.",
-            )
-    return project.with_pairs({split: n for split, n in pairs.items() if split not in given})
-
-
-def _plan(project: Project, identity: Identity, facts: ImportFacts, result: Survey) -> Plan:
-    size = project.config.simulate.shard_size
+def _plan(config: RunConfig, identity: Identity, facts: ImportFacts, result: Survey) -> Plan:
+    size = config.simulate.shard_size
     shard_blocks = {}
     for split, pairs in facts.rows.items():
         shard_blocks[split] = auto_shard_blocks(
@@ -259,7 +273,7 @@ def _plan(project: Project, identity: Identity, facts: ImportFacts, result: Surv
     return Plan(
         data_hash=stable_hash(identity),
         identity=identity,
-        layout=result.layout(project.config.problem.missing),
+        layout=result.layout(config.problem.missing),
         seconds_per_row=0.0,
         bytes_per_row=result.bytes_per_row,
         shard_blocks=shard_blocks,

@@ -17,7 +17,7 @@ from sbiwb.contracts import Reporter
 from sbiwb.errors import DataError, SimulatorError
 from sbiwb.files import put
 from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.observe import DataSets, NamedObservation, observe
+from sbiwb.project.observe import DataSets, NamedObservation
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.simulations import Simulations
@@ -106,16 +106,17 @@ def predict(
         SimulatorError: Not one simulation came out.
     """
     fixed = dict(context or {})
+    predictor = Predictor(project, reporter)
     for name, value in fixed.items():
-        _check_context(project, name, value)
+        predictor.check_context(name, value)
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
-        start = _start(project, reporter, observation, draws, seed)
-        design = {**start.context, **_fixed_columns(project, fixed, len(start.theta))}
+        start = predictor.start(observation, draws, seed)
+        design = {**start.context, **predictor.fixed_columns(fixed, len(start.theta))}
         done = project.forward.simulate(start.theta, design, seed, reporter, name=start.name)
     stem = (output or start.folder) / _stem(fixed)
     file = stem.with_name(f"{stem.name}.h5")
-    put(file, hdf5.image(_arrays(start, done), _about(project, start, fixed, seed)))
+    put(file, hdf5.image(_arrays(start, done), predictor.about(start, fixed, seed)))
     observables = ObservablePictures.of(project.source, project.config.model.inputs)
     pictures = _put_pictures(stem, _pictures(observables, start, done, fixed))
     warnings = (*start.warnings, *done.warnings)
@@ -124,99 +125,121 @@ def predict(
     return Predicted(start.name, file, pictures, done, warnings)
 
 
-def simulate_posterior(
-    project: Project, data: DataSets, theta: np.ndarray, seed: int, reporter: Reporter
-) -> tuple[Simulations | None, tuple[str, ...]]:
-    """Data simulated from the first posterior draws of each data set.
+@dataclass(frozen=True)
+class Predictor:
+    """Simulates data with what a run has learned.
 
     Args:
-        project: Whose simulator it is.
-        data: N data sets.
-        theta: Their draws, (N, S, D).
-        seed: Root of the simulations.
+        project: A trained run; for the prior any project.
         reporter: Where progress goes.
-
-    Returns:
-        The simulations, None where all failed; and sentences on what failed.
     """
-    if not data.x:  # a density by itself simulates nothing
-        return None, ()
-    count = PREDICTED if len(data) == 1 else PREDICTED_MANY
-    first = theta[:, :count]
-    try:
-        done = project.forward.simulate(first, data.context, seed, reporter, name=data.name)
-    except SimulatorError as error:
-        return None, (f"nothing could be simulated from the posterior: {error.what}",)
-    return done, tuple(done.warnings)
+
+    project: Project
+    reporter: Reporter
+
+    def simulate(
+        self, data: DataSets, theta: np.ndarray, seed: int
+    ) -> tuple[Simulations | None, tuple[str, ...]]:
+        """Data simulated from the first posterior draws of each data set.
+
+        Args:
+            data: N data sets.
+            theta: Their draws, (N, S, D).
+            seed: Root of the simulations.
+
+        Returns:
+            The simulations, None where all failed; and sentences on what failed.
+        """
+        if not data.x:  # a density by itself simulates nothing
+            return None, ()
+        count = PREDICTED if len(data) == 1 else PREDICTED_MANY
+        first, forward = theta[:, :count], self.project.forward
+        try:
+            done = forward.simulate(first, data.context, seed, self.reporter, name=data.name)
+        except SimulatorError as error:
+            return None, (f"nothing could be simulated from the posterior: {error.what}",)
+        return done, tuple(done.warnings)
+
+    def check_context(self, name: str, value: float) -> None:
+        """Refuses a value that a context variable cannot have.
+
+        Raises:
+            DataError: It cannot, or there is no such variable.
+        """
+        known = self.project.context
+        if name not in known:
+            raise DataError(
+                f"no context variable '{name}'",
+                where="context",
+                todo=f"There are: {', '.join(known) or 'none in this problem'}.",
+            )
+        if not math.isfinite(value):
+            raise DataError(
+                f"{value} is no number to simulate with",
+                where=f"context {name}",
+                todo=f"For example {name}=100.",
+            )
+        if known[name].discrete and value != round(value):
+            raise DataError(
+                f"{value:g} is no integer",
+                where=f"context {name}",
+                todo=f"For example {name}={round(value)}.",
+            )
+
+    def fixed_columns(self, fixed: Mapping[str, float], n: int) -> dict[str, np.ndarray]:
+        """The fixed design variables of n data sets."""
+        context = self.project.context
+        shapes = {name: (n, *context[name].event) for name in fixed}
+        return {name: np.full(shapes[name], value) for name, value in fixed.items()}
+
+    def start(self, observation: NamedObservation | None, draws: int, seed: int) -> _Start:
+        """Draws from the posterior of an observation, or from the prior.
+
+        Raises:
+            DataError: The observation does not fit.
+            RunError: Nothing is trained yet.
+        """
+        if observation is None:
+            return self._from_prior(draws, seed)
+        return self._from_posterior(observation, draws, seed)
+
+    def about(self, start: _Start, fixed: Mapping[str, float], seed: int) -> dict[str, object]:
+        """What the file says of itself."""
+        run = self.project.run
+        facts: dict[str, object] = {
+            "name": start.name,
+            "run": run.name,
+            "data_hash": self.project.data_hash,
+            "seed": seed,
+            "context": json.dumps(dict(fixed)),
+            "versions": json.dumps(versions()),
+        }
+        if start.data is not None:
+            facts["weights"] = weights_hash(run)
+        return facts
+
+    def _from_prior(self, draws: int, seed: int) -> _Start:
+        project = self.project
+        drawn = project.problem.draw(generator(seed, "prior", 1), draws)
+        folder, theta = project.run.path / "predict" / "prior", project.prior.stack(drawn.theta)
+        return _Start("prior", folder, theta[:, None], drawn.context, None)
+
+    def _from_posterior(self, observation: NamedObservation, draws: int, seed: int) -> _Start:
+        project = self.project
+        posterior = posterior_of(project, self.reporter)
+        data = project.observe(observation, read_plan(project.data_run).layout)
+        for note in data.notes:
+            self.reporter.say(f"{data.name}: {note}.")
+        theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
+        warnings = tuple(posterior.ood_warnings(data.variables)[:MOST_WARNINGS])
+        folder = project.run.sample(data.name)
+        return _Start(data.name, folder, theta, data.context, data, warnings)
 
 
 def _stem(fixed: Mapping[str, float]) -> str:
     """Of the file: `predictive-n=200`."""
     changes = (f"-{name}={value:.12g}" for name, value in fixed.items())
     return f"predictive{''.join(changes)}"
-
-
-def _fixed_columns(project: Project, fixed: Mapping[str, float], n: int) -> dict[str, np.ndarray]:
-    """The fixed design variables of n data sets."""
-    shapes = {name: (n, *project.context[name].event) for name in fixed}
-    return {name: np.full(shapes[name], value) for name, value in fixed.items()}
-
-
-def _check_context(project: Project, name: str, value: float) -> None:
-    if name not in project.context:
-        raise DataError(
-            f"no context variable '{name}'",
-            where="context",
-            todo=f"There are: {', '.join(project.context) or 'none in this problem'}.",
-        )
-    if not math.isfinite(value):
-        raise DataError(
-            f"{value} is no number to simulate with",
-            where=f"context {name}",
-            todo=f"For example {name}=100.",
-        )
-    if project.context[name].discrete and value != round(value):
-        raise DataError(
-            f"{value:g} is no integer",
-            where=f"context {name}",
-            todo=f"For example {name}={round(value)}.",
-        )
-
-
-def _start(
-    project: Project,
-    reporter: Reporter,
-    observation: NamedObservation | None,
-    draws: int,
-    seed: int,
-) -> _Start:
-    if observation is None:
-        return _from_prior(project, draws, seed)
-    return _from_posterior(project, reporter, observation, draws, seed)
-
-
-def _from_prior(project: Project, draws: int, seed: int) -> _Start:
-    drawn = project.problem.draw(generator(seed, "prior", 1), draws)
-    folder = project.run.path / "predict" / "prior"
-    return _Start("prior", folder, project.prior.stack(drawn.theta)[:, None], drawn.context, None)
-
-
-def _from_posterior(
-    project: Project,
-    reporter: Reporter,
-    observation: NamedObservation,
-    draws: int,
-    seed: int,
-) -> _Start:
-    posterior, layout = posterior_of(project, reporter), read_plan(project.data_run).layout
-    shapes = {name: part.event for name, part in project.context.items()}
-    data = observe(observation, layout, shapes)
-    for note in data.notes:
-        reporter.say(f"{data.name}: {note}.")
-    theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
-    warnings = tuple(posterior.ood_warnings(data.variables)[:MOST_WARNINGS])
-    folder = project.run.sample(data.name)
-    return _Start(data.name, folder, theta, data.context, data, warnings)
 
 
 def _arrays(start: _Start, done: Simulations) -> dict[str, np.ndarray]:
@@ -227,23 +250,6 @@ def _arrays(start: _Start, done: Simulations) -> dict[str, np.ndarray]:
     labels = np.array([label.encode() for label in start.data.labels])
     data_set, draw = np.divmod(done.rows, done.shape[1])
     return {**arrays, "data_set": data_set, "draw": draw, "labels": labels}
-
-
-def _about(
-    project: Project, start: _Start, fixed: Mapping[str, float], seed: int
-) -> dict[str, object]:
-    """What the file says of itself."""
-    facts: dict[str, object] = {
-        "name": start.name,
-        "run": project.run.name,
-        "data_hash": project.data_hash,
-        "seed": seed,
-        "context": json.dumps(dict(fixed)),
-        "versions": json.dumps(versions()),
-    }
-    if start.data is not None:
-        facts["weights"] = weights_hash(project.run)
-    return facts
 
 
 def _put_pictures(stem: Path, figures: Iterator[tuple[str, Figure]]) -> tuple[Path, ...]:

@@ -21,7 +21,7 @@ from sbiwb.files import put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observation_choice import choose_observations
-from sbiwb.project.observe import DataSets, NamedObservation, observe
+from sbiwb.project.observe import DataSets, NamedObservation
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
 from sbiwb.project.target import density_target, target_of
@@ -38,7 +38,7 @@ from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
 from sbiwb.steps.infer.posterior_files import write_draws, write_table
 from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
 from sbiwb.stopping import raise_on_signal
-from sbiwb.workflow.predict import simulate_posterior
+from sbiwb.workflow.predict import Predictor
 from sbiwb.workflow.sample import PICTURES
 from sbiwb.workflow.simulate_plan import try_simulator
 
@@ -172,13 +172,14 @@ def reference(
     check_installed(*method.packages, extra="reference", where=f"--method {method.kind}")
     with raise_on_signal():
         torch.set_num_threads(1)
-        data, targets = _targets(project, observation, method, reporter)
+        road = _Road(project, method, reporter, draws, seed)
+        data, targets = road.targets(observation)
         folder = project.run.reference(Path(method.kind).stem, data.name)
         begun = time.perf_counter()
         results = []
         for which, target in enumerate(targets):
             path = folder / "parts" / f"{which:05d}.h5"
-            identity = _identity(project, method, data, which, draws, seed)
+            identity = road.identity(data, which)
             rng = generator(seed, "reference", place(data.name), which)
             result = read_part(path, identity)
             if result is None:
@@ -186,7 +187,7 @@ def reference(
                 put_part(path, result, identity)
             results.append(result)
         exact = ExactDraws(method, data, results, folder, seed, time.perf_counter() - begun)
-        return _write(project, exact, reporter)
+        return road.write(exact)
 
 
 def check_reference(referenced: Referenced) -> None:
@@ -207,113 +208,121 @@ def check_reference(referenced: Referenced) -> None:
     )
 
 
-def _targets(
-    project: Project,
-    observation: NamedObservation | None,
-    method: ReferencePart,
-    reporter: Reporter,
-) -> tuple[DataSets, list[Target]]:
-    if observation is None:
-        return DataSets("density", ("density",), {}, {}, {}), [density_target(project)]
-    if is_density(project.source):
-        raise ConfigError(
-            "is a density by itself", where=project.source.path, todo="Leave out --observation."
+@dataclass(frozen=True)
+class _Road:
+    """A method on its way to the posterior of a project."""
+
+    project: Project
+    method: ReferencePart
+    reporter: Reporter
+    draws: int
+    seed: int
+
+    def targets(self, observation: NamedObservation | None) -> tuple[DataSets, list[Target]]:
+        """The data sets of an observation, and the posterior of each."""
+        project = self.project
+        if observation is None:
+            target = density_target(project.densities, project.config.problem.parameters)
+            return DataSets("density", ("density",), {}, {}, {}), [target]
+        if is_density(project.source):
+            raise ConfigError(
+                "is a density by itself", where=project.source.path, todo="Leave out --observation."
+            )
+        data = project.observe(observation, self._layout())
+        for note in data.notes:
+            self.reporter.say(f"{data.name}: {note}.")
+        posterior, densities = self._amortized(), project.densities
+        targets = [
+            target_of(densities, data.x, data.context, which, posterior)
+            for which in range(len(data))
+        ]
+        return data, targets
+
+    def identity(self, data: DataSets, which: int) -> str:
+        """Hash of all that decides the draws of one data set.
+
+        The network's weights too, where the method makes use of them.
+        """
+        project, row, weights = self.project, np.array([which]), None
+        if self.method.uses_amortized:
+            weights = weights_hash(project.run)
+        x = {name: take(values, row)[0].tolist() for name, values in data.variables.items()}
+        return stable_hash(
+            {
+                "data_hash": project.own_hash,
+                "method": self.method.model_dump(mode="json"),
+                "x": x,
+                "weights": weights,
+                "draws": self.draws,
+                "seed": self.seed,
+                "name": data.name,
+                "data set": which,
+                "likelihood": sha256(project.source.path.read_bytes()),
+            }
         )
-    shapes = {name: distribution.event for name, distribution in project.context.items()}
-    data = observe(observation, _layout(project), shapes)
-    for note in data.notes:
-        reporter.say(f"{data.name}: {note}.")
-    posterior = _amortized(project, method, reporter)
-    targets = [
-        target_of(project, data.x, data.context, which, posterior) for which in range(len(data))
-    ]
-    return data, targets
 
+    def write(self, exact: ExactDraws) -> Referenced:
+        """Files and pictures of the draws, with who made them."""
+        project, method, name = self.project, exact.method, exact.data.name
+        if not project.run.config.is_file():  # that of a trained run stays as it was trained
+            write_config(project)
+        judged = judge_chains(exact, project.prior.columns)
+        warnings = tuple(judged.warnings)
+        rows, failed = self._write_draws(exact, warnings)
+        put_json(
+            exact.folder / "method.json",
+            {"method": method.model_dump(mode="json"), "data_sets": judged.rows},
+        )
+        draw_method(exact, project.prior.columns)
+        facts = {"data_hash": project.own_hash, "method": method.kind, "seed": exact.seed}
+        put_provenance(exact.folder, seconds=exact.seconds, facts=facts)
+        for sentence in (*warnings, *failed):
+            self.reporter.warn(f"{name}: {sentence}")
+        folder, seconds = exact.folder, exact.seconds
+        return Referenced(name, method.kind, folder, rows, judged.facts, warnings, seconds)
 
-def _identity(
-    project: Project, method: ReferencePart, data: DataSets, which: int, draws: int, seed: int
-) -> str:
-    """Hash of all that decides the draws of one data set.
+    def _layout(self) -> Layout:
+        """What the simulator returns: as planned, or as a few simulations show."""
+        layout = self.project.problem.layout
+        return try_simulator(self.project).layout if layout is None else layout
 
-    The network's weights too, where the method makes use of them.
-    """
-    row = np.array([which])
-    x = {name: take(values, row)[0].tolist() for name, values in data.variables.items()}
-    return stable_hash(
-        {
+    def _amortized(self) -> Posterior | None:
+        """The trained posterior where the method makes use of it."""
+        if not self.method.uses_amortized:
+            return None
+        run = self.project.run
+        if not run.best.is_file():
+            raise RunError(
+                f"{self.method.kind} starts from the amortized posterior, and nothing is trained",
+                where=run.path,
+                todo="Run `sbiwb run` on the config first, or choose another start: "
+                "--option start=prior (importance: proposal=prior).",
+            )
+        return posterior_of(self.project, self.reporter)
+
+    def _write_draws(
+        self, exact: ExactDraws, warnings: Sequence[str]
+    ) -> tuple[tuple[report.Row, ...], Sequence[str]]:
+        """Files and pictures as `sample` has them; the summary table, and what failed to
+        simulate."""
+        project, data, seed = self.project, exact.data, exact.seed
+        theta = np.stack([result.theta for result in exact.results])
+        draws = PosteriorDraws(data, theta, project.prior, project.derived.of(theta))
+        rows = rows_of(draws)
+        predicted, failed = Predictor(project, self.reporter).simulate(data, theta, seed)
+        about = {
+            "run": project.run.name,
             "data_hash": project.own_hash,
-            "method": method.model_dump(mode="json"),
-            "x": x,
-            "weights": weights_hash(project.run) if method.uses_amortized else None,
-            "draws": draws,
-            "seed": seed,
-            "name": data.name,
-            "data set": which,
-            "likelihood": sha256(project.source.path.read_bytes()),
+            "method": exact.method.kind,
+            "seed": str(seed),
         }
-    )
-
-
-def _layout(project: Project) -> Layout:
-    """What the simulator returns: as planned, or as a few simulations show."""
-    layout = project.problem.layout
-    return try_simulator(project).layout if layout is None else layout
-
-
-def _amortized(project: Project, method: ReferencePart, reporter: Reporter) -> Posterior | None:
-    """The trained posterior where the method makes use of it."""
-    if not method.uses_amortized:
-        return None
-    if not project.run.best.is_file():
-        raise RunError(
-            f"{method.kind} starts from the amortized posterior, and nothing is trained",
-            where=project.run.path,
-            todo="Run `sbiwb run` on the config first, or choose another start: "
-            "--option start=prior (importance: proposal=prior).",
+        posterior_dir, constants = PosteriorDir(exact.folder), project.config.problem.constants
+        write_table(posterior_dir, draws, rows, warnings=[*warnings, *failed])
+        omitted = write_draws(
+            posterior_dir, draws, about=about, constants=constants, predicted=predicted
         )
-    return posterior_of(project, reporter)
-
-
-def _write(project: Project, exact: ExactDraws, reporter: Reporter) -> Referenced:
-    if not project.run.config.is_file():  # that of a trained run stays as it was trained
-        write_config(project)
-    judged = judge_chains(exact, project.prior.columns)
-    rows, failed = _write_draws(project, exact, judged.warnings, reporter)
-    method, name = exact.method, exact.data.name
-    put_json(
-        exact.folder / "method.json",
-        {"method": method.model_dump(mode="json"), "data_sets": judged.rows},
-    )
-    draw_method(exact, project.prior.columns)
-    facts = {"data_hash": project.own_hash, "method": method.kind, "seed": exact.seed}
-    put_provenance(exact.folder, seconds=exact.seconds, facts=facts)
-    for sentence in (*judged.warnings, *failed):
-        reporter.warn(f"{name}: {sentence}")
-    warnings = tuple(judged.warnings)
-    return Referenced(name, method.kind, exact.folder, rows, judged.facts, warnings, exact.seconds)
-
-
-def _write_draws(
-    project: Project, exact: ExactDraws, warnings: Sequence[str], reporter: Reporter
-) -> tuple[tuple[report.Row, ...], Sequence[str]]:
-    """Files and pictures as `sample` has them; the summary table, and what failed to simulate."""
-    theta = np.stack([result.theta for result in exact.results])
-    draws = PosteriorDraws(exact.data, theta, project.prior, project.derived.of(theta))
-    rows = rows_of(draws)
-    predicted, failed = simulate_posterior(project, exact.data, theta, exact.seed, reporter)
-    about = {
-        "run": project.run.name,
-        "data_hash": project.own_hash,
-        "method": exact.method.kind,
-        "seed": str(exact.seed),
-    }
-    posterior_dir, constants = PosteriorDir(exact.folder), project.config.problem.constants
-    write_table(posterior_dir, draws, rows, warnings=[*warnings, *failed])
-    omitted = write_draws(
-        posterior_dir, draws, about=about, constants=constants, predicted=predicted
-    )
-    if omitted:
-        reporter.say(f"{exact.data.name}: {omitted}.")
-    observables = ObservablePictures.of(project.source, project.config.model.inputs)
-    PosteriorPictures(draws, rows, observables, predicted, PICTURES).write(exact.folder)
-    return tuple(rows), failed
+        if omitted:
+            self.reporter.say(f"{data.name}: {omitted}.")
+        observables = ObservablePictures.of(project.source, project.config.model.inputs)
+        PosteriorPictures(draws, rows, observables, predicted, PICTURES).write(exact.folder)
+        return tuple(rows), failed

@@ -20,7 +20,7 @@ from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observation_choice import choose_observations, named_observations
 from sbiwb.project.observation_options import context_values, from_file
-from sbiwb.project.observe import DataSets, NamedObservation, observe
+from sbiwb.project.observe import DataSets, NamedObservation
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
@@ -41,7 +41,7 @@ from sbiwb.steps.judge.measure import (
     weight_draws,
 )
 from sbiwb.stopping import raise_on_signal
-from sbiwb.workflow.predict import simulate_posterior
+from sbiwb.workflow.predict import Predictor
 
 __all__ = [
     "PICTURES",
@@ -125,11 +125,10 @@ def sample(
     options = _Options(draws, seed, how, pictures)
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
-        posterior = posterior_of(project, reporter)
+        sampler = _Sampler(project, posterior_of(project, reporter), reporter, options)
         layout = read_plan(project.data_run).layout
-        shapes = {name: part.event for name, part in project.context.items()}
-        data = [observe(observation, layout, shapes) for observation in observations]
-        return [_sample_one(project, posterior, one, reporter, options) for one in data]
+        data = [project.observe(observation, layout) for observation in observations]
+        return [sampler.sample(one) for one in data]
 
 
 @dataclass(frozen=True)
@@ -165,111 +164,132 @@ class _Draws:
     refined: list[Refined] = field(default_factory=list)
 
 
-def _sample_one(
-    project: Project, posterior: Posterior, data: DataSets, reporter: Reporter, options: _Options
-) -> Sampled:
-    start = time.perf_counter()
-    misfit = _misfit(project, posterior, data)
-    drawn = _draw(project, posterior, data, reporter, options, misfit.odd)
-    draws = _posterior_draws(project, posterior, data, drawn.theta)
-    shares = _epistemic_shares(posterior, data, options.seed)
-    rows = [_with_share(row, shares) for row in rows_of(draws)]
-    predicted, failed = simulate_posterior(project, data, drawn.theta, options.seed, reporter)
-    warnings = [*_warnings(project, posterior, draws, misfit, drawn), *failed]
+@dataclass(frozen=True)
+class _Sampler:
+    """The trained posterior of a project, and what its draws are compared with."""
 
-    folder = PosteriorDir(project.run.sample(data.name))
-    about = _about(project, options)
-    write_table(folder, draws, rows, warnings=warnings, misfit=misfit.values)
-    constants = project.config.problem.constants
-    omitted = write_draws(folder, draws, about=about, constants=constants, predicted=predicted)
-    observables = ObservablePictures.of(project.source, project.config.model.inputs)
-    pictures = PosteriorPictures(draws, rows, observables, predicted, options.pictures)
-    pictures.write(folder.path)
-    if shares:
-        figure = report.shares_picture(data.labels, shares.by_column, _usual_shares(project))
-        put_picture(folder.path / EPISTEMIC, figure)
-    folder.refined.unlink(missing_ok=True)
-    if options.how is not None:
-        write_refined(folder.path, drawn.refined, options.how)
-    facts = {
-        "weights": about["weights"],
-        "data_hash": project.data_hash,
-        "seed": options.seed,
-        "draws": options.draws,
-        "draw_seconds": drawn.seconds,
-    }
-    put_provenance(folder.path, seconds=time.perf_counter() - start, facts=facts)
-    for warning in warnings:
-        reporter.warn(f"{data.name}: {warning}")
-    for note in filter(None, [omitted, *data.notes]):
-        reporter.say(f"{data.name}: {note}.")
-    refined = tuple(drawn.refined)
-    return Sampled(data.name, folder.path, tuple(rows), tuple(warnings), drawn.seconds, refined)
+    project: Project
+    posterior: Posterior
+    reporter: Reporter
+    options: _Options
 
+    def sample(self, data: DataSets) -> Sampled:
+        """Infers one observation, and writes what is found."""
+        project, options, start = self.project, self.options, time.perf_counter()
+        misfit = self._misfit(data)
+        drawn = self._draw(data, misfit.odd)
+        draws = self._posterior_draws(data, drawn.theta)
+        shares = _epistemic_shares(self.posterior, data, options.seed)
+        rows = [_with_share(row, shares) for row in rows_of(draws)]
+        predictor = Predictor(project, self.reporter)
+        predicted, failed = predictor.simulate(data, drawn.theta, options.seed)
+        warnings = [*self._warnings(draws, misfit, drawn), *failed]
 
-def _draw(
-    project: Project,
-    posterior: Posterior,
-    data: DataSets,
-    reporter: Reporter,
-    options: _Options,
-    odd: Sequence[str],
-) -> _Draws:
-    """Amortized draws, repaired where that was asked for."""
-    start = time.perf_counter()
-    rng = generator(options.seed, "sample", place(data.name))
-    theta = posterior.sample(data.variables, options.draws, rng)
-    seconds = time.perf_counter() - start
-    if options.how is None:
-        return _Draws(theta, seconds)
-    targets = refinement_targets(project, posterior, data, theta)
-    theta, refined = refine(
-        targets, data, theta, options.how, reporter, unlike=odd, seed=options.seed
-    )
-    return _Draws(theta, seconds, refined)
+        folder = PosteriorDir(project.run.sample(data.name))
+        about = self._about()
+        write_table(folder, draws, rows, warnings=warnings, misfit=misfit.values)
+        constants = project.config.problem.constants
+        omitted = write_draws(folder, draws, about=about, constants=constants, predicted=predicted)
+        observables = ObservablePictures.of(project.source, project.config.model.inputs)
+        pictures = PosteriorPictures(draws, rows, observables, predicted, options.pictures)
+        pictures.write(folder.path)
+        if shares:
+            usual = self._usual_shares()
+            figure = report.shares_picture(data.labels, shares.by_column, usual)
+            put_picture(folder.path / EPISTEMIC, figure)
+        folder.refined.unlink(missing_ok=True)
+        if options.how is not None:
+            write_refined(folder.path, drawn.refined, options.how)
+        facts = {
+            "weights": about["weights"],
+            "data_hash": project.data_hash,
+            "seed": options.seed,
+            "draws": options.draws,
+            "draw_seconds": drawn.seconds,
+        }
+        put_provenance(folder.path, seconds=time.perf_counter() - start, facts=facts)
+        for warning in warnings:
+            self.reporter.warn(f"{data.name}: {warning}")
+        for note in filter(None, [omitted, *data.notes]):
+            self.reporter.say(f"{data.name}: {note}.")
+        refined = tuple(drawn.refined)
+        return Sampled(data.name, folder.path, tuple(rows), tuple(warnings), drawn.seconds, refined)
 
+    def _draw(self, data: DataSets, odd: Sequence[str]) -> _Draws:
+        """Amortized draws, repaired where that was asked for."""
+        options, start = self.options, time.perf_counter()
+        rng = generator(options.seed, "sample", place(data.name))
+        theta = self.posterior.sample(data.variables, options.draws, rng)
+        seconds = time.perf_counter() - start
+        if options.how is None:
+            return _Draws(theta, seconds)
+        targets = refinement_targets(self.project.densities, self.posterior, data, theta)
+        theta, refined = refine(
+            targets, data, theta, options.how, self.reporter, unlike=odd, seed=options.seed
+        )
+        return _Draws(theta, seconds, refined)
 
-def _posterior_draws(
-    project: Project, posterior: Posterior, data: DataSets, theta: np.ndarray
-) -> PosteriorDraws:
-    return PosteriorDraws(
-        data,
-        theta,
-        project.prior,
-        project.derived.of(theta),
-        posterior.theta_map.circular,
-        posterior.theta_map.levels,
-    )
+    def _posterior_draws(self, data: DataSets, theta: np.ndarray) -> PosteriorDraws:
+        theta_map = self.posterior.theta_map
+        return PosteriorDraws(
+            data,
+            theta,
+            self.project.prior,
+            self.project.derived.of(theta),
+            theta_map.circular,
+            theta_map.levels,
+        )
 
+    def _warnings(self, draws: PosteriorDraws, misfit: _Misfit, drawn: _Draws) -> list[str]:
+        """Why not to trust the posterior."""
+        data = draws.data
+        left = [result for result in drawn.refined if result.verdict == Outcome.LEFT]
+        return [
+            *misfit.unknown,
+            *distrust.at_most_a_few(self.posterior.ood_warnings(data.variables)),
+            *distrust.context_outside(self.project.context, data),
+            *distrust.unlike_simulations(misfit.values),
+            *distrust.draws_outside(self.project.prior, drawn.theta),
+            *(f"{result.data_set}: {result.reason}" for result in left),
+        ]
 
-def _warnings(
-    project: Project,
-    posterior: Posterior,
-    draws: PosteriorDraws,
-    misfit: _Misfit,
-    drawn: _Draws,
-) -> list[str]:
-    """Why not to trust the posterior."""
-    data = draws.data
-    left = [result for result in drawn.refined if result.verdict == Outcome.LEFT]
-    return [
-        *misfit.unknown,
-        *distrust.at_most_a_few(posterior.ood_warnings(data.variables)),
-        *distrust.context_outside(project.context, data),
-        *distrust.unlike_simulations(misfit.values),
-        *distrust.draws_outside(project.prior, drawn.theta),
-        *(f"{result.data_set}: {result.reason}" for result in left),
-    ]
+    def _about(self) -> dict[str, str]:
+        """What the files say of where the draws come from."""
+        run = self.project.run
+        return {
+            "run": run.name,
+            "data_hash": self.project.data_hash,
+            "weights": weights_hash(run),
+            "seed": str(self.options.seed),
+        }
 
+    def _usual_shares(self) -> dict[str, np.ndarray]:
+        """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by
+        parameter; empty where it has not judged them."""
+        run = self.project.run
+        try:
+            provenance, numbers = read_provenance(run.diagnose, Provenance), read_numbers(run)
+        except CorruptFile:
+            return {}
+        if provenance is None or numbers is None or provenance.weights != weights_hash(run):
+            return {}
+        return {name: np.array(shares) for name, shares in numbers.epistemic_quantiles.items()}
 
-def _about(project: Project, options: _Options) -> dict[str, str]:
-    """What the files say of where the draws come from."""
-    return {
-        "run": project.run.name,
-        "data_hash": project.data_hash,
-        "weights": weights_hash(project.run),
-        "seed": str(options.seed),
-    }
+    def _misfit(self, data: DataSets) -> _Misfit:
+        """How far each data set lies from the simulations."""
+        project, diagnose = self.project, self.project.config.diagnose
+        try:
+            test = load_split(project, "test")
+            train = load_split(project, "train", most=MAX_TRAINING_SIMULATIONS)
+        except (RunError, CorruptFile) as error:
+            unknown = f"not compared with the simulations: {error.where} {error.what}"
+            return _Misfit(unknown=(unknown,))
+        missing = tuple(project.config.problem.missing)
+        spaces = SummarySpaces(self.posterior, missing, diagnose.seed)
+        features = spaces.summaries(train, test, [data])
+        checks = [one for one in diagnose.checks if one.kind == MISSPECIFICATION]
+        check = next(iter(checks), family.parse(MISSPECIFICATION))
+        return _Misfit(tuple(family.module(MISSPECIFICATION).compute(features, check).values))
 
 
 @dataclass(frozen=True)
@@ -301,32 +321,3 @@ def _with_share(row: report.Row, shares: _EpistemicShares) -> report.Row:
     """A row of the table with its epistemic share; derived quantities have none."""
     share = shares.by_data_set.get((row.data_set, row.name), np.nan)
     return replace(row, epistemic=max(0.0, share)) if np.isfinite(share) else row
-
-
-def _usual_shares(project: Project) -> dict[str, np.ndarray]:
-    """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by parameter;
-    empty where it has not judged them."""
-    try:
-        provenance = read_provenance(project.run.diagnose, Provenance)
-        numbers = read_numbers(project.run)
-    except CorruptFile:
-        return {}
-    if provenance is None or numbers is None or provenance.weights != weights_hash(project.run):
-        return {}
-    return {name: np.array(shares) for name, shares in numbers.epistemic_quantiles.items()}
-
-
-def _misfit(project: Project, posterior: Posterior, data: DataSets) -> _Misfit:
-    """How far each data set lies from the simulations."""
-    try:
-        test = load_split(project, "test")
-        train = load_split(project, "train", most=MAX_TRAINING_SIMULATIONS)
-    except (RunError, CorruptFile) as error:
-        unknown = f"not compared with the simulations: {error.where} {error.what}"
-        return _Misfit(unknown=(unknown,))
-    missing = tuple(project.config.problem.missing)
-    spaces = SummarySpaces(posterior, missing, project.config.diagnose.seed)
-    features = spaces.summaries(train, test, [data])
-    checks = [one for one in project.config.diagnose.checks if one.kind == MISSPECIFICATION]
-    check = next(iter(checks), family.parse(MISSPECIFICATION))
-    return _Misfit(tuple(family.module(MISSPECIFICATION).compute(features, check).values))

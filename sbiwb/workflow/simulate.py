@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sbiwb.contracts import Executor, Reporter
 from sbiwb.executors.serial import SerialExecutor
@@ -18,7 +18,7 @@ from sbiwb.steps.pairs.tasks import ShardTask, missing_tasks, simulate_tasks
 from sbiwb.store import manifest
 from sbiwb.store.manifest import Summaries
 from sbiwb.words import duration
-from sbiwb.workflow.simulate_plan import accept_code, borrow, extended, grids_of, prepare
+from sbiwb.workflow.simulate_plan import Planner
 
 NOT_WORTH_A_POOL_S = 10.0
 
@@ -36,7 +36,7 @@ def simulate(
     Args:
         project: What to simulate.
         reporter: Where progress goes.
-        more: Pairs to extend the run by, as `extended` reads them.
+        more: Pairs to extend the run by, as `Planner.extended` reads them.
         accept_code_change: Whether the simulator's code, changed since the shards were made, is
             taken to give the same rows.
         needs_observations: Whether an observation that cannot be read is an error, and no warning.
@@ -50,85 +50,94 @@ def simulate(
         FailureRateError: More simulations fail than allowed; finished shards are kept.
     """
     if more:
-        project = extended(project, more, reporter)
+        project = Planner(project, reporter).extended(more)
+    planner, maker = Planner(project, reporter), ShardMaker(project, reporter)
     if project.data_run.path != project.run.path:
-        return borrow(project, reporter)
+        return planner.borrow()
     start = time.perf_counter()
     heal_plan(project.run, reporter)
     if project.is_imported:
         reporter.say("The pairs of this run are imported: nothing is simulated.")
     if accept_code_change:
-        accept_code(project, reporter)
-    plan = prepare(project, reporter, needs_observations=needs_observations)
-    tasks = missing_tasks(project.run, grids_of(project, plan), project.data_hash, reporter)
-    failures = recorded_failures(project)
+        planner.accept_code()
+    plan = planner.prepare(needs_observations=needs_observations)
+    tasks = missing_tasks(project.run, planner.grids(plan), project.data_hash, reporter)
+    failures = maker.recorded_failures()
     failures.look()
     if tasks:
-        _simulate(project, plan, tasks, failures, reporter)
+        maker.make(plan, tasks, failures)
     if tasks or not has_provenance(project.run.data, Provenance):
-        put_data_provenance(project, time.perf_counter() - start)
+        maker.put_provenance(time.perf_counter() - start)
     return manifest.write_manifest(project.run)
 
 
-def recorded_failures(project: Project) -> RecordedFailures:
-    """Counts the failures of all shards of a run; those of an import were judged with it."""
-    max_rate = project.config.simulate.failures.max_rate
-    if project.is_imported:
-        max_rate = 1.0
-    return RecordedFailures(project.run, project.data_hash, max_rate)
+@dataclass(frozen=True)
+class ShardMaker:
+    """Has the shards of a run made.
 
-
-def put_data_provenance(project: Project, seconds: float) -> None:
-    """Who made the shards."""
-    facts = {"data_hash": project.data_hash, "seed": project.config.simulate.seed}
-    put_provenance(project.run.data, seconds=seconds, facts=facts)
-
-
-def _simulate(
-    project: Project,
-    plan: Plan,
-    tasks: Sequence[ShardTask],
-    failures: RecordedFailures,
-    reporter: Reporter,
-) -> None:
-    rows = sum(task.blocks for task in tasks) * project.block_size
-    seconds, executor = rows * plan.seconds_per_row, project.config.machine.build_executor()
-    if seconds < NOT_WORTH_A_POOL_S and not isinstance(executor, SerialExecutor):
-        # the same rows, without the seconds that processes take to start
-        executor = SerialExecutor()
-        tasks = [replace(task, isolated=True) for task in tasks]
-    reporter.say(
-        f"{rows:,} simulations in {len(tasks)} shards: about"
-        f" {duration(seconds / executor.workers)} and {rows * plan.bytes_per_row / 1e6:.1f} MB."
-    )
-    try:
-        follow(project, executor, tasks, failures, reporter)
-    finally:
-        manifest.write_manifest(project.run)
-        open_run(tasks[0].run).isolated.close()
-    _warn_of_failures(failures, reporter)
-
-
-def follow(
-    project: Project,
-    executor: Executor,
-    tasks: Sequence[ShardTask],
-    failures: RecordedFailures,
-    reporter: Reporter,
-) -> None:
-    """Has shards made, and shows how far they are.
-
-    Raises:
-        FailureRateError: More simulations of the run fail than allowed.
-        SbiwbError: What a shard failed of.
+    Args:
+        project: The run.
+        reporter: Where progress goes.
     """
-    rows = {(task.split, task.shard.stem): task.blocks * project.block_size for task in tasks}
-    with reporter.task("simulate", sum(rows.values()), unit="simulations") as ticker:
-        shown = RowTicker(ticker, project.run, rows)
-        with looking(shown):
-            for task, record in simulate_tasks(executor, tasks):
-                failures.add(task.shard, record)
-                shown.finished(task.split, task.shard.stem, failed=failures.counter.failed)
+
+    project: Project
+    reporter: Reporter
+
+    def recorded_failures(self) -> RecordedFailures:
+        """Counts the failures of all shards of the run; those of an import were judged with it."""
+        max_rate = self.project.config.simulate.failures.max_rate
+        if self.project.is_imported:
+            max_rate = 1.0
+        return RecordedFailures(self.project.run, self.project.data_hash, max_rate)
+
+    def put_provenance(self, seconds: float) -> None:
+        """Who made the shards."""
+        facts = {"data_hash": self.project.data_hash, "seed": self.project.config.simulate.seed}
+        put_provenance(self.project.run.data, seconds=seconds, facts=facts)
+
+    def make(self, plan: Plan, tasks: Sequence[ShardTask], failures: RecordedFailures) -> None:
+        """Has shards made by the executor of the YAML.
+
+        Raises:
+            FailureRateError: More simulations of the run fail than allowed.
+            SbiwbError: What a shard failed of.
+        """
+        project = self.project
+        rows = sum(task.blocks for task in tasks) * project.block_size
+        seconds, executor = rows * plan.seconds_per_row, project.config.machine.build_executor()
+        if seconds < NOT_WORTH_A_POOL_S and not isinstance(executor, SerialExecutor):
+            # the same rows, without the seconds that processes take to start
+            executor = SerialExecutor()
+            tasks = [replace(task, isolated=True) for task in tasks]
+        self.reporter.say(
+            f"{rows:,} simulations in {len(tasks)} shards: about"
+            f" {duration(seconds / executor.workers)} and {rows * plan.bytes_per_row / 1e6:.1f} MB."
+        )
+        try:
+            self.follow(executor, tasks, failures)
+        finally:
+            manifest.write_manifest(project.run)
+            open_run(tasks[0].run).isolated.close()
+        _warn_of_failures(failures, self.reporter)
+
+    def follow(
+        self, executor: Executor, tasks: Sequence[ShardTask], failures: RecordedFailures
+    ) -> None:
+        """Has shards made, and shows how far they are.
+
+        Raises:
+            FailureRateError: More simulations of the run fail than allowed.
+            SbiwbError: What a shard failed of.
+        """
+        size = self.project.block_size
+        rows = {(task.split, task.shard.stem): task.blocks * size for task in tasks}
+        total = sum(rows.values())
+        with self.reporter.task("simulate", total, unit="simulations") as ticker:
+            shown = RowTicker(ticker, self.project.run, rows)
+            with looking(shown):
+                for task, record in simulate_tasks(executor, tasks):
+                    failures.add(task.shard, record)
+                    shown.finished(task.split, task.shard.stem, failed=failures.counter.failed)
 
 
 def _warn_of_failures(failures: RecordedFailures, reporter: Reporter) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sbiwb.contracts import Reporter
 from sbiwb.errors import RunError
-from sbiwb.executors import STEPS, Job, JobCommand, Step, job_name, script, slurm
+from sbiwb.executors import STEPS, Cluster, Job, JobCommand, Step, job_name, script, slurm
 from sbiwb.project.opening import write_config
 from sbiwb.project.plan import heal_plan
 from sbiwb.project.project import Project
@@ -17,8 +17,7 @@ from sbiwb.rundir import RunDir
 from sbiwb.steps.pairs.shard_grid import count_cells
 from sbiwb.steps.pairs.tasks import missing_tasks
 from sbiwb.submitted_jobs import SubmittedJob, put_jobs, read_jobs
-from sbiwb.workflow.simulate_plan import borrow, grids_of, prepare
-from sbiwb.workflow.worker import plan_of
+from sbiwb.workflow.simulate_plan import Planner
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,15 @@ def submit(
     if what not in (*STEPS, "all"):
         todo = f"One of: {', '.join((*STEPS, 'all'))}."
         raise RunError(f"no step '{what}'", where="sbiwb submit", todo=todo)
+    submission = _Submission(project, reporter)
     if dry_run:
-        jobs = _jobs(project, what, _guessed_array(project))
-        return _chain(project, jobs, submit=False)
+        return submission.chain(submission.jobs(what, submission.guessed_array()), submit=False)
     _check_queue(project.run)
     array = NO_ARRAY
     if what in ("simulate", "all"):
-        array = _missing_array(project, reporter)
+        array = submission.missing_array()
     write_config(project)
-    return _chain(project, _jobs(project, what, array), submit=True)
+    return submission.chain(submission.jobs(what, array), submit=True)
 
 
 @dataclass(frozen=True)
@@ -86,75 +85,95 @@ class _ArrayShares:
 NO_ARRAY = _ArrayShares((), 1)
 
 
-def _missing_array(project: Project, reporter: Reporter) -> _ArrayShares:
-    """The array that simulates what is missing, after a preflight where there is no plan yet."""
-    if project.data_run.path != project.run.path:
-        borrow(project, reporter)
-        return NO_ARRAY
-    heal_plan(project.run, reporter)
-    grids = grids_of(project, prepare(project, reporter))
-    count = slurm.elements(project.config.machine.cluster, count_cells(grids))
-    tasks = missing_tasks(project.run, grids, project.data_hash, reporter)
-    return _ArrayShares(sorted({task.cell % count for task in tasks}), count)
+@dataclass(frozen=True)
+class _Submission:
+    """The jobs of a run."""
 
+    project: Project
+    reporter: Reporter
 
-def _guessed_array(project: Project) -> _ArrayShares:
-    """The same without writing or asking anything.
+    def missing_array(self) -> _ArrayShares:
+        """The array that simulates what is missing, after a preflight where there is no plan
+        yet."""
+        planner, run = Planner(self.project, self.reporter), self.project.run
+        if not self._simulates:
+            planner.borrow()
+            return NO_ARRAY
+        heal_plan(run, self.reporter)
+        grids = planner.grids(planner.prepare())
+        count = slurm.elements(self._cluster, count_cells(grids))
+        tasks = missing_tasks(run, grids, self.project.data_hash, self.reporter)
+        return _ArrayShares(sorted({task.cell % count for task in tasks}), count)
 
-    Its elements are every cell of the plan, or without a plan as many as are allowed.
-    """
-    if project.data_run.path != project.run.path:
-        return NO_ARRAY
-    count = project.config.machine.cluster.array
-    if project.run.plan.is_file():
-        count = min(count, count_cells(grids_of(project, plan_of(project))))
-    return _ArrayShares(range(count), count)
+    def guessed_array(self) -> _ArrayShares:
+        """The same without writing or asking anything.
 
+        Its elements are every cell of the plan, or without a plan as many as are allowed.
+        """
+        if not self._simulates:
+            return NO_ARRAY
+        planner, count = Planner(self.project, self.reporter), self._cluster.array
+        if self.project.run.plan.is_file():
+            count = min(count, count_cells(planner.grids(planner.existing())))
+        return _ArrayShares(range(count), count)
 
-def _jobs(project: Project, what: str, array: _ArrayShares) -> list[Job]:
-    """The jobs of a step, or of all that have something to do."""
-    run, folder = project.run.path.resolve(), Path.cwd()
-    jobs: dict[Step, Job] = {}
-    if array.numbers:
-        cluster = project.config.machine.cluster
-        jobs["simulate"] = slurm.array_job(run, folder, cluster, array.numbers, array.count)
-    for step, commands in _commands(project, run).items():
-        name, log = job_name(run.name, step), slurm.log(run, step)
-        jobs[step] = Job(name, step, commands, folder, log)
-    if what == "all" and not project.config.problem.observations:
-        del jobs["sample"]
-    return [job for step, job in jobs.items() if what in (step, "all")]
+    def jobs(self, what: str, array: _ArrayShares) -> list[Job]:
+        """The jobs of a step, or of all that have something to do."""
+        run, folder = self._folder, Path.cwd()
+        jobs: dict[Step, Job] = {}
+        if array.numbers:
+            numbers, count = array.numbers, array.count
+            jobs["simulate"] = slurm.array_job(run, folder, self._cluster, numbers, count)
+        for step, commands in self._commands().items():
+            name, log = job_name(run.name, step), slurm.log(run, step)
+            jobs[step] = Job(name, step, commands, folder, log)
+        if what == "all" and not self.project.config.problem.observations:
+            del jobs["sample"]
+        return [job for step, job in jobs.items() if what in (step, "all")]
 
+    def chain(self, jobs: Sequence[Job], *, submit: bool) -> list[Submitted]:
+        """Each job after the one before; the report comes whatever became of that."""
+        run, cluster = self._folder, self._cluster
+        chain: list[Submitted] = []
+        for job in jobs:
+            after = _dependency(job, chain)
+            path, number = slurm.jobs_folder(run) / f"{job.step}.sh", ""
+            if submit:
+                _forget_notes(run, job)
+                number = slurm.submit(slurm.put_script(job, cluster, run), after=after or None)
+            text = script(job, cluster)
+            chain.append(Submitted(job.step, path, number, after, len(job.elements), text))
+            if submit:
+                _remember(RunDir(run), chain)
+        return chain
 
-def _commands(project: Project, run: Path) -> dict[Step, tuple[JobCommand, ...]]:
-    """What each step after the simulations runs, in this order."""
-    train = JobCommand((*slurm.SBIWB, "train", str(run)), everywhere=True)
-    # checks all shards, and makes again what was lost
-    complete = JobCommand((*slurm.SBIWB, "worker", str(run), "0", "--of", "1"))
-    is_own = project.data_run.path == project.run.path
-    return {
-        "train": (complete, train) if is_own else (train,),
-        "diagnose": (JobCommand((*slurm.SBIWB, "diagnose", str(run), "--gate")),),
-        "sample": (JobCommand((*slurm.SBIWB, "sample", str(run))),),
-        "report": (JobCommand((*slurm.SBIWB, "report", str(run))),),
-    }
+    @property
+    def _folder(self) -> Path:
+        return self.project.run.path.resolve()
 
+    @property
+    def _cluster(self) -> Cluster:
+        return self.project.config.machine.cluster
 
-def _chain(project: Project, jobs: Sequence[Job], *, submit: bool) -> list[Submitted]:
-    """Each job after the one before; the report comes whatever became of that."""
-    run, cluster = project.run.path.resolve(), project.config.machine.cluster
-    chain: list[Submitted] = []
-    for job in jobs:
-        after = _dependency(job, chain)
-        path, number = slurm.jobs_folder(run) / f"{job.step}.sh", ""
-        if submit:
-            _forget_notes(run, job)
-            number = slurm.submit(slurm.put_script(job, cluster, run), after=after or None)
-        text = script(job, cluster)
-        chain.append(Submitted(job.step, path, number, after, len(job.elements), text))
-        if submit:
-            _remember(RunDir(run), chain)
-    return chain
+    @property
+    def _simulates(self) -> bool:
+        """Whether the run has simulations of its own."""
+        return self.project.data_run.path == self.project.run.path
+
+    def _commands(self) -> dict[Step, tuple[JobCommand, ...]]:
+        """What each step after the simulations runs, in this order."""
+        run = str(self._folder)
+        train: tuple[JobCommand, ...]
+        train = (JobCommand((*slurm.SBIWB, "train", run), everywhere=True),)
+        if self._simulates:
+            # checks all shards, and makes again what was lost
+            train = (JobCommand((*slurm.SBIWB, "worker", run, "0", "--of", "1")), *train)
+        return {
+            "train": train,
+            "diagnose": (JobCommand((*slurm.SBIWB, "diagnose", run, "--gate")),),
+            "sample": (JobCommand((*slurm.SBIWB, "sample", run)),),
+            "report": (JobCommand((*slurm.SBIWB, "report", run)),),
+        }
 
 
 def _dependency(job: Job, before: Sequence[Submitted]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from sbiwb.claims import Claim, hold
+from sbiwb.config.model import Machine
 from sbiwb.contracts import Reporter, Silent
 from sbiwb.environment import whole_number
 from sbiwb.errors import CorruptFile, DiskError, RunError
@@ -77,18 +78,19 @@ def train(
             process is gone.
         Stopped: A signal came, or the end of the allocation is near; a checkpoint is written.
     """
-    with raise_on_signal(), process_group(_exchange_device(project)) as ranks:
+    with raise_on_signal(), process_group(_exchange_device(project.config.machine)) as ranks:
         if not ranks.is_main:
             reporter = Silent()
+        training = _TrainingProcess(project, reporter, ranks)
         if not fresh:
-            finished = _finished_before(project, reporter, ranks)
+            finished = training.finished_before()
             if finished is not None:
                 return finished
         with _claimed(project.run, ranks, reporter) as claim:
             if fresh and claim and not whole_number("TORCHELASTIC_RESTART_COUNT", 0):
                 _set_aside(project.run, reporter)
             ranks.barrier()
-            return _train(project, reporter, ranks, claim, on_validated)
+            return training.train(claim, on_validated)
 
 
 def find_lr(project: Project, reporter: Reporter) -> RangeTest:
@@ -127,9 +129,9 @@ def check_alone(verb: str) -> None:
         )
 
 
-def _exchange_device(project: Project) -> str:
+def _exchange_device(machine: Machine) -> str:
     """Where processes that train together exchange gradients."""
-    if project.config.machine.device != "cpu" and torch.cuda.is_available():
+    if machine.device != "cpu" and torch.cuda.is_available():
         return "cuda"
     return "cpu"
 
@@ -165,40 +167,138 @@ def _set_aside(run: RunDir, reporter: Reporter) -> None:
         reporter.say(f"The training before is kept as {aside}.")
 
 
-def _train(
-    project: Project,
-    reporter: Reporter,
-    ranks: Ranks,
-    claim: Claim | None,
-    on_validated: Hook | None,
-) -> TrainResult:
-    start = time.perf_counter()
-    finished = _finished_before(project, reporter, ranks)
-    if finished is not None:  # by another process, since we looked
-        return finished
-    saved = _saved(project, reporter)
-    if ranks.is_main:
-        write_config(project)
-    ranks.barrier()
-    flag = Flag()
-    session = open_trainer(
-        project,
-        reporter,
-        saved=saved.facts if saved else None,
-        ranks=ranks,
-        check=_wait_check(flag, ranks),
-    )
-    with closing(session.trainer) as trainer:
-        if saved is not None:
-            saved.load_into(trainer)
-            reporter.say(f"Going on from step {trainer.progress.step:,}.")
-        _check_same_step(project.run, trainer, ranks)
-        count_start(project.run, trainer.progress.step, ranks)
-        facts = _follow(project, session, reporter, flag, claim, on_validated)
-    seconds = time.perf_counter() - start
-    if ranks.is_main:
-        _put_ending(project, trainer, facts, seconds)
-    return TrainResult(facts, weight_count(trainer.module), seconds, ranks.is_main)
+@dataclass(frozen=True)
+class _TrainingProcess:
+    """This process of a training, the only one or one of several."""
+
+    project: Project
+    reporter: Reporter
+    ranks: Ranks
+
+    def train(self, claim: Claim | None, on_validated: Hook | None) -> TrainResult:
+        """Begins or goes on, up to the end.
+
+        Args:
+            claim: On the run's training, in the process that writes.
+            on_validated: Called after each validation.
+        """
+        project, ranks, start = self.project, self.ranks, time.perf_counter()
+        finished = self.finished_before()
+        if finished is not None:  # by another process, since we looked
+            return finished
+        saved = self._saved()
+        if ranks.is_main:
+            write_config(project)
+        ranks.barrier()
+        flag = Flag()
+        session = open_trainer(
+            project,
+            self.reporter,
+            saved=saved.facts if saved else None,
+            ranks=ranks,
+            check=_wait_check(flag, ranks),
+        )
+        with closing(session.trainer) as trainer:
+            if saved is not None:
+                saved.load_into(trainer)
+                self.reporter.say(f"Going on from step {trainer.progress.step:,}.")
+            _check_same_step(project.run, trainer, ranks)
+            count_start(project.run, trainer.progress.step, ranks)
+            facts = self._follow(session, flag, claim, on_validated)
+        seconds = time.perf_counter() - start
+        if ranks.is_main:
+            self._put_ending(trainer, facts, seconds)
+        return TrainResult(facts, weight_count(trainer.module), seconds, ranks.is_main)
+
+    def finished_before(self) -> TrainResult | None:
+        """The result of a training that is done already; no claim is needed to read it.
+
+        Lost or damaged best weights are written again.
+        """
+        run = self.project.run
+        if not has_provenance(run.train, TrainProvenance):
+            return None
+        provenance = read_provenance(run.train, TrainProvenance)
+        saved = self._saved()
+        if provenance is None or saved is None or not saved.is_finished:
+            return None
+        self.reporter.say("Training is done already.")
+        try:
+            read_checkpoint(run.best)
+        except (CorruptFile, DiskError):
+            if self.ranks.is_main:
+                best, step = saved.checkpoint.trainer["best"], provenance.best_step
+                put_best(run, best, saved.facts, step)
+        facts = facts_in(provenance)
+        return TrainResult(facts, saved.weight_count, provenance.seconds, self.ranks.is_main)
+
+    def _saved(self) -> SavedTraining | None:
+        project = self.project
+        identity, model_hash = project.model_identity, project.model_hash
+        return saved_training(project.run, identity, model_hash, self.reporter)
+
+    def _follow(
+        self,
+        session: TrainingSession,
+        flag: Flag,
+        claim: Claim | None,
+        on_validated: Hook | None,
+    ) -> TrainingFacts:
+        """Trains to the end, with files and trackers where this process holds the claim."""
+        config, run = self.project.config, self.project.run
+        with ExitStack() as stack:
+            outputs = tracking = None
+            if claim is not None:
+                progress = session.trainer.progress
+                last = next((row[0] for row in reversed(progress.losses)), 0)
+                facts = self._checkpoint_facts(session)
+                outputs = TrainingOutputs(run, facts, last, claim.check)
+                tracking = stack.enter_context(
+                    trackers(
+                        config.machine.tracking,
+                        run.train,
+                        config.name,
+                        facts.config,
+                        self.reporter,
+                        step=progress.step,
+                    )
+                )
+            stack.enter_context(watch_signals(flag))
+            announce(session, self.reporter)
+            monitor = TrainingMonitor(
+                session,
+                self.reporter,
+                flag,
+                outputs=outputs,
+                tracking=tracking,
+                checkpoint_every_s=config.train.checkpoint_every_s,
+                on_validated=on_validated,
+            )
+            return monitor.run()
+
+    def _checkpoint_facts(self, session: TrainingSession) -> CheckpointFacts:
+        project = self.project
+        return CheckpointFacts(
+            config=project.config.model_dump(mode="json"),
+            adapter=session.adapter.state(),
+            settings=session.settings,
+            identity=project.model_identity,
+            data_hash=project.data_hash,
+            model_hash=project.model_hash,
+        )
+
+    def _put_ending(self, trainer: Trainer, facts: TrainingFacts, seconds: float) -> None:
+        """Provenance and pictures of a training that has ended."""
+        project = self.project
+        about = {
+            "data_hash": project.data_hash,
+            "model_hash": project.model_hash,
+            "seed": project.config.train.seed,
+            "processes": trainer.ranks.world,
+            "parameters": weight_count(trainer.module),
+        }
+        put_provenance(project.run.train, seconds=seconds, facts={**about, **asdict(facts)})
+        put_pictures(project.run, trainer)
 
 
 def _wait_check(flag: Flag, ranks: Ranks) -> Callable[[], None]:
@@ -215,93 +315,3 @@ def _check_same_step(run: RunDir, trainer: Trainer, ranks: Ranks) -> None:
             where=run.train,
             todo="Run the same command again.",
         )
-
-
-def _follow(
-    project: Project,
-    session: TrainingSession,
-    reporter: Reporter,
-    flag: Flag,
-    claim: Claim | None,
-    on_validated: Hook | None,
-) -> TrainingFacts:
-    """Trains to the end, with files and trackers where this process holds the claim."""
-    with ExitStack() as stack:
-        outputs = tracking = None
-        if claim is not None:
-            progress = session.trainer.progress
-            last = next((row[0] for row in reversed(progress.losses)), 0)
-            facts = _checkpoint_facts(project, session)
-            outputs = TrainingOutputs(project.run, facts, last, claim.check)
-            tracking = stack.enter_context(
-                trackers(
-                    project.config.machine.tracking,
-                    project.run.train,
-                    project.config.name,
-                    facts.config,
-                    reporter,
-                    step=progress.step,
-                )
-            )
-        stack.enter_context(watch_signals(flag))
-        announce(session, reporter)
-        monitor = TrainingMonitor(
-            session,
-            reporter,
-            flag,
-            outputs=outputs,
-            tracking=tracking,
-            checkpoint_every_s=project.config.train.checkpoint_every_s,
-            on_validated=on_validated,
-        )
-        return monitor.run()
-
-
-def _checkpoint_facts(project: Project, session: TrainingSession) -> CheckpointFacts:
-    return CheckpointFacts(
-        config=project.config.model_dump(mode="json"),
-        adapter=session.adapter.state(),
-        settings=session.settings,
-        identity=project.model_identity,
-        data_hash=project.data_hash,
-        model_hash=project.model_hash,
-    )
-
-
-def _put_ending(project: Project, trainer: Trainer, facts: TrainingFacts, seconds: float) -> None:
-    """Provenance and pictures of a training that has ended."""
-    about = {
-        "data_hash": project.data_hash,
-        "model_hash": project.model_hash,
-        "seed": project.config.train.seed,
-        "processes": trainer.ranks.world,
-        "parameters": weight_count(trainer.module),
-    }
-    put_provenance(project.run.train, seconds=seconds, facts={**about, **asdict(facts)})
-    put_pictures(project.run, trainer)
-
-
-def _saved(project: Project, reporter: Reporter) -> SavedTraining | None:
-    return saved_training(project.run, project.model_identity, project.model_hash, reporter)
-
-
-def _finished_before(project: Project, reporter: Reporter, ranks: Ranks) -> TrainResult | None:
-    """The result of a training that is done already; no claim is needed to read it.
-
-    Lost or damaged best weights are written again.
-    """
-    if not has_provenance(project.run.train, TrainProvenance):
-        return None
-    provenance = read_provenance(project.run.train, TrainProvenance)
-    saved = _saved(project, reporter)
-    if provenance is None or saved is None or not saved.is_finished:
-        return None
-    reporter.say("Training is done already.")
-    try:
-        read_checkpoint(project.run.best)
-    except (CorruptFile, DiskError):
-        if ranks.is_main:
-            best, step = saved.checkpoint.trainer["best"], provenance.best_step
-            put_best(project.run, best, saved.facts, step)
-    facts = facts_in(provenance)
-    return TrainResult(facts, saved.weight_count, provenance.seconds, ranks.is_main)

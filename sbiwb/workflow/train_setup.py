@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from sbiwb.contracts import InputShape, Reporter
 from sbiwb.project.adapter import Adapter, fit_adapter, restore_adapter
 from sbiwb.project.checkpoint_facts import CheckpointFacts
 from sbiwb.project.network import build_network
-from sbiwb.project.plan import read_plan
+from sbiwb.project.plan import plan_or_none, read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.settings import Settings, sampling_threads, settle
-from sbiwb.project.splits import _Shards, load_split
+from sbiwb.project.splits import TrainingShards, load_split
 from sbiwb.records import Pairs
 from sbiwb.steps.fit.assemble import (
     Assembly,
@@ -46,13 +46,14 @@ def open_trainer(
         ranks: The processes that train together.
         check: Called while waiting for simulations; may raise.
     """
-    shards, config = _Shards(project), project.config
+    setup, shards, config = _Setup(project), TrainingShards(project), project.config
     if saved:
         adapter = restore_adapter(config.model, project.prior, saved.adapter)
     else:
         adapter = learned_adapter(config.model, project.prior, shards.sample, ranks, reporter)
     settings = settle(
-        project,
+        config,
+        plan_or_none(project.data_run),
         _shapes(adapter),
         config.train.steps,  # epochs are not known before the source is
         saved and saved.settings,
@@ -62,9 +63,9 @@ def open_trainer(
     )
     settings = same_settings(settings, ranks)
     pairs = pair_count(config.train, config.simulate.train, settings.regime)
-    assembly = _assembly(project, adapter, settings, pairs, ranks, check)
+    assembly = setup.assembly(adapter, settings, pairs, ranks, check)
     validation = assembly.tensors(load_split(project, "validation"))
-    trainer = assembly.trainer(_source(project, shards, assembly), validation)
+    trainer = assembly.trainer(setup.source(shards, assembly), validation)
     return TrainingSession(trainer, adapter, settings)
 
 
@@ -78,8 +79,9 @@ def try_out(project: Project, example: Pairs, batch_size: int) -> Trainer:
     """
     pairs = example.take(np.resize(np.arange(len(example)), batch_size))
     adapter = fit_adapter(project.config.model, project.prior, pairs)
-    settings = settle(project, _shapes(adapter), 0, None, None)
-    assembly = _assembly(project, adapter, settings, batch_size)
+    plan = plan_or_none(project.data_run)
+    settings = settle(project.config, plan, _shapes(adapter), 0, None, None)
+    assembly = _Setup(project).assembly(adapter, settings, batch_size)
     # of so few pairs, epochs would be over at once
     options = assembly.train.model_copy(update={"epochs": None, "batch_size": batch_size})
     assembly = replace(assembly, train=options)
@@ -87,53 +89,60 @@ def try_out(project: Project, example: Pairs, batch_size: int) -> Trainer:
     return assembly.trainer(assembly.from_memory(tensors), tensors)
 
 
-def _assembly(
-    project: Project,
-    adapter: Adapter,
-    settings: Settings,
-    pairs: int,
-    ranks: Ranks = ALONE,
-    check: Callable[[], None] = lambda: None,
-) -> Assembly:
-    config = project.config
-    settings.apply(sampling_threads(config.machine.threads))
-    module = build_network(
-        config.model, adapter.theta_map, _shapes(adapter), seed=config.train.seed, pairs=pairs
-    )
-    return Assembly(
-        config.model,
-        config.train,
-        project.prior,
-        adapter,
-        settings,
-        module.to(settings.device),
-        ranks,
-        check,
-    )
+@dataclass(frozen=True)
+class _Setup:
+    """The network of a project, and where its pairs come from."""
 
+    project: Project
 
-def _shapes(adapter: Adapter) -> Mapping[str, InputShape]:
-    return {name: one.shape for name, one in adapter.inputs.items()}
+    def assembly(
+        self,
+        adapter: Adapter,
+        settings: Settings,
+        pairs: int,
+        ranks: Ranks = ALONE,
+        check: Callable[[], None] = lambda: None,
+    ) -> Assembly:
+        """All that a trainer needs but its pairs, of which the network may see so many."""
+        config = self.project.config
+        settings.apply(sampling_threads(config.machine.threads))
+        module = build_network(
+            config.model, adapter.theta_map, _shapes(adapter), seed=config.train.seed, pairs=pairs
+        )
+        return Assembly(
+            config.model,
+            config.train,
+            self.project.prior,
+            adapter,
+            settings,
+            module.to(settings.device),
+            ranks,
+            check,
+        )
 
+    def source(self, shards: TrainingShards, assembly: Assembly) -> BatchSource:
+        """Where the pairs of a step come from."""
+        regime, held = assembly.settings.regime, shards.held
+        shards.held = None  # the tensors take its place
+        if regime == "memory":
+            if held is None:
+                held = load_split(self.project, "train")
+            return assembly.from_memory(assembly.tensors(held))
+        if regime == "disk":
+            spool = self.project.run.train / f"spool-{assembly.ranks.rank}"
+            return assembly.from_disk(shards, spool)
+        return self._simulated(assembly)
 
-def _source(project: Project, shards: _Shards, assembly: Assembly) -> BatchSource:
-    """Where the pairs of a step come from."""
-    regime, ranks, held = assembly.settings.regime, assembly.ranks, shards.held
-    shards.held = None  # the tensors take its place
-    if regime == "memory":
-        if held is None:
-            held = load_split(project, "train")
-        return assembly.from_memory(assembly.tensors(held))
-    if regime == "disk":
-        return assembly.from_disk(shards, project.run.train / f"spool-{ranks.rank}")
-    blocks = BlockSource(
-        project.run.path,
-        project.block_size,
-        read_plan(project.data_run).seconds_per_row,
-        project.config.simulate.failures.max_rate,
-    )
-    return assembly.from_simulator(
-        online_feed(
+    def _simulated(self, assembly: Assembly) -> BatchSource:
+        """Pairs that are simulated while the network trains."""
+        project, ranks = self.project, assembly.ranks
+        blocks = BlockSource(
+            project.run.path,
+            project.block_size,
+            read_plan(project.data_run).seconds_per_row,
+            project.config.simulate.failures.max_rate,
+        )
+        feed = online_feed(
             blocks,
             assembly.adapter,
             project.config.machine.build_executor(),
@@ -141,4 +150,8 @@ def _source(project: Project, shards: _Shards, assembly: Assembly) -> BatchSourc
             rank=ranks.rank,
             world=ranks.world,
         )
-    )
+        return assembly.from_simulator(feed)
+
+
+def _shapes(adapter: Adapter) -> Mapping[str, InputShape]:
+    return {name: one.shape for name, one in adapter.inputs.items()}

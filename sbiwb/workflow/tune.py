@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,10 @@ def tune(
     with raise_on_signal(), quiet(optuna), _disk_errors(folder), _alone():
         with in_turn(folder / "simulating"):
             simulate(project, reporter)
-        study = open_study(optuna, project, folder)
-        search = Search(optuna, study, project, agreed_space(study, project, asked, folder), folder)
+        config = project.config
+        study = open_study(optuna, config.name, folder)
+        space = agreed_space(study, config, project.model_identity, asked, folder)
+        search = Search(optuna, study, space, folder, config.train.seed)
         _Worker(search, project, reporter, deadline).work(trials)
         return put_results(search, reporter)
 
@@ -107,19 +110,30 @@ def _alone() -> Iterator[None]:
         os.environ.update(hidden)
 
 
+@dataclass
 class _Worker:
-    """This process's part in a search."""
+    """This process's part in a search.
 
-    def __init__(
-        self, search: Search, project: Project, reporter: Reporter, deadline: float
-    ) -> None:
-        self.search, self.project, self.reporter, self.deadline = (
-            search,
-            project,
-            reporter,
-            deadline,
-        )
-        self.study, self.states, self.part = search.study, search.states, 0
+    Args:
+        search: Its journal.
+        parent: The run to tune.
+        reporter: Where progress goes.
+        deadline: By the monotonic clock, after which no trial begins.
+    """
+
+    search: Search
+    parent: Project
+    reporter: Reporter
+    deadline: float
+    part: int = field(default=0, init=False)  # of this training that was reported last
+
+    @property
+    def study(self) -> Any:
+        return self.search.study
+
+    @property
+    def states(self) -> Any:
+        return self.search.states
 
     def work(self, trials: int) -> None:
         """Runs trials until there are enough, or the time is up."""
@@ -146,11 +160,11 @@ class _Worker:
         }
         run = RunDir(self.search.folder / trial.user_attrs["run"])
         try:
-            project = _trial_project(self.project, settings, run)
+            project = self._trial_project(settings, run)
         except ConfigErrors as error:  # each value is allowed, but not all of them together
             self._fail(trial, str(error), self.states.FAIL)
             return
-        self.part = 0  # of this training that was reported last
+        self.part = 0
         within = _Within(self.reporter, ticker, run.name)
         try:
             with heartbeat(run.path / "alive"):
@@ -176,6 +190,14 @@ class _Worker:
         else:
             self._tell(trial, trained.facts.best_loss)
 
+    def _trial_project(self, settings: Mapping[str, str], run: RunDir) -> Project:
+        """The parent with other settings, in its own folder, on the same simulations."""
+        base, shards = self.parent.base, str(self.parent.data_run.path.resolve())
+        config = varied(self.parent.config, settings, base)
+        borrowed = config.simulate.model_copy(update={"from_": shards})
+        changes = {"name": f"{config.name}-{run.name}", "simulate": borrowed}
+        return Project(config.model_copy(update=changes), run, base)
+
     def _tell(self, trial: Any, loss: float) -> None:
         finite = math.isfinite(loss)
         state = self.states.COMPLETE if finite else self.states.PRUNED
@@ -196,17 +218,6 @@ class _Worker:
             raise self.search.optuna.TrialPruned
         if time.monotonic() > self.deadline:
             raise _TimeUp("the minutes are over")
-
-
-def _trial_project(parent: Project, settings: Mapping[str, str], run: RunDir) -> Project:
-    """The parent with other settings, in its own folder, on the same simulations."""
-    config = varied(parent.config, settings, parent.base)
-    borrowed = config.simulate.model_copy(update={"from_": str(parent.data_run.path.resolve())})
-    return Project(
-        config.model_copy(update={"name": f"{config.name}-{run.name}", "simulate": borrowed}),
-        run,
-        parent.base,
-    )
 
 
 class _Within:

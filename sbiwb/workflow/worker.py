@@ -11,15 +11,13 @@ from sbiwb.errors import RunError, SbiwbError, Stopped
 from sbiwb.executors.pool import PoolExecutor
 from sbiwb.executors.slurm import note, put_failure
 from sbiwb.project.opening import open_run
-from sbiwb.project.plan import Plan, read_plan
-from sbiwb.project.project import Project
 from sbiwb.rundir import Provenance, has_provenance
 from sbiwb.start_counter import MAX_FRUITLESS_STARTS, StartCounter
 from sbiwb.steps.pairs.tasks import ShardTask, Share, missing_tasks
 from sbiwb.store import manifest
 from sbiwb.workflow.benchmark import PLAN, share
-from sbiwb.workflow.simulate import follow, put_data_provenance, recorded_failures
-from sbiwb.workflow.simulate_plan import grids_of
+from sbiwb.workflow.simulate import ShardMaker
+from sbiwb.workflow.simulate_plan import Planner
 
 
 def worker(path: Path, reporter: Reporter, *, index: int, count: int, workers: int = 1) -> int:
@@ -50,14 +48,14 @@ def worker(path: Path, reporter: Reporter, *, index: int, count: int, workers: i
     if (path / PLAN).is_file():
         return share(path, reporter, index=index, count=count)
     project, start = open_run(str(path.resolve())), time.perf_counter()
-    grids = grids_of(project, plan_of(project))
-    own = Share(index, count)
+    planner, maker = Planner(project, reporter), ShardMaker(project, reporter)
+    grids, own = planner.grids(planner.existing()), Share(index, count)
     tasks = missing_tasks(project.run, grids, project.data_hash, reporter, own)
     noted = note(path, index, count)
     if tasks:
         _count_start(noted, len(tasks))
     try:
-        _simulate(project, tasks, workers, reporter)
+        _simulate(maker, tasks, workers)
     except Stopped:
         raise
     except SbiwbError as error:
@@ -67,22 +65,8 @@ def worker(path: Path, reporter: Reporter, *, index: int, count: int, workers: i
     if count == 1:
         manifest.write_manifest(project.run)
         if tasks or not has_provenance(project.run.data, Provenance):
-            put_data_provenance(project, time.perf_counter() - start)
+            maker.put_provenance(time.perf_counter() - start)
     return len(tasks)
-
-
-def plan_of(project: Project) -> Plan:
-    """The plan of a run.
-
-    Raises:
-        RunError: There is none, or it is another problem's.
-        CorruptFile: It cannot be read.
-    """
-    plan = read_plan(project.run)
-    if plan.data_hash != project.data_hash:
-        todo = f"Run `sbiwb simulate {project.run.path}`: it says what has changed."
-        raise RunError("holds simulations of another problem", where=project.run.data, todo=todo)
-    return plan
 
 
 def _count_start(noted: Path, missing: int) -> None:
@@ -105,17 +89,15 @@ def _count_start(noted: Path, missing: int) -> None:
     counter.put(missing, number)
 
 
-def _simulate(
-    project: Project, tasks: Sequence[ShardTask], workers: int, reporter: Reporter
-) -> None:
+def _simulate(maker: ShardMaker, tasks: Sequence[ShardTask], workers: int) -> None:
     """Has the shards made, and judges the failures of all shards of the run.
 
     Raises:
         FailureRateError: Already before, or after one of these shards, there are too many.
         SbiwbError: What a shard failed of.
     """
-    failures = recorded_failures(project)
+    failures = maker.recorded_failures()
     failures.look()
     if tasks:
-        follow(project, PoolExecutor(workers), tasks, failures, reporter)
+        maker.follow(PoolExecutor(workers), tasks, failures)
     failures.look()

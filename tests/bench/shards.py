@@ -101,7 +101,7 @@ def memory(megabytes: int) -> None:
     """In a process of its own: growth of its largest size over one shard, in shards."""
     from sbiwb.contracts import Silent
     from sbiwb.steps.pairs.tasks import missing_tasks, simulate_shard
-    from sbiwb.workflow.simulate_plan import grids_of, prepare
+    from sbiwb.workflow.simulate_plan import Planner
     from tests.tiny import Tiny
 
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,8 @@ def memory(megabytes: int) -> None:
         }
         tiny = Tiny.write(Path(folder), changes, SIMULATOR)
         project = tiny.open()
-        grids = grids_of(project, prepare(project, Silent()))
+        planner = Planner(project, Silent())
+        grids = planner.grids(planner.prepare())
         tasks = missing_tasks(project.run, grids, project.data_hash, Silent())
         task = {one.split: one.to_json() for one in tasks}
         simulate_shard(task["validation"])

@@ -30,7 +30,7 @@ from sbiwb.store import manifest
 from sbiwb.store.shard_record import ShardFacts, shard_path
 from sbiwb.store.shards import write_shard
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.simulate_plan import grids_of
+from sbiwb.workflow.simulate_plan import Planner
 from sbiwb.workflow.status import status
 from sbiwb.workflow.verify import verify
 from tests.tiny import SBIWB, Tiny
@@ -123,7 +123,10 @@ def main() -> None:
                 seconds(lambda project=project: manifest.write_manifest(project.run)),
                 seconds(
                     lambda project=project, plan=plan: missing_tasks(
-                        project.run, grids_of(project, plan), project.data_hash, Silent()
+                        project.run,
+                        Planner(project, Silent()).grids(plan),
+                        project.data_hash,
+                        Silent(),
                     ),
                     1,
                 ),

@@ -20,7 +20,7 @@ from sbiwb.files import read_json
 from sbiwb.steps.pairs.tasks import missing_tasks, simulate_shard
 from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.simulate_plan import grids_of, prepare
+from sbiwb.workflow.simulate_plan import Planner
 from sbiwb.workflow.submit import submit
 from tests.cluster.conftest import state, told
 from tests.tiny import Recorder, Tiny, until
@@ -156,7 +156,8 @@ def test_who_leaves_early_leaves_no_job_behind(on_slurm, slurm):
     """The cancelled elements stop with 75, and yet must not queue themselves again."""
     tiny = on_slurm(sleep=2)
     project = tiny.open()
-    grids = grids_of(project, prepare(project, Recorder()))
+    planner = Planner(project, Recorder())
+    grids = planner.grids(planner.prepare())
     tasks = missing_tasks(project.run, grids, project.data_hash, Recorder())
     values = [task.to_json() for task in tasks]
     results = project.config.machine.build_executor().run(simulate_shard, values)

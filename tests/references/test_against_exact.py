@@ -35,7 +35,7 @@ def linear_regression():
     design = np.stack([np.ones_like(u), u], axis=1)
     evidence = multivariate_normal(cov=design @ design.T + np.eye(20)).logpdf(y)
     return target_of(
-        project, {"u": u[None], "y": y[None]}, {"n_pairs": np.array([20])}, 0, None
+        project.densities, {"u": u[None], "y": y[None]}, {"n_pairs": np.array([20])}, 0, None
     ), evidence
 
 
@@ -43,7 +43,7 @@ def gaussian_linear():
     """The target of one data set, and its exact log evidence: x ~ N(0, 0.2 I)."""
     x = np.random.default_rng(6).normal(0, np.sqrt(0.2), 10)
     project = open_project(CONFIGS / "gaussian_linear.yaml")
-    return target_of(project, {"x": x[None]}, {}, 0, None), multivariate_normal(
+    return target_of(project.densities, {"x": x[None]}, {}, 0, None), multivariate_normal(
         cov=0.2 * np.eye(10)
     ).logpdf(x)
 

@@ -34,9 +34,8 @@ ROADS = {
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    return target_of(
-        project("sine_line", tmp_path_factory.mktemp("runs")), {"y": line.sine()[None]}, {}, 0, None
-    )
+    opened = project("sine_line", tmp_path_factory.mktemp("runs"))
+    return target_of(opened.densities, {"y": line.sine()[None]}, {}, 0, None)
 
 
 def test_the_closed_form_has_the_notebooks_numbers():

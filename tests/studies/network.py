@@ -125,7 +125,9 @@ def target(setting: Setting, runs: Path) -> Target:
     opened = project(
         "sine_network", runs, *(f"problem.{key}={value}" for key, value in changes.items())
     )
-    return target_of(opened, {"y": network.sine(setting.points, NOISE)[None]}, {}, 0, None)
+    return target_of(
+        opened.densities, {"y": network.sine(setting.points, NOISE)[None]}, {}, 0, None
+    )
 
 
 def curves_of(found: Reference, points: int, seconds: float) -> Curves:

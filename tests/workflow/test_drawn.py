@@ -16,7 +16,7 @@ from sbiwb.project.trained import load_posterior, posterior_of
 from sbiwb.seeds import generator
 from sbiwb.steps.judge import draw_blocks as module
 from sbiwb.steps.judge.draw_blocks import BLOCK, draw_test_posteriors
-from sbiwb.workflow.diagnose_evidence import draw_options
+from sbiwb.workflow.diagnose_evidence import EvidenceMaker
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
 from tests.tiny import Child, Recorder, Tiny, copy, digest
@@ -39,7 +39,7 @@ def made(tmp_path_factory):
 def read(tiny: Tiny, *settings: str):
     project, recorder = tiny.open(*settings), Recorder()
     posterior, pairs = posterior_of(project, recorder), load_split(project, "test")
-    options = draw_options(project)
+    options = EvidenceMaker(project, recorder).draw_options()
     return draw_test_posteriors(posterior, project.prior, pairs, options, recorder), recorder
 
 

@@ -26,7 +26,7 @@ from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.import_ import import_files
 from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.simulate_plan import extended
+from sbiwb.workflow.simulate_plan import Planner
 from sbiwb.workflow.status import status
 from sbiwb.workflow.train import train
 from sbiwb.workflow.verify import verify
@@ -264,7 +264,7 @@ def test_other_files_and_other_priors_are_other_problems(project, recorder, tmp_
             recorder,
         )
     with pytest.raises(RunError, match="holds imported pairs"):
-        extended(project().open(), "5", recorder)
+        Planner(project().open(), recorder).extended("5")
 
 
 def test_deep_tells_a_changed_file(project, recorder, tmp_path):

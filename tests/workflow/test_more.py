@@ -10,7 +10,7 @@ from sbiwb import config as yaml_config
 from sbiwb.errors import ConfigError, RunError
 from sbiwb.project.splits import load_split
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.simulate_plan import extended
+from sbiwb.workflow.simulate_plan import Planner
 from sbiwb.workflow.status import status
 from tests.tiny import Recorder, Tiny
 
@@ -36,7 +36,7 @@ def test_growing_gives_the_same_shards_and_touches_none(tiny, recorder, at_once,
     project = tiny(simulate={"train": start})
     simulate(project.open(), recorder)
     before, times = project.shards(), stamps(project)
-    simulate(extended(project.open(), f"train={320 - start},test=64", recorder), recorder)
+    simulate(Planner(project.open(), recorder).extended(f"train={320 - start},test=64"), recorder)
     assert project.shards() == at_once.shards()
     assert before.items() <= project.shards().items()
     assert times == {path: when for path, when in stamps(project).items() if path in times}
@@ -46,7 +46,7 @@ def test_growing_from_a_part_of_a_shard_gives_the_same_rows(tiny, recorder, at_o
     project = tiny(simulate={"train": 90})  # three blocks: a shard and a half
     simulate(project.open(), recorder)
     before = project.shards()
-    simulate(extended(project.open(), "230", recorder), recorder)
+    simulate(Planner(project.open(), recorder).extended("230"), recorder)
     assert before.items() <= project.shards().items()
     np.testing.assert_array_equal(rows(project.open("simulate.train=320")), rows(at_once.open()))
 
@@ -55,7 +55,7 @@ def test_the_run_remembers_and_grows_from_there(tiny, recorder):
     project = tiny()
     simulate(project.open(), recorder)
     for expected in (288, 320):
-        simulate(extended(project.open(), "32", recorder), recorder)
+        simulate(Planner(project.open(), recorder).extended("32"), recorder)
         assert yaml_config.load(project.run / "config.yaml").simulate.train == expected
     assert status(project.run).simulated["train"][:2] == (320, 320)
 
@@ -64,7 +64,7 @@ def test_a_yaml_that_says_less_is_told_and_takes_the_first_rows(tiny, recorder):
     project = tiny()
     simulate(project.open(), recorder)
     first = rows(project.open())
-    simulate(extended(project.open(), "64", recorder), recorder)
+    simulate(Planner(project.open(), recorder).extended("64"), recorder)
     told = [one for one in recorder.said if "this YAML says 256" in one]
     assert (
         len(told) == 1
@@ -80,7 +80,7 @@ def test_a_run_folder_needs_no_such_word(tiny, recorder):
     project = tiny()
     simulate(project.open(), recorder)
     recorder.said.clear()
-    simulate(extended(open_project(project.run), "64", recorder), recorder)
+    simulate(Planner(open_project(project.run), recorder).extended("64"), recorder)
     assert not any("YAML" in one for one in recorder.said)
     assert len(load_split(open_project(project.run), "train")) == 320
 
@@ -89,12 +89,12 @@ def test_a_run_folder_needs_no_such_word(tiny, recorder):
 def test_what_cannot_be_read_is_refused(tiny, recorder, asked):
     project = tiny()
     with pytest.raises(ConfigError, match="cannot read"):
-        extended(project.open(), asked, recorder)
+        Planner(project.open(), recorder).extended(asked)
 
 
 def test_nothing_to_extend(tiny, recorder):
     with pytest.raises(RunError, match="has no simulations to extend"):
-        extended(tiny().open(), "5", recorder)
+        Planner(tiny().open(), recorder).extended("5")
 
 
 def test_another_runs_shards_are_extended_there(tiny, recorder):
@@ -102,5 +102,5 @@ def test_another_runs_shards_are_extended_there(tiny, recorder):
     simulate(project.open(), recorder)
     project.change({"name": "other", "simulate": {"from": "runs/tiny"}})
     with pytest.raises(RunError, match="uses the simulations of another run") as caught:
-        extended(project.open(), "5", recorder)
+        Planner(project.open(), recorder).extended("5")
     assert str(project.run) in caught.value.todo

@@ -91,7 +91,7 @@ def repaired(
     monkeypatch.setattr(
         sampling, "posterior_of", lambda project, reporter: stand_in(tiny, shift, width)
     )
-    monkeypatch.setattr(sampling, "_misfit", lambda project, posterior, data: sampling._Misfit())
+    monkeypatch.setattr(sampling._Sampler, "_misfit", lambda sampler, data: sampling._Misfit())
     monkeypatch.setattr(sampling, "refine", remember)
     project = tiny.open()
     (found,) = sample(
@@ -188,7 +188,7 @@ def test_data_unlike_the_simulations_count_as_in_need(trained, few):
     posterior, project = stand_in(trained, 0.0, 1.0), trained.open()
     data = seen(project)
     theta = posterior.sample(data.variables, 200, 0)
-    targets = refinement_targets(project, posterior, data, theta)
+    targets = refinement_targets(project.densities, posterior, data, theta)
     found, (one,) = refine(targets, data, theta, "importance", Recorder(), unlike=["seen"], seed=0)
     assert one.verdict == "refined" and not (found == theta).any()
 
@@ -211,7 +211,7 @@ def test_without_a_likelihood_it_refuses_before_anything_is_spent(trained, monke
         ConfigError,
         match=r"has no log_likelihood\(x, \*\*theta\), without which no draw can be weighed",
     ):
-        refinement_targets(project, stand_in(trained, 0, 1), data, theta)
+        refinement_targets(project.densities, stand_in(trained, 0, 1), data, theta)
 
 
 def test_a_network_without_a_density_is_refused(trained):
@@ -220,7 +220,7 @@ def test_a_network_without_a_density_is_refused(trained):
 
     project = trained.open()
     with pytest.raises(DataError, match="the network gives marginals, no joint density"):
-        refinement_targets(project, Marginal(), seen(project), np.zeros((1, 5, 1)))
+        refinement_targets(project.densities, Marginal(), seen(project), np.zeros((1, 5, 1)))
 
 
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path):
@@ -255,14 +255,14 @@ def test_a_pilot_leaves_out_what_cannot_work(trained, monkeypatch):
     posterior, project = stand_in(trained, 6.0, 0.2), trained.open()
     data, recorder = seen(project), Recorder()
     theta = posterior.sample(data.variables, 100, 0)
-    targets = refinement_targets(project, posterior, data, theta)
+    targets = refinement_targets(project.densities, posterior, data, theta)
     _, (one,) = refine(targets, data, theta, "importance", recorder, unlike=(), seed=0)
     assert (one.verdict, one.proposals) == ("left as it is", refining.PILOT_PROPOSALS)
     assert one.pareto_k > 0.85 and not recorder.said
     monkeypatch.setattr(refining, "MIN_PROPOSALS", 20_000)
     better = stand_in(trained, 0.5, 1.5)
     theta = better.sample(data.variables, 100, 0)
-    targets = refinement_targets(project, better, data, theta)
+    targets = refinement_targets(project.densities, better, data, theta)
     refine(targets, data, theta, "importance", recorder, unlike=(), seed=0)
     assert recorder.said[0].startswith("seen: 20,000 likelihoods, about ")
 
@@ -275,7 +275,7 @@ def test_a_signal_that_comes_within_a_simulator_file_is_no_fault_of_it(trained, 
     project = trained.open()
     source = replace(project.source, module=SimpleNamespace(**{function: stopped}))
     object.__setattr__(project, "__dict__", {**project.__dict__, "source": source})
-    target = target_of(project, {"y": np.zeros((1, 4))}, {}, 0, None)
+    target = target_of(project.densities, {"y": np.zeros((1, 4))}, {}, 0, None)
     with pytest.raises(Stopped, match="stopped by SIGTERM"):
         if function == "posterior":
             target.exact(3, np.random.default_rng(0))

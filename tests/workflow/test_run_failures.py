@@ -14,7 +14,7 @@ from sbiwb.store.shard_progress import ProgressNote, running_shards
 from sbiwb.store.shard_record import read_record, shard_path
 from sbiwb.workflow import worker as module
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.simulate_plan import prepare
+from sbiwb.workflow.simulate_plan import Planner
 from sbiwb.workflow.status import status
 from sbiwb.workflow.worker import worker
 
@@ -36,7 +36,7 @@ def unlucky(tiny, recorder, monkeypatch):
         simulate={**FEW, "block_size": 1, "failures": {"max_rate": 0.05}},
     )
     project.simulator(UNLUCKY)
-    prepare(project.open(), recorder)
+    Planner(project.open(), recorder).prepare()
     return project
 
 

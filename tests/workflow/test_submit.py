@@ -29,9 +29,9 @@ from sbiwb.steps.pairs.shard_grid import count_cells
 from sbiwb.steps.pairs.tasks import Share, missing_tasks
 from sbiwb.workflow import worker as module
 from sbiwb.workflow.simulate import simulate
-from sbiwb.workflow.simulate_plan import grids_of
+from sbiwb.workflow.simulate_plan import Planner
 from sbiwb.workflow.submit import submit
-from sbiwb.workflow.worker import plan_of, worker
+from sbiwb.workflow.worker import worker
 from tests.tiny import Recorder
 
 
@@ -46,7 +46,8 @@ def job(step="train", **changes) -> Job:
 
 def missing(project, recorder, share: Share = Share()) -> list[dict]:  # noqa: B008 (frozen)
     """The tasks of what a run lacks, as executors get them."""
-    grids = grids_of(project, plan_of(project))
+    planner = Planner(project, Recorder())
+    grids = planner.grids(planner.existing())
     tasks = missing_tasks(project.run, grids, project.data_hash, recorder, share)
     return [task.to_json() for task in tasks]
 
@@ -489,7 +490,8 @@ def test_shares_are_whole_and_do_not_overlap(planned, recorder, count):
         for block in range(task["blocks"])
     ]
     assert len(whole) == len(set(whole)) == 8 + 2 + 2
-    assert count_cells(grids_of(project, plan_of(project))) == 6
+    planner = Planner(project, Recorder())
+    assert count_cells(planner.grids(planner.existing())) == 6
     assert max(map(len, shares)) == -(-6 // count)
 
 

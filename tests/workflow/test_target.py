@@ -12,6 +12,7 @@ import torch
 import yaml
 from scipy.stats import multivariate_normal, norm
 
+from sbiwb.contracts import Target
 from sbiwb.errors import ConfigError, SimulatorError
 from sbiwb.pareto import importance_weights
 from sbiwb.project.opening import open_project
@@ -44,6 +45,10 @@ def write(folder: Path, text: str, parameters: dict, **problem) -> Project:
     return open_project(folder / "one.yaml", runs=folder / "runs")
 
 
+def bare_target(project: Project) -> Target:
+    return density_target(project.densities, project.config.problem.parameters)
+
+
 def cases(*tables):
     return [
         pytest.param({"kind": kind, **options}, known, id=f"{kind}-{i}")
@@ -68,7 +73,7 @@ def integral(target) -> float:
 @pytest.mark.parametrize(("options", "known"), cases(CONTINUOUS))
 def test_its_gradient_is_that_of_the_density(tmp_path, options, known):
     project, y, _ = bell(tmp_path, options, known)
-    target = target_of(project, {"y": y}, {}, 0, None)
+    target = target_of(project.densities, {"y": y}, {}, 0, None)
     z = torch.tensor([[-1.3], [0.2], [1.7]], dtype=torch.float64).repeat(
         1, project.prior.size
     ) + 0.1 * torch.arange(project.prior.size)
@@ -81,7 +86,7 @@ def test_its_gradient_is_that_of_the_density(tmp_path, options, known):
 def test_it_is_likelihood_times_prior_times_the_slope_of_the_map(tmp_path, options, known):
     project, y, width = bell(tmp_path, {**options, "shape": None}, known)
     target, z = (
-        target_of(project, {"y": y.ravel()[:1]}, {}, 0, None),
+        target_of(project.densities, {"y": y.ravel()[:1]}, {}, 0, None),
         np.linspace(-2.5, 2.5, 11)[:, None],
     )
     theta, h = target.theta(z)[:, 0], 1e-4
@@ -94,7 +99,7 @@ def test_it_is_likelihood_times_prior_times_the_slope_of_the_map(tmp_path, optio
 @pytest.mark.parametrize(("options", "known"), cases(CONTINUOUS))
 def test_its_integral_is_the_evidence(tmp_path, options, known):
     project, y, width = bell(tmp_path, {**options, "shape": None}, known)
-    target = target_of(project, {"y": y.ravel()[:1]}, {}, 0, None)
+    target = target_of(project.densities, {"y": y.ravel()[:1]}, {}, 0, None)
     theta = known.ppf((np.arange(200_000) + 0.5) / 200_000)
     assert target.evidence
     assert integral(target) == pytest.approx(
@@ -107,7 +112,9 @@ def test_beyond_the_end_of_the_map_a_normal_prior_still_has_its_gradient(tmp_pat
         tmp_path, GAUSSIAN, {"t": {"kind": "normal", "scale": 0.01}}, constants={"width": 0.1}
     )
     z = torch.tensor([[30.0]], dtype=torch.float64, requires_grad=True)
-    target_of(project, {"y": np.array([1.0])}, {}, 0, None).log_density(z).sum().backward()
+    target_of(project.densities, {"y": np.array([1.0])}, {}, 0, None).log_density(
+        z
+    ).sum().backward()
     assert float(z.grad) == pytest.approx(
         -30 + 0.7 / 0.01 * 0.01
     )  # of -z² / 2 - (1 - 0.01 z)² / 0.02
@@ -121,7 +128,7 @@ def test_of_a_multivariate_normal_prior_density_and_evidence_are_closed_forms(
     width = float(np.sqrt(np.diag(covariance).min()))
     project = write(tmp_path, GAUSSIAN, {"t": options}, constants={"width": width})
     y = mean + 0.3 * width
-    target = target_of(project, {"y": y[None]}, {}, 0, None)
+    target = target_of(project.densities, {"y": y[None]}, {}, 0, None)
     posterior_precision = np.linalg.inv(covariance) + np.eye(len(mean)) / width**2
     centre = np.linalg.solve(posterior_precision, np.linalg.solve(covariance, mean) + y / width**2)
     constant = 0.5 * len(mean) * math.log(2 * math.pi * width**2)
@@ -169,7 +176,7 @@ def test_scalars_vectors_context_and_constants_reach_the_likelihood_by_name(tmp_
         {"spread": np.array([9.0, 0.7])},
     )
     target, z = (
-        target_of(project, x, known, 1, None),
+        target_of(project.densities, x, known, 1, None),
         np.random.default_rng(1).standard_normal((5, 6)),
     )
     assert target.columns == ("a", "b[0]", "b[1]", "b[2]", "c[0]", "c[1]")
@@ -183,7 +190,9 @@ def test_scalars_vectors_context_and_constants_reach_the_likelihood_by_name(tmp_
     np.testing.assert_allclose(
         target.log_density(torch.from_numpy(z)).numpy(), likelihood + norm.logpdf(z).sum(1)
     )
-    np.testing.assert_allclose(log_likelihood(project, x, known, 1, target.theta(z)), likelihood)
+    np.testing.assert_allclose(
+        log_likelihood(project.densities, x, known, 1, target.theta(z)), likelihood
+    )
     assert torch.autograd.gradcheck(
         target.log_density, torch.from_numpy(z).requires_grad_(), atol=1e-4
     )
@@ -192,7 +201,11 @@ def test_scalars_vectors_context_and_constants_reach_the_likelihood_by_name(tmp_
 def test_draws_of_the_prior_are_standard_normal(tmp_path):
     project = write(tmp_path, MIXED, PARTS, context={"spread": {"kind": "uniform"}}, constants={})
     target = target_of(
-        project, {"y": np.zeros(1), "w": np.zeros((1, 3))}, {"spread": np.ones(1)}, 0, None
+        project.densities,
+        {"y": np.zeros(1), "w": np.zeros((1, 3))},
+        {"spread": np.ones(1)},
+        0,
+        None,
     )
     z = target.prior(20_000, np.random.default_rng(2))
     np.testing.assert_allclose(z.mean(0), 0, atol=0.03)
@@ -212,7 +225,7 @@ class Stray:
 
 def test_the_amortized_density_is_that_of_z_and_draws_outside_the_support_weigh_nothing(tmp_path):
     project = write(tmp_path, GAUSSIAN, {"t": {"kind": "uniform"}}, constants={"width": 0.2})
-    target = target_of(project, {"y": np.array([0.5])}, {}, 0, Stray())
+    target = target_of(project.densities, {"y": np.array([0.5])}, {}, 0, Stray())
     q = target.amortized
     inside = norm.cdf(1, 0.2, 0.3) - norm.cdf(0, 0.2, 0.3)
     assert np.exp(q.log_prob(GRID.numpy()[:, None])).sum() * STEP == pytest.approx(inside, rel=1e-4)
@@ -240,7 +253,7 @@ DENSITIES = [
 def test_of_a_density_alone_the_integral_over_z_is_that_over_theta(
     tmp_path, options, density, total
 ):
-    target = density_target(
+    target = bare_target(
         write(tmp_path, f"def log_density(t):\n    return {density}\n", {"t": options})
     )
     z = 6 * GRID  # tails of a logarithm and of a logit are long
@@ -261,7 +274,7 @@ def test_a_density_of_several_parameters_sees_them_by_name(tmp_path):
         "t": {"kind": "unknown", "shape": [2]},
         "s": {"kind": "uniform", "low": 0.0, "high": 1.0},
     }
-    target = density_target(write(tmp_path, text, parameters, constants={"power": 2.0}))
+    target = bare_target(write(tmp_path, text, parameters, constants={"power": 2.0}))
     z = torch.tensor([[0.3, -0.4, 0.7]], dtype=torch.float64)
     s = 1 / (1 + math.exp(-0.7))
     assert float(target.log_density(z)) == pytest.approx(
@@ -275,7 +288,7 @@ def test_a_density_with_a_prior_is_refused(tmp_path):
     with pytest.raises(
         ConfigError, match=r"problem.parameters  t: log_density is the whole density"
     ):
-        density_target(project)
+        bare_target(project)
 
 
 # refusals
@@ -287,7 +300,7 @@ def one(folder: Path, text: str, parameters: dict | None = None, **more):
         "def simulate(t, *, rng):\n    return {'y': t}\n\n\n" + text,
         parameters or {"t": {"kind": "normal"}},
     )
-    return target_of(project, {"y": np.zeros(1)}, {}, 0, None)
+    return target_of(project.densities, {"y": np.zeros(1)}, {}, 0, None)
 
 
 def test_a_file_without_a_likelihood_is_told_what_to_write(tmp_path):
@@ -297,9 +310,9 @@ def test_a_file_without_a_likelihood_is_told_what_to_write(tmp_path):
         one(tmp_path, "")
     project = open_project(tmp_path / "one.yaml", runs=tmp_path / "runs")
     with pytest.raises(ConfigError, match=r"no log_likelihood.*no draw can be weighed"):
-        log_likelihood(project, {"y": np.zeros(1)}, {}, 0, np.zeros((2, 1)))
+        log_likelihood(project.densities, {"y": np.zeros(1)}, {}, 0, np.zeros((2, 1)))
     with pytest.raises(ConfigError, match=r"problem.observations.*--observation FILE"):
-        density_target(project)
+        bare_target(project)
 
 
 def test_a_posterior_alone_has_no_density(tmp_path):

@@ -247,7 +247,9 @@ class TestTogether:
         assert [one.state for one in told.trials] == ["done"] * 4
         assert len({one.settings["train.learning_rate"] for one in told.trials}) == 4
         with search_module.quiet(optuna):
-            study = search_module.open_study(optuna, project.open(), project.run / "tune")
+            study = search_module.open_study(
+                optuna, project.open().config.name, project.run / "tune"
+            )
         assert {one.user_attrs["owner"]["pid"] for one in study.trials if one.params} == {
             child.pid for child in children
         }

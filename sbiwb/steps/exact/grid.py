@@ -18,6 +18,7 @@ import yaml
 from sbiwb import config as yaml_config
 from sbiwb import report
 from sbiwb.config import BenchmarkConfig
+from sbiwb.config.model import Simulate
 from sbiwb.errors import DataError, RunError
 from sbiwb.files import put_json, put_text, read_typed, stable_hash
 from sbiwb.project.opening import open_project
@@ -277,11 +278,10 @@ def _settings(benchmark: Benchmark, budget: int) -> list[str]:
     ]
 
 
-def simulations_identity(project: Project) -> str:
+def simulations_identity(simulate: Simulate, data_hash: str) -> str:
     """Hash of the problem and the counts."""
-    simulate = project.config.simulate
     counts = {"train": simulate.train, "validation": simulate.validation, "test": simulate.test}
-    return stable_hash({"data": project.data_hash, "counts": counts})
+    return stable_hash({"data": data_hash, "counts": counts})
 
 
 def is_simulated(benchmark: Benchmark, wanted: SharedSimulations) -> bool:
@@ -290,15 +290,15 @@ def is_simulated(benchmark: Benchmark, wanted: SharedSimulations) -> bool:
     if not path.is_file():
         return False
     record = read_typed(SimulationRecord, path)
-    return record.identity == simulations_identity(simulations_project(benchmark, wanted))
+    project = simulations_project(benchmark, wanted)
+    return record.identity == simulations_identity(project.config.simulate, project.data_hash)
 
 
-def score_identity(benchmark: Benchmark, project: Project, references: str) -> str:
+def score_identity(config: BenchmarkConfig, model_hash: str, references: str) -> str:
     """Hash of all that decides a score."""
-    config = benchmark.config
     return stable_hash(
         {
-            "model": project.model_hash,
+            "model": model_hash,
             "references": references,
             "seed": C2ST_SEED,
             "draws": config.draws,
@@ -319,6 +319,8 @@ def read_score(benchmark: Benchmark, job: BenchmarkJob) -> report.Score | None:
         _, references = reference_sets(job.task, benchmark.references, config.observations)
     except DataError:  # of a task that is not asked for; those asked for were looked at before
         return None
-    if record.identity != score_identity(benchmark, job_project(benchmark, job), references):
+    if record.identity != score_identity(
+        config, job_project(benchmark, job).model_hash, references
+    ):
         return None
     return report.Score(*job, tuple(record.c2st), record.nlpd, record.seconds)

@@ -1,20 +1,17 @@
-"""What evidence is made of: observations, their summaries, and draws under each network."""
+"""What evidence is made of: summaries of data sets, and draws under each network."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import moments, statistics
-from sbiwb.errors import DataError
 from sbiwb.evidence import FeatureSpace, Summaries, WeightDraws
 from sbiwb.posterior import Posterior
-from sbiwb.project.observe import DataSets, NamedObservation, observe
+from sbiwb.project.observe import DataSets
 from sbiwb.records import Columns, Pairs, Variable, join, take
-from sbiwb.simulation.layout import Layout
 
 MAX_TRAINING_SIMULATIONS = 4_000  # that stand for all where data sets are compared with them
 WEIGHT_PAIRS = 500  # test pairs under each network of a mixture
@@ -31,29 +28,6 @@ def weight_draws(posterior: Posterior, x: Columns, rng: np.random.Generator) -> 
     mean, variance = np.stack(means, axis=1), np.stack(variances, axis=1)
     shares = np.asarray(posterior.shares)
     return WeightDraws(posterior.columns, mean, variance, DRAWS_OF_NETWORK, shares)
-
-
-def read_observations(
-    observations: Sequence[NamedObservation],
-    layout: Layout,
-    context: Mapping[str, tuple[int, ...]],
-    reporter: Reporter,
-) -> list[DataSets]:
-    """Every observation that can be read.
-
-    Args:
-        observations: Of the YAML.
-        layout: What the simulator returns.
-        context: Shape of each context variable.
-        reporter: Is told what is left out.
-    """
-    data_sets = []
-    for observation in observations:
-        try:
-            data_sets.append(observe(observation, layout, context))
-        except DataError as error:
-            reporter.warn(f"observation {observation.name} is left out: {error.where} {error.what}")
-    return data_sets
 
 
 def numbers(x: Columns, context: Columns, missing: Collection[str]) -> np.ndarray:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from sbiwb.claims import STALE_S, Owner, seconds_silent
+from sbiwb.config import RunConfig
 from sbiwb.errors import CorruptFile, RunError
-from sbiwb.project.fingerprint import differences
-from sbiwb.project.project import Project
+from sbiwb.project.fingerprint import Identity, differences
 from sbiwb.steps.tune.space import Choice, Range, Space, default_space, parse_space
 
 WHOLE, WARM_UP = (
@@ -45,7 +45,7 @@ def quiet(optuna: Any) -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def open_study(optuna: Any, project: Project, folder: Path) -> Any:
+def open_study(optuna: Any, name: str, folder: Path) -> Any:
     """The journal that all processes append to.
 
     Locked by a file made with O_EXCL, as optuna advises for NFS 3 and later; a lock whose owner
@@ -60,7 +60,7 @@ def open_study(optuna: Any, project: Project, folder: Path) -> Any:
             optuna.storages.journal.JournalFileBackend(str(path), lock_obj=lock)
         )
         return optuna.create_study(
-            study_name=project.config.name,
+            study_name=name,
             storage=storage,
             pruner=pruner,
             direction="minimize",
@@ -84,17 +84,26 @@ def _drop_torn_line(path: Path, lock: Any) -> None:
         lock.release()
 
 
-def agreed_space(study: Any, project: Project, asked: Space, folder: Path) -> Space:
+def agreed_space(
+    study: Any, config: RunConfig, model_identity: Identity, asked: Space, folder: Path
+) -> Space:
     """The space of the search: as it was begun, or as it is asked for now.
+
+    Args:
+        study: The journal.
+        config: Of the run that is tuned.
+        model_identity: All that decides its network.
+        asked: Empty means as it was begun, or the usual one.
+        folder: Of the search.
 
     Raises:
         RunError: It was begun with another space or another model.
     """
     known = study.user_attrs.get("identity")
-    space = asked or (_read_space(known["space"]) if known else default_space(project.config))
+    space = asked or (_read_space(known["space"]) if known else default_space(config))
     identity = {
         "space": {key: axis.text for key, axis in space.items()},
-        "config": project.model_identity,
+        "config": model_identity,
     }
     identity = json.loads(json.dumps(identity))
     if known is None:
@@ -122,16 +131,9 @@ class Search:
     it failed for good.
     """
 
-    def __init__(
-        self, optuna: Any, study: Any, project: Project, space: Space, folder: Path
-    ) -> None:
-        self.optuna, self.study, self.project, self.space, self.folder = (
-            optuna,
-            study,
-            project,
-            space,
-            folder,
-        )
+    def __init__(self, optuna: Any, study: Any, space: Space, folder: Path, seed: int) -> None:
+        self.optuna, self.study, self.space = optuna, study, space
+        self.folder, self.seed = folder, seed
         self.states = optuna.trial.TrialState
         self.owner = asdict(Owner.here())
 
@@ -163,9 +165,8 @@ class Search:
                 )  # another process was quicker; without settings it counts for nothing
                 return None
             trial.set_user_attr("run", self._new_folder(position))
-        seed = np.random.SeedSequence(
-            self.project.config.train.seed, spawn_key=(STREAM, position)
-        ).generate_state(1)[0]
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(STREAM, position))
+        seed = sequence.generate_state(1)[0]
         self.study.sampler = self.optuna.samplers.TPESampler(
             seed=int(seed)
         )  # of its own, for processes with one seed would all try the same
