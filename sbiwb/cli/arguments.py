@@ -48,6 +48,8 @@ Column = Annotated[
 Context = Annotated[
     list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")
 ]
+Draws = Annotated[int, typer.Option(min=2, help="Draws for each data set.")]
+Seed = Annotated[int, typer.Option(min=0, help="Root of all random numbers.")]
 RUNS = Path("runs")
 Refine = Literal["importance", "nuts"]
 NONE: list[str] = []  # of a repeatable option; typer copies it

@@ -15,6 +15,7 @@ from sbiwb.cli.arguments import (
     ConfigPath,
     RunPath,
     Runs,
+    Seed,
     Settings,
     open_project,
     reporter,
@@ -33,9 +34,7 @@ def predict(
     settings: Settings = NONE,
     runs: Runs = RUNS,
     draws: Annotated[int, typer.Option(min=1, help="Simulations.")] = 1000,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Root of the draws and of the simulator's noise.")
-    ] = 0,
+    seed: Seed = 0,
     context: Annotated[
         list[str],
         typer.Option(

@@ -36,7 +36,7 @@ from sbiwb.files import put_json
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.project import Project
 from sbiwb.report.saving import put_picture
-from sbiwb.rundir import Provenance, RunDir, put_provenance, read_provenance
+from sbiwb.rundir import RunDir, TrainProvenance, put_provenance, read_provenance
 from sbiwb.steps.judge import checks as judge_checks
 from sbiwb.steps.judge.checks import CheckResult, RunFacts
 from sbiwb.steps.judge.strata import Stratum, strata
@@ -113,7 +113,12 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
         checked = _check(project, reporter)
         put_json(project.run.numbers, numbers_of(checked))
         _write_pictures(project.run, checked, reporter)
-    _put_provenance(project, time.perf_counter() - start)
+    facts = {
+        "weights": weights_hash(project.run),
+        "data_hash": project.data_hash,
+        "seed": project.config.diagnose.seed,
+    }
+    put_provenance(project.run.diagnose, seconds=time.perf_counter() - start, facts=facts)
     diagnosis = checked.diagnosis()
     if gate:
         check_gate(project.run, diagnosis)
@@ -152,15 +157,6 @@ def check_gate(run: RunDir, diagnosis: Diagnosis) -> None:
     todo = [sentence for advice in diagnosis.advice for sentence in advice.todo]
     todo.append("Look at the pictures beside it.")
     raise GateFailed(diagnosis.summary, where=run.numbers, todo=todo[0])
-
-
-def _put_provenance(project: Project, seconds: float) -> None:
-    facts = {
-        "weights": weights_hash(project.run),
-        "data_hash": project.data_hash,
-        "seed": project.config.diagnose.seed,
-    }
-    put_provenance(project.run.diagnose, seconds=seconds, facts=facts)
 
 
 def _write_pictures(run: RunDir, checked: CheckedRun, reporter: Reporter) -> None:
@@ -202,23 +198,10 @@ def _strata_picture(checked: CheckedRun) -> Figure:
     return plot_strata(checked.judgments, sizes, tolerance)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingEnd(Provenance):
-    """How training ended, as far as its provenance says; see `training.facts.TrainingFacts`."""
-
-    still_falling: bool = False
-    gap: float | None = None
-    overfits: bool = False
-    best_step: int = 0
-    best_loss: float | None = None
-    last_loss: float | None = None
-    last_train_loss: float | None = None
-
-
 def training_of(run: RunDir) -> Training | None:
     """How training ended; after a handful of validations nobody knows whether it was done."""
-    end = read_provenance(run.train, TrainingEnd)
-    if end is None or end.gap is None:
+    end = read_provenance(run.train, TrainProvenance)
+    if end is None:
         return None
     return Training(
         still_falling=end.still_falling or _validations(run) < MIN_VALIDATIONS,

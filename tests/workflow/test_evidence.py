@@ -252,7 +252,7 @@ def test_how_training_ended_is_read_from_its_provenance(sets, tmp_path):
         "the validation loss rose from 0.63 at step 300 to 1.37, while the training loss fell to "
         "-0.20"
     )
-    for name in (*end, "last_train_loss"):  # as an earlier version wrote it
+    for name in ("overfits", "last_loss", "last_train_loss"):  # as an earlier version wrote it
         facts.pop(name, None)
     path.write_text(json.dumps(facts))
     assert not training_of(tiny.open().run).overfits
