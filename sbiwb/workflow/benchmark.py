@@ -228,12 +228,12 @@ def _simulate(opened: Benchmark, shared: SharedSimulations) -> SimulationRecord:
 
 def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
     config, project = opened.config, grid.job_project(opened, job)
-    contender = _Contender(project)
+    scored = _BenchmarkRun(project)
     sets, references = reference_sets(job.task, opened.references, config.observations)
     identity = grid.score_identity(config, project.model_hash, references)
-    observed = contender.observed(sets)
+    observed = scored.observed(sets)
     simulated = opened.simulations_record(SharedSimulations(job.task, job.budget))
-    seconds = {"train": contender.train()}
+    seconds = {"train": scored.train()}
     posterior = posterior_of(project, Silent())
     draws, seconds["draws"] = _timed(
         lambda: posterior.sample(observed, config.draws, generator(job.seed, "sample"))
@@ -248,7 +248,7 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
         *job,
         observations=[reference.number for reference in sets],
         c2st=scores,
-        nlpd=contender.nlpd(posterior),
+        nlpd=scored.nlpd(posterior),
         seconds=seconds,
     )
     put_json(opened.score_record(job), asdict(record))
@@ -272,7 +272,7 @@ def _c2st(sets: Sequence[ReferenceSet], draws: np.ndarray, most: int) -> list[fl
 
 
 @dataclass(frozen=True)
-class _Contender:
+class _BenchmarkRun:
     """The run of a job, as it is scored."""
 
     project: Project

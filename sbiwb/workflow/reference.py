@@ -172,14 +172,14 @@ def reference(
     check_installed(*method.packages, extra="reference", where=f"--method {method.kind}")
     with raise_on_signal():
         torch.set_num_threads(1)
-        road = _Road(project, method, reporter, draws, seed)
-        data, targets = road.targets(observation)
+        sampling = _ReferenceRun(project, method, reporter, draws, seed)
+        data, targets = sampling.targets(observation)
         folder = project.run.reference(Path(method.kind).stem, data.name)
         begun = time.perf_counter()
         results = []
         for which, target in enumerate(targets):
             path = folder / "parts" / f"{which:05d}.h5"
-            identity = road.identity(data, which)
+            identity = sampling.identity(data, which)
             rng = generator(seed, "reference", place(data.name), which)
             result = read_part(path, identity)
             if result is None:
@@ -187,7 +187,7 @@ def reference(
                 put_part(path, result, identity)
             results.append(result)
         exact = ExactDraws(method, data, results, folder, seed, time.perf_counter() - begun)
-        return road.write(exact)
+        return sampling.write(exact)
 
 
 def check_reference(referenced: Referenced) -> None:
@@ -209,8 +209,8 @@ def check_reference(referenced: Referenced) -> None:
 
 
 @dataclass(frozen=True)
-class _Road:
-    """A method on its way to the posterior of a project."""
+class _ReferenceRun:
+    """A reference method on the data of a project."""
 
     project: Project
     method: ReferencePart
