@@ -48,6 +48,17 @@ def exempt(tiny: Tiny) -> set[tuple[str, int]]:
     return found
 
 
+def failed(tiny: Tiny) -> list[tuple[object, ...]]:
+    """All that a run keeps of its failed simulations, whatever shards they are in."""
+    lines: list[tuple[object, ...]] = []
+    for split in SPLITS:
+        for shard in manifest.shards(tiny.run / "data" / split):
+            ledger = read_failures(shard.path, shard.record)
+            columns = [column.tolist() for _, column in sorted(ledger.items())]
+            lines += [(split, *line) for line in zip(*columns, strict=True)]
+    return sorted(lines)
+
+
 def differing(
     first: Mapping[tuple[str, int], str],
     second: Mapping[tuple[str, int], str],

@@ -9,7 +9,7 @@ from sbiwb.workflow import simulate as module
 from sbiwb.workflow.simulate import simulate
 from tests.cluster.conftest import CLUSTER, slurm  # noqa: F401  (a fixture)
 from tests.faults.bench import Bench, KillAfter, use
-from tests.faults.same import differing, exempt, rows
+from tests.faults.same import differing, exempt, failed, rows
 from tests.tiny import Recorder, Tiny
 
 CORNERS = '''"""Normal data, with corners in which it fails; beyond mu = 2.2 it takes too long, where SLOW."""
@@ -74,6 +74,7 @@ def test_two_workers_and_three_shares_make_the_same_rows(tmp_path, serial):
     pool, shares = made(tmp_path / "pool", POOLS[1], 96), by_shares(tmp_path, 64)
     assert len(serial) == 12 and len(set(serial.values())) == 12
     assert rows(pool) == serial and rows(shares) == serial
+    assert failed(pool) == failed(shares) != []
     assert pool.shards().keys() != shares.shards().keys()
 
 
