@@ -12,6 +12,7 @@ from sbiwb.evidence import FeatureSpace
 
 MIN_SIMULATIONS = 20  # in training and in test
 SETS = 1_000  # sets of simulations
+ROUNDING = 1e-6  # of features in float32, relative
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,27 @@ def _joint_p(usual: np.ndarray, real: np.ndarray) -> np.ndarray:
         usual: Of simulations, (N, 2).
         real: Of real data, (M, 2).
     """
+    real = _with_ties(usual, real)
     p = np.array([_pooled_p(np.vstack([usual, row])) for row in real])
     tails = np.stack([tail(usual[:, j], real[:, j]) for j in range(2)])
     return np.minimum(p, 2 * tails.min(axis=0))
+
+
+def _with_ties(usual: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Real measures (M, 2), each that of the nearest simulation where but rounding parts them.
+
+    A network's features of one data set differ in the last bits from those of the same data in a
+    batch; where the data are 0 or 1 the equal half of all simulations would count as nearer.
+    """
+    tied = real.copy()
+    for j, column in enumerate(np.sort(usual, axis=0).T):
+        right = np.searchsorted(column, real[:, j]).clip(1, len(column) - 1)
+        left = right - 1
+        is_left = real[:, j] - column[left] < column[right] - real[:, j]
+        nearest = column[np.where(is_left, left, right)]
+        is_tie = np.isclose(real[:, j], nearest, rtol=ROUNDING, atol=0)
+        tied[is_tie, j] = nearest[is_tie]
+    return tied
 
 
 def _pooled_p(pool: np.ndarray) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sbiwb.errors import SimulatorError
-from sbiwb.naming import reserved_because
+from sbiwb.naming import storable_name, unstorable_because
 from sbiwb.priors import Prior
 from sbiwb.seeds import generator
 
@@ -34,7 +34,8 @@ class DerivedQuantities:
         """Parameters and derived quantities by name, (N, S) or (N, S, K), of theta (N, S, D).
 
         Raises:
-            SimulatorError: `derived` fails, or returns something of another shape.
+            SimulatorError: `derived` fails, or returns something of another shape or under a name
+                that cannot be stored or is a parameter's.
         """
         quantities = self.prior.unstack(theta)
         if self.derive is None:
@@ -44,7 +45,7 @@ class DerivedQuantities:
             flat[name] = values.reshape(-1, *values.shape[2:])
         try:
             for name, derived in self.derive(**flat).items():
-                self._check_name(name)
+                self._check_name(name, quantities)
                 quantities[name] = np.asarray(derived, float).reshape(theta.shape[:2])
         except SimulatorError:
             raise
@@ -57,13 +58,16 @@ class DerivedQuantities:
             ) from error
         return quantities
 
-    def _check_name(self, name: str) -> None:
-        reason = reserved_because(name)
+    def _check_name(self, name: object, taken: Collection[str]) -> None:
+        reason = unstorable_because(name)
+        other = storable_name(name)
+        if name in taken:
+            reason, other = "is a parameter's name already", f"{name}_1"
         if reason is not None:
             raise SimulatorError(
-                f"derived() returns '{name}', which {reason}",
+                f"derived() returns {name!r}, which {reason}",
                 where=self.path,
-                todo="Give the quantity another name.",
+                todo=f"Give the quantity another name, such as {other!r}.",
             )
 
     def check(self, seed: int) -> None:

@@ -9,13 +9,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from sbiwb.errors import SimulatorError
-from sbiwb.naming import reserved_because
+from sbiwb.naming import storable_name, unstorable_because
 from sbiwb.records import Columns, Ragged, Variable, take
 from sbiwb.seeds import torch_seed
 from sbiwb.simulation.guards import guarded
 from sbiwb.simulation.source import SimulatorSource
 
-SEPARATOR = "/"  # of groups in the shards
 DOUBLE_BYTES = 8
 
 Row = dict[str, np.ndarray]  # observables of one simulation, without a leading axis
@@ -129,23 +128,12 @@ class Simulator:
         return streams
 
     def _check_name(self, name: object) -> None:
-        what = f"returned an observable named {name!r}"
-        if isinstance(name, str) and name.isidentifier():
-            reason = reserved_because(name)
-            if reason is not None:
-                raise self._refusal(f"{what}, which {reason}", "Give it another name.")
-            return
-        if not isinstance(name, str) or not name.strip(". "):
+        reason = unstorable_because(name)
+        if reason is not None:
             raise self._refusal(
-                f"{what}, which cannot be stored under that name", "Name each observable by a word."
+                f"returned an observable named {name!r}, which {reason}",
+                f"Rename it here and in the YAML, for example {storable_name(name)!r}.",
             )
-        for letter in name:
-            if letter == SEPARATOR or not letter.isprintable():
-                raise self._refusal(
-                    f"{what}: the character {letter!r} cannot be stored in a name",
-                    "Rename it in the simulator and in the YAML, "
-                    f"for example {name.replace(letter, '_')!r}.",
-                )
 
     def _rows(self, name: str, value: object, n: int) -> Rows:
         """One observable of a batched call.

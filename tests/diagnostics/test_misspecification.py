@@ -275,3 +275,12 @@ def test_kernel_does_not_depend_on_blocks(monkeypatch):
     whole = distances(made)
     monkeypatch.setattr(_ruler, "BLOCK_ROWS", 37)
     np.testing.assert_allclose(distances(made).mmd2, whole.mmd2)
+
+
+@pytest.mark.parametrize("rounding", [-1e-7, 0.0, 1e-7])
+def test_a_boolean_is_as_usual_as_the_simulations_that_equal_it(rounding):
+    """Features of one data set differ in their last bits from the same ones in a batch."""
+    heads = np.arange(200.0)[:, None] % 2
+    real = np.array([[rounding], [1.0 + rounding]])
+    judged = distances(space(np.vstack([heads, heads[:21]]), heads, real))
+    np.testing.assert_allclose(judged.p, [1.0, 101 / 201])

@@ -34,11 +34,11 @@ def block(found, rows: int = 64):
 
 
 NAMES = [
-    ("'a/b'", r"named 'a/b': the character '/' cannot be stored", "for example 'a_b'"),
-    (r"'a\n'", r"named 'a\\n': the character '\\n' cannot be stored", "for example 'a_'"),
-    ("'..'", r"named '\.\.', which cannot be stored", "by a word"),
-    ("0", "named 0, which cannot be stored", "by a word"),
-    ("'draw'", r"named 'draw', which is the name of a dimension", "Give it another name"),
+    ("'a/b'", r"named 'a/b', which cannot be stored: the character '/' cannot", "'a_b'"),
+    (r"'a\n'", r"named 'a\\n', which cannot be stored: the character '\\n' cannot", "'a_'"),
+    ("'..'", r"named '\.\.', which cannot be stored", "for example 'name_1'"),
+    ("0", "named 0, which cannot be stored", "for example '0'"),
+    ("'draw'", r"named 'draw', which is the name of a dimension", "for example 'draw_1'"),
 ]
 
 

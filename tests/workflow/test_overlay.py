@@ -3,10 +3,12 @@ forms, and other questions are refused."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
 
+import h5py
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -160,7 +162,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         overlay([exact, exact], Recorder())
     lost = normal(1)
     lost[0, 3, 0] = np.nan
-    with pytest.raises(DataError, match="1 draws are not finite"):
+    with pytest.raises(DataError, match="1 draws are not finite, or beyond"):
         overlay([exact, folder(tmp_path, "sample/seen", lost)], Recorder())
     with pytest.raises(DataError, match="bias, slope never moves"):
         overlay(
@@ -172,3 +174,39 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     (folder(tmp_path, "reference/hmc/seen", normal(2)) / "draws.h5").write_bytes(b"no")
     with pytest.raises(CorruptFile, match="cannot be read"):
         overlay([exact, tmp_path / "reference/hmc/seen"], Recorder())
+
+
+DAMAGES = {
+    "flipped bytes": ({}, "cannot be read"),
+    "no parameters": ({"theta/bias": None, "theta/slope": None}, "holds no draws"),
+    "no data sets": ({"labels": []}, "cannot be read"),
+    "labels twice": ({"labels": ["seen", "seen"]}, r"has shape \(1, 2000\) for 2 data sets"),
+    "one number": ({"theta/bias": 1.0}, "cannot be read"),
+    "other draws": ({"theta/bias": np.zeros((1, 7))}, "different numbers of draws"),
+    "text": ({"theta/bias": [["seen"] * DRAWS]}, "has type object, not numbers"),
+    "complex": ({"theta/bias": np.zeros((1, DRAWS), complex)}, "has type complex128"),
+    "larger than all": ({"theta/bias": np.full((1, DRAWS), 1e200)}, "2,000 draws are not finite"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_draws_are_named_with_what_is_wrong(tmp_path, damage):
+    exact = folder(tmp_path, "reference/nuts/seen", normal(0))
+    other = folder(tmp_path, "sample/seen", normal(1))
+    changes, what = DAMAGES[damage]
+    spoil(other / "draws.h5", changes)
+    with pytest.raises((CorruptFile, DataError), match=what) as refused:
+        overlay([exact, other], Recorder())
+    assert refused.value.where == str(other / "draws.h5") and refused.value.todo
+
+
+def spoil(path, changes):
+    """Replaces data sets of a file, or, without any, 64 bytes of its first group's names."""
+    if not changes:
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"HEAP", b"\xff" * 4))
+    with h5py.File(path, "r+") if changes else contextlib.nullcontext() as file:
+        for name, values in changes.items():
+            del file[name]
+            if values is not None:
+                file[name] = values

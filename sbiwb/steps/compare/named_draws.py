@@ -11,10 +11,13 @@ import numpy as np
 from sbiwb import report
 from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.files import read_json
+from sbiwb.records import Columns
 
 DRAWS = "draws.h5"
 MIN_DRAWS = 50  # of each folder
 MAX_NAMES = 6  # in a message
+MAX_NUMBER = 1e150  # whose square is a number
+DAMAGED = (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,10 @@ class NamedDraws:
                 where=self.path,
                 todo=f"Draw at least {MIN_DRAWS} (--draws) by every method.",
             )
-        bad = int((~np.isfinite(self.theta).all(-1)).sum())
+        bad = int((~(np.abs(self.theta) < MAX_NUMBER).all(-1)).sum())
         if bad:
             raise DataError(
-                f"{bad:,} draws are not finite",
+                f"{bad:,} draws are not finite, or beyond {MAX_NUMBER:g}",
                 where=self.path,
                 todo="Draw again, or compare another method.",
             )
@@ -189,16 +192,9 @@ def read(folder: Path, name: str) -> NamedDraws:
     Raises:
         CorruptFile: They cannot be read.
     """
-    import h5py
-
-    theta, units = {}, {}
     try:
-        with h5py.File(folder / DRAWS) as file:
-            for parameter, values in file["theta"].items():
-                theta[parameter] = values[:]
-                units[parameter] = str(values.attrs.get("units", ""))
-            labels = tuple(file["labels"].asstr()[:])
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        theta, units, labels = _contents(folder / DRAWS)
+    except DAMAGED as error:
         raise CorruptFile(
             f"cannot be read ({error})",
             where=folder / DRAWS,
@@ -213,6 +209,35 @@ def read(folder: Path, name: str) -> NamedDraws:
             unit_of[column] = unit
     stacked = np.stack([flat[column] for column in columns], axis=-1)
     return NamedDraws(name, folder, tuple(columns), unit_of, labels, stacked)
+
+
+def _contents(path: Path) -> tuple[Columns, dict[str, str], tuple[str, ...]]:
+    """Parameters (N, S) or (N, S, K) and units by name, and N labels.
+
+    Raises:
+        ValueError: It is another kind of file; h5py raises the others of `DAMAGED`.
+    """
+    import h5py
+
+    theta, units = {}, {}
+    with h5py.File(path) as file:
+        labels = tuple(file["labels"].asstr()[:])
+        for name, values in file["theta"].items():
+            theta[name] = _numbers(name, values[:], len(labels))
+            units[name] = str(values.attrs.get("units", ""))
+    if not labels or not theta:
+        raise ValueError("holds no draws")
+    if len({values.shape[1] for values in theta.values()}) > 1:
+        raise ValueError("parameters have different numbers of draws")
+    return theta, units, labels
+
+
+def _numbers(name: str, values: np.ndarray, data_sets: int) -> np.ndarray:
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"'{name}' has type {values.dtype}, not numbers")
+    if values.ndim not in (2, 3) or len(values) != data_sets:
+        raise ValueError(f"'{name}' has shape {values.shape} for {data_sets} data sets")
+    return values.astype(np.float64)
 
 
 def _ordered(folder: Path, columns: Sequence[str]) -> list[str]:
