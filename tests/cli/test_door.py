@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import subprocess
 import sys
 
@@ -84,3 +85,19 @@ def test_a_name_that_no_terminal_can_show_is_written_as_an_escape():
     result = sbiwb("status", b"a\xff", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert result.returncode == 2
     assert result.stderr.startswith("error  the command line  'a\\udcff' is not UTF-8")
+
+
+def test_pictures_are_drawn_whatever_backend_the_environment_names(tmp_path):
+    code = """
+from sbiwb.cli.door import serve
+from sbiwb.pictures import new_figure
+serve(lambda: new_figure(1, 2, dpi=50).savefig("it.png"))
+"""
+    environment = {**os.environ, "MPLBACKEND": "nonsense", "MPLCONFIGDIR": str(tmp_path)}
+    (tmp_path / "matplotlibrc").write_text("backend: nonsense\n")
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, timeout=60, check=True
+    )
+    picture = (tmp_path / "it.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", picture[16:24]) == (50, 100)
