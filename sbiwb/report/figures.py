@@ -106,10 +106,13 @@ def fitted(text: str, width: float, size: float) -> str:
 
 def _width(lines: Sequence[str], size: float) -> float:
     """Of the widest line, in points."""
-    from matplotlib.textpath import TextPath
+    from matplotlib.cbook import is_math_text
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
 
-    widest = 0.0
-    for line in filter(str.strip, lines):
-        path = TextPath((0, 0), line, size=size)
-        widest = max(widest, float(path.get_extents().x1))
+    font, widest = FontProperties(size=size), 0.0
+    for line in lines:
+        is_math = bool(is_math_text(line))
+        width, _, _ = text_to_path.get_text_width_height_descent(line, font, is_math)
+        widest = max(widest, float(width))
     return widest

@@ -95,13 +95,22 @@ class Column:
 
     def set_ticks(self, axis: Axis) -> None:
         """A few numbers, or the levels by name."""
-        from matplotlib.ticker import FuncFormatter, MaxNLocator
+        from matplotlib.ticker import FuncFormatter
 
         if self.levels:
             axis.set_ticks(list(self.levels), list(self.levels.values()))
             return
-        axis.set_major_locator(MaxNLocator(3, prune="both"))
+        axis.set_ticks(self._ticks())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value - self.origin:.4g}"))
+
+    def _ticks(self) -> np.ndarray:
+        """Round numbers counted from the origin: far from it matplotlib loses all but one."""
+        from matplotlib.ticker import MaxNLocator
+
+        low, high = self.span
+        locator = MaxNLocator(3, prune="both")
+        ticks = self.origin + locator.tick_values(low - self.origin, high - self.origin)
+        return ticks[(low <= ticks) & (ticks <= high)]
 
 
 @dataclass(frozen=True)

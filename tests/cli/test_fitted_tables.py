@@ -8,11 +8,13 @@ import io
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from sbiwb.cli import show, show_runs
 from sbiwb.cli.fitted_tables import fitted_tables
+from sbiwb.report import summarise
 
 LONG = "log_transmission_rate_of_the_second_wave_in_the_north"
 WIDTHS = [60, 80, 200]
@@ -70,6 +72,14 @@ def test_a_summary_of_long_names(shown):
     show._summary("seen", rows)
     text = whole(shown, "mean", "97.5 %", "-1.234e-05", "-1.235e+05", "1.235e-07", "subject_1")
     assert LONG in text or LONG[:12] in text
+
+
+def test_levels_have_their_names_and_probabilities(shown):
+    draws = {"model": np.repeat([0.0, 1.0, 2.0], [100, 250, 150]), "mu": np.linspace(0, 1, 500)}
+    levels = {"model": {0.0: "random walk", 1.0: "diffusion", 2.0: "race [fast]"}}
+    show._summary("seen", summarise("seen", draws, levels=levels))
+    text = whole(shown, "seen, model: random walk 0.2, diffusion 0.5, race [fast] 0.3")
+    assert text.count("seen, ") == 1
 
 
 def test_a_diagnosis_of_long_names(shown, tmp_path):

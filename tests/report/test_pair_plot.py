@@ -57,14 +57,15 @@ def test_no_text_lies_over_another_or_is_cut(d, names, place):
     assert_nothing_overlaps(figure)
 
 
-def test_a_narrow_column_far_from_0_counts_from_within():
-    draws = 1.09e9 + np.random.default_rng(0).normal(size=(500, 2)) * 1e-3
+@pytest.mark.parametrize("sd", [1.0, 1e-3, 1e-4])
+def test_a_narrow_column_far_from_0_counts_from_within(sd):
+    draws = 1.09e9 + np.random.default_rng(0).normal(size=(500, 2)) * sd
     figure = pairs_picture(draws, ["t (s)", "u"])
     bottom = figure.axes[2]
-    assert bottom.get_xlabel() == "t (s)\nminus 1090000000"
+    assert bottom.get_xlabel().startswith("t (s)\nminus 1090000000")
     FigureCanvasAgg(figure).draw()
     ticks = [float(label.get_text()) for label in bottom.get_xticklabels()]
-    assert len(ticks) >= 2 and max(map(abs, ticks)) < 0.01
+    assert len(ticks) >= 2 and max(map(abs, ticks)) < 10 * sd
 
 
 def test_a_column_that_is_constant_but_for_rounding_is_drawn():
