@@ -48,8 +48,15 @@ Column = Annotated[
 Context = Annotated[
     list[str], typer.Option(metavar="NAME=VALUE", help="A context variable; VALUE may be `rows`.")
 ]
-Draws = Annotated[int, typer.Option(min=2, help="Draws for each data set.")]
-Seed = Annotated[int, typer.Option(min=0, help="Root of all random numbers.")]
+MAX_DRAWS = 1_000_000  # of a data set, as in the YAML: 8 MB a parameter
+MAX_SEED = 2**63 - 1
+MAX_TRIALS = 100_000  # each has a line in the journal, which every process reads
+MAX_MINUTES = 10_000_000
+MAX_PICTURES = 1_000
+MAX_WORKERS = 4_096
+MAX_SHARES = 1_000_000  # elements of an array job
+Draws = Annotated[int, typer.Option(min=2, max=MAX_DRAWS, help="Draws for each data set.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Root of all random numbers.")]
 RUNS = Path("runs")
 Refine = Literal["importance", "nuts"]
 NONE: list[str] = []  # of a repeatable option; typer copies it

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from sbiwb.cli.arguments import (
+    MAX_SHARES,
+    MAX_WORKERS,
     NONE,
     RUNS,
     ConfigPath,
@@ -47,14 +49,21 @@ def submit(
 
 def worker(
     run: RunPath,
-    index: Annotated[int, typer.Argument(metavar="INDEX", min=0, help="Which share, from 0.")],
+    index: Annotated[
+        int,
+        typer.Argument(metavar="INDEX", min=0, max=MAX_SHARES - 1, help="Which share, from 0."),
+    ],
     of: Annotated[
         int,
         typer.Option(
-            "--of", min=1, metavar="COUNT", help="Shares in all; 1: everything that is missing."
+            "--of",
+            min=1,
+            max=MAX_SHARES,
+            metavar="COUNT",
+            help="Shares in all; 1: everything that is missing.",
         ),
     ] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Processes.")] = 1,
 ) -> None:
     """Simulate one share of what a run lacks: an element of an array job, on any batch system."""
     from sbiwb.cli import show

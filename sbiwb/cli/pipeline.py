@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from sbiwb.cli.arguments import (
+    MAX_MINUTES,
+    MAX_PICTURES,
+    MAX_TRIALS,
     NONE,
     RUNS,
     Column,
@@ -106,7 +109,9 @@ def tune(
     trials: Annotated[
         int,
         typer.Option(
-            min=1, help="Trials of the whole search, those of earlier and other processes included."
+            min=1,
+            max=MAX_TRIALS,
+            help="Trials of the whole search, those of earlier and other processes included.",
         ),
     ] = 30,
     vary: Annotated[
@@ -121,7 +126,9 @@ def tune(
     ] = NONE,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0, help="Minutes after which to stop; the same command goes on."),
+        typer.Option(
+            min=0, max=MAX_MINUTES, help="Minutes after which to stop; the same command goes on."
+        ),
     ] = None,
 ) -> None:
     """Search settings with a low validation loss; run it on many machines at once, and again to go
@@ -183,6 +190,7 @@ def sample(
         int,
         typer.Option(
             min=0,
+            max=MAX_PICTURES,
             help="Of many data sets: how many get a pair plot and a predictive picture each.",
         ),
     ] = 3,

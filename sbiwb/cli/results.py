@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sbiwb.cli.arguments import (
+    MAX_DRAWS,
     NONE,
     RUNS,
     ConfigPath,
@@ -33,7 +34,7 @@ def predict(
     ] = None,
     settings: Settings = NONE,
     runs: Runs = RUNS,
-    draws: Annotated[int, typer.Option(min=1, help="Simulations.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, max=MAX_DRAWS, help="Simulations.")] = 1000,
     seed: Seed = 0,
     context: Annotated[
         list[str],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sbiwb.posterior._network_density import Network
 
 Seed = np.random.Generator | int | None
+DOUBLE_BYTES = 8
+COPIES = 3  # of the draws: by column, by parameter and in the files
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,14 @@ class Posterior:
             Draws in the user's units, (N, n, D) float64.
 
         Raises:
-            DataError: A variable is missing, of another shape, or not finite.
+            DataError: A variable is missing, of another shape, or not finite; or the draws are more
+                than this machine can hold.
         """
         rng, columns = np.random.default_rng(rng), self.read(x)
+        count = data_sets_in(columns)
+        _check_memory(count, n, len(self.columns))
         if len(self.networks) == 1:
             return next(self._each_network()).sample(columns, n, rng)
-        count = data_sets_in(columns)
         draws = np.empty((count, n, len(self.columns)))
         # for each data set by itself
         chosen = rng.choice(len(self.networks), (count, n), p=self.shares)
@@ -200,6 +205,23 @@ class Posterior:
             f"with N = {count}, D = {size}",
             where="log_prob",
             todo="One row of theta, or S rows, for each data set.",
+        )
+
+
+def _check_memory(data_sets: int, draws: int, columns: int) -> None:
+    """Refuses draws that are larger than the machine's memory.
+
+    Raises:
+        DataError: With both sizes.
+    """
+    needed = data_sets * draws * columns * DOUBLE_BYTES
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory / COPIES:
+        raise DataError(
+            f"{draws:,} draws of {columns} columns for each of {data_sets:,} data sets are "
+            f"{needed / 1e9:,.1f} GB, in {COPIES} copies; this machine has {memory / 1e9:,.1f} GB",
+            where="sample",
+            todo="Draw fewer (--draws), or sample the data sets in several files.",
         )
 
 

@@ -98,6 +98,21 @@ class PlannedIdentity:
 
 
 @dataclass(frozen=True)
+class AcceptedCode:
+    """The problem of before a change of code, in a plan or what is left of it.
+
+    Args:
+        data_hash: Of the shards.
+        identity: Of which it is the hash.
+        accepted: Hashes of later code that is said to give the same rows.
+    """
+
+    data_hash: str
+    identity: dict[str, object]
+    accepted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Outline:
     identity: PlannedIdentity
 
@@ -165,16 +180,38 @@ def _check_dtype(name: str, dtype: str, where: Path) -> None:
 
 
 def heal_plan(run: RunDir, reporter: Reporter) -> None:
-    """Sets a damaged plan aside, so that it is written anew: shards and config say what it said."""
+    """Sets a damaged plan aside, so that it is written anew: shards and config say what it said,
+    but for changes of code that were accepted; see `accepted_code`."""
     try:
         plan_or_none(run)
     except CorruptFile as error:
-        aside = run.plan.with_suffix(".json.damaged")
+        aside = _aside(run)
         try:
             run.plan.replace(aside)
         except OSError as cause:
             raise DiskError.of(cause, run.plan) from cause
-        reporter.warn(f"{error.where} {error.what}; kept as {aside.name}, and written anew.")
+        told = f"{error.where} {error.what}; kept as {aside.name}, and written anew."
+        if accepted_code(run) is None:
+            told += (
+                " If a change of the simulator's code had been accepted, that is lost: run once"
+                " with the code of before, then with the new code and --accept-code-change."
+            )
+        reporter.warn(told)
+
+
+def accepted_code(run: RunDir) -> AcceptedCode | None:
+    """What a plan that was set aside says of accepted code; None where that cannot be read."""
+    try:
+        code = read_typed(AcceptedCode, _aside(run), todo=REMEDY)
+    except (CorruptFile, DiskError):
+        return None
+    if stable_hash(code.identity) != code.data_hash:
+        return None
+    return code
+
+
+def _aside(run: RunDir) -> Path:
+    return run.plan.with_suffix(".json.damaged")
 
 
 def put_plan(run: RunDir, plan: Plan) -> None:

@@ -109,7 +109,8 @@ class Column:
 
         low, high = self.span
         locator = MaxNLocator(3, prune="both")
-        ticks = self.origin + locator.tick_values(low - self.origin, high - self.origin)
+        steps = np.asarray(locator.tick_values(low - self.origin, high - self.origin))
+        ticks = self.origin + steps
         return ticks[(low <= ticks) & (ticks <= high)]
 
 

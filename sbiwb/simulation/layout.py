@@ -93,7 +93,7 @@ class Observable:
     def problem(self, row: np.ndarray) -> Misfit | None:
         """Why one row does not fit, or None."""
         if not self._fits(row.shape):
-            return Misfit("shape", f"has shape {row.shape}, not {self._expected_shape()}")
+            return Misfit("shape", self._misshapen(row.shape))
         if not self.is_valued(row):
             return Misfit("not finite", _NOT_FINITE[self.missing])
         return None
@@ -101,6 +101,15 @@ class Observable:
     def _fits(self, shape: tuple[int, ...]) -> bool:
         same_axes = len(shape) == len(self.shape)
         return same_axes and shape[self.ragged :] == self.shape[self.ragged :]
+
+    def _misshapen(self, shape: tuple[int, ...]) -> str:
+        text = f"has shape {shape}, not {self._expected_shape()}"
+        if self.any_length()._fits(shape):
+            text += (
+                " as in the first simulations; if its length varies, choose a simulate.seed with"
+                " which theirs do"
+            )
+        return text
 
     def _expected_shape(self) -> str:
         if self.ragged:

@@ -10,7 +10,14 @@ from sbiwb.errors import DataError, RunError
 from sbiwb.project.adapter import check_variables, fit_adapter
 from sbiwb.project.fingerprint import differences
 from sbiwb.project.opening import write_config
-from sbiwb.project.plan import Plan, plan_or_none, put_plan, read_plan
+from sbiwb.project.plan import (
+    AcceptedCode,
+    Plan,
+    accepted_code,
+    plan_or_none,
+    put_plan,
+    read_plan,
+)
 from sbiwb.project.project import Project
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.layout import Layout
@@ -88,9 +95,11 @@ class Planner:
         trial = try_simulator(project)
         # transforms and kinds of inputs, before hours are spent
         fit_adapter(project.config.model, project.prior, trial.example)
+        code = self._code()
         plan = Plan(
-            data_hash=project.data_hash,
-            identity=project.data_identity,
+            data_hash=code.data_hash,
+            identity=code.identity,
+            accepted=code.accepted,
             layout=trial.layout,
             seconds_per_row=trial.seconds_per_row,
             bytes_per_row=trial.bytes_per_row,
@@ -106,6 +115,14 @@ class Planner:
         )
         put_plan(project.run, plan)
         return plan
+
+    def _code(self) -> AcceptedCode:
+        """The problem as it is; or of before an accepted change, of which a damaged plan still
+        says."""
+        code = accepted_code(self.project.run)
+        if code is not None and self.project.own_hash in code.accepted:
+            return code
+        return AcceptedCode(self.project.own_hash, self.project.data_identity)
 
     def accept_code(self) -> None:
         """Notes in the plan that the code as it is now gives the rows of before.

@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import termios
+import typing
 
 import pytest
 from typer.testing import CliRunner
 
 from sbiwb import __version__, files
-from sbiwb.cli.app import app
+from sbiwb.cli.app import VERBS, app
 from sbiwb.errors import GateFailed, Stopped, TrainingError
 from sbiwb.workflow.parts import families
 from sbiwb.workflow.simulate import simulate
@@ -136,6 +137,32 @@ def test_brackets_in_a_message_are_shown_as_they_are(sbiwb, tiny):
     assert "train.steps" in result.stderr and result.exit_code == 2
     result = sbiwb("check", "[bold]x[/].yaml")
     assert "[bold]x[/].yaml" in result.stderr
+
+
+def numbers():
+    """(verb, name, option) of every number that a command line takes."""
+    for verb, function in VERBS.items():
+        for name, hint in typing.get_type_hints(function, include_extras=True).items():
+            if {int, float} & {hint, *typing.get_args(hint), *inner(hint)}:
+                [option] = hint.__metadata__
+                yield verb, name, option
+
+
+def inner(hint) -> set:
+    return {kind for part in typing.get_args(hint) for kind in typing.get_args(part)}
+
+
+def test_every_number_of_a_command_has_a_bound_or_is_looked_up():
+    every = list(numbers())
+    assert len(every) > 10
+    free = {(verb, name) for verb, name, option in every if option.max is None}
+    assert free == {("benchmark", "budget"), ("benchmark", "seed")}  # of those in its YAML
+
+
+@pytest.mark.parametrize("verb", ["sample", "predict", "reference"])
+def test_too_many_draws_are_refused_with_the_bound(sbiwb, verb):
+    result = sbiwb(verb, "some.yaml", "--draws", "1000000000000000000")
+    assert result.exit_code == 2 and "less than or equal to 1000000" in result.stderr
 
 
 @pytest.mark.parametrize(

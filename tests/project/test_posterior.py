@@ -14,7 +14,7 @@ import xarray as xr
 
 from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.errors import CorruptFile, DataError, RunError
-from sbiwb.posterior import Posterior, _chunks
+from sbiwb.posterior import Posterior, _chunks, _posterior
 from sbiwb.posterior._named_theta import stacked
 from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
@@ -162,6 +162,13 @@ BAD = [
     ({"y": Y[:, :3]}, DataError, "y"),
     ({"y": np.where(Y == 1, np.nan, Y)}, DataError, "y"),
 ]
+
+
+def test_more_draws_than_the_memory_holds_are_refused_with_both_sizes():
+    _posterior._check_memory(1_000, 4_000, 10)
+    with pytest.raises(DataError, match=r"1,000 data sets are 8,000\.0 GB, in 3 copies") as refused:
+        _posterior._check_memory(1_000, 1_000_000_000, 1)
+    assert "--draws" in refused.value.todo
 
 
 @pytest.mark.parametrize(("x", "error", "named"), BAD)

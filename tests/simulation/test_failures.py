@@ -89,9 +89,17 @@ def test_rows_of_another_shape_fail(tmp_path):
     found = replace(found, layout=layout_of({"y": np.zeros((1, 3))}))
     pairs, failures, _ = blocks(found, 1)
     assert pairs.x["y"].shape == (64, 3) and (pairs.theta["mu"] < 1).all()
-    assert {(one.kind, one.message) for one in failures} == {
-        ("shape", "'y' has shape (2,), not (3,)")
-    }
+    what = "'y' has shape (2,), not (3,) as in the first simulations"
+    todo = "if its length varies, choose a simulate.seed with which theirs do"
+    assert {(one.kind, one.message) for one in failures} == {("shape", f"{what}; {todo}")}
+
+
+def test_another_seed_is_what_a_set_needs_whose_first_lengths_were_equal(tmp_path):
+    code = HEAD + "def simulate(mu):\n    return {'y': np.zeros(3 if mu < 0.3 else 2)}\n"
+    seeds = range(12)
+    layouts = [preflight(problem(tmp_path, code, batched=False, seed=i), 1).layout for i in seeds]
+    ragged = [layout["y"].ragged for layout in layouts]
+    assert not all(ragged) and any(ragged)
 
 
 def test_a_fraction_after_whole_numbers_promotes_them_and_no_row_fails(tmp_path):

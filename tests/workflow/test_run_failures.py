@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
-from sbiwb.errors import CorruptFile, FailureRateError
+from sbiwb.errors import CorruptFile, FailureRateError, RunError
 from sbiwb.rundir import RunDir
 from sbiwb.steps.pairs.row_ticker import RowTicker
 from sbiwb.store import shard_progress, shards
@@ -17,6 +18,7 @@ from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.simulate_plan import Planner
 from sbiwb.workflow.status import status
 from sbiwb.workflow.worker import worker
+from tests.tiny import SIMULATOR
 
 UNLUCKY = """def simulate(mu, *, rng, n):
     if rng.random() < 0.5:
@@ -101,6 +103,25 @@ def test_a_damaged_plan_is_written_anew(tiny, recorder, damage):
     simulate(project.open(), recorder)
     assert project.shards() == before
     assert "kept as plan.json.damaged, and written anew" in recorder.warned[0]
+
+
+def test_accepted_code_survives_a_damaged_plan(tiny, recorder):
+    project = tiny()
+    simulate(project.open(), recorder)
+    before, plan = project.shards(), RunDir(project.run).plan
+    project.simulator(SIMULATOR.replace("mu[:, None] +", "1.0 * mu[:, None] +"))
+    simulate(project.open(), recorder, accept_code_change=True)
+    whole = json.loads(plan.read_text())
+    plan.write_text(json.dumps({**whole, "layout": 7}))
+    simulate(project.open(), recorder)
+    healed = json.loads(plan.read_text())
+    kept = ("data_hash", "identity", "accepted")
+    assert [healed[name] for name in kept] == [whole[name] for name in kept]
+    assert project.shards() == before and "is lost" not in recorder.warned[-1]
+    plan.write_text(json.dumps({**whole, "accepted": 7}))
+    with pytest.raises(RunError, match="another problem"):
+        simulate(project.open(), recorder)
+    assert "with the new code and --accept-code-change" in recorder.warned[-1]
 
 
 class Line:

@@ -11,7 +11,6 @@ import numpy as np
 from sbiwb import report
 from sbiwb.errors import CorruptFile, DataError, RunError
 from sbiwb.files import read_json
-from sbiwb.records import Columns
 
 DRAWS = "draws.h5"
 MIN_DRAWS = 50  # of each folder
@@ -211,7 +210,7 @@ def read(folder: Path, name: str) -> NamedDraws:
     return NamedDraws(name, folder, tuple(columns), unit_of, labels, stacked)
 
 
-def _contents(path: Path) -> tuple[Columns, dict[str, str], tuple[str, ...]]:
+def _contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], tuple[str, ...]]:
     """Parameters (N, S) or (N, S, K) and units by name, and N labels.
 
     Raises:
@@ -219,7 +218,8 @@ def _contents(path: Path) -> tuple[Columns, dict[str, str], tuple[str, ...]]:
     """
     import h5py
 
-    theta, units = {}, {}
+    theta: dict[str, np.ndarray] = {}
+    units: dict[str, str] = {}
     with h5py.File(path) as file:
         labels = tuple(file["labels"].asstr()[:])
         for name, values in file["theta"].items():
