@@ -58,6 +58,17 @@ def test_the_time_left_is_by_all_that_is_done_and_counts_down_between_two_steps(
     assert pace.left == ""
 
 
+def test_a_task_that_slows_down_has_its_time_left_estimated_anew(clock):
+    """A batch in which one row is bad: its halves, and theirs, are called one after another."""
+    pace = TaskPace(total=1_000, done=0)
+    clock.wait(8)
+    pace.advance(200)
+    assert pace.left == "32 s left"
+    clock.wait(92)
+    pace.advance(50)
+    assert (pace.rate, pace.left) == ("2/s", "5 min left")
+
+
 def test_a_slow_task_tells_its_pace_on_every_line(clock):
     shown = console()
     lines = Lines("simulate", 40, "simulations", 0, shown)

@@ -4,6 +4,7 @@ none."""
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ import pytest
 from sbiwb.errors import Stopped
 from sbiwb.kernels import compiled
 from sbiwb.networks import compiled_flow
+from sbiwb.stopping import Flag, raise_on_signal, watch_signals
+from tests.tiny import Child, until
 
 NUMBER = '#include "number.h"\nint number(void) { return NUMBER; }\n'
 LOAD = (
@@ -141,6 +144,28 @@ def test_a_compiler_ended_by_a_signal_is_no_failure_of_it(
     for _ in range(2):  # nor remembered as one
         with pytest.raises(raised):
             compiled.load("number.c")
+
+
+@pytest.mark.parametrize("guard", [raise_on_signal, lambda: watch_signals(Flag())])
+def test_a_signal_to_the_whole_job_while_the_compiler_runs_is_no_bug(
+    folder, script, monkeypatch, guard
+):
+    """As a scheduler sends it: to this process and to the compiler, which is one with a child."""
+    monkeypatch.setenv("CC", script("slow", f"touch {folder}/begun; sleep 60; exec cc $@"))
+
+    def work() -> int:
+        os.setsid()
+        with guard():
+            try:
+                compiled.load("number.c")
+            except Stopped as error:
+                return error.exit_code
+        return 0
+
+    child = Child.start(work, folder / "log.txt")
+    until((folder / "begun").exists)
+    os.killpg(child.pid, signal.SIGTERM)
+    assert child.wait() == 75
 
 
 def test_why_the_network_has_no_kernels(monkeypatch):
