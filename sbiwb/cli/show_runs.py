@@ -76,7 +76,7 @@ def _ranked_row(row: Compared) -> list[str]:
         escape(_end(row.run)),
         f"{number(row.nlpd, 4)} ± {number(row.nlpd_se, 2)}",
         f"{number(row.difference, 3)} ± {number(row.difference_se, 2)}",
-        row.told,
+        row.verdict,
         coloured(row.calibration),
         f"{row.training_pairs:,}",
         spent,

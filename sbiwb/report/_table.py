@@ -13,7 +13,7 @@ from sbiwb.report._html import Attribute, tag, text
 
 DASH, MINUS = "–", "−"
 FIXED = (1e-5, 1e9)  # sizes between which a number is written without an exponent
-MOST_DECIMALS = 6
+MAX_DECIMALS = 6
 
 
 def is_finite(value: object) -> bool:
@@ -55,7 +55,7 @@ def places(scale: float, digits: int = 3) -> int:
     if not is_finite(scale) or scale == 0:
         return digits - 1
     wanted = digits - 1 - math.floor(math.log10(abs(scale)))
-    return min(MOST_DECIMALS, max(0, wanted))
+    return min(MAX_DECIMALS, max(0, wanted))
 
 
 def exact(value: object) -> str:

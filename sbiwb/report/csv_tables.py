@@ -10,8 +10,8 @@ import numpy as np
 
 from sbiwb.report.summary import Row
 
-MOST_ROWS = 1_000_000
-MOST_NUMBERS = 20_000_000  # 400 MB as text
+MAX_ROWS = 1_000_000
+MAX_NUMBERS = 20_000_000  # 400 MB as text
 
 Draws = Mapping[str, np.ndarray]  # (N, S) or (N, S, K) by name
 Keys = Mapping[str, Sequence[object]]  # grouping columns, N values each
@@ -49,11 +49,11 @@ def too_long_for_csv(draws: Draws) -> str:
     """Why draws are better not written as CSV, in words; empty where they may be."""
     n, s = next(iter(draws.values())).shape[:2]
     numbers = sum(values.size for values in draws.values())
-    if n * s <= MOST_ROWS and numbers <= MOST_NUMBERS:
+    if n * s <= MAX_ROWS and numbers <= MAX_NUMBERS:
         return ""
     return (
         f"draws.csv is left out: {n:,} data sets of {s:,} draws are {n * s:,} rows with "
-        f"{numbers:,} numbers (at most {MOST_ROWS:,} rows and {MOST_NUMBERS:,} numbers); draws.h5 "
+        f"{numbers:,} numbers (at most {MAX_ROWS:,} rows and {MAX_NUMBERS:,} numbers); draws.h5 "
         "holds them"
     )
 

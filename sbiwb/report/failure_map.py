@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 BINS = 12  # of equal numbers of simulations
 MIN_IN_BIN = 20
-MOST_DOTS = 3_000
-MOST_REASONS = 4
+MAX_DOTS = 3_000
+MAX_REASONS = 4
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def failures_picture(
 
 
 def _reason_words(reasons: Mapping[str, int]) -> str:
-    shown = list(reasons.items())[:MOST_REASONS]
+    shown = list(reasons.items())[:MAX_REASONS]
     return ", ".join(f"{reason} {count:,}" for reason, count in shown)
 
 
@@ -127,7 +127,7 @@ def _draw_profile(axes: Axes, profile: Profile, top: float) -> None:
 
 def _draw_pair(axes: Axes, valid: np.ndarray, failed: np.ndarray) -> None:
     """Simulations (n, 2) over two parameters."""
-    good, bad = valid[:MOST_DOTS].T, failed[:MOST_DOTS].T
+    good, bad = valid[:MAX_DOTS].T, failed[:MAX_DOTS].T
     axes.scatter(good[0], good[1], s=4, color=GREY, alpha=0.4, lw=0, label="valid")
     axes.scatter(bad[0], bad[1], s=4, color=ORANGE, alpha=0.8, lw=0, label="failed")
     axes.legend(loc="upper right", markerscale=3, framealpha=0.9)

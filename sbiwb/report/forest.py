@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_LABELLED = 160  # data sets that a forest can name
-MOST_LINES = 160  # that add to its height
+MAX_LABELLED = 160  # data sets that a forest can name
+MAX_LINES = 160  # that add to its height
 PANEL, LINE = 2.7, 0.26  # inches
 LABEL_SIZE = 9
 CONDITION_COLOURS = (BLUE, ORANGE, GREEN)
@@ -87,7 +87,7 @@ def forest_picture(forest: Forest, *, title: str) -> Figure:
     """
     forest = forest.ordered()
     names = [*forest.intervals, *forest.shares]
-    lines = min(len(forest.labels), MOST_LINES)
+    lines = min(len(forest.labels), MAX_LINES)
     figure = new_figure(1.6 + PANEL * len(names), 1.6 + LINE * lines)
     panels = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
     colours = _colours(forest.labels)
@@ -116,7 +116,7 @@ def _name_lines(
     axes: Axes, heights: np.ndarray, labels: Sequence[str], colours: Sequence[str]
 ) -> None:
     names = list(labels)
-    if len(names) > MOST_LABELLED:
+    if len(names) > MAX_LABELLED:
         names = [""] * len(names)
     axes.set_yticks(heights, names, fontsize=8)
     axes.set_ylim(-0.8, len(names) - 0.2)

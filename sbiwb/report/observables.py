@@ -17,9 +17,9 @@ from sbiwb.report.figures import BLUE, GREY, ORANGE, Span, Style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LONGEST_INDEX = 200  # numbers of a vector drawn side by side
+MAX_INDEX = 200  # numbers of a vector drawn side by side
 LINES = 5  # single simulations drawn over the bands, where there are no data
-MOST_BARS = 12  # distinct values that get a bar each
+MAX_BARS = 12  # distinct values that get a bar each
 BANDS = (("95 % of simulations", (2.5, 97.5), 0.18), ("50 %", (25, 75), 0.4))
 INDEX = "time step or position"
 
@@ -88,7 +88,7 @@ def _channels(values: object, kind: str) -> np.ndarray:
 def _is_vector(many: Values) -> bool:
     """Whether all are as long, and short enough for an axis."""
     lengths = set(map(len, many))
-    return len(lengths) == 1 and 1 < lengths.pop() <= LONGEST_INDEX
+    return len(lengths) == 1 and 1 < lengths.pop() <= MAX_INDEX
 
 
 def _draw_bands(axes: Axes, simulated: Values, data: np.ndarray | None) -> None:
@@ -143,7 +143,7 @@ def _present(values: np.ndarray) -> np.ndarray:
 def _bins(simulated: np.ndarray, data: np.ndarray) -> list[float]:
     """Edges: a bar a value where there are few values, else 40 bins over nearly all."""
     distinct = np.unique(np.concatenate([data, simulated]))
-    if len(distinct) <= MOST_BARS:
+    if len(distinct) <= MAX_BARS:
         half = 0.25 * float(np.min(np.diff(distinct), initial=1.0))
         edges: list[float] = np.unique([distinct - half, distinct + half]).tolist()
         return edges

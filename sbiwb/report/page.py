@@ -32,7 +32,7 @@ SECTIONS = {
     "data": ("What does it say about my data?", posterior),
     "made": ("How was it made?", provenance),
 }
-FEW_NAMES = 6
+MAX_NAMES = 6
 
 
 def page(facts: Facts) -> str:
@@ -166,7 +166,7 @@ def _names(where: Sequence[str]) -> Markup | None:
     """The first of the parameters and checks that a finding is about; all where one hovers."""
     if not where:
         return None
-    shown, others = ", ".join(where[:FEW_NAMES]), len(where) - FEW_NAMES
+    shown, others = ", ".join(where[:MAX_NAMES]), len(where) - MAX_NAMES
     if others <= 0:
         return paragraph(shown, "where")
     return tag("p", f"{shown} and {others} more", class_="where", title=", ".join(where))

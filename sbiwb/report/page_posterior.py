@@ -15,7 +15,7 @@ from sbiwb.report.page_checks import notice
 from sbiwb.report.page_facts import Facts, Inferred, todo
 
 LONG = 40  # characters of a cell that may break
-MOST_PICTURES = 12  # of one observation
+MAX_PICTURES = 12  # of one observation
 OWN_SCALE = ("contraction", "mcse_mean")  # columns whose decimals are not those of the sd
 CAPTIONS = {
     "forest": "Each line is one data set: median, 50 % and 95 % intervals; of a parameter with "
@@ -65,7 +65,7 @@ def _counts(facts: Facts, inferred: Inferred) -> str:
 
 def _pictures(inferred: Inferred) -> Markup:
     ordered = sorted(inferred.pictures, key=_order)
-    shown = [_figure(inferred, picture) for picture in ordered[:MOST_PICTURES]]
+    shown = [_figure(inferred, picture) for picture in ordered[:MAX_PICTURES]]
     others = len(ordered) - len(shown)
     if others > 0:
         shown.append(note(f"{others} more in sample/{inferred.name}/ of the run."))

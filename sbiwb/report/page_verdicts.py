@@ -11,7 +11,7 @@ from sbiwb.report._html import prose, tag
 from sbiwb.report._table import DASH, exact, heading, number, numeric, table, worded, written
 from sbiwb.report.page_checks import SEVERITY, Number, mark, measure_name, worst
 
-FEW_COLUMNS = 8  # whose headings lie flat
+MAX_FLAT_HEADINGS = 8  # whose headings lie flat
 SMALLEST_P = 0.001
 LEGEND = {
     "pass": "pass: not told apart from an exact posterior",
@@ -69,7 +69,7 @@ def matrix(
     head = ["check", *map(_matrix_heading, shown)]
     body = [[name, *cells.of_row(check, shown)] for check, name in rows.items()]
     class_ = "matrix"
-    if len(shown) > FEW_COLUMNS:
+    if len(shown) > MAX_FLAT_HEADINGS:
         class_ = "matrix many"
     return table(head, body, label=label, class_=class_, sort=False)
 

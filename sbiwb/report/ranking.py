@@ -32,7 +32,7 @@ class Compared:
         nlpd_se: Its standard error.
         difference: Mean over the pairs of -log q minus that of the best run.
         difference_se: Its standard error, of the paired differences.
-        told: best, not told apart (from the best), or clearly worse.
+        verdict: best, not told apart (from the best), or clearly worse.
         calibration: Verdict of `diagnose` on these weights; None where it has not judged them.
         worst_effect: Largest effect of its calibration checks on all test pairs, max |ECDF - z|.
         worst: The check and parameter that it belongs to.
@@ -48,7 +48,7 @@ class Compared:
     nlpd_se: float
     difference: float
     difference_se: float
-    told: str
+    verdict: str
     calibration: str | None
     worst_effect: float | None
     worst: str
@@ -108,7 +108,7 @@ def _draw_differences(
     for height, row in zip(heights, rows, strict=True):
         if np.isfinite(row.difference):
             reach = quantile * np.nan_to_num(row.difference_se, posinf=0.0)
-            colour = ORANGE if row.told == CLEARLY_WORSE else BLUE
+            colour = ORANGE if row.verdict == CLEARLY_WORSE else BLUE
             axes.errorbar(row.difference, height, xerr=reach, fmt="o", color=colour, capsize=3)
     axes.set_yticks(heights, [row.run for row in rows])
     axes.set_ylim(-0.7, len(rows) - 0.3)

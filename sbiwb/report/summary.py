@@ -18,7 +18,7 @@ QUANTILES = {
     "q95": 95.0,
     "q97.5": 97.5,
 }
-MOST_LEVELS = 20  # of a discrete parameter whose levels get a column each
+MAX_LEVELS = 20  # of a discrete parameter whose levels get a column each
 HDI = 0.94  # ArviZ's own choice: columns hdi_3% and hdi_97%
 
 LevelNames = Mapping[float, str]  # of the values of a discrete quantity
@@ -118,7 +118,7 @@ def summarise(
     """
     few: dict[str, LevelNames] = {}
     for name, own in (levels or {}).items():
-        if len(own) <= MOST_LEVELS:
+        if len(own) <= MAX_LEVELS:
             few[name] = own
     columns = _level_columns(few)
     known = prior or {}

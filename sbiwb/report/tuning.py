@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LONGEST_LABEL = 18
+MAX_LETTERS = 18
 HIGHEST_SHOWN = 85  # percentile of the losses
 
 
@@ -108,5 +108,5 @@ def _draw_setting(axes: Axes, trials: _Trials, values: Sequence[float | str]) ->
         return
     names, places = np.unique(list(map(str, values)), return_inverse=True)
     trials.draw(axes, places.astype(float))
-    axes.set_xticks(range(len(names)), [name[:LONGEST_LABEL] for name in names])
+    axes.set_xticks(range(len(names)), [name[:MAX_LETTERS] for name in names])
     axes.set_xlim(-0.5, len(names) - 0.5)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 60
-MOST_LABELLED = 3  # data sets whose dots have names
+MAX_LABELLED = 3  # data sets whose dots have names
 
 
 def log_variances_picture(log_variances: Mapping[str, np.ndarray], initial: float) -> Figure:
@@ -85,7 +85,7 @@ def _draw_usual(axes: Axes, row: int, quantiles: np.ndarray) -> None:
 
 def _draw_dots(axes: Axes, row: int, percents: np.ndarray, labels: Sequence[str]) -> None:
     axes.scatter(percents, np.full(len(percents), row), s=26, color=BLUE, zorder=3, lw=0)
-    if len(labels) > MOST_LABELLED:
+    if len(labels) > MAX_LABELLED:
         return
     style: Style = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
     for label, percent in zip(labels, percents, strict=True):

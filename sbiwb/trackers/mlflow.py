@@ -16,7 +16,7 @@ from sbiwb.extras import imported
 from sbiwb.files import put_text
 from sbiwb.trackers._plain import dotted
 
-MOST_PARAMS, LONGEST_PARAM = 100, 500  # of one request, and of one value
+MAX_PARAMS, MAX_LETTERS = 100, 500  # of one request, and of one value
 
 
 class Config(TrackerPart):
@@ -105,9 +105,9 @@ class MLflow:
         run_id = self.client.create_run(experiment, run_name=self.name).info.run_id
         put_text(self.folder / "mlflow.id", run_id)
         entities = self.package.entities
-        params = [entities.Param(key, str(value)[:LONGEST_PARAM]) for key, value in dotted(config)]
-        for first in range(0, len(params), MOST_PARAMS):
-            self.client.log_batch(run_id, params=params[first : first + MOST_PARAMS])
+        params = [entities.Param(key, str(value)[:MAX_LETTERS]) for key, value in dotted(config)]
+        for first in range(0, len(params), MAX_PARAMS):
+            self.client.log_batch(run_id, params=params[first : first + MAX_PARAMS])
         return run_id
 
     def log(self, step: int, facts: Mapping[str, float]) -> None:

@@ -26,7 +26,7 @@ from sbiwb.records import Columns
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import versions
 from sbiwb.seeds import generator, place
-from sbiwb.steps.infer.distrust import MOST_WARNINGS
+from sbiwb.steps.infer.distrust import MAX_WARNINGS
 from sbiwb.steps.infer.observable_pictures import ObservablePictures
 from sbiwb.stopping import raise_on_signal
 from sbiwb.store import hdf5
@@ -35,7 +35,7 @@ from sbiwb.store.shards import flatten
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_PICTURES = 6  # data sets that get one each
+MAX_PICTURES = 6  # data sets that get one each
 PREDICTED = 200  # simulations from the posterior of one data set
 PREDICTED_MANY = 20  # and of each of several
 PICTURE_FILES = ("{}.png", "{}.svg", "{}-[0-9].png", "{}-[0-9].svg")
@@ -231,7 +231,7 @@ class Predictor:
         for note in data.notes:
             self.reporter.say(f"{data.name}: {note}.")
         theta = posterior.sample(data.variables, draws, generator(seed, "sample", place(data.name)))
-        warnings = tuple(posterior.ood_warnings(data.variables)[:MOST_WARNINGS])
+        warnings = tuple(posterior.ood_warnings(data.variables)[:MAX_WARNINGS])
         folder = project.run.sample(data.name)
         return _Start(data.name, folder, theta, data.context, data, warnings)
 
@@ -272,7 +272,7 @@ def _pictures(
     if start.data is None:
         yield "", observables.prior(done.pairs.x, f"Simulated from the prior{changes}")
         return
-    for i, label in enumerate(start.data.labels[:MOST_PICTURES]):
+    for i, label in enumerate(start.data.labels[:MAX_PICTURES]):
         simulated = done.of(i)
         if len(next(iter(simulated.values()))):
             observed = start.data.observed(i)

@@ -98,7 +98,7 @@ def test_a_diagnosis_of_long_names(shown, tmp_path):
 def test_the_ranking_of_runs(shown):
     row = SimpleNamespace(
         run=f"runs/{LONG}", nlpd=-12.3456, nlpd_se=0.0123, difference=0.12, difference_se=0.03,
-        told="not told apart", calibration="warn", train_seconds=4000.0, training_pairs=100_000,
+        verdict="not told apart", calibration="warn", train_seconds=4000.0, training_pairs=100_000,
         draws_per_s=123_456.0,
     )  # fmt: skip
     show_runs.table(

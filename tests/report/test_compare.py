@@ -33,12 +33,12 @@ WORSE = replace(
     nlpd=-1.0,
     difference=0.2,
     difference_se=0.01,
-    told="clearly worse",
+    verdict="clearly worse",
     calibration="fail",
     worst_effect=0.1,
 )
 YOUNG = replace(
-    BEST, run="young", nlpd=math.inf, nlpd_se=math.nan, difference=math.inf, difference_se=math.nan, told="clearly "
+    BEST, run="young", nlpd=math.inf, nlpd_se=math.nan, difference=math.inf, difference_se=math.nan, verdict="clearly "
         "worse",
     calibration=None, worst_effect=None, worst="", steps=None, train_seconds=None,
 )  # fmt: skip
@@ -52,7 +52,7 @@ def test_the_table_says_what_is_known_and_leaves_the_rest_empty():
         "80000",
         "65905",
     )
-    assert (worse["told"], worse["difference"], worse["worst"]) == (
+    assert (worse["verdict"], worse["difference"], worse["worst"]) == (
         "clearly worse",
         "0.2",
         "sbc of mu",

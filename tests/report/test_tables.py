@@ -87,13 +87,13 @@ def test_the_same_draws_are_the_same_bytes():
 
 def test_too_many_rows_or_numbers_are_told(monkeypatch):
     assert too_long_for_csv(THETA) == ""
-    monkeypatch.setattr(csv_tables, "MOST_ROWS", 9)
+    monkeypatch.setattr(csv_tables, "MAX_ROWS", 9)
     assert too_long_for_csv(THETA).startswith(
         "draws.csv is left out: 2 data sets of 5 draws are 10 rows with 40 numbers (at most 9 rows"
     )
-    monkeypatch.setattr(csv_tables, "MOST_ROWS", 10)
+    monkeypatch.setattr(csv_tables, "MAX_ROWS", 10)
     assert too_long_for_csv(THETA) == ""
-    monkeypatch.setattr(csv_tables, "MOST_NUMBERS", 39)
+    monkeypatch.setattr(csv_tables, "MAX_NUMBERS", 39)
     assert "40 numbers" in too_long_for_csv(THETA)
 
 

@@ -61,7 +61,7 @@ def test_the_same_weights_are_equal(base, tmp_path):
     found = compare([base.run, base.folder / "runs/twin"], Recorder(), output=tmp_path)
     first, second = found.rows
     assert (first.run, second.run) == ("tiny", "twin") and found.pairs == 64 and found.notes == ()
-    assert (first.told, second.told) == ("best", "not told apart")
+    assert (first.verdict, second.verdict) == ("best", "not told apart")
     assert (second.difference, second.difference_se) == (0.0, 0.0) and first.nlpd == second.nlpd
     assert (first.training_pairs, first.steps, first.weights) == (256, 200, second.weights)
     assert first.draws_per_s > 0 and first.train_seconds > 0 and first.calibration is None
@@ -70,7 +70,7 @@ def test_the_same_weights_are_equal(base, tmp_path):
 def test_one_step_is_clearly_worse(base, young, tmp_path):
     found = compare([young, base.run], Recorder(), output=tmp_path)
     best, worse = found.rows
-    assert (best.run, worse.run, worse.told) == ("tiny", "young", "clearly worse")
+    assert (best.run, worse.run, worse.verdict) == ("tiny", "young", "clearly worse")
     assert worse.difference > 1.96 * worse.difference_se > 0
     pairs = load_split(base.open(), "test")
     theta = pairs.theta["mu"][:, None]
@@ -92,7 +92,11 @@ def test_it_is_written_for_programs_and_people(base, young, tmp_path):
         and written["pairs"] == 64
         and written["test"] == "tiny"
     )
-    assert [run["told"] for run in written["runs"]] == ["best", "not told apart", "clearly worse"]
+    assert [run["verdict"] for run in written["runs"]] == [
+        "best",
+        "not told apart",
+        "clearly worse",
+    ]
     with open(tmp_path / "compare.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["run"] for row in rows] == ["tiny", "twin", "young"] and float(
@@ -200,7 +204,7 @@ def ranked(*losses):
 def test_paired_differences_see_what_single_errors_do_not():
     shared = generator(0, "bands").normal(0, 5, 400)
     best, worse = ranked(shared, shared + generator(1, "bands").normal(0.1, 0.3, 400))
-    assert worse.told == "clearly worse" and worse.difference < worse.nlpd_se
+    assert worse.verdict == "clearly worse" and worse.difference < worse.nlpd_se
     assert best.difference == best.difference_se == 0
 
 
@@ -208,7 +212,9 @@ def test_paired_differences_see_what_single_errors_do_not():
 def test_equal_runs_are_told_apart_five_times_in_a_hundred_at_most(runs):
     rng, found = generator(2, "bands"), 0
     for _ in range(600):
-        found += any(row.told == "clearly worse" for row in ranked(*rng.normal(size=(runs, 100))))
+        found += any(
+            row.verdict == "clearly worse" for row in ranked(*rng.normal(size=(runs, 100)))
+        )
     assert found / 600 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)
     assert found > 0
 
@@ -222,7 +228,7 @@ def test_the_limit_widens_with_the_number_of_runs():
 def test_a_density_of_zero_is_clearly_worse_and_null_in_json(base, tmp_path):
     losses = np.zeros(10)
     best, worse = ranked(np.where(np.arange(10) == 3, np.inf, losses), losses)
-    assert (best.run, worse.run, worse.told) == ("run 1", "run 0", "clearly worse")
+    assert (best.run, worse.run, worse.verdict) == ("run 1", "run 0", "clearly worse")
     found = compare([base.run, base.folder / "runs/twin"], Recorder(), output=tmp_path)
     entry = replace(found, rows=(best, worse)).to_json()["runs"][1]
     assert entry["nlpd"] is None and entry["difference"] is None and entry["difference_se"] is None

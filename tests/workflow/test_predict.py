@@ -78,7 +78,7 @@ def grouped(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr(module, "MOST_PICTURES", 0)
+    monkeypatch.setattr(module, "MAX_PICTURES", 0)
 
 
 def predicted(
@@ -96,7 +96,7 @@ def predicted(
 
 def test_theta_are_the_first_draws_of_the_posterior(tmp_path, plain, monkeypatch):
     tiny = copy(plain, tmp_path / "p")
-    monkeypatch.setattr(module, "MOST_PICTURES", 1)
+    monkeypatch.setattr(module, "MAX_PICTURES", 1)
     found = predicted(tiny, "seen")
     draws = load_posterior(tiny.run).sample(
         {"y": [1.0, 0.5, 1.5, 1.0]}, 4000, generator(5, "sample", place("seen"))
@@ -161,12 +161,12 @@ def test_many_data_sets_are_told_apart_and_none_leaks(tmp_path, grouped):
 
 def test_the_first_data_sets_get_a_picture_each_and_old_ones_go(tmp_path, grouped, monkeypatch):
     tiny = copy(grouped, tmp_path / "p")
-    monkeypatch.setattr(module, "MOST_PICTURES", 2)
+    monkeypatch.setattr(module, "MAX_PICTURES", 2)
     first = predicted(tiny, "people").pictures
     assert [path.name for path in first] == ["predictive-1.png", "predictive-2.png"] and all(
         path.is_file() for path in first
     )
-    monkeypatch.setattr(module, "MOST_PICTURES", 1)
+    monkeypatch.setattr(module, "MAX_PICTURES", 1)
     predicted(tiny, "people")
     assert [path.is_file() for path in first] == [True, False]
 
@@ -232,7 +232,7 @@ def test_the_prior_predicts_before_anything_is_simulated(tmp_path):
 
 
 def test_a_folder_may_be_named(tmp_path, plain, monkeypatch):
-    monkeypatch.setattr(module, "MOST_PICTURES", 1)
+    monkeypatch.setattr(module, "MAX_PICTURES", 1)
     found = predicted(copy(plain, tmp_path / "p"), "seen", output=tmp_path / "elsewhere")
     assert (
         found.file == tmp_path / "elsewhere/predictive.h5"

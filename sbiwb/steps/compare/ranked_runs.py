@@ -249,7 +249,7 @@ def rank_losses(
                 nlpd_se=mean_error,
                 difference=difference,
                 difference_se=error,
-                told=rank_words,
+                verdict=rank_words,
                 **asdict(facts[run]),
             )
         )

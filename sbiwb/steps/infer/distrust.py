@@ -12,7 +12,7 @@ from sbiwb.evidence import Value
 from sbiwb.priors import Prior
 from sbiwb.project.observe import DataSets
 
-MOST_WARNINGS = 3
+MAX_WARNINGS = 3
 
 
 def unlike_simulations(values: Sequence[Value]) -> list[str]:
@@ -31,12 +31,12 @@ def _which(values: Iterable[Value]) -> str:
     labels = list(dict.fromkeys(value.parameter for value in values))
     if len(labels) == 1:
         return "the data are"
-    return f"{len(labels)} data sets ({', '.join(labels[:MOST_WARNINGS])}, ...) are"
+    return f"{len(labels)} data sets ({', '.join(labels[:MAX_WARNINGS])}, ...) are"
 
 
 def at_most_a_few(sentences: Sequence[str]) -> list[str]:
     """One sentence where there are many: a vector far outside has one for each of its numbers."""
-    if len(sentences) <= MOST_WARNINGS:
+    if len(sentences) <= MAX_WARNINGS:
         return list(sentences)
     return [
         f"{len(sentences)} warnings of values that no simulation had: do not trust this posterior; "

@@ -15,7 +15,7 @@ import numpy as np
 from sbiwb import report
 from sbiwb.project.simulations import Simulations
 from sbiwb.report.saving import put_picture
-from sbiwb.report.summary import MOST_LEVELS
+from sbiwb.report.summary import MAX_LEVELS
 from sbiwb.steps.infer.observable_pictures import ObservablePictures
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws
 
@@ -75,7 +75,7 @@ class PosteriorPictures:
         draws, columns = self.draws, self.draws.prior.columns
         levels = {}
         for column, names in draws.level_names.items():
-            if len(names) <= MOST_LEVELS:
+            if len(names) <= MAX_LEVELS:
                 levels[columns.index(column)] = names
         labels = list(map(draws.label, columns))
         title = f"{label}: posterior"
