@@ -137,7 +137,7 @@ def test_of_many_that_take_over_one_has_it(path, tmp_path, ended):
         return 0
 
     children = [Child.start(add, tmp_path / f"{number}.txt") for number in range(3)]
-    assert [child.wait() for child in children] == [0, 0, 0], [child.told for child in children]
+    assert [child.wait() for child in children] == [0, 0, 0], [child.output for child in children]
     assert counter.read_text() == "15"
 
 

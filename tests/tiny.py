@@ -196,7 +196,7 @@ class Child:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     @property
-    def told(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
 

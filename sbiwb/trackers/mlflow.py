@@ -92,16 +92,21 @@ class MLflow:
             return None  # another store than before
         self.client.update_run(run_id, status="RUNNING")
         self.done = max(
-            (one.step for name in metrics for one in self.client.get_metric_history(run_id, name)),
+            (
+                point.step
+                for name in metrics
+                for point in self.client.get_metric_history(run_id, name)
+            ),
             default=0,
         )
         return run_id
 
     def _begun(self, config: Mapping[str, Any]) -> str:
-        found = self.client.get_experiment_by_name(self.experiment)
-        experiment = (
-            found.experiment_id if found else self.client.create_experiment(self.experiment)
-        )
+        known = self.client.get_experiment_by_name(self.experiment)
+        if known is None:
+            experiment = self.client.create_experiment(self.experiment)
+        else:
+            experiment = known.experiment_id
         run_id = self.client.create_run(experiment, run_name=self.name).info.run_id
         put_text(self.folder / "mlflow.id", run_id)
         entities = self.package.entities

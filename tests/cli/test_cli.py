@@ -249,7 +249,7 @@ def test_a_disk_that_refuses_ends_with_2(tiny, monkeypatch, number, told):
     project = tiny()
     monkeypatch.setattr(files, "disk", RefusingDisk("write", number, at=5))
     child = project.fork("simulate")
-    assert child.wait() == 2 and told in child.told and "Traceback" not in child.told
+    assert child.wait() == 2 and told in child.output and "Traceback" not in child.output
     monkeypatch.undo()
     assert project.fork("simulate").wait() == 0 and len(project.shards()) == 6
 
@@ -273,13 +273,13 @@ def test_a_disk_that_is_really_full(tmp_path, small_disk):
     tiny = Tiny.write(tmp_path / "p", {"simulate": {"train": 8192, "shard_size": 1024}})
     where = ("--runs", str(small_disk))
     child = tiny.fork("simulate", *where)
-    assert child.wait() == 2, child.told
-    assert "The disk is full" in child.told and "nothing already written is lost" in child.told
+    assert child.wait() == 2, child.output
+    assert "The disk is full" in child.output and "nothing already written is lost" in child.output
     done = {path.name for path in (small_disk / "tiny/data/train").glob("*.h5")}
     assert done and not list(small_disk.rglob("*.tmp"))
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     child = tiny.fork("simulate", *where)
-    assert child.wait() == 0, child.told
+    assert child.wait() == 0, child.output
     assert done < {path.name for path in (small_disk / "tiny/data/train").glob("*.h5")}
 
 
@@ -287,14 +287,14 @@ def test_a_disk_that_cannot_be_written(tmp_path, small_disk):
     tiny = Tiny.write(tmp_path / "p", {})
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     child = tiny.fork("simulate", "--runs", str(small_disk))
-    assert child.wait() == 2 and "read-only: choose another folder with --runs DIR" in child.told
+    assert child.wait() == 2 and "read-only: choose another folder with --runs DIR" in child.output
 
 
 def test_a_file_where_the_runs_should_be(tiny):
     project = tiny()
     (project.folder / "runs").write_text("")
     child = project.fork("simulate")
-    assert child.wait() == 2 and "A file stands where a folder should be" in child.told
+    assert child.wait() == 2 and "A file stands where a folder should be" in child.output
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -330,9 +330,9 @@ def test_progress_without_a_terminal_is_plain_lines(tiny):
     child = tiny().fork("simulate")
     assert child.wait() == 0
     assert (
-        "simulate  384 of 384 simulations" in child.told
-        and "\x1b" not in child.told
-        and "\r" not in child.told
+        "simulate  384 of 384 simulations" in child.output
+        and "\x1b" not in child.output
+        and "\r" not in child.output
     )
 
 
@@ -389,7 +389,7 @@ def test_init_makes_a_project_that_passes_check_and_overwrites_nothing(sbiwb, tm
 def test_run_does_everything_and_a_second_time_nothing(tiny):
     project = tiny(train={"steps": 20})
     child = project.fork("run")
-    assert child.wait() == 0, child.told
+    assert child.wait() == 0, child.output
     kept = [
         path
         for pattern in ("data/*/*.h5", "train/*", "diagnose/draws/*", "config.yaml")
@@ -397,11 +397,11 @@ def test_run_does_everything_and_a_second_time_nothing(tiny):
     ]
     before = {path: path.stat().st_mtime_ns for path in kept}
     child = project.fork("run")
-    assert child.wait() == 0, child.told
+    assert child.wait() == 0, child.output
     assert before == {path: path.stat().st_mtime_ns for path in kept}
-    assert "Training is done already." in child.told and "draw  " not in child.told
+    assert "Training is done already." in child.output and "draw  " not in child.output
     for step in ("1  simulate", "2  train", "3  diagnose", "4  sample"):
-        assert step in child.told
+        assert step in child.output
 
 
 def test_report_predict_and_compare_follow_a_run(tmp_path, tiny):

@@ -36,14 +36,14 @@ class Seen:
     """What a fault did.
 
     Args:
-        told: Exit code and all that was said.
+        output: Exit code and all that was said.
         lost: Finished shards that had to be made again; None where that is not the question.
         equal: Whether, once mended, all shards have the bytes of the undisturbed run; None where
             that is not the question.
         needs: What this machine lacks, so that nothing was tried.
     """
 
-    told: str
+    output: str
     lost: int | None = 0
     equal: bool | None = True
     needs: str = ""
@@ -52,7 +52,7 @@ class Seen:
     def line(self) -> str:
         """Exit code and the line that says most: of an error, of something mended, of a warning, or
         of how far it came."""
-        code, _, rest = self.told.partition(" ")
+        code, _, rest = self.output.partition(" ")
         lines = [line for line in rest.splitlines() if line.strip()]
         for sign in (
             "^(error|wrong|bug|Interrupted)",
@@ -93,8 +93,8 @@ class Fault:
         """What is not as expected; empty where all is."""
         if seen.needs:
             return ""
-        if not re.search(self.expect, seen.told, re.DOTALL):
-            return f"expected {self.expect!r}, told {seen.told!r}"
+        if not re.search(self.expect, seen.output, re.DOTALL):
+            return f"expected {self.expect!r}, told {seen.output!r}"
         if seen.lost:
             return f"{seen.lost} shards lost"
         return "" if seen.equal in (True, None) else "other bytes than the undisturbed run"
@@ -179,9 +179,9 @@ def ended(child: Child) -> str:
     while not child.ended:
         if time.monotonic() > late:
             child.kill_after(0)
-            return f"hangs {child.told}"
+            return f"hangs {child.output}"
         time.sleep(0.01)
-    return f"{child.wait()} {child.told}"
+    return f"{child.wait()} {child.output}"
 
 
 def use(disk: files.Disk) -> None:

@@ -77,7 +77,7 @@ class Crashes:
     def harmed(self) -> int:
         return self.lost + self.refused + self.unequal + self.torn
 
-    def told(self) -> str:
+    def output(self) -> str:
         return f"{self.points} crashes: {self.lost} shards lost, {self.refused} runs refused, {self.unequal} with other bytes, {self.torn} torn files"
 
 
@@ -126,7 +126,7 @@ def _heal(tiny: Tiny, found: Crashes) -> None:
 
 def crashed(bench: Bench, *, undo: bool | None) -> Seen:
     found = crash(bench, DeadDisk, undo=undo, at=EVERY[:: bench.times(13, 1)])
-    return Seen(found.told(), found.lost, found.harmed == found.lost)
+    return Seen(found.output(), found.lost, found.harmed == found.lost)
 
 
 def crashed_writer(bench: Bench) -> Seen:
@@ -143,7 +143,7 @@ def mutant_writer(bench: Bench, *, skip: str) -> Seen:
 
 def mutant_command(bench: Bench, *, disk: type[DeadDisk]) -> Seen:
     found = crash(bench, disk, undo=False, at=range(1, bench.times(12, 60)))
-    return _noticed(found.harmed, found.told())
+    return _noticed(found.harmed, found.output())
 
 
 def _noticed(harm: int, told: str) -> Seen:
@@ -169,7 +169,7 @@ def killed(bench: Bench) -> Seen:
         seen = bench.again(tiny, f"-9 {early} of {tries} times before the end")
         if not seen.equal:
             return seen
-    return Seen(seen.told, gone)
+    return Seen(seen.output, gone)
 
 
 def killed_children(bench: Bench) -> Seen:
@@ -182,9 +182,9 @@ def killed_children(bench: Bench) -> Seen:
         dead += sum(_kills_one(child, dice) for _ in range(2))
         seen = bench.again(tiny, ended(child))
         gone += seen.lost or 0
-        if not seen.told.startswith("0 ") or not seen.equal:
+        if not seen.output.startswith("0 ") or not seen.equal:
             return seen
-    return Seen(f"{seen.told}\nwarning: {dead} children killed in {number + 1} runs", gone)
+    return Seen(f"{seen.output}\nwarning: {dead} children killed in {number + 1} runs", gone)
 
 
 def _kills_one(child: Child, dice: random.Random) -> bool:

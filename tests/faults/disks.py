@@ -69,9 +69,9 @@ def refused(bench: Bench, *, operation: str, number: int) -> Seen:
             break
         seen = bench.again(tiny, told)
         hit, gone = hit + 1, gone + (seen.lost or 0)
-        if not seen.told.startswith("2 ") or "Traceback" in seen.told or not seen.equal:
+        if not seen.output.startswith("2 ") or "Traceback" in seen.output or not seen.equal:
             return seen
-    return Seen(f"{seen.told}\n({hit} places)", gone, seen.equal)
+    return Seen(f"{seen.output}\n({hit} places)", gone, seen.equal)
 
 
 def unread(bench: Bench) -> Seen:
@@ -123,7 +123,7 @@ def injected(bench: Bench, *, point: str) -> Seen:
         told.append(f"{done.returncode} {done.stderr}")
         gone += lost(kept, tiny)
     seen = bench.again(tiny, min(told) if any(one.startswith("1") for one in told) else max(told))
-    return Seen(seen.told, gone + (seen.lost or 0), seen.equal)
+    return Seen(seen.output, gone + (seen.lost or 0), seen.equal)
 
 
 FAULTS = [

@@ -81,7 +81,7 @@ def summary(rows: Iterable[Row]) -> str:
     seconds = sum(row.seconds for row in rows)
     return "\n".join(
         [
-            *(f"{line(row)}\n{row.seen.told}" for row in odd),
+            *(f"{line(row)}\n{row.seen.output}" for row in odd),
             f"{len(rows)} faults, {len(odd)} not as expected, {lost} shards lost,"
             f" {lacking} not tried here, {seconds:.0f} s",
         ]

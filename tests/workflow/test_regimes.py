@@ -97,7 +97,7 @@ def test_streamed_training_is_resumed_to_the_same_bits(simulated, tmp_path):
         )
         child.kill_after(dice.uniform(0, 0.05))
     child = tiny.fork("train", "--set", SMALL)
-    assert child.wait() == 0, child.told
+    assert child.wait() == 0, child.output
     assert same(tiny, whole)
 
 
@@ -126,7 +126,7 @@ def test_online_goes_on_with_its_buffer(simulated, tmp_path):
     child.kill_after(0.05)
     before = last(tiny)["trainer"]
     child = tiny.fork("train", *settings)
-    assert child.wait() == 0, child.told
+    assert child.wait() == 0, child.output
     after = last(tiny)["trainer"]
     assert (
         after["progress"]["step"] == 60
@@ -273,7 +273,7 @@ def test_a_signal_while_waiting_for_simulations_saves_and_goes(tmp_path, number)
     simulate(tiny.open(), Recorder())
     child = tiny.fork("train")
     until(lambda: len(checkpoints(tiny.run / "train")) >= 1)
-    assert child.kill_after(0.5, number) == (130 if number == signal.SIGINT else 75), child.told
+    assert child.kill_after(0.5, number) == (130 if number == signal.SIGINT else 75), child.output
     assert last(tiny)["trainer"]["progress"]["step"] < 60
 
 

@@ -128,8 +128,8 @@ def test_a_polite_signal_ends_with_75_and_no_failed_row(tmp_path, undisturbed, n
     until(lambda: tiny.shards())
     assert child.kill_after(0.03, number) == 75
     assert (
-        f"stopped by {number.name}" in child.told
-        and "Run the same command again to continue." in child.told
+        f"stopped by {number.name}" in child.output
+        and "Run the same command again to continue." in child.output
     )
     assert 0 < len(tiny.shards()) < 6
     assert tiny.fork("simulate").wait() == 0
@@ -141,7 +141,7 @@ def test_ctrl_c_ends_with_130(tmp_path):
     child = tiny.fork("simulate")
     until(lambda: tiny.shards())
     assert child.kill_after(0.03, signal.SIGINT) == 130
-    assert "Interrupted" in child.told
+    assert "Interrupted" in child.output
 
 
 def spoil(path):
@@ -346,7 +346,7 @@ def test_a_polite_signal_to_a_pool_ends_with_75(tmp_path, monkeypatch):
     tiny = Tiny.write(tmp_path, {"machine": {"executor": {"kind": "pool", "workers": 2}}}, slower)
     child = tiny.fork("simulate")
     until(lambda: tiny.shards())
-    assert child.kill_after(0.05, signal.SIGTERM) == 75, child.told
+    assert child.kill_after(0.05, signal.SIGTERM) == 75, child.output
     assert 0 < len(tiny.shards()) < 6
 
 

@@ -95,7 +95,7 @@ def killed_and_run_again(tmp_path, simulated, undisturbed, kills: int, seed: int
             )
         early += child.kill_after(dice.uniform(0, 0.1)) == -signal.SIGKILL
     child = tiny.fork("train")
-    assert child.wait() == 0, child.told
+    assert child.wait() == 0, child.output
     assert_same(tiny, undisturbed)
     return early
 
@@ -152,13 +152,13 @@ def test_a_signal_leaves_a_checkpoint_and_its_exit_code(
     tiny.change(merged_long(checkpoint_every_s=1000.0))
     child = tiny.fork("train")
     until(lambda: (tiny.run / "train/best.pt").exists())
-    assert child.kill_after(0, number) == code, child.told
+    assert child.kill_after(0, number) == code, child.output
     first, left = checkpoints(tiny.run / "train")
     assert read_checkpoint(first)["trainer"]["progress"]["step"] == 0
     assert 0 < read_checkpoint(left)["trainer"]["progress"]["step"] < STEPS
     child = tiny.fork("train")
     assert child.wait() == 0
-    assert "Going on from step" in child.told
+    assert "Going on from step" in child.output
     assert_same(tiny, other)
 
 
@@ -176,7 +176,7 @@ def test_a_signal_before_the_first_step_ends_with_75_too(tmp_path, simulated, mo
     )
     child = tiny.fork("train")
     until(opening.exists)
-    assert child.kill_after(0, signal.SIGTERM) == 75, child.told
+    assert child.kill_after(0, signal.SIGTERM) == 75, child.output
 
 
 def test_a_checkpoint_that_does_not_fit_the_network_is_told(tmp_path, simulated):

@@ -242,7 +242,7 @@ class TestTogether:
             background(project, tmp_path, vary=["train.learning_rate=1e-4..1e-2 log"], trials=4)
             for _ in range(2)
         ]
-        assert [child.wait() for child in children] == [0, 0], [child.told for child in children]
+        assert [child.wait() for child in children] == [0, 0], [child.output for child in children]
         told = found(project, trials=4)
         assert [one.state for one in told.trials] == ["done"] * 4
         assert len({one.settings["train.learning_rate"] for one in told.trials}) == 4
@@ -268,7 +268,7 @@ class TestTogether:
     def test_one_simulates_and_the_others_wait_for_it(self, tmp_path):
         project = Tiny.write(tmp_path / "p", SMALL)
         children = [background(project, tmp_path, vary=[TWO], trials=2) for _ in range(2)]
-        assert [child.wait() for child in children] == [0, 0], [child.told for child in children]
+        assert [child.wait() for child in children] == [0, 0], [child.output for child in children]
         assert not (project.run / "tune/simulating").exists()
 
     def test_another_space_is_refused(self, tiny):
