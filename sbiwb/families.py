@@ -254,7 +254,8 @@ class Family(Generic[P]):
         return core_schema.with_info_plain_validator_function(
             lambda value, info: self.parse(value, (info.context or {}).get("folder")),
             serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda part: part.model_dump(mode="json")
+                lambda part, info: part.model_dump(mode="json", exclude_unset=info.exclude_unset),
+                info_arg=True,
             ),
         )
 

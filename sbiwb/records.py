@@ -121,6 +121,12 @@ class Pairs:
             )
         )
 
+    def first(self, count: int) -> Pairs:
+        """The first pairs, all where there are no more."""
+        if len(self) <= count:
+            return self
+        return self.take(np.arange(count))
+
     @staticmethod
     def join(parts: Sequence[Pairs]) -> Pairs:
         """Pairs end to end."""

@@ -46,6 +46,11 @@ class RunDir:
         return self.path / CONFIG
 
     @property
+    def choices(self) -> Path:
+        """What was chosen for the run from its data."""
+        return self.path / "choices.json"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

@@ -30,6 +30,7 @@ STREAMS = {
     "bootstrap": 19,
     "reference": 20,
     "refine": 21,
+    "neighbours": 22,
 }
 
 

@@ -3,6 +3,7 @@
 numpy only.
 """
 
+from sbiwb.adapters._flat import flatten
 from sbiwb.adapters._input import InputAdapter, InputState
 from sbiwb.adapters._plan import InputPlan, misfit
 from sbiwb.adapters._reading import ExpectedInput, read
@@ -23,6 +24,7 @@ __all__ = [
     "ThetaState",
     "TransformPart",
     "family",
+    "flatten",
     "misfit",
     "read",
 ]

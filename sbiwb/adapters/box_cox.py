@@ -7,7 +7,9 @@ For counts of animals or waiting times:
 
 A channel of the training data is transformed where all its values are positive and its skewness
 exceeds `skewness`; lambda is at most 1 and log is the least. What comes later and is not positive
-is taken for the smallest value that training had.
+is taken for the smallest value that training had. With `zeros`, a channel with zeros is transformed
+too: half its smallest positive value is added, .5 for counts, but no less than 1e-4 of the median
+of the positive ones.
 
 References:
     Box & Cox (1964), An Analysis of Transformations,
@@ -25,6 +27,7 @@ from sbiwb.adapters._transform import learned
 from sbiwb.contracts import Measured, TransformPart
 
 LINEAR = 1.0
+SMALLEST_SHARE = 1e-4  # of the median of the positive values, that is added to zeros at least
 LOGARITHMIC = 1e-3  # a power below is taken for the logarithm
 
 
@@ -35,28 +38,30 @@ class BoxCox:
     Args:
         powers: lambda, (C,); NaN of a channel that stays as it is.
         smallest: Training value that smaller ones are taken for, (C,).
+        added: What is added to the values of each channel first, (C,).
     """
 
     powers: np.ndarray
     smallest: np.ndarray
+    added: np.ndarray
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         from scipy.special import boxcox
 
         powered = ~np.isnan(self.powers)
-        found = values.astype(np.float64, copy=True)
-        found[:, powered] = boxcox(
-            np.maximum(values[:, powered], self.smallest[powered]), self.powers[powered]
-        )
-        return found
+        changed = values.astype(np.float64, copy=True)
+        positive = np.maximum(values, self.smallest) + self.added
+        changed[:, powered] = boxcox(positive[:, powered], self.powers[powered])
+        return changed
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         from scipy.special import inv_boxcox
 
         powered = ~np.isnan(self.powers)
-        found = values.astype(np.float64, copy=True)
-        found[:, powered] = inv_boxcox(values[:, powered], self.powers[powered])
-        return found
+        changed = values.astype(np.float64, copy=True)
+        positive = inv_boxcox(values[:, powered], self.powers[powered])
+        changed[:, powered] = positive - self.added[powered]
+        return changed
 
 
 class Config(TransformPart):
@@ -68,13 +73,20 @@ class Config(TransformPart):
         description="Skewness of the training values above which a positive channel is "
         "transformed.",
     )
+    zeros: bool = Field(
+        False, description="Whether channels with zeros are transformed too, after an addition."
+    )
 
     def measure(self, values: np.ndarray) -> Measured:
         columns = [column[~np.isnan(column)] for column in values.T]
-        return {
-            "powers": list(map(self._power, columns)),
-            "smallest": list(map(_smallest, columns)),
-        }
+        measured: Measured = {"smallest": list(map(_smallest, columns))}
+        added = [0.0] * len(columns)
+        if self.zeros:
+            added = list(map(_addition, columns))
+            measured["added"] = added
+        shifted = [column + shift for column, shift in zip(columns, added, strict=True)]
+        measured["powers"] = list(map(self._power, shifted))
+        return measured
 
     def _power(self, column: np.ndarray) -> float | None:
         """lambda between 0 and 1 that makes the channel most normal.
@@ -101,10 +113,22 @@ class Config(TransformPart):
         return float(best.x)
 
     def build(self, measured: Measured) -> BoxCox:
-        return BoxCox(learned(measured, "powers"), learned(measured, "smallest"))
+        smallest = learned(measured, "smallest")
+        added = np.zeros(len(smallest))
+        if self.zeros:
+            added = learned(measured, "added")
+        return BoxCox(learned(measured, "powers"), smallest, added)
 
 
 def _smallest(column: np.ndarray) -> float:
     if not len(column):
         return 0.0
     return float(column.min())
+
+
+def _addition(column: np.ndarray) -> float:
+    """What makes a column with zeros positive; 0 where it has none, or negative values."""
+    positive = column[column > 0]
+    if not len(positive) or column.min() != 0:
+        return 0.0
+    return max(float(positive.min()) / 2, SMALLEST_SHARE * float(np.median(positive)))

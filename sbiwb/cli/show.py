@@ -84,6 +84,7 @@ def checked(costs: Checked, config: Path) -> None:
         fact("observable", f"{escape(name)}: {escape(words)}")
     for name, count in costs.observations.items():
         fact("observation", f"{escape(name)}: {counted(count, 'data set')}")
+    _choices(costs)
     _costs(costs)
     if costs.bytes > costs.free:
         out.print("[red]The disk is too small.[/]")
@@ -92,6 +93,25 @@ def checked(costs: Checked, config: Path) -> None:
         out.print(f"[red]Too many simulations failed:[/] `run` would stop at {limit}.")
         return
     next_step(f"sbiwb run {config}")
+
+
+def _choices(costs: Checked) -> None:
+    """What the YAML leaves to the data."""
+    if not costs.choices:
+        return
+    out.print(
+        f"\nLeft to the data, as {costs.chosen_from:,} simulations decide it (training looks at"
+        " its own, and writes all keys into the run's config.yaml):"
+    )
+    rows = []
+    for choice in costs.choices:
+        rows.append([escape(choice.key), escape(choice.value), escape(choice.why)])
+    table(["key", "value", "why"], rows)
+    for name, networks in costs.trials.items():
+        out.print(
+            f"Before training, {', '.join(networks)} are tried for {escape(name)}, in at most"
+            " a third of its time."
+        )
 
 
 def _costs(costs: Checked) -> None:

@@ -155,10 +155,17 @@ def _todo(kind: str, place: Place) -> str:
 
 
 def dump(config: BaseModel, folder: Path | None = None) -> str:
-    """The config as YAML, every default written out; paths of part files relative to `folder`, if
-    given.
+    """The config as YAML, every default written out, but in `model` and `train`: there what a YAML
+    leaves out is left to the data, until it is chosen.
+
+    Args:
+        config: The whole config.
+        folder: What paths of part files are relative to; None: they stay as they are.
     """
     plain = config.model_dump(mode="json")
+    if isinstance(config, RunConfig):
+        for name in ("model", "train"):
+            plain[name] = getattr(config, name).model_dump(mode="json", exclude_unset=True)
     if folder is not None:
         plain = map_files(plain, lambda kind: os.path.relpath(kind, folder.resolve()))
     return yaml.dump(plain, Dumper=document.Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -155,10 +155,11 @@ Transforms = list[Annotated[TransformPart, adapters.family]]
 class Input(Section):
     """One input of the network: one variable or several joined by channels."""
 
-    as_: Literal["vector", "set", "series", "grid"] = Field(
+    as_: Literal["vector", "set", "series", "grid"] | None = Field(
+        None,
         alias="as",
         description="What it is: numbers, exchangeable members, steps in time, or cells of a line "
-        "or a picture.",
+        "or a picture; null: as its shape says, which an array of varying length does not.",
     )
     axes: Literal[1, 2] = Field(
         2, description="Axes of a grid; an array with one axis more has channels last."
@@ -185,7 +186,9 @@ class Input(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        trouble = adapters.misfit(self.as_, *self._chains, self.broadcast)
+        trouble = None
+        if self.as_ is not None:
+            trouble = adapters.misfit(self.as_, *self._chains, self.broadcast)
         if trouble:
             raise PydanticCustomError("misfit", "{trouble}", {"trouble": trouble})
         return self
@@ -195,10 +198,15 @@ class Input(Section):
         """The chain of each variable, and that of the joined channels."""
         return (self.transforms, []) if isinstance(self.transforms, dict) else ({}, self.transforms)
 
+    def sources(self, name: str) -> tuple[str, ...]:
+        """The variables that the input of this name joins, but for those it broadcasts."""
+        return tuple(self.from_ or [name])
+
     def plan(self, name: str) -> adapters.InputPlan:
         """What the adapter of the input of this name is made of."""
+        assert self.as_ is not None  # chosen by now
         return adapters.InputPlan(
-            self.as_, tuple(self.from_ or [name]), *self._chains, tuple(self.broadcast), self.axes
+            self.as_, self.sources(name), *self._chains, tuple(self.broadcast), self.axes
         )
 
 
@@ -209,7 +217,7 @@ class Model(Section):
     """What the network sees, and what it is."""
 
     inputs: dict[Annotated[str, AfterValidator(_not_reserved)], Input] = Field(
-        {}, description="Every observable and context variable is used here or dropped."
+        {}, description="Inputs by name; those of variables that are left out are chosen."
     )
     drop: Names = Field(
         [], description="Observables and context variables the network does not see."
@@ -317,11 +325,19 @@ class Machine(Section):
         return self.executor.build(self.cluster)
 
 
+Effort = Literal["quick", "standard", "best"]
+
+
 class RunConfig(Section):
     """One run: the whole YAML."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run folder."
+    )
+    effort: Effort = Field(
+        "standard",
+        description="How much training may cost where its keys and those of the model are left to "
+        "the data: half a minute for 10,000 vectors on two cores, minutes, or ten times that.",
     )
     problem: ProblemSection
     simulate: Simulate = Simulate()

@@ -64,6 +64,7 @@ def fit_adapter(model: Model, prior: Prior, pairs: Pairs) -> Adapter:
         DataError: A transform cannot take the values.
     """
     check_variables(model, set(pairs.x), set(pairs.context))
+    _check_all_used(model, set(pairs.variables))
     inputs = {}
     for name, section in model.inputs.items():
         inputs[name] = InputAdapter.fit(section.plan(name), pairs.variables)
@@ -78,11 +79,6 @@ def restore_adapter(model: Model, prior: Prior, state: AdapterState) -> Adapter:
         inputs[name] = InputAdapter.restore(section.plan(name), state["inputs"][name])
     theta_map = ThetaMap.restore(prior.columns, _maps_of(model, prior), state["theta"])
     return Adapter(theta_map, inputs)
-
-
-def sources_of(name: str, section: Input) -> tuple[str, ...]:
-    """The variables that an input joins, but for those it broadcasts."""
-    return section.plan(name).sources
 
 
 def _maps_of(model: Model, prior: Prior) -> list[tuple[slice, Distribution, str]]:
@@ -109,20 +105,23 @@ def _check_theta(model: Model, prior: Prior) -> None:
 
 
 def check_variables(model: Model, x: set[str], context: set[str]) -> None:
-    """Every observable and context variable is used or dropped, and nothing else is named.
+    """No input and no `drop` names what the simulator does not return, or names it twice.
 
     Raises:
         ConfigError: With the names on either side.
     """
     known = x | context
-    used = set[str]()
     for name, section in model.inputs.items():
-        variables = section.plan(name).variables
+        variables = (*section.sources(name), *section.broadcast)
         _check_known(name, variables, known, unnamed=x == {"x"})
         _check_once(name, variables)
         _check_chains(name, section, variables)
-        used.update(variables)
-    _check_all_used(model, known, used)
+    unknown = sorted(set(model.drop) - known)
+    if unknown:
+        raise ConfigError(
+            f"model.drop  {', '.join(unknown)} does not exist",
+            todo=f"There are: {', '.join(sorted(known))}.",
+        )
 
 
 def _check_known(
@@ -159,16 +158,14 @@ def _check_chains(name: str, section: Input, variables: tuple[str, ...]) -> None
         )
 
 
-def _check_all_used(model: Model, known: set[str], used: set[str]) -> None:
-    forgotten = sorted(known - used - set(model.drop))
+def _check_all_used(model: Model, known: set[str]) -> None:
+    """Nothing is forgotten where the inputs are complete."""
+    used = set(model.drop)
+    for name, section in model.inputs.items():
+        used.update(section.sources(name), section.broadcast)
+    forgotten = sorted(known - used)
     if forgotten:
         raise ConfigError(
             f"model.inputs  {', '.join(forgotten)} is neither used nor dropped",
             todo=f"Use it as an input, or write drop: [{', '.join(forgotten)}].",
-        )
-    unknown = sorted(set(model.drop) - known)
-    if unknown:
-        raise ConfigError(
-            f"model.drop  {', '.join(unknown)} does not exist",
-            todo=f"There are: {', '.join(sorted(known))}.",
         )

@@ -12,6 +12,7 @@ from sbiwb.config import RunConfig
 from sbiwb.contracts import OutputKind
 from sbiwb.errors import ConfigError, DiskError, RunError
 from sbiwb.files import put_text
+from sbiwb.project.choices import with_choices
 from sbiwb.project.plan import imported_rows
 from sbiwb.project.project import Project, distributions
 from sbiwb.rundir import SPLITS, RunDir
@@ -37,7 +38,7 @@ def open_project(path: Path, *, settings: Sequence[str] = (), runs: Path = Path(
         run = RunDir(path)
     project = _with_imported_counts(Project(config, run, file.parent))
     _check_meaning(project)
-    return project
+    return with_choices(project)
 
 
 def _check_exists(path: Path, runs: Path) -> None:

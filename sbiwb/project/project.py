@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sbiwb.config import RunConfig
+from sbiwb.config.model import Model
 from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.families import map_files
 from sbiwb.files import stable_hash
@@ -224,7 +225,7 @@ class Project:
         )
         simulate = self.config.simulate
         pairs = {"train": simulate.train, "validation": simulate.validation}
-        model = map_files(self.config.model.model_dump(mode="json"), _content)
+        model = plain_model(self.config.model)
         return {"data_hash": self.data_hash, "simulate": pairs, "model": model, "train": train}
 
     @property
@@ -235,6 +236,18 @@ class Project:
 def distributions(parts: Mapping[str, PriorPart]) -> dict[str, Distribution]:
     """What the parts of a section say, by name."""
     return {name: part.build() for name, part in parts.items()}
+
+
+def plain_model(model: Model, *, only_given: bool = False) -> dict[str, object]:
+    """A section `model` as plain values, its part files by name and code.
+
+    Args:
+        model: The section.
+        only_given: Whether keys that the YAML leaves out are left out here too.
+    """
+    plain = model.model_dump(mode="json", exclude_unset=only_given)
+    content: dict[str, object] = map_files(plain, _content)
+    return content
 
 
 def _plain(parts: Mapping[str, PriorPart]) -> list[list[object]]:

@@ -50,6 +50,14 @@ class Validation:
         return float(total) / len(self.pairs)
 
     @torch.no_grad()
+    def losses(self, weights: dict[str, Tensor]) -> Tensor:
+        """Negative log-density of z of each pair under these weights, (N,)."""
+        self.averaged.load_state_dict(weights)
+        self.averaged.eval()
+        parts = [-self.averaged(part.z, part.inputs)[0] for part in self._chunks(self.pairs)]
+        return torch.cat(parts)
+
+    @torch.no_grad()
     def stack(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of an ensemble with the shares of its members fitted to the pairs."""
         self.averaged.load_state_dict(weights)

@@ -47,6 +47,7 @@ from sbiwb.steps.exact.reference_posteriors import ReferenceSet, reference_sets
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.checkpoint import newest
 from sbiwb.workflow import simulate, train
+from sbiwb.workflow.train_choices import complete
 
 __all__ = [
     "PLAN",
@@ -227,7 +228,7 @@ def _simulate(opened: Benchmark, shared: SharedSimulations) -> SimulationRecord:
 
 
 def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
-    config, project = opened.config, grid.job_project(opened, job)
+    config, project = opened.config, complete(grid.job_project(opened, job), Silent())
     scored = _BenchmarkRun(project)
     sets, references = reference_sets(job.task, opened.references, config.observations)
     identity = grid.score_identity(config, project.model_hash, references)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import time
@@ -9,18 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbiwb.config import RunConfig
+from sbiwb.errors import RunError
+from sbiwb.project.choices import Choice
 from sbiwb.project.project import Project
-from sbiwb.records import Ragged
+from sbiwb.project.splits import load_split
+from sbiwb.records import Pairs, Ragged
 from sbiwb.simulation.layout import to_json
 from sbiwb.simulation.preflight import Preflight
+from sbiwb.steps.choose.choose import MAX_PAIRS
 from sbiwb.steps.pairs.shard_grid import asked_pairs, blocks_of
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
-from sbiwb.workflow.simulate_plan import try_simulator
+from sbiwb.workflow.simulate_plan import try_more, try_simulator
+from sbiwb.workflow.train_choices import preview
 from sbiwb.workflow.train_setup import try_out
 
 TRIED_STEPS = 20
 MAX_TRIED_ROWS = 8192
+CHOICE_S = 2.0  # of simulating, for what is chosen from the data
+MAX_CHOICE_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,9 @@ class Checked:
         max_rate: Largest tolerated.
         observables: Shape of each, in words.
         observations: Data sets in each observation.
+        choices: What the YAML leaves to the data, as these few simulations decide it.
+        chosen_from: How many they are.
+        trials: Networks that training will try before it begins, by input.
     """
 
     rows: int
@@ -52,6 +63,9 @@ class Checked:
     max_rate: float
     observables: dict[str, str]
     observations: dict[str, int]
+    choices: tuple[Choice, ...]
+    chosen_from: int
+    trials: dict[str, list[str]]
 
 
 def check(project: Project) -> Checked:
@@ -62,6 +76,8 @@ def check(project: Project) -> Checked:
     """
     with raise_on_signal():
         preflight = try_simulator(project)
+        example = _example(project, preflight)
+        project, choices, trials = preview(project, example)
         weights, step_s = _try_training(project, preflight)
         project.derived.check(project.config.simulate.seed)
         sets = {data.name: len(data) for data in project.observe_all(preflight.layout)}
@@ -81,7 +97,20 @@ def check(project: Project) -> Checked:
         max_rate=project.config.simulate.failures.max_rate,
         observables=_describe(preflight),
         observations=sets,
+        choices=choices.choices,
+        chosen_from=len(example),
+        trials=trials,
     )
+
+
+def _example(project: Project, preflight: Preflight) -> Pairs:
+    """The training pairs where they are made already; else as many as two seconds give."""
+    with contextlib.suppress(RunError):
+        return load_split(project, "train", most=MAX_PAIRS)
+    rows = round(CHOICE_S / max(preflight.seconds_per_row, CHOICE_S / MAX_CHOICE_ROWS))
+    if rows <= len(preflight.example):
+        return preflight.example
+    return try_more(project, preflight.layout, rows)
 
 
 def _max_steps(config: RunConfig) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbiwb.contracts import Reporter
+from sbiwb.project.choices import with_choices
 from sbiwb.project.project import Project
 from sbiwb.stopping import raise_on_signal
 from sbiwb.store.manifest import SplitSummary
@@ -78,6 +79,7 @@ def run(
     yield PairsSimulated(splits)
     yield StepBegun(2, "train")
     yield train.train(project, reporter, fresh=fresh)
+    project = with_choices(project)
     yield StepBegun(3, "diagnose")
     diagnosis = diagnose.diagnose(project, reporter)
     yield diagnosis

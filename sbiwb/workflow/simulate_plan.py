@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sbiwb import config as yaml_config
@@ -19,7 +21,10 @@ from sbiwb.project.plan import (
     read_plan,
 )
 from sbiwb.project.project import Project
+from sbiwb.records import Pairs
 from sbiwb.rundir import SPLITS
+from sbiwb.simulation.blocks import Problem, simulate_block
+from sbiwb.simulation.failures import FailureCounter
 from sbiwb.simulation.layout import Layout
 from sbiwb.simulation.preflight import Preflight, preflight
 from sbiwb.steps.pairs.more import parse_more
@@ -32,6 +37,7 @@ from sbiwb.steps.pairs.shard_grid import (
 )
 from sbiwb.store import manifest
 from sbiwb.store.manifest import Summaries
+from sbiwb.workflow.train_choices import preview
 
 CODE_CHANGED = "problem.simulator code changed"
 
@@ -94,7 +100,8 @@ class Planner:
         self.reporter.say("Trying the simulator on a few parameters ...")
         trial = try_simulator(project)
         # transforms and kinds of inputs, before hours are spent
-        fit_adapter(project.config.model, project.prior, trial.example)
+        previewed, _, _ = preview(project, trial.example)
+        fit_adapter(previewed.config.model, project.prior, trial.example)
         code = self._code()
         plan = Plan(
             data_hash=code.data_hash,
@@ -256,10 +263,25 @@ def try_simulator(project: Project) -> Preflight:
     Raises:
         SimulatorError: As in `preflight`.
     """
+    with _tried_problem(project) as problem:
+        return preflight(problem, project.block_size)
+
+
+def try_more(project: Project, layout: Layout, rows: int) -> Pairs:
+    """Pairs beyond those of a preflight, made likewise."""
+    with _tried_problem(project) as problem:
+        known = replace(problem, layout=layout)
+        counter = FailureCounter(max_rate=1.0)
+        pairs, _ = simulate_block(known, "preflight", 2, rows, counter)
+        return pairs
+
+
+@contextmanager
+def _tried_problem(project: Project) -> Iterator[Problem]:
     problem = project.problem
     if project.config.machine.executor.kind != "serial":  # else it may end this command
         problem = replace(problem, simulator=project.isolated)
     try:
-        return preflight(problem, project.block_size)
+        yield problem
     finally:
         project.isolated.close()

@@ -35,9 +35,8 @@ from sbiwb.training.facts import TrainingFacts
 from sbiwb.training.loop import Trainer
 from sbiwb.training.range_test import RangeTest
 from sbiwb.training.ranks import Ranks, process_group, ranks_from_environment
+from sbiwb.workflow.train_choices import CLAIMED, complete
 from sbiwb.workflow.train_setup import open_trainer
-
-CLAIMED = "trains this run"
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ def train(
     with raise_on_signal(), process_group(_exchange_device(project.config.machine)) as ranks:
         if not ranks.is_main:
             reporter = Silent()
+        project = complete(project, reporter, ranks)
         training = _TrainingProcess(project, reporter, ranks)
         if not fresh:
             finished = training.finished_before()
@@ -106,6 +106,7 @@ def find_lr(project: Project, reporter: Reporter) -> RangeTest:
     """
     with raise_on_signal(), hold(project.run.training_claim, CLAIMED, reporter.say):
         write_config(project)
+        project = complete(project, reporter)
         with closing(open_trainer(project, reporter).trainer) as trainer:
             return find_rate(trainer, project.run, reporter)
 

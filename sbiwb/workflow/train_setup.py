@@ -89,6 +89,21 @@ def try_out(project: Project, example: Pairs, batch_size: int) -> Trainer:
     return assembly.trainer(assembly.from_memory(tensors), tensors)
 
 
+def short_trainer(project: Project, training: Pairs, held_out: Pairs) -> Trainer:
+    """A trainer on these pairs, all in memory.
+
+    Args:
+        project: Whose sections `model` and `train` are tried.
+        training: Training pairs.
+        held_out: Pairs that the network is judged by.
+    """
+    adapter = fit_adapter(project.config.model, project.prior, training)
+    settings = settle(project.config, None, _shapes(adapter), 0, None, None)
+    assembly = _Setup(project).assembly(adapter, replace(settings, regime="memory"), len(training))
+    source = assembly.from_memory(assembly.tensors(training))
+    return assembly.trainer(source, assembly.tensors(held_out))
+
+
 @dataclass(frozen=True)
 class _Setup:
     """The network of a project, and where its pairs come from."""

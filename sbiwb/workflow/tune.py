@@ -38,6 +38,7 @@ from sbiwb.stopping import raise_on_signal
 from sbiwb.training.ranks import ranks_from_environment
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
+from sbiwb.workflow.train_choices import complete
 
 
 class _TimeUp(Stopped):
@@ -76,6 +77,7 @@ def tune(
     with raise_on_signal(), quiet(optuna), _disk_errors(folder), _alone():
         with in_turn(folder / "simulating"):
             simulate(project, reporter)
+            project = complete(project, reporter)
         config = project.config
         study = open_study(optuna, config.name, folder)
         space = agreed_space(study, config, project.model_identity, asked, folder)

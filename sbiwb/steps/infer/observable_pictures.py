@@ -12,7 +12,6 @@ import numpy as np
 from sbiwb import report
 from sbiwb.config.model import Input
 from sbiwb.errors import SbiwbError, SimulatorError
-from sbiwb.project.adapter import sources_of
 from sbiwb.records import Columns, take
 from sbiwb.simulation.source import SimulatorSource
 
@@ -44,7 +43,7 @@ class ObservablePictures:
         """For a simulator and the network's inputs."""
         kinds: dict[str, str] = {}
         for name, section in inputs.items():
-            kinds |= dict.fromkeys(sources_of(name, section), section.as_)
+            kinds |= dict.fromkeys(section.sources(name), section.as_ or "vector")
         return cls(kinds, source.optional("show"), source.path)
 
     def predictive(self, observed: DataSet, simulated: Columns, title: str) -> Figure:

@@ -1,0 +1,163 @@
+"""From what the YAML says and some training pairs to complete sections `model` and `train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from sbiwb.config import RunConfig
+from sbiwb.config.model import Model
+from sbiwb.project.choices import Choice, Choices, TrialResult
+from sbiwb.records import Pairs
+from sbiwb.steps.choose import sizes
+from sbiwb.steps.choose.drafts import Draft, Drafter, Option
+from sbiwb.steps.choose.halving import Tournament
+from sbiwb.steps.choose.sizes import Task
+from sbiwb.steps.choose.variables import Variables
+from sbiwb.training.train_options import TrainOptions
+
+Plain = dict[str, Any]
+SHOWN = ("kind", "transforms", "hidden", "members")
+MAX_PAIRS = 20_000  # that the inputs are chosen from
+MIN_TRIAL_PAIRS = 2_000  # fewer tell too little of a network
+FLOWS = ("nsf", "ncsf")  # whose training and ensemble are known to do well
+ATTENTIVE = ("transformer", "set_transformer")
+
+TryOut = Callable[[Model, TrainOptions], Sequence[float]]
+"""Trains one network; -log q of each pair held out."""
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Chooses what a YAML leaves out.
+
+    Args:
+        config: The YAML.
+        pairs: Training pairs, some or all.
+        parameters: D.
+        try_out: Trains one network; None: the likeliest is taken untried.
+    """
+
+    config: RunConfig
+    pairs: Pairs
+    parameters: int
+    try_out: TryOut | None = None
+
+    def choose(self, asked: str = "") -> Choices:
+        """All sections, every key written out.
+
+        Args:
+            asked: What the choice is filed under.
+
+        Raises:
+            ConfigError: A variable of varying length is neither called a set nor a series.
+        """
+        drafts, trials = self._drafter.drafts(), list[TrialResult]()
+        options = {draft.name: draft.options[0] for draft in drafts}
+        for draft in drafts:
+            if self.try_out is not None and self.is_tried(draft):
+                options[draft.name] = self._tried(draft, options, trials)
+        model, train = self._sections(options)
+        choices = [*self._of_inputs(options), *self._of_others(model, train)]
+        return Choices(asked, model, train, tuple(choices), tuple(trials))
+
+    @cached_property
+    def _drafter(self) -> Drafter:
+        few = self.pairs.first(MAX_PAIRS)
+        variables = Variables(self.config.problem, few)
+        return Drafter(self.config.model, variables, self.parameters)
+
+    def is_tried(self, draft: Draft) -> bool:
+        """Whether networks are tried for an input."""
+        return (
+            len(draft.options) > 1
+            and self.config.simulate.train >= MIN_TRIAL_PAIRS
+            and self.config.effort != "quick"
+        )
+
+    def trials(self) -> dict[str, list[str]]:
+        """The networks that are tried when training begins, by input."""
+        tried = [draft for draft in self._drafter.drafts() if self.is_tried(draft)]
+        return {draft.name: [one.candidate.name for one in draft.options] for draft in tried}
+
+    def _tried(self, draft: Draft, options: dict[str, Option], trials: list[TrialResult]) -> Option:
+        """The option of an input that does best, the others being read in the likeliest way."""
+        ways = {option.candidate.name: option for option in draft.options}
+
+        def losses(name: str, steps: int) -> Sequence[float]:
+            assert self.try_out is not None
+            model, train = self._sections({**options, draft.name: ways[name]})
+            model["uncertainty"] = {"kind": "none"}
+            train.update(steps=steps, epochs=None, validate_every=steps, patience=None, swa=None)
+            return self.try_out(Model.model_validate(model), TrainOptions.model_validate(train))
+
+        tournament = Tournament(draft.name, list(ways), losses, self._task(options).trial_steps)
+        option = ways[tournament.play()]
+        trials.extend(tournament.results)
+        why = f"best of {', '.join(ways)} in a trial"
+        tried = [key for key in ("as", "summary") if key in option.whys]
+        return replace(option, whys={**option.whys, **dict.fromkeys(tried, why)})
+
+    def _sections(self, options: dict[str, Option]) -> tuple[Plain, Plain]:
+        """Complete sections `model` and `train`; what the YAML says stands."""
+        model, train = self._given()
+        model["inputs"] = {name: option.section for name, option in options.items()}
+        model["drop"] = [*self.config.model.drop, *self._drafter.constants()]
+        if self.config.model.inference.kind in FLOWS:
+            task = self._task(options)
+            model["inference"] = {**task.inference(), **model.get("inference", {})}
+            model.setdefault("uncertainty", task.uncertainty())
+            train = {**task.train(), **train}
+        complete = Model.model_validate(model).model_dump(mode="json", by_alias=True)
+        return complete, TrainOptions.model_validate(train).model_dump(mode="json")
+
+    def _given(self) -> tuple[Plain, Plain]:
+        """What the YAML says."""
+        model = self.config.model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return model, self.config.train.model_dump(mode="json", exclude_unset=True)
+
+    def _task(self, options: dict[str, Option]) -> Task:
+        return Task(
+            parameters=self.parameters,
+            pairs=self.config.simulate.train,
+            members=max(option.members for option in options.values()),
+            attentive=any(one.candidate.name in ATTENTIVE for one in options.values()),
+            effort=self.config.effort,
+        )
+
+    def _of_inputs(self, options: dict[str, Option]) -> Iterator[Choice]:
+        """The keys of the inputs that were chosen."""
+        for name, option in options.items():
+            for key, why in option.whys.items():
+                yield _choice(f"model.inputs.{name}.{key}", option.section[key], why)
+        constants = self._drafter.constants()
+        if constants:
+            yield _choice("model.drop", constants, "constant in all simulations")
+
+    def _of_others(self, model: Plain, train: Plain) -> Iterator[Choice]:
+        """The keys of the density network and of training that were chosen."""
+        if self.config.model.inference.kind not in FLOWS:
+            return
+        given_model, given_train = self._given()
+        pairs = f"for {self.config.simulate.train:,} pairs"
+        for key in ("inference", "uncertainty"):
+            if key not in given_model:
+                yield _choice(f"model.{key}", _shortened(model[key]), pairs)
+        for key in sizes.TRAIN_KEYS:
+            if key not in given_train:
+                yield _choice(f"train.{key}", train[key], pairs)
+
+
+def _choice(key: str, value: object, why: str) -> Choice:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    return Choice(key, text.removesuffix("\n...\n").strip(), why)
+
+
+def _shortened(part: object) -> object:
+    """A part without the options that a reader need not see here."""
+    assert isinstance(part, dict)
+    return {key: part[key] for key in SHOWN if key in part}
