@@ -41,7 +41,7 @@ ROOMS = {
     "priors", "simulation", "store", "executors", "adapters", "networks", "training", "posterior", "diagnostics", "distances", "references",
     "report", "trackers",
 }  # fmt: skip
-STEPS = {"pairs", "intake", "fit", "tune", "judge", "infer", "exact", "compare"}
+STEPS = {"pairs", "intake", "fit", "tune", "judge", "infer", "exact", "compare", "choose"}
 FLOOR = {
     **dict.fromkeys(GROUND, 0),
     "contracts": 1,

@@ -57,8 +57,16 @@ CONFIG: dict[str, Any] = {
     "model": {
         "inputs": {"y": {"as": "vector", "summary": {"kind": "mlp", "hidden": [16]}}},
         "inference": {"kind": "nsf", "transforms": 1, "hidden": [16], "bins": 4},
+        "uncertainty": "none",
     },
-    "train": {"steps": 60, "batch_size": 64, "validate_every": 10, "patience": None},
+    "train": {
+        "steps": 60,
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+        "weight_decay": 1e-3,
+        "validate_every": 10,
+        "patience": None,
+    },
     "diagnose": {"draws": 19},
     "machine": {"executor": "serial", "device": "cpu", "threads": 1},
 }

@@ -37,6 +37,7 @@ CONFIG = """# {name}: what is the decay rate?
 #   sbiwb check {name}.yaml     tries everything for a few seconds and says what the job will cost
 #   sbiwb run {name}.yaml       simulates, trains, diagnoses and infers the observation below
 name: {name}
+effort: quick                          # then standard, or best: `sbiwb check` says what each chooses
 problem:
   simulator: {name}.py                 # function simulate(); its arguments are the names below
   parameters:                          # the prior; `sbiwb parts priors` lists the kinds
@@ -47,10 +48,6 @@ problem:
   observations:
     measured: {{file: {name}.csv}}       # real data; a column named y
 simulate: {{train: 10_000, validation: 1_000, test: 500, seed: 1}}
-model:
-  inputs:                              # every observable; `sbiwb parts` lists what can be named
-    y: {{as: vector, transforms: [standardize], summary: {{kind: mlp}}}}
-train: {{steps: 3_000}}
 """
 
 DATA = "y\n2.31\n1.93\n1.79\n1.62\n1.20\n1.21\n0.98\n0.77\n0.87\n0.58\n0.61\n0.42\n"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import skew
 
 from sbiwb.adapters import family
 from sbiwb.contracts import SeriesTransform
@@ -18,6 +19,8 @@ CASES = {  # kind: (options, training values)
     "box_cox": ({"skewness": 0.1}, (COUNTS + 1) ** 2),
     "clip": ({"low": 0.5, "high": 2.5}, COUNTS),
     "difference": ({}, COUNTS),
+    "drop_constant": ({}, COUNTS),
+    "heavy_tails": ({"ratio": 1.5}, COUNTS),
     "log": ({}, COUNTS + 1),
     "log1p": ({}, COUNTS),
     "logit": ({"low": -1, "high": 4}, COUNTS),
@@ -29,7 +32,17 @@ CASES = {  # kind: (options, training values)
     "time_features": ({"periods": [2.5]}, COUNTS),
 }
 NOT_INVERTIBLE = {"clip"}
-INCREASING = ["asinh", "box_cox", "log", "log1p", "logit", "rank", "sqrt", "standardize"]
+INCREASING = [
+    "asinh",
+    "box_cox",
+    "heavy_tails",
+    "log",
+    "log1p",
+    "logit",
+    "rank",
+    "sqrt",
+    "standardize",
+]
 CHANGES = {"nan_to_mask"}  # what becomes of NaN there is its own business
 
 
@@ -325,3 +338,32 @@ def test_time_features_by_hand():
 def test_nan_to_mask_by_hand():
     out = make("nan_to_mask", COUNTS).forward(np.array([[np.nan, 3.0], [2.0, np.nan]]))
     assert out.tolist() == [[0, 3, 0, 1], [2, 0, 1, 0]]
+
+
+def test_drop_constant_leaves_out_what_never_changes_and_puts_it_back():
+    x = np.column_stack([np.full(5, 3.0), np.arange(5.0), np.full(5, -1.0)])
+    transform = make("drop_constant", x)
+    assert np.array_equal(transform.forward(x), x[:, 1:2])
+    assert np.array_equal(transform.inverse(transform.forward(x)), x)
+    assert np.array_equal(make("drop_constant", x[:, :1]).forward(x[:, :1]), x[:, :1])
+
+
+def test_heavy_tails_tames_cauchy_and_leaves_normal_and_laplace():
+    rng = np.random.default_rng(1)
+    x = np.column_stack(
+        [rng.standard_normal(4000), rng.laplace(size=4000), rng.standard_cauchy(4000)]
+    )
+    tamed = make("heavy_tails", x).forward(x)
+    assert np.array_equal(tamed[:, :2], x[:, :2])
+    assert np.array_equal(np.argsort(tamed[:, 2]), np.argsort(x[:, 2]))
+    assert np.abs(tamed[:, 2]).max() < 12 < np.abs(x[:, 2]).max()
+
+
+def test_box_cox_takes_counts_with_zeros_where_asked_to():
+    counts = np.random.default_rng(2).negative_binomial(1, 0.02, (3000, 1)).astype(float)
+    assert counts.min() == 0
+    assert np.array_equal(make("box_cox", counts).forward(counts), counts)
+    transform = make("box_cox", counts, zeros=True)
+    z = transform.forward(counts)
+    assert abs(skew(z[:, 0])) < 0.4 < skew(counts[:, 0])
+    assert np.allclose(transform.inverse(z), counts)

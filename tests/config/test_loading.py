@@ -193,7 +193,6 @@ WRONG = [
         "      as: bag",
         "model.inputs.y.as  must be 'vector', 'set', 'series' or 'grid', not 'bag'",
     ),
-    ("      as: set\n", "", "model.inputs.y.as  is required"),
     ("name: tiny", "name: ../up", "name  must be a name of letters, digits"),
     ("name: tiny", "title: tiny", "name  is required"),
     ("    mu:", "    2mu:", "problem.parameters.2mu  must be a name of letters"),
@@ -464,6 +463,7 @@ def test_the_schema_knows_every_section_and_part():
     told = schema()
     assert list(told["properties"]) == [
         "name",
+        "effort",
         "problem",
         "simulate",
         "model",

@@ -8,19 +8,23 @@ import numpy as np
 import pytest
 import torch
 
+from sbiwb import priors
 from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.config.model import Input, Model, Observation
 from sbiwb.errors import ConfigError, DataError
-from sbiwb.project.adapter import check_variables
+from sbiwb.priors import Prior
+from sbiwb.project.adapter import check_variables, fit_adapter
 from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.observe import NamedObservation, observe
+from sbiwb.project.project import distributions
 from sbiwb.project.trained import load_posterior
+from sbiwb.records import Pairs
 from sbiwb.simulation.layout import Observable
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
-from tests.tiny import Recorder, Tiny
+from tests.tiny import Recorder, Tiny, merged
 
 # the YAML
 
@@ -55,8 +59,15 @@ def checked(inputs, drop=()):
 def test_a_broadcast_variable_is_used_and_may_be_used_again():
     checked({"y": {"as": "set", "broadcast": ["n"], "transforms": {"n": ["standardize"]}}}, ["m"])
     checked({"y": {"as": "set", "broadcast": ["n", "m"]}, "n": {"as": "vector"}})
+
+
+def test_inputs_that_are_complete_forget_no_variable():
+    model = Model.model_validate({"inputs": {"y": {"as": "vector"}}, "drop": ["m"]})
+    known = {name: np.arange(4.0) for name in ("y", "n", "m")}
+    pairs = Pairs({"mu": np.zeros(4)}, {"n": known["n"], "m": known["m"]}, {"y": known["y"]})
+    prior = Prior(distributions({"mu": priors.family.parse("normal")}))
     with pytest.raises(ConfigError, match=r"model.inputs  n is neither used nor dropped"):
-        checked({"y": {"as": "set", "broadcast": ["m"]}})
+        fit_adapter(model, prior, pairs)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +336,9 @@ def test_a_series_with_gaps_from_a_csv_to_draws(tmp_path):
 
 
 def test_a_simulator_that_leaves_gaps_needs_a_mask_before_anything_is_spent(tmp_path):
-    tiny = Tiny.write(tmp_path, {"problem": {"missing": ["y"], "observations": {}}, **STEPS}, GAPS)
+    without = {"model": {"inputs": {"y": {"transforms": ["standardize"]}}}}
+    problem = {"problem": {"missing": ["y"], "observations": {}}}
+    tiny = Tiny.write(tmp_path, merged({**problem, **STEPS}, without), GAPS)
     with pytest.raises(
         DataError, match=r"y, data set .* values are not finite, the first one nan.*nan_to_mask"
     ):

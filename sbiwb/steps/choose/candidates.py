@@ -53,9 +53,9 @@ def of_vector(width: int) -> Iterator[Candidate]:
 
 def of_ordered_list(width: int) -> Iterator[Candidate]:
     """For a list of numbers of which neighbours resemble each other."""
-    yield _mlp()
     if width <= MAX_DIRECT:
         yield Candidate("identity", "vector", {"kind": "identity"}, "the flow sees them directly")
+    yield _mlp()
     yield from of_series(width)
 
 

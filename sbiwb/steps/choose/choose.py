@@ -56,9 +56,9 @@ class Chooser:
         Raises:
             ConfigError: A variable of varying length is neither called a set nor a series.
         """
-        drafts, trials = self._drafter.drafts(), list[TrialResult]()
-        options = {draft.name: draft.options[0] for draft in drafts}
-        for draft in drafts:
+        trials = list[TrialResult]()
+        options = {draft.name: draft.options[0] for draft in self._drafts}
+        for draft in self._drafts:
             if self.try_out is not None and self.is_tried(draft):
                 options[draft.name] = self._tried(draft, options, trials)
         model, train = self._sections(options)
@@ -71,6 +71,10 @@ class Chooser:
         variables = Variables(self.config.problem, few)
         return Drafter(self.config.model, variables, self.parameters)
 
+    @cached_property
+    def _drafts(self) -> list[Draft]:
+        return self._drafter.drafts()
+
     def is_tried(self, draft: Draft) -> bool:
         """Whether networks are tried for an input."""
         return (
@@ -81,7 +85,7 @@ class Chooser:
 
     def trials(self) -> dict[str, list[str]]:
         """The networks that are tried when training begins, by input."""
-        tried = [draft for draft in self._drafter.drafts() if self.is_tried(draft)]
+        tried = [draft for draft in self._drafts if self.is_tried(draft)]
         return {draft.name: [one.candidate.name for one in draft.options] for draft in tried}
 
     def _tried(self, draft: Draft, options: dict[str, Option], trials: list[TrialResult]) -> Option:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Variables:
 
     problem: ProblemSection
     pairs: Pairs
+    _ordered: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> Variable:
         return self.pairs.variables[name]
@@ -88,6 +89,11 @@ class Variables:
 
     def is_ordered_list(self, name: str) -> bool:
         """Whether it is a list of numbers in which those side by side move together."""
+        if name not in self._ordered:
+            self._ordered[name] = self._look_at_order(name)
+        return self._ordered[name]
+
+    def _look_at_order(self, name: str) -> bool:
         variable = self[name]
         if isinstance(variable, Ragged) or variable.ndim != 2 or variable.shape[1] < MIN_ORDERED:
             return False

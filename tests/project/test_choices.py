@@ -1,0 +1,208 @@
+"""What is chosen from the data: inputs, chains, networks and training, each with a truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sbiwb.config import RunConfig
+from sbiwb.errors import ConfigError
+from sbiwb.records import Pairs, Ragged
+from sbiwb.steps.choose import neighbours
+from sbiwb.steps.choose.chains import chain_of
+from sbiwb.steps.choose.choose import Chooser
+from sbiwb.steps.choose.halving import Tournament
+from sbiwb.steps.choose.sizes import Task
+
+RNG = np.random.default_rng(14)
+N = 600
+
+
+def config(model=None, train=None, effort="standard", pairs=10_000, **problem):
+    return RunConfig.model_validate(
+        {
+            "name": "chosen",
+            "effort": effort,
+            "problem": {
+                "simulator": "none.py",
+                "parameters": {"mu": {"kind": "normal"}},
+                **problem,
+            },
+            "simulate": {"train": pairs},
+            "model": model or {},
+            "train": train or {},
+        }
+    )
+
+
+def chosen(x, known=None, **options):
+    pairs = Pairs({"mu": np.zeros(N)}, known or {}, x)
+    return Chooser(config(**options), pairs, parameters=1).choose()
+
+
+def keys(choices):
+    return {choice.key: choice.value for choice in choices.choices}
+
+
+def autoregression(phi, steps):
+    series = np.zeros((len(phi), steps))
+    for t in range(1, steps):
+        series[:, t] = phi * series[:, t - 1] + RNG.standard_normal(len(phi))
+    return series
+
+
+def sets(lengths, draw):
+    return Ragged.of([draw(int(length)) for length in lengths])
+
+
+def test_a_short_list_of_numbers_goes_to_the_flow_as_it_is():
+    choices = chosen({"x": RNG.standard_normal((N, 3))})
+    section = choices.model["inputs"]["x"]
+    assert (section["as"], section["summary"]["kind"]) == ("vector", "identity")
+    assert [part["kind"] for part in section["transforms"]] == ["standardize"]
+    assert choices.model["uncertainty"]["members"] == 5
+
+
+def test_what_the_yaml_says_stands_and_the_rest_is_chosen():
+    model = {
+        "inputs": {"x": {"transforms": ["asinh"]}},
+        "inference": {"kind": "nsf", "bins": 5},
+        "uncertainty": "none",
+    }
+    choices = chosen({"x": RNG.standard_normal((N, 3))}, model=model, train={"batch_size": 33})
+    assert choices.model["inputs"]["x"]["transforms"][0]["kind"] == "asinh"
+    assert choices.model["inference"]["bins"] == 5
+    assert choices.model["inference"]["transforms"] == 5
+    assert choices.model["uncertainty"]["kind"] == "none"
+    assert choices.train["batch_size"] == 33
+    told = keys(choices)
+    assert "model.inputs.x.transforms" not in told and "train.batch_size" not in told
+    assert told["model.inputs.x.as"] == "vector"
+
+
+def test_members_of_varying_number_need_one_word_and_the_error_says_which():
+    lengths = RNG.integers(20, 60, N)
+    exchangeable = sets(lengths, lambda size: RNG.standard_normal(size))
+    series = sets(lengths, lambda size: autoregression(np.full(1, 0.7), size)[0])
+    with pytest.raises(ConfigError, match="no more alike") as error:
+        chosen({"rt": exchangeable, "choice": sets(lengths, lambda size: np.ones(size))})
+    assert "rt_choice: {from: [rt, choice], as: set}" in error.value.todo
+    with pytest.raises(ConfigError, match="neighbours are correlated") as error:
+        chosen({"y": series})
+    assert "y: {as: series}" in error.value.todo
+
+
+def test_the_one_word_is_enough():
+    lengths = RNG.integers(20, 60, N)
+    x = {"y": sets(lengths, lambda size: np.exp(2 * RNG.standard_normal(size)))}
+    model = {"inputs": {"y": {"as": "set"}}}
+    dose = RNG.uniform(size=N)
+    choices = chosen(x, {"n": lengths.astype(float), "dose": dose}, model=model)
+    section = choices.model["inputs"]["y"]
+    assert section["summary"]["kind"] == "deepset"
+    assert section["broadcast"] == ["dose"]  # but not the number of members
+    assert section["transforms"]["y"][0]["kind"] == "box_cox"
+    assert set(choices.model["inputs"]) == {"y", "n", "dose"}
+
+
+def test_lists_in_order_are_joined_and_may_be_read_as_a_series():
+    phi = RNG.uniform(-0.9, 0.9, N)
+    x = {"hare": autoregression(phi, 30), "lynx": autoregression(phi, 30)}
+    pairs = Pairs({"mu": np.zeros(N)}, {}, x)
+    chooser = Chooser(config(), pairs, parameters=1, try_out=lambda model, train: [0.0] * 50)
+    assert chooser.trials() == {"hare_lynx": ["mlp", "lstnet", "transformer"]}
+    quick = Chooser(config(effort="quick"), pairs, parameters=1)
+    assert quick.trials() == {}
+
+
+def test_a_trial_takes_the_network_that_does_best_and_says_so():
+    x = {"y": autoregression(np.full(N, 0.8), 30)}
+
+    def try_out(model, train):
+        assert train.patience is None and model.uncertainty.kind == "none"
+        better = model.inputs["y"].as_ == "series"
+        return RNG.standard_normal(200) - 3 * better
+
+    pairs = Pairs({"mu": np.zeros(N)}, {}, x)
+    choices = Chooser(config(), pairs, parameters=1, try_out=try_out).choose()
+    assert choices.model["inputs"]["y"]["as"] == "series"
+    assert len(choices.trials) == 5  # three, then two
+    assert choices.trials[0].loss < -2 < choices.trials[2].loss
+
+
+def test_pictures_and_constants_and_categories():
+    x = {"image": RNG.standard_normal((N, 16, 16)), "always": np.full((N, 2), 7.0)}
+    context = {"group": RNG.integers(0, 3, N)}
+    categories = {"group": {"kind": "categorical", "probabilities": [0.2, 0.3, 0.5]}}
+    choices = chosen(x, context, context=categories)
+    image, group = choices.model["inputs"]["image"], choices.model["inputs"]["group"]
+    assert (image["as"], image["axes"], image["summary"]["kind"]) == ("grid", 2, "conv2d")
+    assert group["transforms"][0]["kind"] == "one_hot"
+    assert choices.model["drop"] == ["always"]
+    assert keys(choices)["model.drop"] == "[always]"
+
+
+def test_chains_say_what_they_mend():
+    assert chain_of(RNG.standard_normal((N, 2))).parts == ("standardize",)
+    skewed = chain_of(np.exp(3 * RNG.standard_normal((N, 1))))
+    assert skewed.parts[0] == {"kind": "box_cox", "zeros": True}
+    assert skewed.why == "positive and skewed"
+    assert "heavy_tails" in chain_of(RNG.standard_cauchy((N, 1))).parts
+    mixed = np.column_stack([np.full(N, 2.0), RNG.standard_normal(N)])
+    assert chain_of(mixed).parts == ("drop_constant", "standardize")
+    gaps = np.where(RNG.uniform(size=(N, 1)) < 0.3, np.nan, RNG.standard_normal((N, 1)))
+    assert chain_of(gaps, missing=True).parts == ("standardize", "nan_to_mask")
+
+
+def test_neighbours_are_told_from_any_two_members():
+    noise = RNG.standard_normal((N, 20))
+    common = RNG.standard_normal((N, 1))
+    loadings = RNG.standard_normal((3, 20))
+    factors = RNG.standard_normal((N, 3)) @ loadings
+    assert not neighbours.of_columns(noise).is_ordered
+    assert not neighbours.of_columns(common + noise).is_ordered
+    assert not neighbours.of_columns(factors + noise).is_ordered
+    alternating = autoregression(RNG.uniform(-0.9, 0.9, N), 30)
+    assert neighbours.of_columns(alternating).is_ordered
+    assert neighbours.of_columns(np.where(RNG.uniform(size=(N, 30)) < 0.3, np.nan, alternating))
+    lengths = RNG.integers(4, 40, 100)
+    binary = sets(lengths, lambda size: (RNG.uniform(size=size) < 0.2).astype(float))
+    assert not neighbours.of_members(binary).is_ordered
+
+
+def test_the_test_of_order_holds_its_level():
+    rejected = 0
+    for _ in range(200):
+        members = Ragged.of([RNG.standard_normal(12) for _ in range(20)])
+        rejected += neighbours.of_members(members).is_ordered
+    assert rejected <= 7  # P(more | 200 at 1 %) = 0.1 %
+
+
+def test_halving_keeps_to_its_steps_and_prefers_the_likeliest_where_nothing_is_proven():
+    spent = []
+
+    def losses(name, steps):
+        spent.append(steps)
+        return RNG.standard_normal(100)
+
+    tournament = Tournament("x", ["a", "b", "c", "d"], losses, 6_000)
+    assert tournament.play() in ("a", "b", "c", "d")
+    assert sum(spent) <= 6_000
+    same = np.zeros(100)
+    assert Tournament("x", ["a", "b"], lambda name, steps: same, 1_000).play() == "a"
+    failing = {"a": np.full(100, np.nan), "b": same}
+    assert Tournament("x", ["a", "b"], lambda name, steps: failing[name], 1_000).play() == "b"
+
+
+@pytest.mark.parametrize("pairs", [300, 10_000, 1_000_000])
+def test_more_effort_never_trains_less(pairs):
+    def cost(effort):
+        task = Task(parameters=5, pairs=pairs, members=1, attentive=False, effort=effort)
+        return task.networks * task.steps * task.batch_size
+
+    assert cost("quick") < cost("standard") < cost("best") <= 10 * cost("standard")
+
+
+def test_the_same_data_give_the_same_choice():
+    x = {"y": autoregression(np.full(N, 0.5), 40), "z": RNG.standard_cauchy((N, 3))}
+    assert chosen(x) == chosen(x)
