@@ -23,7 +23,7 @@ Plain = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenKey:
     """One key of the YAML that was chosen.
 
     Args:
@@ -75,7 +75,7 @@ class Choices:
     asked: str
     model: Plain
     train: Plain
-    choices: tuple[Choice, ...]
+    choices: tuple[ChosenKey, ...]
     trials: tuple[TrialResult, ...] = field(default_factory=tuple)
 
     def to_text(self) -> str:
@@ -102,7 +102,7 @@ def put_choices(run: RunDir, choices: Choices) -> None:
 def from_text(text: str) -> Choices:
     """The choices that another process has made."""
     plain = json.loads(text)
-    choices = tuple(Choice(**one) for one in plain.pop("choices"))
+    choices = tuple(ChosenKey(**one) for one in plain.pop("choices"))
     trials = tuple(TrialResult(**one) for one in plain.pop("trials"))
     return Choices(**plain, choices=choices, trials=trials)
 

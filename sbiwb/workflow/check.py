@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sbiwb.config import RunConfig
 from sbiwb.errors import RunError
-from sbiwb.project.choices import Choice
+from sbiwb.project.choices import ChosenKey
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.records import Pairs, Ragged
@@ -63,7 +63,7 @@ class Checked:
     max_rate: float
     observables: dict[str, str]
     observations: dict[str, int]
-    choices: tuple[Choice, ...]
+    choices: tuple[ChosenKey, ...]
     chosen_from: int
     trials: dict[str, list[str]]
 

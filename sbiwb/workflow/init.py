@@ -37,7 +37,7 @@ CONFIG = """# {name}: what is the decay rate?
 #   sbiwb check {name}.yaml     tries everything for a few seconds and says what the job will cost
 #   sbiwb run {name}.yaml       simulates, trains, diagnoses and infers the observation below
 name: {name}
-effort: quick                          # then standard, or best: `sbiwb check` says what each chooses
+effort: quick                          # then standard, or best: `sbiwb check` shows the choice
 problem:
   simulator: {name}.py                 # function simulate(); its arguments are the names below
   parameters:                          # the prior; `sbiwb parts priors` lists the kinds

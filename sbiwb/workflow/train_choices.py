@@ -67,7 +67,7 @@ def _keep_waiting(ranks: Ranks) -> None:
 
 def _chosen(project: Project, reporter: Reporter, after_each: Callable[[], None]) -> Choices:
     pairs = load_split(project, "train", most=MAX_PAIRS)
-    trial = Trial(project, pairs, after_each)
+    trial = NetworkTrial(project, pairs, after_each)
     chooser = Chooser(project.config, pairs, project.prior.size, trial.losses)
     tried = chooser.trials()
     for name, networks in tried.items():
@@ -104,7 +104,7 @@ def preview(project: Project, example: Pairs) -> tuple[Project, Choices, dict[st
     return completed(project, choices), choices, chooser.trials()
 
 
-class Trial:
+class NetworkTrial:
     """Short trainings on a part of the training pairs, judged by the rest of them.
 
     Args:

@@ -11,13 +11,13 @@ import yaml
 
 from sbiwb.config import RunConfig
 from sbiwb.config.model import Model
-from sbiwb.project.choices import Choice, Choices, TrialResult
+from sbiwb.project.choices import Choices, ChosenKey, TrialResult
 from sbiwb.records import Pairs
 from sbiwb.steps.choose import sizes
 from sbiwb.steps.choose.drafts import Draft, Drafter, Option
 from sbiwb.steps.choose.halving import Tournament
 from sbiwb.steps.choose.sizes import Task
-from sbiwb.steps.choose.variables import Variables
+from sbiwb.steps.choose.variables import SeenVariables
 from sbiwb.training.train_options import TrainOptions
 
 Plain = dict[str, Any]
@@ -68,7 +68,7 @@ class Chooser:
     @cached_property
     def _drafter(self) -> Drafter:
         few = self.pairs.first(MAX_PAIRS)
-        variables = Variables(self.config.problem, few)
+        variables = SeenVariables(self.config.problem, few)
         return Drafter(self.config.model, variables, self.parameters)
 
     @cached_property
@@ -133,7 +133,7 @@ class Chooser:
             effort=self.config.effort,
         )
 
-    def _of_inputs(self, options: dict[str, Option]) -> Iterator[Choice]:
+    def _of_inputs(self, options: dict[str, Option]) -> Iterator[ChosenKey]:
         """The keys of the inputs that were chosen."""
         for name, option in options.items():
             for key, why in option.whys.items():
@@ -142,7 +142,7 @@ class Chooser:
         if constants:
             yield _choice("model.drop", constants, "constant in all simulations")
 
-    def _of_others(self, model: Plain, train: Plain) -> Iterator[Choice]:
+    def _of_others(self, model: Plain, train: Plain) -> Iterator[ChosenKey]:
         """The keys of the density network and of training that were chosen."""
         if self.config.model.inference.kind not in FLOWS:
             return
@@ -156,9 +156,9 @@ class Chooser:
                 yield _choice(f"train.{key}", train[key], pairs)
 
 
-def _choice(key: str, value: object, why: str) -> Choice:
+def _choice(key: str, value: object, why: str) -> ChosenKey:
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
-    return Choice(key, text.removesuffix("\n...\n").strip(), why)
+    return ChosenKey(key, text.removesuffix("\n...\n").strip(), why)
 
 
 def _shortened(part: object) -> object:

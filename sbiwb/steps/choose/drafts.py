@@ -9,7 +9,7 @@ from sbiwb.config.model import Input, Model
 from sbiwb.steps.choose import candidates
 from sbiwb.steps.choose.candidates import Candidate
 from sbiwb.steps.choose.chains import ChosenChain, chain_of
-from sbiwb.steps.choose.variables import Variables
+from sbiwb.steps.choose.variables import SeenVariables
 
 Plain = dict[str, object]
 MAX_BROADCAST = 4  # context variables that every member sees too
@@ -56,7 +56,7 @@ class Drafter:
     """
 
     model: Model
-    variables: Variables
+    variables: SeenVariables
     parameters: int
 
     def drafts(self) -> list[Draft]:

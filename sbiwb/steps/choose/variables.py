@@ -20,7 +20,7 @@ MAX_CHANNELS = 3  # of a series in an array of two axes; a picture has more
 
 
 @dataclass(frozen=True)
-class Variables:
+class SeenVariables:
     """The variables that a network may see, by name.
 
     Args:
