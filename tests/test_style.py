@@ -7,7 +7,7 @@ from pathlib import Path
 import sbiwb
 from tests.style import beyond, measures
 
-REACHED = {"nodes a function, median": 46}
+REACHED = {"nodes a function, median": 47}
 """Numbers that are beyond the limit as yet, and where they stand."""
 
 
