@@ -129,7 +129,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "few": {
         "code": FEW,
         "parameters": {"intercept": {"kind": "normal"}, "slope": {"kind": "normal"}},
-        "simulate": {"train": 250, "validation": 50, "test": 1_000},
+        "simulate": {"train": 220, "validation": 40, "test": 40},
     },
 }
 
