@@ -47,7 +47,14 @@ SILENT = Silent()
 
 def opened(job: Job, run: Path, *settings: str) -> Project:
     """The task's project in the run folder `run`, on the shards of the task."""
-    every = [*job.settings, *settings, f"train.seed={job.seed}", f"name={run.name}"]
+    # one network, as the peers train; a job may ask for more
+    every = [
+        "model.uncertainty=none",
+        *job.settings,
+        *settings,
+        f"train.seed={job.seed}",
+        f"name={run.name}",
+    ]
     return open_project(Path(job.more["config"]), settings=every, runs=run.parent)
 
 
