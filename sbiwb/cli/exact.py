@@ -119,9 +119,9 @@ def benchmark(
     """Train on the field's standard tasks and score against reference posteriors; what is scored
     already is not done again.
     """
-    from sbiwb.cli import show_runs
+    from sbiwb.cli import show_benchmark
     from sbiwb.workflow import benchmark
 
     opened = benchmark.open_benchmark(config, settings=settings, references=references, runs=runs)
     chosen = benchmark.Selection(tuple(tasks or ()), tuple(budget), tuple(method), tuple(seed))
-    show_runs.scoreboard(benchmark.benchmark(opened, reporter(), chosen))
+    show_benchmark.scoreboard(benchmark.benchmark(opened, reporter(), chosen))

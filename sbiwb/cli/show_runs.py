@@ -26,10 +26,9 @@ from sbiwb.cli.show import (
 from sbiwb.words import counted, duration
 
 if TYPE_CHECKING:
-    from sbiwb.report import Compared, Line
+    from sbiwb.report import Compared
     from sbiwb.steps.pairs.verified import Verified
     from sbiwb.steps.tune.search_results import Trial, Tuned
-    from sbiwb.workflow.benchmark import Scoreboard
     from sbiwb.workflow.compare import Comparison, DistanceSummary, Overlay
     from sbiwb.workflow.parts import PartInfo
     from sbiwb.workflow.status import Pace, Status, Valid
@@ -109,28 +108,6 @@ def _overlaid_row(method: DistanceSummary, *, is_one: bool) -> list[str]:
         cell = number(mean, digits)
         cells.append(cell if is_one else f"{cell} ({number(worst, digits)})")
     return [*cells, escape(", ".join(dict.fromkeys(method.farthest)))]
-
-
-def scoreboard(board: Scoreboard) -> None:
-    """C2ST by task, budget and method beside the published numbers."""
-    headings = ["task", "method", "simulations", "C2ST", "NPE", "SNPE", "NLPD", "training"]
-    table(headings, [_scored_row(line) for line in board.lines], names=2)
-    out.print(
-        f"{board.done} of {board.jobs} trainings scored. "
-        "C2ST: 0.5 is the reference itself; NPE and SNPE as published (2021)."
-    )
-    files = ("scoreboard.md", "scoreboard.csv", "scores.json", "scoreboard.png")
-    written(board.folder / name for name in files)
-
-
-def _scored_row(line: Line) -> list[str]:
-    colour = "default"
-    if line.npe is not None:
-        colour = "green" if line.c2st < line.npe else "yellow"
-    published = ["–" if value is None else f"{value:.3f}" for value in (line.npe, line.snpe)]
-    c2st = f"[{colour}]{line.c2st:.3f}[/]"
-    cost = [number(line.nlpd, 4), duration(line.train_seconds)]
-    return [escape(line.task), escape(line.method), f"{line.budget:,}", c2st, *published, *cost]
 
 
 def status(state: Status) -> None:

@@ -4,7 +4,7 @@ training.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from sbiwb.contracts import ExecutorPart
 from sbiwb.executors import Cluster
 from sbiwb.families import MAX_COUNT, WHOLE, Count, Seed
 
+FurtherScore = Literal["c2st_forest", "c2st_marginals", "c2st_dependence", "pqmass"]
 Words = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
 
@@ -49,6 +50,12 @@ class BenchmarkConfig(Section):
     seeds: list[Seed] = Field([0], min_length=1, description="Of training.")
     draws: Count = Field(
         10_000, ge=100, le=1_000_000, description="Draws on each side of a comparison."
+    )
+    scores: list[FurtherScore] = Field(
+        ["c2st_forest", "c2st_marginals", "c2st_dependence", "pqmass"],
+        description="What the draws are scored by besides c2st. The random forest needs "
+        "scikit-learn and takes minutes a training, c2st_dependence as long as c2st, the others "
+        "seconds.",
     )
     observations: Count = Field(10, ge=1, description="Observations of each task at most.")
     test: Count = Field(

@@ -75,7 +75,7 @@ def c2st_many(
     """
     splits: list[Split] = []
     for reference, draws in pairs:
-        splits += _splits(reference, draws, seed, folds)
+        splits += splits_of(reference, draws, seed, folds)
     trainings = train_all([split.train for split in splits], seed=seed, cores=cores)
     accuracies = np.empty(len(splits))
     for done, (network, split) in enumerate(zip(trainings, splits, strict=True)):
@@ -92,7 +92,7 @@ class Split(NamedTuple):
     test: Labelled
 
 
-def _splits(reference: np.ndarray, draws: np.ndarray, seed: int, folds: int) -> list[Split]:
+def splits_of(reference: np.ndarray, draws: np.ndarray, seed: int, folds: int) -> list[Split]:
     """The folds of scikit-learn's `KFold` with this seed, on z-scores."""
     both = _labelled(*checked(reference, draws, where="C2ST", equal=True))
     rows = np.arange(len(both.x))

@@ -10,10 +10,13 @@ from sbiwb.report.losses import loss_picture, rates_picture
 from sbiwb.report.netcdf import netcdf
 from sbiwb.report.overlay import Distance, overlay_csv, overlay_picture
 from sbiwb.report.pair_plot import pairs_picture
+from sbiwb.report.published import PublishedTable
 from sbiwb.report.ranking import Compared, comparison_csv, comparison_picture
 from sbiwb.report.scoreboard import (
     Line,
     Score,
+    Spread,
+    published_tables,
     scoreboard,
     scoreboard_csv,
     scoreboard_markdown,
@@ -35,8 +38,10 @@ __all__ = [
     "Forest",
     "Line",
     "Moments",
+    "PublishedTable",
     "Row",
     "Score",
+    "Spread",
     "comparison_csv",
     "comparison_picture",
     "draws_csv",
@@ -51,6 +56,7 @@ __all__ = [
     "overlay_picture",
     "pairs_picture",
     "predictive_picture",
+    "published_tables",
     "rates_picture",
     "scoreboard",
     "scoreboard_csv",

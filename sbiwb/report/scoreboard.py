@@ -4,37 +4,30 @@ numbers, as a table and a picture."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sbiwb.report.csv_tables import csv_text
 from sbiwb.report.figures import BLUE, GREEN, ORANGE, PINK, SKY, YELLOW, Panels, Style
+from sbiwb.report.published import (
+    CLASSIFIERS,
+    MLP,
+    Ours,
+    PublishedTable,
+    published_c2st,
+    published_table,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW)
-# Mean C2ST over ten observations, Lueckmann et al. (2021), https://arxiv.org/abs/2101.04653: of NPE
-# at 1,000, 10,000 and 100,000 simulations, and of sequential NPE at 10,000, which looks at the
-# observation in training.
-PUBLISHED = {
-    "two_moons": ((0.725, 0.606, 0.542), 0.554),
-    "slcp": ((0.975, 0.901, 0.831), 0.845),
-    "slcp_distractors": ((0.982, 0.970, 0.863), 0.931),
-    "gaussian_linear": ((0.694, 0.552, 0.506), 0.544),
-    "gaussian_linear_uniform": ((0.696, 0.553, 0.509), 0.527),
-    "gaussian_mixture": ((0.731, 0.661, 0.555), 0.583),
-    "bernoulli_glm": ((0.863, 0.678, 0.559), 0.614),
-    "bernoulli_glm_raw": ((0.900, 0.765, 0.607), 0.658),
-    "sir": ((0.815, 0.680, 0.585), 0.561),
-    "lotka_volterra": ((0.999, 0.997, 0.981), 0.953),
-}
-NPE_BUDGETS = (1_000, 10_000, 100_000)
-SNPE_BUDGET = 10_000
+BUDGETS = (1_000, 10_000, 100_000)  # of which numbers are published
 
 
 @dataclass(frozen=True)
@@ -49,8 +42,9 @@ class Score:
         c2st: Of each observation, in order.
         nlpd: Mean of -log q(theta* | x) over test pairs, in nats; None where the network has no
             density.
-        seconds: Wall time of `train`, `draws` and `c2st`, and of `simulate`, shared by all
+        seconds: Wall time of `train`, `draws` and each score, and of `simulate`, shared by all
             trainings on the same simulations.
+        further: Other scores by name, of each observation.
     """
 
     task: str
@@ -60,10 +54,18 @@ class Score:
     c2st: tuple[float, ...]
     nlpd: float | None
     seconds: Mapping[str, float]
+    further: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
         return float(np.mean(self.c2st))
+
+
+class Spread(NamedTuple):
+    """Mean and sd over seeds of the mean over observations; the sd of one seed is NaN."""
+
+    mean: float
+    sd: float
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Line:
         train_seconds: Mean over seeds.
         npe: Published C2ST of NPE at this budget, None where there is none.
         snpe: Published C2ST of sequential NPE at this budget, None where there is none.
+        further: Other scores by name; without those that some seed lacks.
     """
 
     task: str
@@ -95,6 +98,7 @@ class Line:
     train_seconds: float
     npe: float | None
     snpe: float | None
+    further: Mapping[str, Spread] = field(default_factory=dict)
 
 
 def tasks_of(scores: Sequence[Score]) -> list[str]:
@@ -141,26 +145,36 @@ def _by_budget(scores: Sequence[Score]) -> dict[int, list[Score]]:
 def _line(group: Sequence[Score]) -> Line:
     """Of one task at one budget by one method."""
     task, budget = group[0].task, group[0].budget
-    means = np.array([score.mean for score in group])
+    spread = _spread([score.c2st for score in group])
     return Line(
         task=task,
         budget=budget,
         method=group[0].method,
         seeds=len(group),
-        c2st=float(means.mean()),
-        sd=_sd(means),
+        c2st=spread.mean,
+        sd=spread.sd,
         worst=float(np.mean([score.c2st for score in group], axis=0).max()),
         nlpd=_mean_nlpd(group),
         train_seconds=float(np.mean([score.seconds.get("train", math.nan) for score in group])),
-        npe=_published_npe(task, budget),
-        snpe=_published_snpe(task, budget),
+        npe=published_c2st(task, budget, "NPE"),
+        snpe=published_c2st(task, budget, "SNPE"),
+        further=_further(group),
     )
 
 
-def _sd(means: np.ndarray) -> float:
-    if len(means) < 2:
-        return math.nan
-    return float(means.std(ddof=1))
+def _spread(scores: Sequence[Sequence[float]]) -> Spread:
+    """Of each seed's scores of the observations."""
+    means = np.array([np.mean(of_seed) for of_seed in scores])
+    sd = math.nan if len(means) < 2 else float(means.std(ddof=1))
+    return Spread(float(means.mean()), sd)
+
+
+def _further(group: Sequence[Score]) -> dict[str, Spread]:
+    spreads = {}
+    for name in group[0].further:
+        if all(name in score.further for score in group):
+            spreads[name] = _spread([score.further[name] for score in group])
+    return spreads
 
 
 def _mean_nlpd(group: Sequence[Score]) -> float | None:
@@ -172,36 +186,85 @@ def _mean_nlpd(group: Sequence[Score]) -> float | None:
     return float(np.mean(densities))
 
 
-def _published_npe(task: str, budget: int) -> float | None:
-    if task not in PUBLISHED or budget not in NPE_BUDGETS:
-        return None
-    return PUBLISHED[task][0][NPE_BUDGETS.index(budget)]
-
-
-def _published_snpe(task: str, budget: int) -> float | None:
-    if task not in PUBLISHED or budget != SNPE_BUDGET:
-        return None
-    return PUBLISHED[task][1]
+def further_names(lines: Sequence[Line]) -> list[str]:
+    """Scores besides C2ST that a line has."""
+    return list(dict.fromkeys(name for line in lines for name in line.further))
 
 
 def scoreboard_csv(lines: Sequence[Line]) -> str:
-    """A line a row, with every digit."""
-    head = [field.name for field in fields(Line)]
-    return csv_text(head, map(astuple, lines))
+    """A line a row, with every digit; of each further score the mean and `NAME_sd`."""
+    own = [one.name for one in fields(Line) if one.name != "further"]
+    names = further_names(lines)
+    head = [*own, *chain.from_iterable((name, f"{name}_sd") for name in names)]
+    rows = []
+    for line in lines:
+        spreads = (line.further.get(name, (None, None)) for name in names)
+        rows.append([*(getattr(line, name) for name in own), *chain.from_iterable(spreads)])
+    return csv_text(head, rows)
+
+
+def published_tables(lines: Sequence[Line]) -> tuple[PublishedTable, ...]:
+    """Published numbers beside ours, a table for each classifier that has some."""
+    tables = []
+    for classifier in CLASSIFIERS:
+        ours = [Ours(line.task, line.budget, line.method, _by(line, classifier)) for line in lines]
+        table = published_table(ours, classifier)
+        if table is not None:
+            tables.append(table)
+    return tuple(tables)
+
+
+def _by(line: Line, classifier: str) -> float | None:
+    """Our C2ST by a classifier."""
+    if classifier == MLP:
+        return line.c2st
+    spread = line.further.get("c2st_forest")
+    return spread and spread.mean
 
 
 def scoreboard_markdown(lines: Sequence[Line]) -> str:
-    """A table for people: a row a task and method, a column a budget, the published numbers in
-    brackets."""
+    """Tables for people: a row a task and method, a column a budget, published numbers in brackets;
+    below it the further scores, and all published numbers."""
+    parts = [_budgets_markdown(lines)]
+    names = further_names(lines)
+    if names:
+        head = ("task", "method", "simulations", "c2st", *names)
+        parts.append(_markdown_table(head, [_further_cells(line, names) for line in lines]))
+    for table in published_tables(lines):
+        notes = "\n".join(f"- {note}" for note in table.notes)
+        rows = _markdown_table(table.headings, table.rows)
+        parts.append(f"{table.title}, mean over ten observations:\n\n{rows}\n{notes}\n")
+    return "\n".join(parts)
+
+
+def _budgets_markdown(lines: Sequence[Line]) -> str:
     budgets = sorted({line.budget for line in lines})
-    head = _markdown_row("task", "method", *map("{:,}".format, budgets))
-    rows = [head, "|---" * (2 + len(budgets)) + "|"]
     cells_of: dict[tuple[str, str], dict[int, str]] = {}
     for line in lines:
         cells_of.setdefault((line.task, line.method), {})[line.budget] = _cell(line)
+    rows = []
     for (task, method), cells in cells_of.items():
-        rows.append(_markdown_row(task, method, *(cells.get(budget, "") for budget in budgets)))
-    return "\n".join(rows) + "\n"
+        rows.append((task, method, *(cells.get(budget, "") for budget in budgets)))
+    return _markdown_table(("task", "method", *map("{:,}".format, budgets)), rows)
+
+
+def _further_cells(line: Line, names: Sequence[str]) -> tuple[str, ...]:
+    spreads = [Spread(line.c2st, line.sd), *map(line.further.get, names)]
+    return (line.task, line.method, f"{line.budget:,}", *map(spread_in_words, spreads))
+
+
+def spread_in_words(spread: Spread | None) -> str:
+    """Mean ± sd; – where there is none."""
+    if spread is None:
+        return "–"
+    if math.isnan(spread.sd):
+        return f"{spread.mean:.3f}"
+    return f"{spread.mean:.3f} ± {spread.sd:.3f}"
+
+
+def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    ruled = [_markdown_row(*head), "|---" * len(head) + "|"]
+    return "\n".join([*ruled, *(_markdown_row(*row) for row in rows)]) + "\n"
 
 
 def _markdown_row(*cells: str) -> str:
@@ -209,9 +272,7 @@ def _markdown_row(*cells: str) -> str:
 
 
 def _cell(line: Line) -> str:
-    words = f"{line.c2st:.3f}"
-    if not math.isnan(line.sd):
-        words += f" ± {line.sd:.3f}"
+    words = spread_in_words(Spread(line.c2st, line.sd))
     published = []
     if line.npe is not None:
         published.append(f"NPE {line.npe:.3f}")
@@ -240,12 +301,23 @@ def scoreboard_picture(scores: Sequence[Score]) -> Figure:
 
 def _draw_published(axes: Axes, task: str) -> None:
     axes.axhline(0.5, color="0.8", linewidth=1)
-    if task not in PUBLISHED:
-        return
-    npe, snpe = PUBLISHED[task]
-    axes.plot(NPE_BUDGETS, npe, "s--", color="0.55", markersize=3, label="NPE (published)")
+    _draw_curve(axes, "s--", _published(task, "NPE"), label="NPE (published)", colour="0.55")
     label = "sequential NPE (published)"
-    axes.plot([SNPE_BUDGET], [snpe], "x", color="0.25", zorder=4, label=label)
+    _draw_curve(axes, "x:", _published(task, "SNPE"), label=label, colour="0.25")
+
+
+def _published(task: str, method: str) -> dict[int, float]:
+    """By budget."""
+    numbers = {budget: published_c2st(task, budget, method) for budget in BUDGETS}
+    return {budget: number for budget, number in numbers.items() if number is not None}
+
+
+def _draw_curve(
+    axes: Axes, marks: str, numbers: Mapping[int, float], *, label: str, colour: str
+) -> None:
+    if numbers:
+        style: Style = {"color": colour, "markersize": 3, "label": label}
+        axes.plot(list(numbers), list(numbers.values()), marks, **style)
 
 
 def _draw_method(axes: Axes, scores: Sequence[Score], *, colour: str) -> None:

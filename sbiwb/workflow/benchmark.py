@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from sbiwb import distances, report
+from sbiwb import report
 from sbiwb.contracts import Executor, OutputKind, Reporter, Silent
 from sbiwb.errors import DataError, SbiwbError, Stopped
 from sbiwb.executors.serial import SerialExecutor
@@ -31,7 +31,7 @@ from sbiwb.project.trained import posterior_of
 from sbiwb.records import Variable
 from sbiwb.rundir import Provenance, put_provenance, read_provenance, versions
 from sbiwb.seeds import generator
-from sbiwb.steps.exact import grid
+from sbiwb.steps.exact import grid, job_scores
 from sbiwb.steps.exact.grid import (
     EVERYTHING,
     PLAN,
@@ -74,12 +74,16 @@ class Scoreboard:
         done: Jobs of the grid with a score.
         jobs: Jobs of the whole grid.
         folder: Where the tables and the picture are.
+        published: Published numbers beside ours, a table a classifier.
+        seconds: What each score takes for one training, by name.
     """
 
     lines: tuple[report.Line, ...]
     done: int
     jobs: int
     folder: Path
+    published: tuple[report.PublishedTable, ...]
+    seconds: Mapping[str, float]
 
 
 def benchmark(
@@ -105,6 +109,8 @@ def benchmark(
         executor = config.executor.build(config.cluster)
         trainings, shared = list(grid.jobs(config, selection)), grid.simulations(config, selection)
         reporter.say(f"{len(trainings)} trainings on {len(shared)} sets of simulations.")
+        for sentence in filter(None, (job_scores.left_out(config), _added(opened, trainings))):
+            reporter.say(sentence)
         try:
             failures = _run(executor, _missing_simulations(opened, selection), reporter)
             failures += _run(executor, _missing_scores(opened, selection), reporter)
@@ -166,7 +172,27 @@ def write_scoreboard(opened: Benchmark) -> Scoreboard:
     put_text(folder / "scoreboard.md", report.scoreboard_markdown(lines))
     if scores:
         put(folder / "scoreboard.png", report.to_png(report.scoreboard_picture(scores)))
-    return Scoreboard(tuple(lines), len(scores), len(whole), folder)
+    published = report.published_tables(lines)
+    seconds = job_scores.mean_seconds(scores)
+    return Scoreboard(tuple(lines), len(scores), len(whole), folder, published, seconds)
+
+
+def _added(opened: Benchmark, trainings: Sequence[BenchmarkJob]) -> str:
+    """Which scores are added to trainings scored before, in words; empty where none are."""
+    added: dict[str, int] = {}
+    for job in trainings:
+        score = grid.read_score(opened, job)
+        for name in job_scores.lacking(opened.config, score) if score else ():
+            added[name] = added.get(name, 0) + 1
+    if not added:
+        return ""
+    what = ", ".join(f"{name} to {count}" for name, count in added.items())
+    return f"To trainings that were scored before without, scores are added: {what}."
+
+
+def _is_scored(opened: Benchmark, job: BenchmarkJob) -> bool:
+    score = grid.read_score(opened, job)
+    return score is not None and not job_scores.lacking(opened.config, score)
 
 
 def _run(executor: Executor, tasks: list[JobTask], reporter: Reporter) -> list[SbiwbError]:
@@ -206,7 +232,7 @@ def _missing_scores(opened: Benchmark, selection: Selection) -> list[JobTask]:
     """Those whose simulations are there."""
     selected, tasks = set(grid.jobs(opened.config, selection)), []
     for cell, job in enumerate(grid.jobs(opened.config)):
-        if job not in selected or grid.read_score(opened, job) is not None:
+        if job not in selected or _is_scored(opened, job):
             continue
         if grid.is_simulated(opened, SharedSimulations(job.task, job.budget)):
             where = _place(opened, cell, opened.score_record(job))
@@ -239,7 +265,9 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
     draws, seconds["draws"] = _timed(
         lambda: posterior.sample(observed, config.draws, generator(job.seed, "sample"))
     )
-    scores, seconds["c2st"] = _timed(lambda: _c2st(sets, draws, config.draws))
+    pairs, before = job_scores.pairs_of(sets, draws, config.draws), grid.read_score(opened, job)
+    found = job_scores.judge(pairs, job_scores.wanted(config), before)
+    seconds |= found.seconds
     put_provenance(
         project.run.path, seconds=sum(seconds.values()), facts={"versions": json.dumps(versions())}
     )
@@ -248,9 +276,10 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
         identity,
         *job,
         observations=[reference.number for reference in sets],
-        c2st=scores,
+        c2st=found.c2st,
         nlpd=scored.nlpd(posterior),
         seconds=seconds,
+        further=found.further,
     )
     put_json(opened.score_record(job), asdict(record))
     return record
@@ -261,15 +290,6 @@ def _timed(compute: Callable[[], T]) -> tuple[T, float]:
     start = time.perf_counter()
     result = compute()
     return result, time.perf_counter() - start
-
-
-def _c2st(sets: Sequence[ReferenceSet], draws: np.ndarray, most: int) -> list[float]:
-    """The score of draws (N, S, D) on each of N observations, of equally many on both sides."""
-    count = min(most, *(len(reference.draws) for reference in sets))
-    both = [
-        (reference.draws[:count], own[:count]) for reference, own in zip(sets, draws, strict=True)
-    ]
-    return [float(score) for score in distances.c2st_many(both, seed=grid.C2ST_SEED)]
 
 
 @dataclass(frozen=True)

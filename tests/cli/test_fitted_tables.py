@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sbiwb.cli import show, show_runs
+from sbiwb.cli import show, show_benchmark, show_runs
 from sbiwb.cli.fitted_tables import fitted_tables
 from sbiwb.report import summarise
+from sbiwb.report.scoreboard import Score, published_tables, scoreboard
+from sbiwb.workflow.benchmark import Scoreboard
 
 LONG = "log_transmission_rate_of_the_second_wave_in_the_north"
 WIDTHS = [60, 80, 200]
@@ -108,18 +110,30 @@ def test_the_ranking_of_runs(shown):
     whole(shown, "-12.35 ± 0.012", "not told apart", "100,000", "123,456", "67 min")
 
 
-def test_the_scoreboard(shown):
-    line = SimpleNamespace(
-        task="gaussian_linear_uniform", method="default", budget=100_000, c2st=0.512, npe=0.5,
-        snpe=None, nlpd=-12.3, train_seconds=4000.0,
-    )  # fmt: skip
-    board = SimpleNamespace(lines=(line,), done=1, jobs=1, folder=Path("b"))
-    show_runs.table(
-        ["task", "method", "simulations", "C2ST", "NPE", "SNPE", "NLPD", "training"],
-        [show_runs._scored_row(line) for line in board.lines],
-        names=2,
+def test_the_scoreboard_and_published_numbers(shown, monkeypatch):
+    monkeypatch.setattr(show_benchmark, "out", shown)
+    scores = [
+        Score(
+            task, budget, "default", seed, (0.512, 0.52), -12.3, {"train": 4000.0, "c2st": 100.0},
+            {"c2st_forest": (0.53, 0.54), "pqmass": (0.1, 0.2)},
+        )
+        for task in ("gaussian_linear", "gaussian_linear_uniform")
+        for budget in (1_000, 100_000)
+        for seed in (0, 1)
+    ]  # fmt: skip
+    found = scoreboard(scores)
+    show_benchmark.scoreboard(
+        Scoreboard(tuple(found), 8, 8, Path("b"), published_tables(found), {"c2st": 100.0})
     )
-    whole(shown, "gaussian_linear_un", "default", "100,000", "0.512", "-12.3", "67 min")
+    text = shown.file.getvalue()
+    sentences = ("(", "*", "8 of", "forest:", "PQMass p:", "Scoring")
+    tables = [line for line in text.splitlines() if not line.startswith(sentences)]
+    assert max(map(len, tables)) <= shown.width, text
+    for word in ("0.516 ± 0.000", "0.535 ± 0.000", "PQMass p", "100,000", "-12.3", "67 min"):
+        assert word in text
+    for word in ("NPE (a)", "SNPE* (a)", "NPE-PFN (a)", "0.694", "0.546", "2504.17660"):
+        assert word in text
+    assert "…" not in text
 
 
 def test_a_search_of_many_settings(shown):

@@ -95,7 +95,7 @@ def test_folds_are_those_of_scikit_learn(size, folds):
     z = (np.concatenate([reference, draws]) - reference.mean()) / reference.std(ddof=1)
     expected = KFold(folds, shuffle=True, random_state=3).split(z)
     for (train, test), (of_train, of_test) in zip(
-        _c2st._splits(reference, draws, 3, folds), expected, strict=True
+        _c2st.splits_of(reference, draws, 3, folds), expected, strict=True
     ):
         np.testing.assert_allclose(train.x, z[of_train], rtol=1e-6)
         np.testing.assert_array_equal(test.y, of_test >= size)

@@ -28,14 +28,18 @@ from sbiwb.errors import (
     SimulatorError,
     Stopped,
 )
+from sbiwb.report.published import published_c2st, published_scores
 from sbiwb.report.scoreboard import (
-    PUBLISHED,
+    BUDGETS,
     Score,
+    Spread,
+    published_tables,
     scoreboard,
     scoreboard_csv,
     scoreboard_markdown,
     scoreboard_picture,
 )
+from sbiwb.steps.exact import job_scores
 from sbiwb.steps.exact.reference_posteriors import reference_sets
 from sbiwb.workflow import benchmark as module
 from sbiwb.workflow.benchmark import Selection, benchmark, open_benchmark, share, write_scoreboard
@@ -69,6 +73,7 @@ GRID = {
     "methods": {"plain": {}},
     "seeds": [0, 1],
     "draws": 100,
+    "scores": ["c2st_marginals", "pqmass"],
     "observations": 2,
     "test": 20,
 }
@@ -115,6 +120,9 @@ class Small:
         """When each job was scored and trained."""
         files = [*self.run.glob("jobs/*/score.json"), *self.run.glob("jobs/*/train/best.pt")]
         return {str(path.relative_to(self.run / "jobs")): path.stat().st_mtime_ns for path in files}
+
+    def record(self, task: str, seed: int) -> dict:
+        return json.loads((self.run / f"jobs/{task}-100-plain-{seed}/score.json").read_text())
 
     def scores(self) -> dict[str, list[float]]:
         return {
@@ -166,7 +174,7 @@ def test_every_job_has_a_score(finished):
         and 1 < told["nlpd"] < 6
     )
     assert (
-        set(told["seconds"]) == {"train", "draws", "c2st", "simulate"}
+        set(told["seconds"]) == {"train", "draws", "c2st", "c2st_marginals", "pqmass", "simulate"}
         and min(told["seconds"].values()) > 0
     )
     assert {path.name for path in (finished.run / "simulations").iterdir()} == {
@@ -192,6 +200,9 @@ def test_numbers_of_the_scoreboard_are_means_of_the_scores(finished):
         assert (
             f"| {task} | plain | {np.mean(means):.3f} ± {float(rows[task]['sd']):.3f} |" in markdown
         )
+        of_seeds = [np.mean(finished.record(task, seed)["further"]["pqmass"]) for seed in (0, 1)]
+        assert float(rows[task]["pqmass"]) == pytest.approx(np.mean(of_seeds))
+        assert float(rows[task]["pqmass_sd"]) == pytest.approx(np.std(of_seeds, ddof=1))
     assert (finished.run / "scoreboard.png").stat().st_size > 5000
     assert len(json.loads((finished.run / "scores.json").read_text())["scores"]) == 4
 
@@ -243,6 +254,46 @@ def test_other_references_or_more_observations_are_scored_anew_without_training(
     copied.change(budgets=[100], observations=3)
     copied.compete(tasks=("narrow",), seeds=(0,))
     assert len(copied.scores()["narrow-100-plain-0"]) == 3
+
+
+def test_scores_of_before_are_read_and_lacking_ones_added_without_training(copied, monkeypatch):
+    path = copied.run / "jobs/wide-100-plain-0/score.json"
+    old = json.loads(path.read_text())
+    further = old.pop("further")
+    path.write_text(json.dumps({**old, "c2st": [0.25, 0.5]}))
+    board = write_scoreboard(copied.open())
+    assert board.done == 4 and "pqmass" not in board.lines[0].further
+    before, recorder = copied.stamps(), Recorder()
+    copied.compete(recorder, tasks=("wide",))
+    changed = {name for name, stamp in copied.stamps().items() if stamp != before[name]}
+    assert changed == {"wide-100-plain-0/score.json"}
+    assert recorder.said[1:] == [
+        "To trainings that were scored before without, scores are added: "
+        "c2st_marginals to 1, pqmass to 1."
+    ]
+    new = copied.record("wide", 0)
+    assert new["c2st"] == [0.25, 0.5] and new["further"] == further
+
+
+def test_the_forest_is_left_out_with_a_sentence_where_it_is_missing(copied, monkeypatch):
+    monkeypatch.setitem(job_scores.SCORERS, "c2st_forest", lambda pairs: [0.5 + len(pairs)] * 2)
+    find = job_scores.importlib.util.find_spec
+    copied.change(budgets=[100], scores=["c2st_marginals", "pqmass", "c2st_forest"])
+    missing, there = Recorder(), Recorder()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            job_scores.importlib.util,
+            "find_spec",
+            lambda name, *package: None if name == "sklearn" else find(name, *package),
+        )
+        copied.compete(missing, tasks=("wide",), seeds=(0,))
+    assert 'needs pip install "sbiwb[benchmark]"' in missing.said[1]
+    assert "c2st_forest" not in copied.record("wide", 0)["further"]
+    copied.compete(there, tasks=("wide",), seeds=(0,))
+    assert there.said[1:] == [
+        "To trainings that were scored before without, scores are added: c2st_forest to 1."
+    ]
+    assert copied.record("wide", 0)["further"]["c2st_forest"] == [2.5, 2.5]
 
 
 def test_more_test_pairs_are_simulated(copied):
@@ -466,6 +517,9 @@ def test_the_yaml_is_checked(tmp_path):
 # the scoreboard alone
 
 
+TASKS = list(dict.fromkeys(row.task for row in published_scores()))
+
+
 def made_up() -> list[Score]:
     """Not results: numbers for looking at the picture."""
     rng = np.random.default_rng(0)
@@ -474,9 +528,18 @@ def made_up() -> list[Score]:
         return tuple(np.clip(mean + 0.02 * rng.standard_normal(10), 0.5, 1))
 
     return [
-        Score(task, budget, method, seed, ten(npe[i] - 0.05 * better), 1.0, {"train": 9.0})
-        for task, (npe, _) in PUBLISHED.items()
-        for i, budget in enumerate((1_000, 10_000, 100_000))
+        Score(
+            task,
+            budget,
+            method,
+            seed,
+            ten(published_c2st(task, budget, "NPE") - 0.05 * better),
+            1.0,
+            {"train": 9.0},
+            {"c2st_forest": ten(0.6)},
+        )
+        for task in TASKS
+        for budget in BUDGETS
         for better, method in enumerate(("default", "ensemble"))
         for seed in (0, 1)
     ]
@@ -489,7 +552,7 @@ def test_published_numbers_stand_beside_ours():
     assert (one.npe, one.snpe, one.seeds, one.train_seconds) == (0.901, 0.845, 2, 9.0)
     assert (lines["slcp", 1_000, "default"].npe, lines["slcp", 1_000, "default"].snpe) == (
         0.975,
-        None,
+        0.965,
     )
     other = scoreboard(
         [
@@ -510,22 +573,67 @@ def test_published_numbers_stand_beside_ours():
         markdown.splitlines()[0] == "| task | method | 1,000 | 10,000 | 100,000 |"
         and "(NPE 0.901, SNPE 0.845)" in markdown
     )
-    rows = list(csv.DictReader(scoreboard_csv(list(lines.values())).splitlines()))
-    assert [float(row["c2st"]) for row in rows] == [line.c2st for line in lines.values()] and rows[
-        0
-    ]["snpe"] == ""
+    rows = list(csv.DictReader(scoreboard_csv([*lines.values(), other]).splitlines()))
+    assert [float(row["c2st"]) for row in rows] == [*(one.c2st for one in lines.values()), 0.775]
+    assert rows[0]["snpe"] == "0.643" and rows[-1]["snpe"] == rows[-1]["c2st_forest"] == ""
+
+
+def test_published_numbers_are_those_of_the_papers():
+    assert len(TASKS) == 10 and len(published_scores()) == 395
+    assert all(0.49 < row.c2st <= 1 and row.source for row in published_scores())
+    mixture = [
+        [published_c2st("gaussian_mixture", budget, method) for budget in BUDGETS]
+        for method in ("NPE", "SNPE")
+    ]
+    assert mixture == [[0.716, 0.615, 0.548], [0.669, 0.551, 0.536]]  # of the corrected task
+    assert published_c2st("sir", 1_000, "TSNPE-PFN", "forest") == 0.525
+    assert published_c2st("sir", 7, "NPE") is None
+
+
+def test_published_tables_are_by_classifier_with_sources():
+    perceptron, forest = published_tables(scoreboard(made_up()))
+    assert "perceptron" in perceptron.title and "random forest" in forest.title
+    assert perceptron.headings == (
+        "task", "simulations", "ours: default", "ours: ensemble", "NPE (a)", "NLE (a)", "NRE (a)",
+        "CNRE (b)", "SNPE* (a)", "SNLE* (a)", "SNRE* (a)",
+    )  # fmt: skip
+    assert {name.partition("*")[0].partition(" (")[0] for name in forest.headings[4:]} == {
+        "NPE", "NPE ensemble of 5", "NLE", "NPSE", "NPE-PFN", "Simformer dense", "Simformer graph",
+        "GenSBI", "TSNPE", "SNLE", "TSNPE-PFN",
+    }  # fmt: skip
+    assert len(perceptron.rows) == 30 and len(forest.rows) == 21  # seven tasks
+    row = next(row for row in forest.rows if row[:2] == ("gaussian_linear", "10,000"))
+    assert row[forest.headings.index("GenSBI (c)")] == "0.509" and "–" in row
+    assert "2101.04653" in perceptron.notes[0] and perceptron.notes[-1].startswith("* sequential")
+    assert any("2504.17660" in note for note in forest.notes)
+    markdown = scoreboard_markdown(scoreboard(made_up()))
+    assert all(note in markdown for note in (*perceptron.notes, *forest.notes))
+    own = Score("mine", 10_000, "a", 0, (0.6,), None, {})
+    assert published_tables(scoreboard([own])) == ()
+
+
+def test_a_score_that_some_seed_lacks_has_no_mean():
+    scores = [
+        Score("mine", 100, "a", seed, (0.6, 0.8), None, {}, further)
+        for seed, further in enumerate(
+            [{"pqmass": (0.1, 0.3), "c2st_forest": (0.5, 0.6)}, {"pqmass": (0.2, 0.6)}]
+        )
+    ]
+    (line,) = scoreboard(scores)
+    assert set(line.further) == {"pqmass"}
+    assert line.further["pqmass"] == pytest.approx(Spread(0.3, 0.2 / math.sqrt(2)))
 
 
 def test_the_picture_has_a_panel_a_task_and_the_published_lines():
     figure = scoreboard_picture(made_up())
     panels = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title() for axes in panels] == [task.replace("_", " ") for task in PUBLISHED]
-    for axes, (npe, snpe) in zip(panels, PUBLISHED.values(), strict=True):
+    assert [axes.get_title() for axes in panels] == [task.replace("_", " ") for task in TASKS]
+    for axes, task in zip(panels, TASKS, strict=True):
         lines = {line.get_label(): line for line in axes.lines}
-        assert (
-            tuple(lines["NPE (published)"].get_ydata()) == npe
-            and lines["sequential NPE (published)"].get_ydata()[0] == snpe
-        )
+        for label, method in {"NPE": "NPE", "sequential NPE": "SNPE"}.items():
+            assert list(lines[f"{label} (published)"].get_ydata()) == [
+                published_c2st(task, budget, method) for budget in BUDGETS
+            ]
         assert len(lines["default"].get_xdata()) == 3
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {
         "NPE (published)", "sequential NPE (published)", "default", "ensemble",
@@ -537,6 +645,8 @@ def test_the_command_line(finished, monkeypatch):
     done = CliRunner().invoke(app, ["benchmark", "small.yaml", "wide", "--seed", "0"])
     assert done.exit_code == 0, done.output
     assert "4 of 4 trainings scored" in done.stdout and "wide" in done.stdout
+    assert "marginals" in done.stdout and "forest" not in done.stdout
+    assert "Scoring one training took c2st 1 s, c2st_marginals 1 s, pqmass 1 s." in done.stdout
     assert (
         CliRunner().invoke(app, ["benchmark", "small.yaml", "wide", "--seed", "9"]).exit_code == 2
     )

@@ -11,7 +11,7 @@ from sbiwb.distances import c2st
 from sbiwb.project.observe import DataSets
 from sbiwb.project.opening import open_project
 from sbiwb.project.trained import load_posterior
-from sbiwb.report.scoreboard import PUBLISHED
+from sbiwb.report.published import published_c2st
 from sbiwb.steps.exact.reference_posteriors import reference_sets
 from sbiwb.steps.exact.refine import TRUSTED_K, refine
 from sbiwb.workflow.benchmark import Selection, benchmark, open_benchmark
@@ -38,7 +38,7 @@ def test_slcp_is_exact_once_refined(tmp_path):
         f"slcp, 10,000 simulations: C2ST {line.c2st:.3f} (published NPE {line.npe}, sequential "
         f"{line.snpe})"
     )
-    assert line.c2st < PUBLISHED["slcp"][0][1]
+    assert line.c2st < published_c2st("slcp", 10_000, "NPE")
 
     project = open_project(opened.folder / "jobs" / "slcp-10000-default-0")
     posterior = load_posterior(project.run.path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,8 @@ class ScoreRecord:
         c2st: The score on each.
         nlpd: -mean log q(theta | x) of fresh pairs, in nats; None where there is no density.
         seconds: Wall time of each step.
+        further: Other scores by name, on each observation; empty in records of before there were
+            any.
     """
 
     identity: str
@@ -101,6 +103,7 @@ class ScoreRecord:
     c2st: list[float]
     nlpd: float | None
     seconds: dict[str, float]
+    further: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -323,4 +326,5 @@ def read_score(benchmark: Benchmark, job: BenchmarkJob) -> report.Score | None:
         config, job_project(benchmark, job).model_hash, references
     ):
         return None
-    return report.Score(*job, tuple(record.c2st), record.nlpd, record.seconds)
+    c2st, further = tuple(record.c2st), {name: tuple(on) for name, on in record.further.items()}
+    return report.Score(*job, c2st, record.nlpd, record.seconds, further)
