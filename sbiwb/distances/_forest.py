@@ -21,7 +21,8 @@ def c2st_forest(
     z-scored by the reference, folds and trees of one seed. It is another number than `c2st`, with
     10,000 draws each: of two normals in the plane whose sds differ by 1.2, .527 where the
     perceptron says .565 and the best is .567; of two in ten dimensions whose sds differ by 1.1,
-    .559 where the perceptron says .523 and the best is .583. It depends on the number of draws: compare at the same.
+    .559 where the perceptron says .523 and the best is .583. It depends on the number of draws:
+    compare at the same.
 
     Args:
         reference: Draws of the reference posterior, (S, D).
