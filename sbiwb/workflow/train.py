@@ -104,11 +104,12 @@ def find_lr(project: Project, reporter: Reporter) -> RangeTest:
         RunError: Simulations are missing, or another process trains this run.
         Stopped: A signal came.
     """
-    with raise_on_signal(), hold(project.run.training_claim, CLAIMED, reporter.say):
-        write_config(project)
+    with raise_on_signal():
         project = complete(project, reporter)
-        with closing(open_trainer(project, reporter).trainer) as trainer:
-            return find_rate(trainer, project.run, reporter)
+        with hold(project.run.training_claim, CLAIMED, reporter.say):
+            write_config(project)
+            with closing(open_trainer(project, reporter).trainer) as trainer:
+                return find_rate(trainer, project.run, reporter)
 
 
 def describe(result: TrainResult) -> Iterator[str]:
