@@ -77,7 +77,8 @@ def check(project: Project) -> Checked:
     with raise_on_signal():
         preflight = try_simulator(project)
         example = _example(project, preflight)
-        project, choices, trials = preview(project, example)
+        previewed = preview(project, example)
+        project = previewed.project
         weights, step_s = _try_training(project, preflight)
         project.derived.check(project.config.simulate.seed)
         sets = {data.name: len(data) for data in project.observe_all(preflight.layout)}
@@ -97,9 +98,9 @@ def check(project: Project) -> Checked:
         max_rate=project.config.simulate.failures.max_rate,
         observables=_describe(preflight),
         observations=sets,
-        choices=choices.choices,
+        choices=previewed.choices,
         chosen_from=len(example),
-        trials=trials,
+        trials=previewed.trials,
     )
 
 

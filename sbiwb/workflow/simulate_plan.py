@@ -100,7 +100,7 @@ class Planner:
         self.reporter.say("Trying the simulator on a few parameters ...")
         trial = try_simulator(project)
         # transforms and kinds of inputs, before hours are spent
-        previewed, _, _ = preview(project, trial.example)
+        previewed = preview(project, trial.example).project
         fit_adapter(previewed.config.model, project.prior, trial.example)
         code = self._code()
         plan = Plan(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sbiwb.claims import hold
 from sbiwb.config.model import Model
 from sbiwb.contracts import Reporter
+from sbiwb.errors import SbiwbError, TrainingError, from_json
 from sbiwb.project.choices import (
     Choices,
+    ChosenKey,
     asked_hash,
     completed,
     from_text,
     is_complete,
     put_choices,
+    read_choices,
     with_choices,
 )
 from sbiwb.project.project import Project
@@ -51,13 +57,26 @@ def complete(project: Project, reporter: Reporter, ranks: Ranks = ALONE) -> Proj
         return project
     text = WAIT
     if ranks.is_main:
+        text = ranks.broadcast(_answer(project, reporter, ranks))
+    while text == WAIT:
+        text = ranks.broadcast(WAIT)
+    refusal = json.loads(text).get("refusal")
+    if refusal:
+        raise from_json(refusal)
+    return completed(project, from_text(text))
+
+
+def _answer(project: Project, reporter: Reporter, ranks: Ranks) -> str:
+    """The choices as text; or of several processes why there are none, for the others wait."""
+    try:
         with hold(project.run.training_claim, CLAIMED, reporter.say):
             choices = _chosen(project, reporter, lambda: _keep_waiting(ranks))
             put_choices(project.run, choices)
-        text = ranks.broadcast(choices.to_text())
-    while text == WAIT:
-        text = ranks.broadcast(WAIT)
-    return completed(project, from_text(text))
+    except SbiwbError as error:
+        if ranks.world == 1:
+            raise
+        return json.dumps({"refusal": error.to_json()})
+    return choices.to_text()
 
 
 def _keep_waiting(ranks: Ranks) -> None:
@@ -83,25 +102,36 @@ def _chosen(project: Project, reporter: Reporter, after_each: Callable[[], None]
     return choices
 
 
-def preview(project: Project, example: Pairs) -> tuple[Project, Choices, dict[str, list[str]]]:
-    """The project as it would be chosen from a few pairs, nothing tried and nothing written.
+@dataclass(frozen=True)
+class Preview:
+    """What would be chosen, nothing tried and nothing written.
 
     Args:
-        project: The YAML.
-        example: A few pairs.
+        project: The project, complete.
+        choices: The keys that were chosen, each with its reason; those of before, where they hold.
+        trials: Networks that training will try, by input.
+    """
 
-    Returns:
-        The project, what was chosen, and the networks that training would try, by input.
+    project: Project
+    choices: tuple[ChosenKey, ...]
+    trials: dict[str, list[str]]
+
+
+def preview(project: Project, example: Pairs) -> Preview:
+    """The project as it would be chosen from a few pairs.
 
     Raises:
         ConfigError: A variable of varying length is neither called a set nor a series.
     """
-    project = with_choices(project)
+    known = with_choices(project)
+    if is_complete(known.config):
+        before = None
+        if known is not project:
+            before = read_choices(project.run)
+        return Preview(known, before.choices if before else (), {})
     chooser = Chooser(project.config, example, project.prior.size)
     choices = chooser.choose()
-    if is_complete(project.config):
-        return project, choices, {}
-    return completed(project, choices), choices, chooser.trials()
+    return Preview(completed(project, choices), choices.choices, chooser.trials())
 
 
 class NetworkTrial:
@@ -120,12 +150,15 @@ class NetworkTrial:
         self.training, self.held_out = pairs.take(rows[held_out:]), pairs.take(rows[:held_out])
 
     def losses(self, model: Model, train: TrainOptions) -> Sequence[float]:
-        """-log q of each pair held out, in nats, after a training."""
+        """-log q of each pair held out, in nats, after a training; NaN where it failed."""
         config = self.project.config.model_copy(update={"model": model, "train": train})
         candidate = replace(self.project, config=config)
         trainer = short_trainer(candidate, self.training, self.held_out)
-        for _ in trainer.run():
-            pass
+        with contextlib.suppress(TrainingError):  # then another network wins
+            for _ in trainer.run():
+                pass
         self.after_each()
+        if not trainer.best:
+            return [math.nan]
         losses: list[float] = trainer.validation.losses(trainer.best).tolist()
         return losses

@@ -99,12 +99,21 @@ class Chooser:
             train.update(steps=steps, epochs=None, validate_every=steps, patience=None, swa=None)
             return self.try_out(Model.model_validate(model), TrainOptions.model_validate(train))
 
-        tournament = Tournament(draft.name, list(ways), losses, self._task(options).trial_steps)
+        tournament = Tournament(draft.name, list(ways), losses, self._trial_steps(options))
         option = ways[tournament.play()]
         trials.extend(tournament.results)
         why = f"best of {', '.join(ways)} in a trial"
         tried = [key for key in ("as", "summary") if key in option.whys]
         return replace(option, whys={**option.whys, **dict.fromkeys(tried, why)})
+
+    def _trial_steps(self, options: dict[str, Option]) -> int:
+        """Steps of one network that a trial may take: a share of those of training."""
+        model, train = self._sections(options)
+        steps = train["steps"]
+        if train["epochs"]:
+            steps = train["epochs"] * max(1, self.config.simulate.train // train["batch_size"])
+        networks = model["uncertainty"].get("members", 1)
+        return round(sizes.EFFORTS[self.config.effort].trial_share * networks * steps)
 
     def _sections(self, options: dict[str, Option]) -> tuple[Plain, Plain]:
         """Complete sections `model` and `train`; what the YAML says stands."""

@@ -126,11 +126,6 @@ class Task:
         return steps
 
     @property
-    def trial_steps(self) -> int:
-        """Steps of one network that a trial may take in all."""
-        return round(self._allowed.trial_share * self.networks * self.steps)
-
-    @property
     def _rate(self) -> float:
         if self.attentive:
             return 1e-3
