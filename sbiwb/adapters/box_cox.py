@@ -93,16 +93,16 @@ class Config(TransformPart):
 
         None where it stays as it is.
         """
-        from scipy.optimize import minimize_scalar
-        from scipy.stats import boxcox_llf, skew
-
         if (
             len(column) < 3
             or column.min() <= 0
             or np.ptp(column) <= 1e-12 * abs(column).max()
-            or skew(column) <= self.skewness
+            or _skewness(column) <= self.skewness
         ):
             return None
+        from scipy.optimize import minimize_scalar  # here, for it takes a second to load
+        from scipy.stats import boxcox_llf
+
         # lambda is the same, and no power overflows
         scaled = column / np.exp(np.log(column).mean())
         best = minimize_scalar(
@@ -118,6 +118,12 @@ class Config(TransformPart):
         if self.zeros:
             added = learned(measured, "added")
         return BoxCox(learned(measured, "powers"), smallest, added)
+
+
+def _skewness(column: np.ndarray) -> float:
+    """Third standardized moment."""
+    centred = column - column.mean()
+    return float((centred**3).mean() / (centred**2).mean() ** 1.5)
 
 
 def _smallest(column: np.ndarray) -> float:
