@@ -7,9 +7,9 @@ For counts of animals or waiting times:
 
 A channel of the training data is transformed where all its values are positive and its skewness
 exceeds `skewness`; lambda is at most 1 and log is the least. What comes later and is not positive
-is taken for the smallest value that training had. With `zeros`, a channel with zeros is transformed
-too: half its smallest positive value is added, .5 for counts, but no less than 1e-4 of the median
-of the positive ones.
+is taken for the smallest value that training had. With `zeros`, a channel of which at most a fifth
+are zeros is transformed too: half its smallest positive value is added, .5 for counts, but no less
+than 1e-4 of the median of the positive ones.
 
 References:
     Box & Cox (1964), An Analysis of Transformations,
@@ -27,6 +27,7 @@ from sbiwb.adapters._transform import learned
 from sbiwb.contracts import Measured, TransformPart
 
 LINEAR = 1.0
+MAX_ZEROS = 0.2  # of a channel; with more of them a power would tell of the zeros alone
 SMALLEST_SHARE = 1e-4  # of the median of the positive values, that is added to zeros at least
 LOGARITHMIC = 1e-3  # a power below is taken for the logarithm
 
@@ -133,8 +134,8 @@ def _smallest(column: np.ndarray) -> float:
 
 
 def _addition(column: np.ndarray) -> float:
-    """What makes a column with zeros positive; 0 where it has none, or negative values."""
+    """What makes a column with few zeros positive; 0 of any other."""
     positive = column[column > 0]
-    if not len(positive) or column.min() != 0:
+    if not len(positive) or column.min() != 0 or (column == 0).mean() > MAX_ZEROS:
         return 0.0
     return max(float(positive.min()) / 2, SMALLEST_SHARE * float(np.median(positive)))

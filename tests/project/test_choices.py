@@ -150,7 +150,9 @@ def test_pictures_and_constants_and_categories():
 def test_chains_say_what_they_mend():
     assert chain_of(RNG.standard_normal((N, 2))).parts == ("standardize",)
     skewed = chain_of(np.exp(3 * RNG.standard_normal((N, 1))))
-    assert skewed.parts[0] == "box_cox"
+    assert skewed.parts[0] == {"kind": "box_cox", "zeros": True}
+    empty = np.where(RNG.uniform(size=(N, 1)) < 0.5, 0.0, np.exp(RNG.standard_normal((N, 1))))
+    assert chain_of(empty).parts == ("standardize",)
     assert skewed.why == "positive and skewed"
     assert "heavy_tails" in chain_of(RNG.standard_cauchy((N, 1))).parts
     mixed = np.column_stack([np.full(N, 2.0), RNG.standard_normal(N)])

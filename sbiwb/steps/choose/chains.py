@@ -53,7 +53,9 @@ def _heavy(measured: Measured) -> int:
 
 OPTIONAL = (
     _Optional(adapters.family.parse("drop_constant"), _constant, "constant"),
-    _Optional(adapters.family.parse("box_cox"), _powered, "positive and skewed"),
+    _Optional(
+        adapters.family.parse({"kind": "box_cox", "zeros": True}), _powered, "positive and skewed"
+    ),
     _Optional(adapters.family.parse("heavy_tails"), _heavy, "of heavy tails"),
 )
 
