@@ -109,8 +109,8 @@ def _choices(costs: Checked) -> None:
     table(["key", "value", "why"], rows)
     for name, networks in costs.trials.items():
         out.print(
-            f"Before training, {', '.join(networks)} are tried for {escape(name)}, in at most"
-            " a third of its time."
+            f"Before training, {', '.join(networks)} are tried for {escape(name)}, for"
+            " about a fifth of its steps."
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from sbiwb.config import RunConfig
 from sbiwb.config.model import Model
 from sbiwb.errors import CorruptFile
-from sbiwb.files import put_json, read_typed, stable_hash
+from sbiwb.files import parse_typed, put_json, read_typed, stable_hash
 from sbiwb.project.plan import plan_or_none
 from sbiwb.project.project import Project, plain_model
 from sbiwb.rundir import SPLITS, RunDir
@@ -101,10 +101,7 @@ def put_choices(run: RunDir, choices: Choices) -> None:
 
 def from_text(text: str) -> Choices:
     """The choices that another process has made."""
-    plain = json.loads(text)
-    choices = tuple(ChosenKey(**one) for one in plain.pop("choices"))
-    trials = tuple(TrialResult(**one) for one in plain.pop("trials"))
-    return Choices(**plain, choices=choices, trials=trials)
+    return parse_typed(Choices, text, where="choices of the first process")
 
 
 def is_complete(config: RunConfig) -> bool:

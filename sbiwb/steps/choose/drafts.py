@@ -128,7 +128,7 @@ class Drafter:
 
     def _option(self, name: str, sources: list[str], given: Plain, way: Candidate) -> Option:
         section: Plain = {"as": way.as_}
-        whys = {"as": self._why_kind(sources[0], way)}
+        whys = {"as": _why_kind(way)}
         if way.as_ == "grid":
             section["axes"] = way.axes
         if sources != [name]:
@@ -150,13 +150,6 @@ class Drafter:
         chosen = {key: why for key, why in whys.items() if key not in given}
         members = self.variables.members(sources[0], way.as_, way.axes)
         return Option(way, {**section, **given}, chosen, members)
-
-    def _why_kind(self, name: str, way: Candidate) -> str:
-        if way.as_ == "vector":
-            return "a fixed list of numbers"
-        if way.as_ == "grid":
-            return "cells in a fixed array"
-        return "members side by side"
 
     def _broadcast(self, way: Candidate, given: Plain) -> list[str]:
         """Context variables that every member sees too: numbers that are not its set's size."""
@@ -183,6 +176,14 @@ class Drafter:
         rows = self.variables.rows(name, as_, axes)
         levels, missing = self.variables.levels(name), self.variables.may_miss(name)
         return chain_of(rows, levels=levels, missing=missing)
+
+
+def _why_kind(way: Candidate) -> str:
+    if way.as_ == "vector":
+        return "a fixed list of numbers"
+    if way.as_ == "grid":
+        return "cells in a fixed array"
+    return "members side by side"
 
 
 def _short(chains: dict[str, list[str | Plain]]) -> object:
