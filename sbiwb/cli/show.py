@@ -107,10 +107,10 @@ def _choices(costs: Checked) -> None:
     for choice in costs.choices:
         rows.append([escape(choice.key), escape(choice.value), escape(choice.why)])
     table(["key", "value", "why"], rows)
-    for name, networks in costs.trials.items():
+    for name, candidates in costs.trials.items():
         out.print(
-            f"Before training, {', '.join(networks)} are tried for {escape(name)}, for"
-            " about a fifth of its steps."
+            f"Before training, {', '.join(candidates)} are tried for {escape(name)}, for"
+            " a fifth to a third of its steps."
         )
 
 

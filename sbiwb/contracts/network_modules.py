@@ -100,6 +100,19 @@ class InferenceModule(nn.Module):
         """What training maximises, (B,)."""
         return self.log_prob(z, features) if self.likelihood else -self.loss(z, features)
 
+    @property
+    def tempered(self) -> bool:
+        """Whether the scale of its noise is fitted to validation pairs."""
+        return False
+
+    def noise(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared length of the noise of z, (B,), and the log-determinant, (B,); if `tempered`."""
+        raise NotImplementedError
+
+    def temper(self, log_temperature: Tensor) -> None:
+        """Sets the logarithm of the scale of its noise; only where `tempered`."""
+        raise NotImplementedError
+
 
 class TrainableModule(nn.Module):
     """What is trained: one network, or what an uncertainty of the weights makes of it.
@@ -139,6 +152,11 @@ class TrainableModule(nn.Module):
         """Whether a step in training draws random numbers."""
         return False
 
+    @property
+    def tempered(self) -> bool:
+        """Whether the scale of the noise is fitted to the validation pairs."""
+        return False
+
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """What training maximises, and P penalties that it adds to the loss.
 
@@ -161,4 +179,15 @@ class TrainableModule(nn.Module):
 
     def stack(self, log_probs: Tensor) -> None:
         """Fits the shares to log-densities (M, N) at validation pairs; only where `stacking`."""
+        raise NotImplementedError
+
+    def noise(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
+        """Squared length of the noise of z in every member, (M, B), and the log-determinants.
+
+        Only asked where `tempered`.
+        """
+        raise NotImplementedError
+
+    def temper(self, log_temperature: Tensor) -> None:
+        """Sets the logarithm of the scale of all members' noise; only where `tempered`."""
         raise NotImplementedError

@@ -69,6 +69,10 @@ class Estimator(TrainableModule):
         """Whether a step in training draws random numbers, as losses of their own may do."""
         return not self.likelihood
 
+    @property
+    def tempered(self) -> bool:
+        return self.inference.tempered
+
     def summarise(self, inputs: NetworkInputs) -> Tensor:
         """Features (B, H) of all inputs."""
         return self._join(self._summaries(inputs))
@@ -89,6 +93,14 @@ class Estimator(TrainableModule):
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D), S draws for each data set, of normal noise (N, S, D) and features (N, H)."""
         return self.inference.transport(noise, features)
+
+    def noise(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
+        """Squared length of the noise of z (B, D), (1, B), and the log-determinant, (1, B)."""
+        squared, log_det = self.inference.noise(z, self.summarise(inputs))
+        return squared[None], log_det[None]
+
+    def temper(self, log_temperature: Tensor) -> None:
+        self.inference.temper(log_temperature)
 
     def components(self) -> list[Estimator]:
         """The networks whose mixture is the posterior: this one."""

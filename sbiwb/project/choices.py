@@ -42,7 +42,7 @@ class TrialResult:
     """One candidate in one round of a trial.
 
     Args:
-        input: The input whose network was tried.
+        input: The input whose network was tried, or the key whose values were.
         candidate: Name of the candidate.
         round: From 1.
         steps: Of its training in this round.

@@ -1,4 +1,6 @@
-"""The averaged weights on the validation pairs: their loss, and the shares of an ensemble."""
+"""The averaged weights on the validation pairs: their loss, the scale of a flow's noise, and the
+shares of an ensemble.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.training.ranks import Ranks
 from sbiwb.training.sources import TensorPairs
+from sbiwb.training.temperature import LOG_TEMPERATURES, fitted, log_densities
 
 CHUNK_MEMBERS = 8192  # of all data sets in one chunk
 MIN_CHUNK = 64  # data sets
@@ -34,20 +37,38 @@ class Validation:
 
     @torch.no_grad()
     def loss(self) -> float:
-        """Mean negative log-density of z over the pairs, all members mixed, in nats."""
+        """Mean negative log-density of z over the pairs, all members mixed, in nats.
+
+        Where the module's noise has a temperature, at the one that does best, which the averaged
+        weights then have.
+        """
         self.averaged.eval()
         buffers = zip(self.averaged.buffers(), self.running.buffers(), strict=True)
         for averaged, running in buffers:
             averaged.copy_(running)
         share = self.pairs[self.ranks.rank :: self.ranks.world]
-        total = torch.zeros((), dtype=torch.float64, device=self.pairs.z.device)
-        sums = [
-            -self.averaged(part.z, part.inputs)[0].double().sum() for part in self._chunks(share)
-        ]
+        sums = [self._log_densities(part).double().sum(-1) for part in self._chunks(share)]
+        total = torch.zeros(self._temperatures, dtype=torch.float64, device=self.pairs.z.device)
         if sums:
-            total = torch.stack(sums).sum()
+            total = torch.stack(sums).sum(0)
         self.ranks.all_reduce_sum(total)
-        return float(total) / len(self.pairs)
+        losses = -total / len(self.pairs)
+        if not self.averaged.tempered:
+            return float(losses)
+        log_temperature, loss = fitted(losses.cpu().numpy(), len(self.pairs))
+        self.averaged.temper(torch.tensor(log_temperature))
+        return loss
+
+    @property
+    def _temperatures(self) -> tuple[int, ...]:
+        return (len(LOG_TEMPERATURES),) if self.averaged.tempered else ()
+
+    def _log_densities(self, pairs: TensorPairs) -> Tensor:
+        """Log-densities (N,) of the pairs; (K, N) at each temperature where there are any."""
+        if not self.averaged.tempered:
+            return self.averaged(pairs.z, pairs.inputs)[0]
+        squared, log_det = self.averaged.noise(pairs.z, pairs.inputs)
+        return log_densities(squared, log_det, pairs.z.shape[1], self.averaged.mixture())
 
     @torch.no_grad()
     def losses(self, weights: dict[str, Tensor]) -> Tensor:

@@ -49,7 +49,7 @@ class Checked:
         observations: Data sets in each observation.
         choices: What the YAML leaves to the data, as these few simulations decide it.
         chosen_from: How many they are.
-        trials: Networks that training will try before it begins, by input.
+        trials: What training will try before it begins: networks by input, values by key.
     """
 
     rows: int

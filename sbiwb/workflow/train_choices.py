@@ -89,9 +89,9 @@ def _chosen(project: Project, reporter: Reporter, after_each: Callable[[], None]
     trial = NetworkTrial(project, pairs, after_each)
     chooser = Chooser(project.config, pairs, project.prior.size, trial.losses)
     tried = chooser.trials()
-    for name, networks in tried.items():
+    for name, candidates in tried.items():
         reporter.say(
-            f"Trying {counted(len(networks), 'network')} for {name}: {', '.join(networks)}."
+            f"Trying {counted(len(candidates), 'way')} for {name}: {', '.join(candidates)}."
         )
     choices = chooser.choose(asked_hash(project))
     for result in choices.trials:
@@ -109,7 +109,7 @@ class Preview:
     Args:
         project: The project, complete.
         choices: The keys that were chosen, each with its reason; those of before, where they hold.
-        trials: Networks that training will try, by input.
+        trials: What training will try: networks by input, values by key.
     """
 
     project: Project

@@ -18,6 +18,9 @@ RNG = np.random.default_rng(14)
 N = 600
 
 
+RNG_VECTOR = {"x": np.random.default_rng(1).standard_normal((500, 3))}
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers_in_any_order():
     RNG.bit_generator.state = np.random.default_rng(14).bit_generator.state
@@ -133,6 +136,59 @@ def test_a_trial_takes_the_network_that_does_best_and_says_so():
     assert choices.model["inputs"]["y"]["as"] == "series"
     assert len(choices.trials) == 5  # three, then two
     assert choices.trials[0].loss < -2 < choices.trials[2].loss
+
+
+def decay_trial(best: float, steps: list[int]):
+    """Losses that grow with the distance of the decay's logarithm from the best one's."""
+
+    def try_out(model, train):
+        assert model.uncertainty.kind == "none" and train.patience is None
+        steps.append(train.steps)
+        return RNG.standard_normal(200) + 2 * abs(np.log(train.weight_decay / best))
+
+    return try_out
+
+
+@pytest.mark.parametrize("best", [0.21, 0.63, 1.9, 5.7])
+def test_of_few_pairs_the_weight_decay_that_does_best_is_taken(best):
+    pairs, steps = Pairs({"mu": np.zeros(N)}, {}, {"x": RNG.standard_normal((N, 3))}), list[int]()
+    chooser = Chooser(config(pairs=1000), pairs, 1, try_out=decay_trial(best, steps))
+    choices = chooser.choose()
+    assert choices.train["weight_decay"] == best
+    assert {one.input for one in choices.trials} == {"train.weight_decay"}
+    why = {choice.key: choice.why for choice in choices.choices}
+    assert why["train.weight_decay"] == "best in a trial"
+    members, train = choices.model["uncertainty"]["members"], choices.train
+    assert sum(steps) <= members * train["patience"] * train["validate_every"] / 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pairs": 100},
+        {"pairs": 100_000},
+        {"effort": "quick"},
+        {"train": {"weight_decay": 0.01}},
+        {"model": {"inference": "maf"}},
+    ],
+)
+def test_weight_decay_is_not_tried_where_it_is_known_or_written(options):
+    pairs = Pairs({"mu": np.zeros(N)}, {}, {"x": RNG.standard_normal((N, 3))})
+    chooser = Chooser(config(**options), pairs, 1, try_out=lambda model, train: 1 / 0)
+    assert chooser.trials() == {} and chooser.choose().trials == ()
+
+
+def test_weight_decay_falls_with_the_number_of_pairs():
+    decays = []
+    for pairs in (100, 1000, 10_000, 100_000, 10**7):
+        decays.append(float(keys(chosen(RNG_VECTOR, pairs=pairs))["train.weight_decay"]))
+    assert decays == [2.0, 0.63, 0.2, 0.02, 0.001]
+
+
+def test_only_a_flow_of_its_own_splines_has_a_temperature():
+    assert "temperature: fitted" in keys(chosen(RNG_VECTOR))["model.inference"]
+    circular = chosen(RNG_VECTOR, model={"inference": "ncsf"})
+    assert "temperature" not in circular.model["inference"]
 
 
 def test_pictures_and_constants_and_categories():

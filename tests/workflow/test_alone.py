@@ -10,7 +10,7 @@ from sbiwb.errors import RunError
 from sbiwb.project.choices import is_complete, read_choices
 from sbiwb.project.opening import open_project
 from sbiwb.project.trained import load_posterior
-from sbiwb.steps.choose import choose, halving
+from sbiwb.steps.choose import choose, halving, sizes
 from sbiwb.workflow import train_choices
 from sbiwb.workflow.check import check
 from sbiwb.workflow.simulate import simulate
@@ -85,6 +85,7 @@ def test_check_shows_what_would_be_chosen_and_writes_nothing(tmp_path):
 def test_a_trial_is_made_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "MIN_TRIAL_PAIRS", 100)
     monkeypatch.setattr(halving, "MIN_STEPS", 4)
+    monkeypatch.setattr(sizes, "MAX_DECAY_PAIRS", 0)
     tiny = alone(tmp_path, 100, 512, n=12, simulator=WAVES, effort="standard")
     steps = {"model": {"uncertainty": "none"}}
     document = yaml.safe_load(tiny.yaml.read_text()) | steps

@@ -18,7 +18,13 @@ def log_normal(noise: Tensor) -> Tensor:
     return -0.5 * (noise.square().sum(0) + len(noise) * math.log(2 * math.pi))
 
 
+def log_noise(noise: Tensor, log_scale: Tensor) -> Tensor:
+    """The log-density (B,) at noise (D, B) of normals with standard deviation exp(log_scale)."""
+    return log_normal(noise * (-log_scale).exp()) - len(noise) * log_scale
+
+
 class _FusedContext(NodeContext):
+    precision: Tensor
     kernels: compiled_flow.Kernels
     plans: Sequence[compiled_flow.FlowPlan]
 
@@ -31,6 +37,7 @@ class Fused(torch.autograd.Function):
         ctx: _FusedContext,
         z: Tensor,
         features: Tensor,
+        log_scale: Tensor,
         kernels: compiled_flow.Kernels,
         plans: Sequence[compiled_flow.FlowPlan],
         *layers: Tensor,
@@ -38,22 +45,22 @@ class Fused(torch.autograd.Function):
         flow = compiled_flow.CompiledFlow(kernels, plans, layers)
         keep = any(ctx.needs_input_grad)
         noise, log_det, kept = flow.forward(z.t(), features.t(), keep=keep)
-        ctx.kernels, ctx.plans = kernels, plans
+        ctx.kernels, ctx.plans, ctx.precision = kernels, plans, (-2 * log_scale).exp()
         ctx.save_for_backward(noise, features, kept, *layers)
-        return log_det + log_normal(noise)
+        return log_det + log_noise(noise, log_scale)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: _FusedContext, grad: Tensor) -> tuple[Tensor | None, ...]:
         noise, features, kept, *layers = ctx.saved_tensors
         flow = compiled_flow.CompiledFlow(ctx.kernels, ctx.plans, layers)
-        g_z = -grad * noise
+        g_z = -grad * ctx.precision * noise
         if not ctx.needs_input_grad[1]:
             g_layers = flow.backward(kept, g_z, grad.contiguous(), None)
-            return g_z.t(), None, None, None, *g_layers
+            return g_z.t(), None, None, None, None, *g_layers
         g_features = features.new_zeros(features.shape[::-1])
         g_layers = flow.backward(kept, g_z, grad.contiguous(), g_features)
-        return g_z.t(), g_features.t(), None, None, *g_layers
+        return g_z.t(), g_features.t(), None, None, None, *g_layers
 
 
 @dataclass(frozen=True)

@@ -26,35 +26,61 @@ from zuko.nn import MaskedLinear
 
 from sbiwb.networks import compiled_flow
 from sbiwb.networks.inference import _spline
-from sbiwb.networks.inference._fused import Fused, FusedTogether, log_normal
+from sbiwb.networks.inference._fused import Fused, FusedTogether, log_noise
 from sbiwb.networks.inference._masks import flow_plan, sort_units
 
 
-def log_prob(transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor) -> Tensor:
-    """log q(z | features) (B,) of z (B, D) and features (B, H): noise is standard normal."""
+def log_prob(
+    transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor, log_scale: Tensor
+) -> Tensor:
+    """log q(z | features) (B,) of z (B, D) and features (B, H).
+
+    Args:
+        transforms: From z to noise.
+        z: Where.
+        features: Given what.
+        log_scale: Logarithm of the noise's standard deviation, ().
+    """
     native = _native_flow(transforms, z, features)
     if native:
-        return Fused.apply(z, features, native.kernels, native.plans, *native.layers)
+        return Fused.apply(z, features, log_scale, native.kernels, native.plans, *native.layers)
+    x, log_det = noise(transforms, z, features)
+    return log_det + log_noise(x, log_scale)
+
+
+def noise(
+    transforms: Sequence[MaskedTransform], z: Tensor, features: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Noise (D, B) and the log-determinant (B,) of z (B, D) given features (B, H)."""
+    native = None if torch.is_grad_enabled() else _native_flow(transforms, z, features)
+    if native:
+        return native.forward(z.t(), features.t(), keep=False)[:2]
     x, given, total = z.t().contiguous(), _with_ones(features), z.new_zeros(len(z))
     for transform in transforms:
         x, log_det = transform(x, given)
         total = total + log_det
-    return total + log_normal(x)
+    return x, total
 
 
-def side_by_side(flows: Sequence[Sequence[MaskedTransform]], z: Tensor, features: Tensor) -> Tensor:
+def side_by_side(
+    flows: Sequence[Sequence[MaskedTransform]],
+    z: Tensor,
+    features: Tensor,
+    log_scales: Sequence[Tensor],
+) -> Tensor:
     """log q_m(z_m | features_m) of M flows, (M, B); in C on as many cores as there are.
 
     Args:
         flows: M of them.
         z: (M, B, D), to each its own.
         features: (M, B, H).
+        log_scales: Of each, the logarithm of its noise's standard deviation, ().
     """
-    rows = list(zip(flows, z, features, strict=True))
-    native = [_native_flow(flow, own_z, own) for flow, own_z, own in rows]
+    rows = list(zip(flows, z, features, log_scales, strict=True))
+    native = [_native_flow(flow, own_z, own) for flow, own_z, own, _ in rows]
     ready = [flow for flow in native if flow is not None]
-    if len(ready) < len(flows):
-        return torch.stack([log_prob(flow, own_z, own) for flow, own_z, own in rows])
+    if len(ready) < len(flows) or any(scale.item() for scale in log_scales):
+        return torch.stack([log_prob(*row) for row in rows])
     layers = [layer for flow in ready for layer in flow.layers]
     return FusedTogether.apply(z, features, ready, *layers)
 

@@ -71,6 +71,10 @@ class Ensemble(TrainableModule):
     def random(self) -> bool:
         return self._each()[0].random
 
+    @property
+    def tempered(self) -> bool:
+        return self._each()[0].tempered
+
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """In training each member's objective on rows of its own, (M, B); else that of the mixture
         on rows (B,).
@@ -92,6 +96,18 @@ class Ensemble(TrainableModule):
         """log q_m(z | inputs) of every member on the same rows z (B, D), (M, B)."""
         members = self._each()
         return torch.stack([member.log_prob(z, member.summarise(inputs)) for member in members])
+
+    def noise(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
+        """Squared length of the noise of the same z (B, D) in every member, and log-determinants,
+        (M, B) each.
+        """
+        pairs = [member.noise(z, inputs) for member in self._each()]
+        squared, log_det = zip(*pairs, strict=True)
+        return torch.cat(squared), torch.cat(log_det)
+
+    def temper(self, log_temperature: Tensor) -> None:
+        for member in self._each():
+            member.temper(log_temperature)
 
     def components(self) -> list[Estimator]:
         return self._each()

@@ -21,8 +21,10 @@ from sbiwb.steps.choose.variables import SeenVariables
 from sbiwb.training.train_options import TrainOptions
 
 Plain = dict[str, Any]
-SHOWN = ("kind", "transforms", "hidden", "members")
+SHOWN = ("kind", "transforms", "hidden", "temperature", "members")
 MAX_PAIRS = 20_000  # that the inputs are chosen from
+DECAY = "train.weight_decay"
+DECAY_EVERY = 50  # steps between validations of its trial
 MIN_TRIAL_PAIRS = 2_000  # fewer tell too little of a network
 FLOWS = ("nsf", "ncsf")  # whose training and ensemble are known to do well
 ATTENTIVE = ("transformer", "set_transformer")
@@ -61,8 +63,9 @@ class Chooser:
         for draft in self._drafts:
             if self.try_out is not None and self.is_tried(draft):
                 options[draft.name] = self._tried(draft, options, trials)
-        model, train = self._sections(options)
-        choices = [*self._of_inputs(options), *self._of_others(model, train)]
+        decay = self._tried_decay(options, trials)
+        model, train = self._sections(options, decay)
+        choices = [*self._of_inputs(options), *self._of_others(model, train, decay)]
         return Choices(asked, model, train, tuple(choices), tuple(trials))
 
     @cached_property
@@ -84,20 +87,53 @@ class Chooser:
         )
 
     def trials(self) -> dict[str, list[str]]:
-        """The networks that are tried when training begins, by input."""
+        """What is tried when training begins: the networks of an input, by its name, and values of
+        a key."""
         tried = [draft for draft in self._drafts if self.is_tried(draft)]
-        return {draft.name: [one.candidate.name for one in draft.options] for draft in tried}
+        trials = {draft.name: [one.candidate.name for one in draft.options] for draft in tried}
+        decays = self._decays({draft.name: draft.options[0] for draft in self._drafts})
+        if decays:
+            trials[DECAY] = [f"{decay:g}" for decay in decays]
+        return trials
+
+    def _decays(self, options: dict[str, Option]) -> tuple[float, ...]:
+        """Weight decays that are tried."""
+        is_given = "weight_decay" in self.config.train.model_fields_set
+        is_flow = self.config.model.inference.kind in FLOWS
+        if is_given or not is_flow or self.config.effort == "quick":
+            return ()
+        return self._task(options).decays()
+
+    def _tried_decay(self, options: dict[str, Option], trials: list[TrialResult]) -> float | None:
+        """The weight decay that does best; None where none is tried."""
+        ways = {f"{decay:g}": decay for decay in self._decays(options)}
+        if self.try_out is None or not ways:
+            return None
+
+        def losses(name: str, steps: int) -> Sequence[float]:
+            sections = self._sections(options, ways[name])
+            return self._losses(*sections, steps=steps, validate_every=DECAY_EVERY)
+
+        steps = self._task(options).decay_trial_steps
+        tournament = Tournament(DECAY, list(ways), losses, steps)
+        decay = ways[tournament.play()]
+        trials.extend(tournament.results)
+        return decay
+
+    def _losses(self, model: Plain, train: Plain, **changes: int) -> Sequence[float]:
+        """Of one network that is trained without an end of its own."""
+        assert self.try_out is not None
+        model = {**model, "uncertainty": {"kind": "none"}}
+        train = {**train, "epochs": None, "patience": None, "swa": None, **changes}
+        return self.try_out(Model.model_validate(model), TrainOptions.model_validate(train))
 
     def _tried(self, draft: Draft, options: dict[str, Option], trials: list[TrialResult]) -> Option:
         """The option of an input that does best, the others being read in the likeliest way."""
         ways = {option.candidate.name: option for option in draft.options}
 
         def losses(name: str, steps: int) -> Sequence[float]:
-            assert self.try_out is not None
-            model, train = self._sections({**options, draft.name: ways[name]})
-            model["uncertainty"] = {"kind": "none"}
-            train.update(steps=steps, epochs=None, validate_every=steps, patience=None, swa=None)
-            return self.try_out(Model.model_validate(model), TrainOptions.model_validate(train))
+            sections = self._sections({**options, draft.name: ways[name]})
+            return self._losses(*sections, steps=steps, validate_every=steps)
 
         tournament = Tournament(draft.name, list(ways), losses, self._trial_steps(options))
         option = ways[tournament.play()]
@@ -115,16 +151,19 @@ class Chooser:
         networks = model["uncertainty"].get("members", 1)
         return round(sizes.EFFORTS[self.config.effort].trial_share * networks * steps)
 
-    def _sections(self, options: dict[str, Option]) -> tuple[Plain, Plain]:
+    def _sections(
+        self, options: dict[str, Option], decay: float | None = None
+    ) -> tuple[Plain, Plain]:
         """Complete sections `model` and `train`; what the YAML says stands."""
         model, train = self._given()
         model["inputs"] = {name: option.section for name, option in options.items()}
         model["drop"] = [*self.config.model.drop, *self._drafter.constants()]
         if self.config.model.inference.kind in FLOWS:
             task = self._task(options)
-            model["inference"] = {**task.inference(), **model.get("inference", {})}
+            kind = self.config.model.inference.kind
+            model["inference"] = {**task.inference(kind), **model.get("inference", {})}
             model.setdefault("uncertainty", task.uncertainty())
-            train = {**task.train(), **train}
+            train = {**task.train(decay), **train}
         complete = Model.model_validate(model).model_dump(mode="json", by_alias=True)
         return complete, TrainOptions.model_validate(train).model_dump(mode="json")
 
@@ -151,7 +190,7 @@ class Chooser:
         if constants:
             yield _choice("model.drop", constants, "constant in all simulations")
 
-    def _of_others(self, model: Plain, train: Plain) -> Iterator[ChosenKey]:
+    def _of_others(self, model: Plain, train: Plain, decay: float | None) -> Iterator[ChosenKey]:
         """The keys of the density network and of training that were chosen."""
         if self.config.model.inference.kind not in FLOWS:
             return
@@ -161,8 +200,11 @@ class Chooser:
             if key not in given_model:
                 yield _choice(f"model.{key}", _shortened(model[key]), pairs)
         for key in sizes.TRAIN_KEYS:
+            why = pairs
+            if f"train.{key}" == DECAY and decay is not None:
+                why = "best in a trial"
             if key not in given_train:
-                yield _choice(f"train.{key}", train[key], pairs)
+                yield _choice(f"train.{key}", train[key], why)
 
 
 def _choice(key: str, value: object, why: str) -> ChosenKey:

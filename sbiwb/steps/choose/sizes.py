@@ -40,8 +40,11 @@ EFFORTS = {
 TRAIN_KEYS = ("steps", "batch_size", "learning_rate", "weight_decay", "validate_every", "patience")
 MANY = 30_000  # pairs from which steps are taken in larger batches
 VERY_MANY = 150_000
-DECAY_AT = 10_000  # pairs for which weight decay is largest
-MAX_DECAY, MIN_DECAY = 0.2, 1e-3
+DECAY, DECAY_AT = 0.2, 10_000  # weight decay that suits so many pairs
+MIN_DECAY, MAX_DECAY = 1e-3, 2.0
+TRIED_DECAYS = (1.0, 1 / 3, 3.0, 9.0)  # in units of the likeliest, which comes first
+MIN_DECAY_PAIRS, MAX_DECAY_PAIRS = 500, 4_000  # beyond, a trial is too short to show it
+FULL_COURSE, LEAST_COURSE = 10_000, 0.2  # pairs below which the rate falls sooner; to which share
 LONG = 200  # members beyond which steps are fewer
 MIN_WIDTH, MAX_WIDTH = 64, 256
 
@@ -81,18 +84,29 @@ class Task:
             return math.ceil(self._allowed.members / 2.5)
         return self._allowed.members
 
-    def inference(self) -> Plain:
+    def inference(self, kind: str) -> Plain:
+        """The keys of a flow of this kind, `nsf` or `ncsf`."""
         width = max(MIN_WIDTH, min(MAX_WIDTH, 4 * self.parameters))
-        hidden = [width, width]
-        return {"kind": "nsf", "transforms": self._allowed.transforms, "hidden": hidden}
+        plain: Plain = {
+            "kind": kind,
+            "transforms": self._allowed.transforms,
+            "hidden": [width, width],
+        }
+        if kind == "nsf":
+            plain["temperature"] = "fitted"
+        return plain
 
     def uncertainty(self) -> Plain:
         if self.networks == 1:
             return {"kind": "none"}
         return {"kind": "ensemble", "members": self.networks}
 
-    def train(self) -> Plain:
-        """The keys of the section `train` that are chosen."""
+    def train(self, decay: float | None = None) -> Plain:
+        """The keys of the section `train` that are chosen.
+
+        Args:
+            decay: Weight decay that did best in a trial; None for the likeliest.
+        """
         every = 50
         if not self._is_vector:
             every = 100
@@ -100,7 +114,7 @@ class Task:
             "steps": self.steps,
             "batch_size": self.batch_size,
             "learning_rate": self._rate,
-            "weight_decay": self._decay,
+            "weight_decay": self._decay if decay is None else decay,
             "validate_every": every,
             "patience": self._allowed.patience,
         }
@@ -119,6 +133,8 @@ class Task:
     @property
     def steps(self) -> int:
         steps = self._allowed.steps
+        if self.pairs < FULL_COURSE and self._is_vector:
+            steps = round(steps * max(LEAST_COURSE, math.sqrt(self.pairs / FULL_COURSE)), -2)
         if self.pairs >= VERY_MANY or not self._is_vector:
             steps = steps * 5 // 8
         if self.members > LONG:
@@ -135,5 +151,26 @@ class Task:
 
     @property
     def _decay(self) -> float:
-        decay = MAX_DECAY * min(1.0, DECAY_AT / self.pairs)
-        return float(f"{max(MIN_DECAY, decay):.2g}")
+        share = DECAY_AT / self.pairs
+        if self.pairs < DECAY_AT:
+            share = math.sqrt(share)
+        return _rounded(max(MIN_DECAY, min(MAX_DECAY, DECAY * share)))
+
+    def decays(self) -> tuple[float, ...]:
+        """Weight decays worth a trial, the likeliest first; none where one is known to do.
+
+        Of few pairs the best is ten times another problem's, and as much as a nat better.
+        """
+        if not self._is_vector or not MIN_DECAY_PAIRS <= self.pairs <= MAX_DECAY_PAIRS:
+            return ()
+        return tuple(_rounded(factor * self._decay) for factor in TRIED_DECAYS)
+
+    @property
+    def decay_trial_steps(self) -> int:
+        """Steps that a trial of decays may take: a quarter of the least that training takes."""
+        allowed, every = self._allowed, int(self.train()["validate_every"])  # type: ignore[call-overload]
+        return self.networks * min(self.steps, allowed.patience * every) // 4
+
+
+def _rounded(decay: float) -> float:
+    return float(f"{decay:.2g}")
