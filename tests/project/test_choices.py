@@ -149,7 +149,7 @@ def decay_trial(best: float, steps: list[int]):
     return try_out
 
 
-@pytest.mark.parametrize("best", [0.21, 0.63, 1.9, 5.7])
+@pytest.mark.parametrize("best", [0.21, 0.63, 1.9])
 def test_of_few_pairs_the_weight_decay_that_does_best_is_taken(best):
     pairs, steps = Pairs({"mu": np.zeros(N)}, {}, {"x": RNG.standard_normal((N, 3))}), list[int]()
     chooser = Chooser(config(pairs=1000), pairs, 1, try_out=decay_trial(best, steps))

@@ -42,7 +42,7 @@ MANY = 30_000  # pairs from which steps are taken in larger batches
 VERY_MANY = 150_000
 DECAY, DECAY_AT = 0.2, 10_000  # weight decay that suits so many pairs
 MIN_DECAY, MAX_DECAY = 1e-3, 2.0
-TRIED_DECAYS = (1.0, 1 / 3, 3.0, 9.0)  # in units of the likeliest, which comes first
+TRIED_DECAYS = (1.0, 1 / 3, 3.0)  # in units of the likeliest, which comes first
 MIN_DECAY_PAIRS, MAX_DECAY_PAIRS = 500, 4_000  # beyond, a trial is too short to show it
 FULL_COURSE, LEAST_COURSE = 10_000, 0.2  # pairs below which the rate falls sooner; to which share
 LONG = 200  # members beyond which steps are fewer
@@ -107,15 +107,12 @@ class Task:
         Args:
             decay: Weight decay that did best in a trial; None for the likeliest.
         """
-        every = 50
-        if not self._is_vector:
-            every = 100
         return {
             "steps": self.steps,
             "batch_size": self.batch_size,
             "learning_rate": self._rate,
             "weight_decay": self._decay if decay is None else decay,
-            "validate_every": every,
+            "validate_every": self._validate_every,
             "patience": self._allowed.patience,
         }
 
@@ -159,7 +156,9 @@ class Task:
     def decays(self) -> tuple[float, ...]:
         """Weight decays worth a trial, the likeliest first; none where one is known to do.
 
-        Of few pairs the best is ten times another problem's, and as much as a nat better.
+        Of few pairs the best is ten times another problem's, and as much as a nat better. More is
+        not tried: a single network of a part of the pairs, as in a trial, wants more than an
+        ensemble of all.
         """
         if not self._is_vector or not MIN_DECAY_PAIRS <= self.pairs <= MAX_DECAY_PAIRS:
             return ()
@@ -168,8 +167,14 @@ class Task:
     @property
     def decay_trial_steps(self) -> int:
         """Steps that a trial of decays may take: a quarter of the least that training takes."""
-        allowed, every = self._allowed, int(self.train()["validate_every"])  # type: ignore[call-overload]
-        return self.networks * min(self.steps, allowed.patience * every) // 4
+        least = min(self.steps, self._allowed.patience * self._validate_every)
+        return self.networks * least // 4
+
+    @property
+    def _validate_every(self) -> int:
+        if self._is_vector:
+            return 50
+        return 100
 
 
 def _rounded(decay: float) -> float:
