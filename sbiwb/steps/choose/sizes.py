@@ -131,7 +131,8 @@ class Task:
     def steps(self) -> int:
         steps = self._allowed.steps
         if self.pairs < FULL_COURSE and self._is_vector:
-            steps = round(steps * max(LEAST_COURSE, math.sqrt(self.pairs / FULL_COURSE)), -2)
+            share = max(LEAST_COURSE, math.sqrt(self.pairs / FULL_COURSE))
+            steps = 100 * round(steps * share / 100)
         if self.pairs >= VERY_MANY or not self._is_vector:
             steps = steps * 5 // 8
         if self.members > LONG:
