@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STEP = 0.02
-LOG_TEMPERATURES = STEP * np.arange(-20, 21)
+STEP = 0.04
+LOG_TEMPERATURES = STEP * np.arange(-10, 11)
 PRIOR_SD = 0.2  # of the logarithm
 
 

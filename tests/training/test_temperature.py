@@ -62,7 +62,7 @@ def test_few_pairs_say_little():
 @pytest.mark.parametrize("sd", [0.3, 3.0])
 def test_beyond_the_grid_its_end_is_taken(sd):
     log_temperature, _ = fitted(noise_losses(sd, 1000), 1000)
-    assert abs(log_temperature) == pytest.approx(LOG_TEMPERATURES[-1], abs=0.02)
+    assert abs(log_temperature) == pytest.approx(LOG_TEMPERATURES[-1], abs=0.04)
 
 
 def test_a_loss_that_is_not_finite_fits_nothing():
