@@ -37,7 +37,8 @@ class Dumper(yaml.SafeDumper):
     """SafeDumper that also quotes what is a number to `_Loader` alone, such as the text `1e5`."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as above)
-        first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()
+        first: list(resolvers)
+        for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
     }
 
 

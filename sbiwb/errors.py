@@ -63,7 +63,7 @@ class ConfigErrors(ConfigError):
         self.problems = problems
 
     def to_json(self) -> dict[str, object]:
-        return {**super().to_json(), "problems": [one.to_json() for one in self.problems]}
+        return {**super().to_json(), "problems": [problem.to_json() for problem in self.problems]}
 
     def __reduce__(self):
         return ConfigErrors, (self.problems,)

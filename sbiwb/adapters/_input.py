@@ -227,10 +227,10 @@ class InputAdapter:
 
 
 def _source_state(flat: Flat, measured: list[Measured]) -> SourceState:
-    known = without_empty_channels(flat.values)
+    observed = without_empty_channels(flat.values)
     return {
-        "low": np.nanmin(known, 0).tolist(),
-        "high": np.nanmax(known, 0).tolist(),
+        "low": np.nanmin(observed, 0).tolist(),
+        "high": np.nanmax(observed, 0).tolist(),
         "missing": bool(np.isnan(flat.values).any()),
         "measured": measured,
     }

@@ -35,7 +35,7 @@ class Difference(SeriesTransform):
 
     def inverse(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         series = np.split(np.nan_to_num(values), np.cumsum(lengths)[:-1])
-        sums = np.concatenate([np.cumsum(one, axis=0) for one in series])
+        sums = np.concatenate([np.cumsum(changes, axis=0) for changes in series])
         return np.where(np.isnan(values), np.nan, sums)
 
 
@@ -46,8 +46,10 @@ def _before(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """
     rows = np.arange(len(values))
     first = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    seen = np.maximum.accumulate(np.where(np.isnan(values), first[:, None], rows[:, None]), axis=0)
-    last = np.take_along_axis(values, seen, axis=0)
+    latest = np.maximum.accumulate(
+        np.where(np.isnan(values), first[:, None], rows[:, None]), axis=0
+    )
+    last = np.take_along_axis(values, latest, axis=0)
     return np.where((rows > first)[:, None], np.roll(last, 1, axis=0), np.nan)
 
 

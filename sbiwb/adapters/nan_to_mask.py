@@ -20,8 +20,8 @@ class NanToMask:
         return np.concatenate([np.where(missing, 0.0, values), ~missing], axis=1)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
-        known, observed = np.split(values, 2, axis=1)
-        return np.where(observed == 1, known, np.nan)
+        filled, observed = np.split(values, 2, axis=1)
+        return np.where(observed == 1, filled, np.nan)
 
 
 class Config(TransformPart):

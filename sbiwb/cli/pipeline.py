@@ -138,8 +138,8 @@ def tune(
     from sbiwb.workflow import tune
 
     project = open_project(config, settings, runs)
-    found = tune.tune(project, reporter(), vary=vary, trials=trials, minutes=minutes)
-    show_runs.tuned(found, config)
+    tuned = tune.tune(project, reporter(), vary=vary, trials=trials, minutes=minutes)
+    show_runs.tuned(tuned, config)
 
 
 def diagnose(

@@ -197,12 +197,17 @@ def _sentences(judgments: Sequence[Judgment], run: RunDir) -> None:
 
 def _judgment_table(diagnosis: Diagnosis) -> None:
     """A line a parameter, with the numbers that some parameter has."""
-    numbers = {(one.check, one.name, one.parameter): one for one in diagnosis.judgments}
+    numbers = {
+        (judgment.check, judgment.name, judgment.parameter): judgment
+        for judgment in diagnosis.judgments
+    }
     present = {key[:2] for key in numbers if key[2] in diagnosis.parameters}
     keys = [key for key in HEADINGS if key in present]
     rows = []
     for parameter in diagnosis.parameters[:MAX_ROWS]:
-        own = [one.verdict for one in diagnosis.judgments if one.parameter == parameter]
+        own = [
+            judgment.verdict for judgment in diagnosis.judgments if judgment.parameter == parameter
+        ]
         cells = [_judged(numbers.get((*key, parameter))) for key in keys]
         rows.append([escape(parameter), *cells, coloured(max(own, key=SEVERITY.index))])
     table(["parameter", *(HEADINGS[key] for key in keys), "verdict"], rows)
@@ -210,7 +215,9 @@ def _judgment_table(diagnosis: Diagnosis) -> None:
 
 def _spoken(diagnosis: Diagnosis) -> list[Judgment]:
     """Judgments that are told in a sentence: what is not right, and of few parameters what is."""
-    sentences = [one for one in diagnosis.judgments if one.verdict in ("warn", "fail")]
+    sentences = [
+        judgment for judgment in diagnosis.judgments if judgment.verdict in ("warn", "fail")
+    ]
     if len(diagnosis.parameters) <= MAX_SENTENCES:
         for judgment in diagnosis.judgments:
             if judgment.check == "coverage" and judgment.verdict == "pass":

@@ -83,9 +83,11 @@ def parse(read: Document, model: type[M] = RunConfig) -> M:  # type: ignore[assi
 def _problems(error: ValidationError, read: Document) -> list[ConfigError]:
     """One problem a place: of a union's alternatives only the one that got furthest is told."""
     problems: dict[Place, ConfigError] = {}
-    placed = [(_place(one["loc"], read.data), one) for one in error.errors(include_url=False)]
+    placed = [
+        (_place(detail["loc"], read.data), detail) for detail in error.errors(include_url=False)
+    ]
     for place, detail in sorted(placed, key=lambda pair: -len(pair[0])):
-        is_deeper = any(len(known) > len(place) and _is_within(known, place) for known in problems)
+        is_deeper = any(len(other) > len(place) and _is_within(other, place) for other in problems)
         if not is_deeper or detail["type"] == "unknown_key":
             problems.setdefault(place, _problem(detail, place, read))
     return sorted(problems.values(), key=lambda problem: _position(problem.where))

@@ -109,10 +109,10 @@ def advise(judgments: Sequence[Judgment], training: Training | None = None) -> l
         training: How it ended, where that is known.
     """
     training = training or UNKNOWN_TRAINING
-    whole = [one for one in judgments if not one.stratum]
-    rejected = [one for one in judgments if _is_rejected(one)]
-    of_all_pairs = [one for one in rejected if not one.stratum]
-    of_strata = [one for one in rejected if one.stratum]
+    whole = [judgment for judgment in judgments if not judgment.stratum]
+    rejected = [judgment for judgment in judgments if _is_rejected(judgment)]
+    of_all_pairs = [judgment for judgment in rejected if not judgment.stratum]
+    of_strata = [judgment for judgment in rejected if judgment.stratum]
     advice = [
         *_overfitting(whole, of_all_pairs, training),
         *_marginals(of_all_pairs, training),
@@ -121,7 +121,7 @@ def advise(judgments: Sequence[Judgment], training: Training | None = None) -> l
         *_strata(of_strata, whole),
         *_rules(whole, training),
     ]
-    return sorted(advice, key=lambda one: -SEVERITY[one.severity])
+    return sorted(advice, key=lambda finding: -SEVERITY[finding.severity])
 
 
 def _is_rejected(judgment: Judgment) -> bool:
@@ -151,13 +151,13 @@ def _budget_todo(whole: Sequence[Judgment]) -> str:
 
 def _marginals(rejected: Sequence[Judgment], training: Training) -> Iterator[Advice]:
     """What is wrong with single parameters."""
-    marginal = [one for one in rejected if _is_marginal(one)]
-    gross = [one for one in marginal if _is_gross(one)]
+    marginal = [judgment for judgment in rejected if _is_marginal(judgment)]
+    gross = [judgment for judgment in marginal if _is_gross(judgment)]
     if gross:
         yield _advice(patterns.GROSS, gross, training)
-    telling = [one for one in _telling(marginal) if one not in gross]
+    telling = [judgment for judgment in _telling(marginal) if judgment not in gross]
     for shape, pattern in patterns.SHAPES.items():
-        shaped = [one for one in telling if _first_shape(one) == shape]
+        shaped = [judgment for judgment in telling if _first_shape(judgment) == shape]
         if shaped:
             yield _advice(pattern, shaped, training)
 
@@ -174,8 +174,12 @@ def _is_gross(judgment: Judgment) -> bool:
 
 def _telling(marginal: Sequence[Judgment]) -> list[Judgment]:
     """Ranks tell a shift from a wrong width, coverage does not: it speaks where they do not."""
-    ranked = {one.parameter for one in marginal if one.kind == "sbc"}
-    return [one for one in marginal if one.kind == "sbc" or one.parameter not in ranked]
+    ranked = {judgment.parameter for judgment in marginal if judgment.kind == "sbc"}
+    return [
+        judgment
+        for judgment in marginal
+        if judgment.kind == "sbc" or judgment.parameter not in ranked
+    ]
 
 
 def _first_shape(judgment: Judgment) -> Shape | None:
@@ -186,8 +190,10 @@ def _joint(rejected: Sequence[Judgment], training: Training) -> Iterator[Advice]
     """What only shows in several parameters together, or against the data."""
     if any(map(_is_marginal, rejected)):
         return
-    blind = [one for one in rejected if _is_blind(one)]
-    joint = [one for one in rejected if one.parameter == LOG_Q or one.kind == "tarp"]
+    blind = [judgment for judgment in rejected if _is_blind(judgment)]
+    joint = [
+        judgment for judgment in rejected if judgment.parameter == LOG_Q or judgment.kind == "tarp"
+    ]
     if blind:
         yield _advice(patterns.BLIND, blind, training)
     elif joint:
@@ -201,7 +207,7 @@ def _is_blind(judgment: Judgment) -> bool:
 
 def _local(rejected: Sequence[Judgment], training: Training) -> Iterator[Advice]:
     """What is wrong at the real data."""
-    local = [one for one in rejected if one.kind == "lc2st"]
+    local = [judgment for judgment in rejected if judgment.kind == "lc2st"]
     if local:
         yield _advice(patterns.LOCAL, local, training)
 
@@ -222,11 +228,13 @@ def _by_stratum(
     rejected: Sequence[Judgment], whole: Sequence[Judgment]
 ) -> Mapping[str, list[Judgment]]:
     """What sticks out of the average, by the stratum's label."""
-    average = {(one.check, one.name, one.parameter): one for one in whole}
+    average = {(judgment.check, judgment.name, judgment.parameter): judgment for judgment in whole}
     by_label: dict[str, list[Judgment]] = {}
-    for one in rejected:
-        if _sticks_out(one, average.get((one.whole_check, one.name, one.parameter))):
-            by_label.setdefault(one.stratum, []).append(one)
+    for judgment in rejected:
+        if _sticks_out(
+            judgment, average.get((judgment.whole_check, judgment.name, judgment.parameter))
+        ):
+            by_label.setdefault(judgment.stratum, []).append(judgment)
     return by_label
 
 
@@ -240,7 +248,11 @@ def _sticks_out(judgment: Judgment, average: Judgment | None) -> bool:
 def _rules(whole: Sequence[Judgment], training: Training) -> Iterator[Advice]:
     """Named warnings of descriptive checks."""
     for rule, pattern in patterns.RULES.items():
-        warned = [one for one in whole if one.verdict == "warn" and one.warning == rule]
+        warned = [
+            judgment
+            for judgment in whole
+            if judgment.verdict == "warn" and judgment.warning == rule
+        ]
         if warned:
             yield _advice(pattern, warned, training)
 
@@ -261,7 +273,7 @@ def _advice(
         todo = [*training.todo(), *todo]
     return Advice(
         pattern.finding.replace("{}", subject or _names(behind)),
-        _unique(f"{one.check}: {one.parameter}" for one in behind),
+        _unique(f"{judgment.check}: {judgment.parameter}" for judgment in behind),
         _unique(cause.words for cause in _likeliest_first(pattern.causes, training)),
         _unique(todo),
         worst_verdict(behind),
@@ -274,9 +286,9 @@ def _unique(words: Iterable[str]) -> tuple[str, ...]:
 
 def _fitting(todo: Sequence[Todo], training: Training) -> Iterator[str]:
     """What may help; a network that overfits is not to grow."""
-    for one in todo:
-        if not (one.enlarges and training.overfits):
-            yield one.words
+    for remedy in todo:
+        if not (remedy.enlarges and training.overfits):
+            yield remedy.words
 
 
 def _likeliest_first(causes: Sequence[Cause], training: Training) -> list[Cause]:
@@ -288,7 +300,7 @@ def _effect(judgment: Judgment) -> float:
 
 
 def _names(judgments: Sequence[Judgment]) -> str:
-    names = _unique(one.parameter.removesuffix(WITH_DATA) for one in judgments)
+    names = _unique(judgment.parameter.removesuffix(WITH_DATA) for judgment in judgments)
     words = ", ".join(names[:MAX_NAMES])
     if len(names) > MAX_NAMES:
         return f"{words} and {len(names) - MAX_NAMES} more"

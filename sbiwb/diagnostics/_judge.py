@@ -245,7 +245,9 @@ def _short_reason(judgment: Judgment) -> str:
 def to_json(judgments: Sequence[Judgment]) -> dict[str, object]:
     """Plain dictionaries for `numbers.json`: no NaN, no infinity; null comes with its reason."""
     verdict = overall(judgments)
-    definitions = {one.name: one.definition for one in judgments if one.definition}
+    definitions = {
+        judgment.name: judgment.definition for judgment in judgments if judgment.definition
+    }
     return {
         "format": FORMAT,
         "verdict": verdict.verdict,

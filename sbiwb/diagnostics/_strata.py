@@ -26,8 +26,8 @@ NOTE = (
 
 def checks_by_strata(judgments: Sequence[Judgment]) -> list[str]:
     """Names of the calibration checks that were repeated in a stratum."""
-    tests = [one for one in _tests(judgments) if one.stratum]
-    return list(dict.fromkeys(one.whole_check for one in tests))
+    tests = [test for test in _tests(judgments) if test.stratum]
+    return list(dict.fromkeys(test.whole_check for test in tests))
 
 
 def plot_strata(
@@ -59,7 +59,9 @@ def plot_strata(
 
 
 def _tests(judgments: Sequence[Judgment]) -> list[Judgment]:
-    return [one for one in judgments if one.effect is not None and one.p is not None]
+    return [
+        judgment for judgment in judgments if judgment.effect is not None and judgment.p is not None
+    ]
 
 
 def _worst_by_stratum(

@@ -133,7 +133,7 @@ def _troubles(data: LC2STData) -> list[str | None]:
         return ["there are no posterior draws of it"] * len(data.labels)
     finite = np.isfinite(data.observed_x).all(axis=1)
     finite &= np.isfinite(data.observed_draws).all(axis=(1, 2))
-    return [_finite_trouble(one) for one in finite]
+    return [_finite_trouble(is_finite) for is_finite in finite]
 
 
 def _finite_trouble(is_finite: bool) -> str | None:

@@ -171,8 +171,10 @@ def _result(
 ) -> Result:
     """The result, with warnings after Bonferroni."""
     limits = _limits(measured, below)
-    values = tuple(_warned(one.value, limit) for one, limit in zip(measured, limits, strict=True))
-    measures = tuple(one.measure for one in measured)
+    values = tuple(
+        _warned(entry.value, limit) for entry, limit in zip(measured, limits, strict=True)
+    )
+    measures = tuple(entry.measure for entry in measured)
     return Result(summaries.labels, by_space, limits, measures, values)
 
 
@@ -273,12 +275,16 @@ def _limits(measured: Sequence[MeasuredValue], below: float) -> tuple[float, ...
 
     Data sets alone and observations share it evenly. What never warns has level 0.
     """
-    tests = [one.measure for one in measured if _warns(one.measure) and one.value.value is not None]
+    tests = [
+        entry.measure
+        for entry in measured
+        if _warns(entry.measure) and entry.value.value is not None
+    ]
     kinds = len(set(tests))
     limits = {Measure.SET: 0.0}
     for measure in (Measure.ALONE, Measure.FAR):
         limits[measure] = below / max(1, kinds * tests.count(measure))
-    return tuple(limits[one.measure] for one in measured)
+    return tuple(limits[entry.measure] for entry in measured)
 
 
 def _warns(measure: Measure) -> bool:
@@ -329,7 +335,7 @@ def _draw(axes: Axes, values: Sequence[Value], limits: np.ndarray) -> None:
 def _judged(result: Result) -> list[int]:
     """Places of the values that the picture shows."""
     numbered = enumerate(zip(result.values, result.measures, strict=True))
-    return [j for j, (one, measure) in numbered if one.value is not None and _warns(measure)]
+    return [j for j, (value, measure) in numbered if value.value is not None and _warns(measure)]
 
 
 def _row_label(value: Value) -> str:

@@ -101,7 +101,7 @@ def c2st_dependence(
         return NO_DIFFERENCE
     ties = np.random.default_rng(seed)
     ranks = (_ranks(reference, ties), _ranks(draws, ties))
-    rng = np.random.default_rng([seed, *(zlib.crc32(one.tobytes()) for one in ranks)])
+    rng = np.random.default_rng([seed, *(zlib.crc32(ranked.tobytes()) for ranked in ranks)])
     pair = (_normal_scores(ranks[0], rng), _normal_scores(ranks[1], rng))
     return float(c2st_many([pair], seed=seed, cores=cores)[0])
 

@@ -110,27 +110,27 @@ def check_variables(model: Model, x: set[str], context: set[str]) -> None:
     Raises:
         ConfigError: With the names on either side.
     """
-    known = x | context
+    returned = x | context
     for name, section in model.inputs.items():
         variables = (*section.sources(name), *section.broadcast)
-        _check_known(name, variables, known, unnamed=x == {"x"})
+        _check_known(name, variables, returned, unnamed=x == {"x"})
         _check_once(name, variables)
         _check_chains(name, section, variables)
-    unknown = sorted(set(model.drop) - known)
+    unknown = sorted(set(model.drop) - returned)
     if unknown:
         raise ConfigError(
             f"model.drop  {', '.join(unknown)} does not exist",
-            todo=f"There are: {', '.join(sorted(known))}.",
+            todo=f"There are: {', '.join(sorted(returned))}.",
         )
 
 
 def _check_known(
-    name: str, variables: tuple[str, ...], known: Collection[str], *, unnamed: bool
+    name: str, variables: tuple[str, ...], returned: Collection[str], *, unnamed: bool
 ) -> None:
-    unknown = [variable for variable in variables if variable not in known]
+    unknown = [variable for variable in variables if variable not in returned]
     if not unknown:
         return
-    todo = f"There are: {', '.join(sorted(known))}. Join several with from: [a, b]."
+    todo = f"There are: {', '.join(sorted(returned))}. Join several with from: [a, b]."
     if unnamed:
         todo += f" An array without a name is called x: return {{'{unknown[0]}': array}}."
     raise ConfigError(
@@ -158,12 +158,12 @@ def _check_chains(name: str, section: Input, variables: tuple[str, ...]) -> None
         )
 
 
-def _check_all_used(model: Model, known: set[str]) -> None:
+def _check_all_used(model: Model, returned: set[str]) -> None:
     """Nothing is forgotten where the inputs are complete."""
     used = set(model.drop)
     for name, section in model.inputs.items():
         used.update(section.sources(name), section.broadcast)
-    forgotten = sorted(known - used)
+    forgotten = sorted(returned - used)
     if forgotten:
         raise ConfigError(
             f"model.inputs  {', '.join(forgotten)} is neither used nor dropped",

@@ -137,10 +137,10 @@ def with_choices(project: Project) -> Project:
     """
     if is_complete(project.config) or not project.run.choices.is_file():
         return project
-    known = read_choices(project.run)
-    if known is None or known.asked != asked_hash(project):
+    choices = read_choices(project.run)
+    if choices is None or choices.asked != asked_hash(project):
         return project
-    return completed(project, known)
+    return completed(project, choices)
 
 
 def completed(project: Project, choices: Choices) -> Project:

@@ -122,12 +122,12 @@ class ExactDensities:
                 where=self.source.path,
                 todo=f"Write it {HOW_TO_WRITE}",
             )
-        known = {
+        arguments = {
             **_tensors(_asked(function, data_set(context, which))),
             **_asked(function, self.constants),
         }
         data = _tensors(data_set(x, which))
-        return NamedDensity(LIKELIHOOD, function, self.source.path, self.prior, data, known)
+        return NamedDensity(LIKELIHOOD, function, self.source.path, self.prior, data, arguments)
 
     def bare(self) -> NamedDensity:
         """`log_density(**theta)` of a simulator file that is a density by itself.
@@ -142,8 +142,8 @@ class ExactDensities:
                 where="problem.observations",
                 todo="Name the data: sbiwb reference CONFIG --observation FILE.",
             )
-        known = _asked(function, self.constants)
-        return NamedDensity(DENSITY, function, self.source.path, self.prior, None, known)
+        constants = _asked(function, self.constants)
+        return NamedDensity(DENSITY, function, self.source.path, self.prior, None, constants)
 
 
 def data_set(columns: Columns, which: int) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ def named_observations(project: Project, name: str | None) -> list[NamedObservat
             where="problem.observations",
             todo=f"There are: {', '.join(names) or '(none)'}; or name a file.",
         )
-    return [one for one in project.observations if name in (None, one.name)]
+    return [observation for observation in project.observations if name in (None, observation.name)]
 
 
 def choose_observations(

@@ -97,14 +97,14 @@ def observe(
     _refuse_unknown(observation, set(layout), set(context))
     table = _named_by(layout, options, read_table(observation.path))
     reading = _Reading(table, options, grouped_rows(table, options.group_by))
-    x = {name: reading.observable(name, one) for name, one in layout.items()}
-    known = {name: reading.context(name, shape) for name, shape in context.items()}
-    known = _repeated(x, known, table.path)
+    x = {name: reading.observable(name, observable) for name, observable in layout.items()}
+    contexts = {name: reading.context(name, shape) for name, shape in context.items()}
+    contexts = _repeated(x, contexts, table.path)
     return DataSets(
         observation.name,
         _labels(observation, reading.groups, len(next(iter(x.values())))),
         x,
-        known,
+        contexts,
         values_by_column(options.group_by, reading.groups),
         reading.notes([*layout, *context]),
     )
@@ -124,13 +124,15 @@ def _refuse_unknown(observation: NamedObservation, x: set[str], context: set[str
     _refuse_stray("context", observation.options.context, context, observation.path)
 
 
-def _refuse_stray(option: str, named: Collection[str], known: Collection[str], path: Path) -> None:
-    unknown = sorted(set(named) - set(known))
+def _refuse_stray(
+    option: str, named: Collection[str], existing: Collection[str], path: Path
+) -> None:
+    unknown = sorted(set(named) - set(existing))
     if unknown:
         raise DataError(
             f"{option} names {', '.join(unknown)}, which does not exist",
             where=path,
-            todo=f"There are: {', '.join(sorted(known)) or 'none'}.",
+            todo=f"There are: {', '.join(sorted(existing)) or 'none'}.",
         )
 
 

@@ -50,11 +50,11 @@ def _check_exists(path: Path, runs: Path) -> None:
             todo="Name a YAML file, or a folder under runs/.",
         )
     if not path.exists() and not path.suffix:
-        known = sorted(config.parent.name for config in runs.glob("*/config.yaml"))
+        names = sorted(config.parent.name for config in runs.glob("*/config.yaml"))
         raise RunError(
             "no such run",
             where=path,
-            todo=f"There are: {', '.join(known) or 'none'} in {runs}; or name a YAML file.",
+            todo=f"There are: {', '.join(names) or 'none'} in {runs}; or name a YAML file.",
         )
 
 
@@ -115,7 +115,9 @@ def _check_network(config: RunConfig, base: Path) -> None:
     """Whether the inference network knows parameters of these kinds."""
     model, parameters = config.model, config.problem.parameters
     circular = [name for name in parameters if model.theta_kind(name) == "circular"]
-    discrete = [name for name, one in distributions(parameters).items() if one.discrete]
+    discrete = [
+        name for name, distribution in distributions(parameters).items() if distribution.discrete
+    ]
     if circular and not model.inference.circular:
         raise ConfigError(
             f"model.theta  {', '.join(circular)}: "

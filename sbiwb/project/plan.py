@@ -190,13 +190,13 @@ def heal_plan(run: RunDir, reporter: Reporter) -> None:
             run.plan.replace(aside)
         except OSError as cause:
             raise DiskError.of(cause, run.plan) from cause
-        told = f"{error.where} {error.what}; kept as {aside.name}, and written anew."
+        warning = f"{error.where} {error.what}; kept as {aside.name}, and written anew."
         if accepted_code(run) is None:
-            told += (
+            warning += (
                 " If a change of the simulator's code had been accepted, that is lost: run once"
                 " with the code of before, then with the new code and --accept-code-change."
             )
-        reporter.warn(told)
+        reporter.warn(warning)
 
 
 def accepted_code(run: RunDir) -> AcceptedCode | None:

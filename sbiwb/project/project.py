@@ -87,7 +87,7 @@ class Project:
     def observations(self) -> list[NamedObservation]:
         """Real data of the YAML, not read yet."""
         sections = self.config.problem.observations
-        return [NamedObservation(name, one, self.base) for name, one in sections.items()]
+        return [NamedObservation(name, section, self.base) for name, section in sections.items()]
 
     def observe(self, observation: NamedObservation, layout: Layout) -> DataSets:
         """Real data, read as the simulator returns its own.

@@ -127,12 +127,14 @@ def expected_inputs(adapter: Adapter) -> dict[str, ExpectedInput]:
     A variable that one input broadcasts and another joins is read as the latter does.
     """
     repeated, joined = {}, {}
-    for one in adapter.inputs.values():
-        plan = one.plan
+    for input_adapter in adapter.inputs.values():
+        plan = input_adapter.plan
         for name in plan.broadcast:
-            channels, missing = one.source_channels(name), plan.may_miss(name)
+            channels, missing = input_adapter.source_channels(name), plan.may_miss(name)
             repeated[name] = ExpectedInput("vector", channels, missing=missing)
         for name in plan.sources:
-            channels, missing = one.source_channels(name), plan.may_miss(name)
-            joined[name] = ExpectedInput(plan.kind, channels, one.lengths, one.shape.grid, missing)
+            channels, missing = input_adapter.source_channels(name), plan.may_miss(name)
+            joined[name] = ExpectedInput(
+                plan.kind, channels, input_adapter.lengths, input_adapter.shape.grid, missing
+            )
     return {**repeated, **joined}

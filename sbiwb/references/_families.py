@@ -185,10 +185,10 @@ def cubature(d: int) -> tuple[Tensor, Tensor]:
         Jia, Xin & Cheng (2013), High-degree cubature Kalman filter,
             https://doi.org/10.1016/j.automatica.2012.11.014
     """
-    one = torch.eye(d, dtype=torch.float64)
+    units = torch.eye(d, dtype=torch.float64)
     i, j = torch.triu_indices(d, d, offset=1)
-    pairs = torch.cat([one[i] + one[j], one[i] - one[j]])
-    far, near = math.sqrt(d + 2) * one, math.sqrt((d + 2) / 2) * pairs
+    pairs = torch.cat([units[i] + units[j], units[i] - units[j]])
+    far, near = math.sqrt(d + 2) * units, math.sqrt((d + 2) / 2) * pairs
     nodes = torch.cat([torch.zeros(1, d, dtype=torch.float64), far, -far, near, -near])
     counts = torch.tensor([1, 2 * d, 2 * len(near)])
     weights = [2 / (d + 2), (4 - d) / (2 * (d + 2) ** 2), (d + 2) ** -2]

@@ -103,14 +103,14 @@ def _drawer(target: Target, start: Start, rng: np.random.Generator) -> Callable[
 
 def _finite(target: Target, draw: Callable[[int], np.ndarray], n: int, what: str) -> np.ndarray:
     """The first n draws of finite density, (n, D)."""
-    found: list[np.ndarray] = []
+    finite: list[np.ndarray] = []
     for _ in range(ROUNDS):
         points = np.ascontiguousarray(draw(max(n, ROUND)), np.float64)
-        found.append(points[np.isfinite(density(target, points))])
-        if sum(map(len, found)) >= n:
-            return np.concatenate(found)[:n]
+        finite.append(points[np.isfinite(density(target, points))])
+        if sum(map(len, finite)) >= n:
+            return np.concatenate(finite)[:n]
     raise DataError(
-        f"only {sum(map(len, found))} of {ROUNDS * max(n, ROUND):,} draws {what} have a finite "
+        f"only {sum(map(len, finite))} of {ROUNDS * max(n, ROUND):,} draws {what} have a finite "
         f"log-density; {n} are needed to start",
         where="start of the chains",
         todo="Check the log-density at plausible parameters, narrow the prior, or choose another "

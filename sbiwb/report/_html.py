@@ -98,4 +98,4 @@ def definitions(
 def _definition(term: object, descriptions: list[object]) -> Markup | None:
     if not descriptions:
         return None
-    return join([tag("dt", term), *(tag("dd", one) for one in descriptions)])
+    return join([tag("dt", term), *(tag("dd", description) for description in descriptions)])

@@ -59,8 +59,8 @@ def profiles(
         weight: Simulations that each row of `valid` stands for.
     """
     columns = zip(names, valid.T, failed.T, strict=True)
-    found = [_profile(name, good, bad, weight) for name, good, bad in columns]
-    return sorted(found, key=lambda profile: -profile.range)
+    by_column = [_profile(name, good, bad, weight) for name, good, bad in columns]
+    return sorted(by_column, key=lambda profile: -profile.range)
 
 
 def _profile(name: str, valid: np.ndarray, failed: np.ndarray, weight: float) -> Profile:

@@ -115,7 +115,7 @@ def _header(facts: Facts) -> Markup:
         "header",
         tag("h1", word, " ", sentence, class_=f"verdict {verdict}"),
         _run(facts),
-        *(notice("warn", prose(one)) for one in facts.notices),
+        *(notice("warn", prose(message)) for message in facts.notices),
     )
 
 

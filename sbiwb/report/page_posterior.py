@@ -32,7 +32,7 @@ CAPTIONS = {
 def posterior(facts: Facts) -> Markup:
     """Each observation: warnings, summary and pictures."""
     if facts.inferred:
-        return join(_observation(facts, one) for one in facts.inferred)
+        return join(_observation(facts, inferred) for inferred in facts.inferred)
     if facts.problem.fields("observations"):
         return todo(facts, "No data inferred yet", "sample")
     return todo(facts, "No data inferred yet", "sample", "data.csv")

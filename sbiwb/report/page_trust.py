@@ -49,10 +49,10 @@ def trust(facts: Facts) -> Markup:
 def _overview(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
     """The table of verdicts on all test pairs, and what its symbols mean."""
     titles = {}
-    for one in numbers:
-        if one.is_judged and not one.stratum:
-            titles[one.check] = about(one.check).title
-    key = legend(one for one in numbers if one.check in titles)
+    for entry in numbers:
+        if entry.is_judged and not entry.stratum:
+            titles[entry.check] = about(entry.check).title
+    key = legend(entry for entry in numbers if entry.check in titles)
     if not titles:
         return [key]
     label = "Verdicts by check and parameter"
@@ -62,9 +62,9 @@ def _overview(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
 def _plain_values(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
     """Values without a test."""
     untested = []
-    for one in numbers:
-        if one.p_adjusted is None and not about(one.whole).is_learning:
-            untested.append(one)
+    for entry in numbers:
+        if entry.p_adjusted is None and not about(entry.whole).is_learning:
+            untested.append(entry)
     table = values(untested, facts.columns, _measures(facts))
     if table is None:
         return []
@@ -100,13 +100,13 @@ def _stratified(
     facts: Facts, numbers: Sequence[Number], by: str, sizes: Mapping[str, str]
 ) -> Markup | None:
     """Verdicts of one stratification, unfolded where one is bad; sizes are pairs by label."""
-    judged = [one for one in numbers if one.stratum in sizes]
+    judged = [entry for entry in numbers if entry.stratum in sizes]
     first = worst(judged)
     if first is None:
         return None
     rows = {}
-    for one in judged:
-        rows[one.check] = f"{one.check} ({sizes[one.stratum]} pairs)"
+    for entry in judged:
+        rows[entry.check] = f"{entry.check} ({sizes[entry.stratum]} pairs)"
     table = matrix(judged, facts.columns, rows, label=f"Verdicts by {by}")
     return folded(f"By {by}: {counts(judged)}", table, open_=first.is_bad)
 
@@ -115,7 +115,7 @@ def learned(facts: Facts) -> Markup:
     """How much narrower than the prior, and how near the truth."""
     if not facts.is_judged:
         return todo(facts, "Not known yet", "diagnose")
-    mine = [one for one in facts.judged if about(one.whole).is_learning]
+    mine = [entry for entry in facts.judged if about(entry.whole).is_learning]
     if not mine:
         return paragraph(NO_LEARNING, "todo")
     parts = [
@@ -137,8 +137,8 @@ def _prior_variance(facts: Facts) -> Markup | None:
 def _pictures(facts: Facts, *, is_learning: bool) -> list[Markup]:
     """A heading and pictures for each check that has them, in the order of the checks."""
     by_check: dict[str, list[Number]] = {}
-    for one in facts.judged:
-        by_check.setdefault(one.whole, []).append(one)
+    for entry in facts.judged:
+        by_check.setdefault(entry.whole, []).append(entry)
     galleries = _galleries(facts.pictures, list(by_check))
     parts: list[Markup] = []
     for check in dict.fromkeys([*by_check, *galleries]):

@@ -28,8 +28,8 @@ def values(
     if not numbers:
         return None
     strata: dict[str, list[Number]] = {}
-    for one in numbers:
-        strata.setdefault(one.stratum, []).append(one)
+    for number in numbers:
+        strata.setdefault(number.stratum, []).append(number)
     return join(_stratum(mine, stratum, columns, words) for stratum, mine in strata.items())
 
 
@@ -49,11 +49,11 @@ def _pivot(
     numbers: Sequence[Number], columns: Sequence[str], words: Mapping[str, str], label: str
 ) -> Markup | None:
     """A row a parameter, a column a measure."""
-    mine = [one for one in numbers if one.parameter in columns]
+    mine = [number for number in numbers if number.parameter in columns]
     if not mine:
         return None
     groups = _by_measure(mine)
-    by_parameter = {one.parameter for one in mine}
+    by_parameter = {number.parameter for number in mine}
     head = [heading(measure_name(name), words.get(name)) for _, name in groups]
     rows = []
     for name in columns:
@@ -65,8 +65,8 @@ def _pivot(
 def _by_measure(numbers: Sequence[Number]) -> dict[Measure, dict[str, Number]]:
     """Numbers by parameter, of each measure."""
     groups: dict[Measure, dict[str, Number]] = {}
-    for one in numbers:
-        groups.setdefault((one.check, one.name), {})[one.parameter] = one
+    for number in numbers:
+        groups.setdefault((number.check, number.name), {})[number.parameter] = number
     return groups
 
 
@@ -79,28 +79,28 @@ def _pivot_row(parameter: str, groups: Iterable[Mapping[str, Number]]) -> list[o
 
 def _decimals(numbers: Iterable[Number]) -> int:
     """Decimals that suit the largest value."""
-    return places(max((abs(one.value or 0.0) for one in numbers), default=0.0))
+    return places(max((abs(number.value or 0.0) for number in numbers), default=0.0))
 
 
 def _others(numbers: Sequence[Number], columns: Sequence[str]) -> Markup | None:
     """Values of test quantities, statistics and observations, one a row; and the reasons of values
     that are not there."""
     rows = []
-    for one in numbers:
-        if _stands_apart(one, columns):
-            rows.append(_other_row(one))
+    for number in numbers:
+        if _stands_apart(number, columns):
+            rows.append(_other_row(number))
     if not rows:
         return None
     return table(["of", "measure", heading("value"), "in words"], rows, label="Other values")
 
 
-def _stands_apart(one: Number, columns: Sequence[str]) -> bool:
-    return one.parameter not in columns or (one.value is None and bool(one.reason))
+def _stands_apart(number: Number, columns: Sequence[str]) -> bool:
+    return number.parameter not in columns or (number.value is None and bool(number.reason))
 
 
-def _other_row(one: Number) -> list[object]:
-    value = value_cell(one, places(one.value or 0))
-    return [one.parameter, measure_name(one.name), value, worded(prose(one.reason))]
+def _other_row(number: Number) -> list[object]:
+    value = value_cell(number, places(number.value or 0))
+    return [number.parameter, measure_name(number.name), value, worded(prose(number.reason))]
 
 
 def glossary(words: Mapping[str, str]) -> Markup | None:

@@ -30,11 +30,11 @@ class _Cells:
     @classmethod
     def of(cls, numbers: Iterable[Number], columns: Sequence[str]) -> _Cells:
         cells: dict[tuple[str, str], list[Number]] = {}
-        for one in numbers:
+        for entry in numbers:
             column = ""
-            if one.parameter in columns:
-                column = one.parameter
-            cells.setdefault((one.check, column), []).append(one)
+            if entry.parameter in columns:
+                column = entry.parameter
+            cells.setdefault((entry.check, column), []).append(entry)
         return cls(cells)
 
     def used(self, columns: Iterable[str], checks: Collection[str]) -> list[str]:
@@ -90,9 +90,9 @@ def _verdict_cell(parameter: str, numbers: Sequence[Number]) -> Markup:
 def legend(numbers: Iterable[Number]) -> Markup:
     """What the symbols of the matrix mean, of those that occur."""
     cells: dict[tuple[str, str], list[Number]] = {}
-    for one in numbers:
-        cells.setdefault((one.check, one.parameter), []).append(one)
-    shown = {max(group, key=lambda one: one.rank).verdict for group in cells.values()}
+    for entry in numbers:
+        cells.setdefault((entry.check, entry.parameter), []).append(entry)
+    shown = {max(group, key=lambda entry: entry.rank).verdict for group in cells.values()}
     entries = []
     for verdict, meaning in LEGEND.items():
         if verdict in shown:
@@ -102,38 +102,38 @@ def legend(numbers: Iterable[Number]) -> Markup:
 
 def verdict_table(numbers: Sequence[Number]) -> Markup:
     """Every judged number in words, the worst first."""
-    judged = filter(lambda one: one.is_judged, numbers)
-    ordered = sorted(judged, key=lambda one: one.rank, reverse=True)
+    judged = filter(lambda entry: entry.is_judged, numbers)
+    ordered = sorted(judged, key=lambda entry: entry.rank, reverse=True)
     measured = map(heading, ("value", "effect", "its 95 % interval", "p, adjusted"))
     head = ["verdict", "parameter", "check", *measured, "in words"]
     return table(head, map(_verdict_row, ordered), label="Every verdict", class_="verdicts")
 
 
-def _verdict_row(one: Number) -> list[object]:
-    order = -SEVERITY[one.verdict]
+def _verdict_row(entry: Number) -> list[object]:
+    order = -SEVERITY[entry.verdict]
     return [
-        tag("th", mark(one.verdict), " ", one.verdict, scope="row", data_v=order),
-        one.parameter,
-        _check_name(one),
-        written(number(one.value), one.value, title=measure_name(one.name)),
-        numeric(one.effect, 3),
-        written(_interval_words(one)),
-        written(_p_words(one.p_adjusted), one.p_adjusted),
-        worded(prose(one.reason)),
+        tag("th", mark(entry.verdict), " ", entry.verdict, scope="row", data_v=order),
+        entry.parameter,
+        _check_name(entry),
+        written(number(entry.value), entry.value, title=measure_name(entry.name)),
+        numeric(entry.effect, 3),
+        written(_interval_words(entry)),
+        written(_p_words(entry.p_adjusted), entry.p_adjusted),
+        worded(prose(entry.reason)),
     ]
 
 
-def _check_name(one: Number) -> str:
+def _check_name(entry: Number) -> str:
     """The check, with the measure where its name does not say which check it is of."""
-    if one.name.startswith(one.whole):
-        return one.check
-    return f"{one.check}: {measure_name(one.name)}"
+    if entry.name.startswith(entry.whole):
+        return entry.check
+    return f"{entry.check}: {measure_name(entry.name)}"
 
 
-def _interval_words(one: Number) -> str:
-    if one.interval is None:
+def _interval_words(entry: Number) -> str:
+    if entry.interval is None:
         return DASH
-    low, high = one.interval
+    low, high = entry.interval
     return f"{low:.3f} to {high:.3f}"
 
 

@@ -87,15 +87,15 @@ def published_table(ours: Sequence[Ours], classifier: str) -> PublishedTable | N
         ours: Scores by this classifier.
         classifier: `mlp` or `forest`.
     """
-    places = list(dict.fromkeys((one.task, one.budget) for one in ours))
+    places = list(dict.fromkeys((score.task, score.budget) for score in ours))
     rows = [row for row in published_scores() if row.classifier == classifier]
     shown = [row for row in rows if (row.task, row.simulations) in places]
     if not shown:
         return None
-    known = {(row.task, row.simulations) for row in shown}
+    published = {(row.task, row.simulations) for row in shown}
     columns = _our_columns(ours) | _published_columns(shown)
     cells = []
-    for place in (place for place in places if place in known):
+    for place in (place for place in places if place in published):
         numbers = [column.get(place, "–") for column in columns.values()]
         cells.append((place[0], f"{place[1]:,}", *numbers))
     headings = ("task", "simulations", *columns)
@@ -112,10 +112,10 @@ def _title(classifier: str) -> str:
 def _our_columns(ours: Sequence[Ours]) -> dict[str, Column]:
     """By heading; without methods that have no number by this classifier."""
     columns: dict[str, Column] = {}
-    for one in ours:
-        if one.c2st is not None:
-            heading = f"ours: {one.method}"
-            columns.setdefault(heading, {})[one.task, one.budget] = f"{one.c2st:.3f}"
+    for score in ours:
+        if score.c2st is not None:
+            heading = f"ours: {score.method}"
+            columns.setdefault(heading, {})[score.task, score.budget] = f"{score.c2st:.3f}"
     return columns
 
 

@@ -193,7 +193,7 @@ def further_names(lines: Sequence[Line]) -> list[str]:
 
 def scoreboard_csv(lines: Sequence[Line]) -> str:
     """A line a row, with every digit; of each further score the mean and `NAME_sd`."""
-    own = [one.name for one in fields(Line) if one.name != "further"]
+    own = [column.name for column in fields(Line) if column.name != "further"]
     names = further_names(lines)
     head = [*own, *chain.from_iterable((name, f"{name}_sd") for name in names)]
     rows = []

@@ -121,11 +121,11 @@ def summarise(
         if len(own) <= MAX_LEVELS:
             few[name] = own
     columns = _level_columns(few)
-    known = prior or {}
+    priors = prior or {}
     rows = []
     for name, values in draws.items():
         masses = columns | _shares(values, few.get(name, {}))
-        rows.append(_row(label, name, values, known.get(name), masses))
+        rows.append(_row(label, name, values, priors.get(name), masses))
     return rows
 
 
@@ -153,11 +153,11 @@ def moments(
         variance: The prior's own variance, (D,); NaN or infinite where there is none.
     """
     means, sds = prior_draws.mean(axis=0).tolist(), np.sqrt(variance).tolist()
-    known = {}
+    by_column = {}
     for name, mean, sd in zip(names, means, sds, strict=True):
         if 0 < sd < math.inf:
-            known[name] = Moments(mean, sd)
-    return known
+            by_column[name] = Moments(mean, sd)
+    return by_column
 
 
 def hdi(values: np.ndarray, probability: float = HDI) -> tuple[float, float]:

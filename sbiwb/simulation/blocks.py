@@ -64,7 +64,10 @@ class Problem:
     def draw(self, rng: np.random.Generator, n: int) -> Pairs:
         """Parameters and context of n new pairs."""
         theta = self.prior.sample(rng, n)
-        context = {name: _column(one, one.sample(rng, n)) for name, one in self.context.items()}
+        context = {
+            name: _column(distribution, distribution.sample(rng, n))
+            for name, distribution in self.context.items()
+        }
         return Pairs(theta, context, {})
 
     @property

@@ -80,7 +80,7 @@ class Expected:
         """The same once rows have come out: later ones may differ from them in length alone."""
         if self.layout is not None or outcome.layout is None:
             return self
-        layout = {name: one.any_length() for name, one in outcome.layout.items()}
+        layout = {name: observable.any_length() for name, observable in outcome.layout.items()}
         return replace(self, layout=layout)
 
     def check_batch(self, x: Mapping[str, Rows], n: int, seconds: float) -> RowOutcome:

@@ -101,11 +101,11 @@ class Program:
         Raises:
             SimulatorError: A place that nothing fills.
         """
-        known = [*_OWN, *parameters, *context, *constants]
+        names = [*_OWN, *parameters, *context, *constants]
         for word in self.executable.arguments:
             for name in _PLACE.findall(word):
-                if name not in known:
-                    raise _unknown_place(name, known)
+                if name not in names:
+                    raise _unknown_place(name, names)
         return ["rng"]
 
     def _call(self, values: Mapping[str, object], seed: int, scratch: Path) -> Decoded:
@@ -177,9 +177,9 @@ def load_program(
     return Program(find_executable(options, folder), options, batched, timeout_s)
 
 
-def _unknown_place(name: str, known: list[str]) -> SimulatorError:
-    todo = f"These can be filled in: {', '.join(known)}."
-    for near in difflib.get_close_matches(name, known, 1):
+def _unknown_place(name: str, names: list[str]) -> SimulatorError:
+    todo = f"These can be filled in: {', '.join(names)}."
+    for near in difflib.get_close_matches(name, names, 1):
         todo = f"Did you mean {{{near}}}?"
     return SimulatorError(f"nothing is called {{{name}}}", where=COMMAND_KEY, todo=todo)
 

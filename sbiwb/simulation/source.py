@@ -279,5 +279,5 @@ def _signature(function: Callable[..., object]) -> tuple[list[str], list[str], b
     return names, required, takes_any
 
 
-def _not_in(known: Collection[str], names: Iterable[str]) -> list[str]:
-    return [name for name in names if name not in known]
+def _not_in(accepted: Collection[str], names: Iterable[str]) -> list[str]:
+    return [name for name in names if name not in accepted]

@@ -39,16 +39,16 @@ def neighbours(path: Path) -> tuple[Path, ...]:
     Returns:
         Their paths in order.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     waiting = [path]
     while waiting:
         for name in _imported(waiting.pop()):
             stem = path.parent.joinpath(*name.split("."))
             for file in (stem.with_suffix(".py"), stem / "__init__.py"):
-                if file.is_file() and file not in found and file != path:
-                    found.add(file)
+                if file.is_file() and file not in files and file != path:
+                    files.add(file)
                     waiting.append(file)
-    return tuple(sorted(found))
+    return tuple(sorted(files))
 
 
 def _imported(path: Path) -> set[str]:

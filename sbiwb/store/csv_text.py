@@ -109,7 +109,9 @@ def _separator(path: Path, text: str) -> str:
     """
     if path.suffix.lower() == ".tsv":
         return TAB
-    possible = [one for one in (COMMA, SEMICOLON, TAB) if _is_regular(path, text, one)]
+    possible = [
+        separator for separator in (COMMA, SEMICOLON, TAB) if _is_regular(path, text, separator)
+    ]
     if len(possible) > 1:
         raise DataError(
             f"can be read with {' or '.join(map(repr, possible))} between the columns",
@@ -118,7 +120,11 @@ def _separator(path: Path, text: str) -> str:
         )
     if possible:
         return possible[0]
-    split = [one for one in (COMMA, SEMICOLON, TAB) if len(_split(path, text, one).names) > 1]
+    split = [
+        separator
+        for separator in (COMMA, SEMICOLON, TAB)
+        if len(_split(path, text, separator).names) > 1
+    ]
     if split:  # some line has another number of fields, and the message will say which
         return split[0]
     if _is_regular(path, text, SPACE):

@@ -102,11 +102,11 @@ class MLflow:
         return run_id
 
     def _begun(self, config: Mapping[str, Any]) -> str:
-        known = self.client.get_experiment_by_name(self.experiment)
-        if known is None:
+        existing = self.client.get_experiment_by_name(self.experiment)
+        if existing is None:
             experiment = self.client.create_experiment(self.experiment)
         else:
-            experiment = known.experiment_id
+            experiment = existing.experiment_id
         run_id = self.client.create_run(experiment, run_name=self.name).info.run_id
         put_text(self.folder / "mlflow.id", run_id)
         entities = self.package.entities

@@ -20,10 +20,14 @@ class FlatWeights:
     """
 
     def __init__(self, module: nn.Module, extra: int = 0) -> None:
-        self.names = [name for name, one in module.named_parameters() if one.requires_grad]
+        self.names = [
+            name for name, parameter in module.named_parameters() if parameter.requires_grad
+        ]
         self.parameters = [module.get_parameter(name) for name in self.names]
-        self.sizes = [one.numel() for one in self.parameters]
-        self.vector = nn.Parameter(torch.cat([one.detach().reshape(-1) for one in self.parameters]))
+        self.sizes = [parameter.numel() for parameter in self.parameters]
+        self.vector = nn.Parameter(
+            torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+        )
         self.gradient = self.vector.new_zeros(len(self.vector) + extra)
         self.vector.grad = self.gradient[: len(self.vector)]
         self.extra = self.gradient[len(self.vector) :]

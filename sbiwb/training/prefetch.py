@@ -84,9 +84,9 @@ def _work(
 def _serve(job: _Job, make: Callable[[Window, Callable[[], bool]], TensorPairs | None]) -> None:
     with suppress(InvalidStateError):  # cancelled meanwhile
         try:
-            made = make(job.window, job.result.cancelled)
+            pairs = make(job.window, job.result.cancelled)
         except BaseException as error:
             job.result.set_exception(error)
         else:
-            if made is not None:
-                job.result.set_result(made)
+            if pairs is not None:
+                job.result.set_result(pairs)

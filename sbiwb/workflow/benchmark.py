@@ -266,8 +266,8 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
         lambda: posterior.sample(observed, config.draws, generator(job.seed, "sample"))
     )
     pairs, before = job_scores.pairs_of(sets, draws, config.draws), grid.read_score(opened, job)
-    found = job_scores.judge(pairs, job_scores.wanted(config), before)
-    seconds |= found.seconds
+    scores = job_scores.judge(pairs, job_scores.wanted(config), before)
+    seconds |= scores.seconds
     put_provenance(
         project.run.path, seconds=sum(seconds.values()), facts={"versions": json.dumps(versions())}
     )
@@ -276,10 +276,10 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
         identity,
         *job,
         observations=[reference.number for reference in sets],
-        c2st=found.c2st,
+        c2st=scores.c2st,
         nlpd=scored.nlpd(posterior),
         seconds=seconds,
-        further=found.further,
+        further=scores.further,
     )
     put_json(opened.score_record(job), asdict(record))
     return record

@@ -66,14 +66,14 @@ class EvidenceMaker:
 
     def observations(self) -> list[DataSets]:
         """Every observation of the YAML that can be read."""
-        layout, found = read_plan(self.project.data_run).layout, list[DataSets]()
+        layout, sets = read_plan(self.project.data_run).layout, list[DataSets]()
         for observation in self.project.observations:
             try:
-                found.append(self.project.observe(observation, layout))
+                sets.append(self.project.observe(observation, layout))
             except DataError as error:
                 why = f"is left out: {error.where} {error.what}"
                 self.reporter.warn(f"observation {observation.name} {why}")
-        return found
+        return sets
 
     def test_quantities(self) -> TestQuantities | None:
         """The simulator file's own test quantities, if it has any."""

@@ -47,14 +47,14 @@ def parts(family: str = "", kind: str = "") -> dict[str, list[PartInfo]]:
     Raises:
         SbiwbError: There is no such family or part.
     """
-    known = families()
-    if family and family not in known:
-        near = difflib.get_close_matches(family, known, 1)
+    catalog = families()
+    if family and family not in catalog:
+        near = difflib.get_close_matches(family, catalog, 1)
         hint = f"Did you mean {near[0]}? " if near else ""
-        todo = f"{hint}One of: {', '.join(known)}."
+        todo = f"{hint}One of: {', '.join(catalog)}."
         raise SbiwbError(f"no family '{family}'", where=WHERE, todo=todo)
-    names = [family] if family else list(known)
-    return {name: _parts_of(name, known[name], kind) for name in names}
+    names = [family] if family else list(catalog)
+    return {name: _parts_of(name, catalog[name], kind) for name in names}
 
 
 def _parts_of(name: str, family: Family, kind: str) -> list[PartInfo]:

@@ -166,12 +166,12 @@ class Predictor:
         Raises:
             DataError: It cannot, or there is no such variable.
         """
-        known = self.project.context
-        if name not in known:
+        context = self.project.context
+        if name not in context:
             raise DataError(
                 f"no context variable '{name}'",
                 where="context",
-                todo=f"There are: {', '.join(known) or 'none in this problem'}.",
+                todo=f"There are: {', '.join(context) or 'none in this problem'}.",
             )
         if not math.isfinite(value):
             raise DataError(
@@ -179,7 +179,7 @@ class Predictor:
                 where=f"context {name}",
                 todo=f"For example {name}=100.",
             )
-        if known[name].discrete and value != round(value):
+        if context[name].discrete and value != round(value):
             raise DataError(
                 f"{value:g} is no integer",
                 where=f"context {name}",

@@ -112,12 +112,12 @@ def only_observation(project: Project) -> NamedObservation | None:
     Raises:
         ConfigError: It has several.
     """
-    known = project.config.problem.observations
-    if len(known) > 1:
+    sections = project.config.problem.observations
+    if len(sections) > 1:
         raise ConfigError(
-            f"names {len(known)} observations",
+            f"names {len(sections)} observations",
             where="problem.observations",
-            todo=f"Choose one: --observation NAME, of {', '.join(known)}; or name a file.",
+            todo=f"Choose one: --observation NAME, of {', '.join(sections)}; or name a file.",
         )
     return next(iter(project.observations), None)
 

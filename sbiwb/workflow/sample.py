@@ -128,7 +128,7 @@ def sample(
         sampler = _Sampler(project, posterior_of(project, reporter), reporter, options)
         layout = read_plan(project.data_run).layout
         data = [project.observe(observation, layout) for observation in observations]
-        return [sampler.sample(one) for one in data]
+        return [sampler.sample(sets) for sets in data]
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ class _Sampler:
         missing = tuple(project.config.problem.missing)
         spaces = SummarySpaces(self.posterior, missing, diagnose.seed)
         features = spaces.summaries(train, test, [data])
-        checks = [one for one in diagnose.checks if one.kind == MISSPECIFICATION]
+        checks = [section for section in diagnose.checks if section.kind == MISSPECIFICATION]
         check = next(iter(checks), family.parse(MISSPECIFICATION))
         return _Misfit(tuple(family.module(MISSPECIFICATION).compute(features, check).values))
 

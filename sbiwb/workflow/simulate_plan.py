@@ -270,9 +270,9 @@ def try_simulator(project: Project) -> Preflight:
 def try_more(project: Project, layout: Layout, rows: int) -> Pairs:
     """Pairs beyond those of a preflight, made likewise."""
     with _tried_problem(project) as problem:
-        known = replace(problem, layout=layout)
+        planned = replace(problem, layout=layout)
         counter = FailureCounter(max_rate=1.0)
-        pairs, _ = simulate_block(known, "preflight", 2, rows, counter)
+        pairs, _ = simulate_block(planned, "preflight", 2, rows, counter)
         return pairs
 
 

@@ -194,10 +194,10 @@ def _forget_notes(run: Path, job: Job) -> None:
 def _remember(run: RunDir, jobs: Sequence[Submitted]) -> None:
     """Writes which jobs were submitted, for `status` and for the next submission."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    known = read_jobs(run)
+    by_step = read_jobs(run)
     for job in jobs:
-        known[job.step] = SubmittedJob(job.id, job.after, job.elements, now)
-    put_jobs(run, known)
+        by_step[job.step] = SubmittedJob(job.id, job.after, job.elements, now)
+    put_jobs(run, by_step)
 
 
 def _check_queue(run: RunDir) -> None:
@@ -206,8 +206,8 @@ def _check_queue(run: RunDir) -> None:
     Raises:
         RunError: Jobs of this run wait or run.
     """
-    known = [job.id for job in read_jobs(run).values()]
-    queued = slurm.queued(known) if known else []
+    ids = [job.id for job in read_jobs(run).values()]
+    queued = slurm.queued(ids) if ids else []
     if queued:
         look, end = f"squeue --jobs={','.join(queued)}", f"scancel {' '.join(queued)}"
         raise RunError(

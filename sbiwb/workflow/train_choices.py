@@ -123,12 +123,12 @@ def preview(project: Project, example: Pairs) -> Preview:
     Raises:
         ConfigError: A variable of varying length is neither called a set nor a series.
     """
-    known = with_choices(project)
-    if is_complete(known.config):
+    chosen = with_choices(project)
+    if is_complete(chosen.config):
         before = None
-        if known is not project:
+        if chosen is not project:
             before = read_choices(project.run)
-        return Preview(known, before.choices if before else (), {})
+        return Preview(chosen, before.choices if before else (), {})
     chooser = Chooser(project.config, example, project.prior.size)
     choices = chooser.choose()
     return Preview(completed(project, choices), choices.choices, chooser.trials())

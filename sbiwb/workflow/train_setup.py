@@ -169,4 +169,4 @@ class _Setup:
 
 
 def _shapes(adapter: Adapter) -> Mapping[str, InputShape]:
-    return {name: one.shape for name, one in adapter.inputs.items()}
+    return {name: input_adapter.shape for name, input_adapter in adapter.inputs.items()}

@@ -193,8 +193,8 @@ def _distinct_blocks(shards: Sequence[AuditedShard]) -> np.ndarray:
     digests_of = {shard.path: shard.digests for shard in shards}
     for shard in manifest.in_order(held_shards(shards)):
         record, blocks = shard.record, shard.blocks
-        known = min(max(0, stop - blocks.start), record.blocks)
-        parts.append(digests_of[shard.path][known * (record.rows // record.blocks) :])
+        counted = min(max(0, stop - blocks.start), record.blocks)
+        parts.append(digests_of[shard.path][counted * (record.rows // record.blocks) :])
         stop = max(stop, blocks.stop)
     return np.concatenate(parts)
 

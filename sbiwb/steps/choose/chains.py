@@ -74,14 +74,14 @@ def chain_of(
         one_hot = {"kind": "one_hot", "categories": levels}
         return ChosenChain((one_hot,), f"{levels} categories")
     parts, reasons = list[str | Plain](), list[str]()
-    known = np.where(np.isnan(values).all(axis=0), 0.0, values)
+    filled = np.where(np.isnan(values).all(axis=0), 0.0, values)
     for optional in OPTIONAL:
-        measured = optional.part.measure(known)
+        measured = optional.part.measure(filled)
         count = optional.changed(measured)
         if count:
-            reasons.append(_counted(count, known.shape[1], optional.why))
+            reasons.append(_counted(count, filled.shape[1], optional.why))
             parts.append(_plain(optional.part))
-            known = _applied(optional.part.build(measured), known)
+            filled = _applied(optional.part.build(measured), filled)
     parts.append("standardize")
     if missing:
         parts.append("nan_to_mask")

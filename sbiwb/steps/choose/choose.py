@@ -90,7 +90,9 @@ class Chooser:
         """What is tried when training begins: the networks of an input, by its name, and values of
         a key."""
         tried = [draft for draft in self._drafts if self.is_tried(draft)]
-        trials = {draft.name: [one.candidate.name for one in draft.options] for draft in tried}
+        trials = {
+            draft.name: [option.candidate.name for option in draft.options] for draft in tried
+        }
         decays = self._decays({draft.name: draft.options[0] for draft in self._drafts})
         if decays:
             trials[DECAY] = [f"{decay:g}" for decay in decays]
@@ -177,7 +179,7 @@ class Chooser:
             parameters=self.parameters,
             pairs=self.config.simulate.train,
             members=max(option.members for option in options.values()),
-            attentive=any(one.candidate.name in ATTENTIVE for one in options.values()),
+            attentive=any(option.candidate.name in ATTENTIVE for option in options.values()),
             effort=self.config.effort,
         )
 

@@ -140,8 +140,10 @@ class Drafter:
             whys["broadcast"] = "known of the whole data set"
         chains = self._chains(sources, broadcast, way, given)
         if chains:
-            section["transforms"] = _short({key: list(one.parts) for key, one in chains.items()})
-            whys["transforms"] = _joined({key: one.why for key, one in chains.items()})
+            section["transforms"] = _short(
+                {key: list(chain.parts) for key, chain in chains.items()}
+            )
+            whys["transforms"] = _joined({key: chain.why for key, chain in chains.items()})
         section["summary"] = way.summary
         whys["summary"] = way.why
         if way.name != "identity" and "summary" not in given:
@@ -155,8 +157,8 @@ class Drafter:
         """Context variables that every member sees too: numbers that are not its set's size."""
         if way.as_ not in ("set", "series") or {"broadcast", "transforms"} & set(given):
             return []
-        known = [name for name in self.variables.pairs.context if name not in self.model.drop]
-        wanted = [name for name in known if not self.variables.is_size(name)]
+        context = [name for name in self.variables.pairs.context if name not in self.model.drop]
+        wanted = [name for name in context if not self.variables.is_size(name)]
         if sum(map(self.variables.width, wanted)) > MAX_BROADCAST:
             return []
         return wanted

@@ -54,7 +54,9 @@ def of_members(variable: Variable) -> Resemblance:
         if len(values) >= MIN_MEMBERS:
             sets.append(_ranked(values.reshape(len(values), -1)))
     rng = generator(SEED, "neighbours")
-    others = [_strength([rng.permutation(one) for one in sets]) for _ in range(PERMUTATIONS)]
+    others = [
+        _strength([rng.permutation(members) for members in sets]) for _ in range(PERMUTATIONS)
+    ]
     return _compared(_strength(sets), others)
 
 
@@ -81,8 +83,8 @@ def of_columns(values: np.ndarray) -> Resemblance:
 
 def _filled(values: np.ndarray) -> np.ndarray:
     """Medians in place of missing values; without columns that were never observed."""
-    known = values[:, ~np.isnan(values).all(axis=0)]
-    return np.where(np.isnan(known), np.nanmedian(known, axis=0), known)
+    observed = values[:, ~np.isnan(values).all(axis=0)]
+    return np.where(np.isnan(observed), np.nanmedian(observed, axis=0), observed)
 
 
 def _ranked(values: np.ndarray) -> np.ndarray:
@@ -100,7 +102,7 @@ def _compared(strength: float, others: Sequence[float]) -> Resemblance:
 
 def _strength(sets: Sets) -> float:
     """Mean over data sets of the squared correlation of neighbours; 0 of none."""
-    squares = [float(_correlations(one.T).mean()) ** 2 for one in sets]
+    squares = [float(_correlations(members.T).mean()) ** 2 for members in sets]
     return sum(squares) / max(1, len(squares))
 
 

@@ -54,17 +54,17 @@ class SeenVariables:
         return "grid"
 
     def _ambiguous(self, name: str) -> ConfigError:
-        found = neighbours.of_members(self[name])
+        resemblance = neighbours.of_members(self[name])
         kind, how = "set", "neighbours are no more alike than other members"
-        if found.is_ordered:
-            kind, how = "series", f"neighbours are correlated ({found.correlation:.2f})"
+        if resemblance.is_ordered:
+            kind, how = "series", f"neighbours are correlated ({resemblance.correlation:.2f})"
         alike = self.of_the_same_lengths(name)
         line = f"{name}: {{as: {kind}}}"
         if len(alike) > 1:
             line = f"{'_'.join(alike)}: {{from: [{', '.join(alike)}], as: {kind}}}"
         return ConfigError(
             f"model.inputs  {name} has a length of its own in each data set: is it a set or a "
-            f"series? In these simulations {how} (p = {found.p:.3f})",
+            f"series? In these simulations {how} (p = {resemblance.p:.3f})",
             todo=f"Write model: {{inputs: {{{line}}}}}, or as: {_other(kind)} if you know better.",
         )
 
@@ -97,8 +97,8 @@ class SeenVariables:
         variable = self[name]
         if isinstance(variable, Ragged) or variable.ndim != 2 or variable.shape[1] < MIN_ORDERED:
             return False
-        found = neighbours.of_columns(np.asarray(variable, np.float64))
-        return found.is_ordered and found.correlation >= MIN_CORRELATION
+        resemblance = neighbours.of_columns(np.asarray(variable, np.float64))
+        return resemblance.is_ordered and resemblance.correlation >= MIN_CORRELATION
 
     def width(self, name: str) -> int:
         """Numbers of a variable of one size, a data set."""

@@ -112,14 +112,14 @@ def names_of(runs: Sequence[RunDir]) -> list[str]:
     twice."""
     short = [run.name for run in runs]
     names: list[str] = []
-    seen: list[str] = []
+    taken: list[str] = []
     for run in runs:
         name = run.name
         if short.count(name) > 1:
             name = str(run.path)
-        seen.append(name)
-        if seen.count(name) > 1:
-            name = f"{name} ({seen.count(name)})"
+        taken.append(name)
+        if taken.count(name) > 1:
+            name = f"{name} ({taken.count(name)})"
         names.append(name)
     return names
 

@@ -215,14 +215,14 @@ def check_tasks(benchmark: Benchmark, selection: Selection) -> None:
 
 
 def _check_known(
-    where: str, what: str, asked: Sequence[object], known: Sequence[object] | Mapping[str, object]
+    where: str, what: str, asked: Sequence[object], listed: Sequence[object] | Mapping[str, object]
 ) -> None:
-    unknown = [str(item) for item in asked if item not in known]
+    unknown = [str(item) for item in asked if item not in listed]
     if unknown:
         raise RunError(
             f"no {what} {', '.join(unknown)}",
             where=where,
-            todo=f"There are: {', '.join(map(str, known))}.",
+            todo=f"There are: {', '.join(map(str, listed))}.",
         )
 
 

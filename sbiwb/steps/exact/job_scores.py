@@ -88,7 +88,7 @@ def judge(pairs: Pairs, names: Sequence[str], before: Score | None) -> JobScores
     for name in names:
         if name not in scores:
             start = time.perf_counter()
-            scores[name] = [float(one) for one in SCORERS[name](pairs)]
+            scores[name] = [float(score) for score in SCORERS[name](pairs)]
             seconds[name] = time.perf_counter() - start
     return JobScores(scores.pop(C2ST), scores, seconds)
 

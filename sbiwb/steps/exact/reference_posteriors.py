@@ -82,7 +82,7 @@ def _from_folder(folder: Path, task: str, most: int) -> tuple[list[ReferenceSet]
     try:
         changed_ns = path.stat().st_mtime_ns
     except FileNotFoundError as error:
-        there = sorted(one.stem for one in folder.glob("*.h5"))
+        there = sorted(file.stem for file in folder.glob("*.h5"))
         raise DataError(
             "no reference posteriors of this task",
             where=path,
@@ -150,26 +150,28 @@ def _from_package(task: str, most: int) -> tuple[list[ReferenceSet], str]:
         )
     folder, data = VARIANTS.get(task, (task, "observation"))
     files = Path(next(iter(spec.submodule_search_locations))) / "tasks" / folder / "files"
-    found = _packaged(files, data, most)
-    if not found:
+    sets = _packaged(files, data, most)
+    if not sets:
         raise DataError(
             f"the package sbibm has no task '{task}'",
             where=files,
             todo="Name a folder with its reference posteriors.",
         )
-    return found, sha256(b"".join(one.draws.tobytes() + one.x.tobytes() for one in found))
+    return sets, sha256(
+        b"".join(reference.draws.tobytes() + reference.x.tobytes() for reference in sets)
+    )
 
 
 @lru_cache(maxsize=32)
 def _packaged(files: Path, data: str, most: int) -> list[ReferenceSet]:
     names = (f"{data}.csv", "true_parameters.csv", "reference_posterior_samples.csv.bz2")
     folders = {number: files / f"num_observation_{number}" for number in range(1, most + 1)}
-    found = []
+    sets = []
     for number, folder in folders.items():
         if folder.is_dir():
             x, truth, draws = (_table(folder / name) for name in names)
-            found.append(ReferenceSet(number, x.ravel(), truth.ravel(), draws))
-    return found
+            sets.append(ReferenceSet(number, x.ravel(), truth.ravel(), draws))
+    return sets
 
 
 def _table(path: Path) -> np.ndarray:

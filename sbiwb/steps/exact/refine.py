@@ -147,8 +147,8 @@ def refine(
     with reporter.task("refine", len(data), unit="data sets") as ticker:
         for which, label in enumerate(data.labels):
             rng = generator(seed, "refine", place(data.name), which)
-            one = _Refinement(targets(which), label, Repair(how), reporter, rng)
-            repaired[which], result = one.run(theta[which], in_need=label in unlike)
+            refinement = _Refinement(targets(which), label, Repair(how), reporter, rng)
+            repaired[which], result = refinement.run(theta[which], in_need=label in unlike)
             results.append(result)
             ticker.advance(k=f"{result.pareto_k:.2f}", last=result.verdict)
     return repaired, results

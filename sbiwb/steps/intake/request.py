@@ -49,11 +49,11 @@ class ImportRequest:
             ConfigError: An option cannot be read.
             DataError: A file is named twice.
         """
-        seen: set[Path] = set()
+        resolved: set[Path] = set()
         for path in paths:
-            if path.resolve() in seen:
+            if path.resolve() in resolved:
                 raise DataError("is named twice", where=path, todo="Name each file once.")
-            seen.add(path.resolve())
+            resolved.add(path.resolve())
         return cls(tuple(paths), _parse_columns(columns), _parse_shares(shares), by)
 
     def facts(self) -> ImportFacts:

@@ -38,9 +38,9 @@ def numbers(x: Columns, context: Columns, missing: Collection[str]) -> np.ndarra
         context: Design variables.
         missing: Observables that may have missing values.
     """
-    _, known = statistics(x, missing)
-    columns = [np.asarray(values, float).reshape(len(known), -1) for values in context.values()]
-    return np.hstack([known, *columns])
+    _, stats = statistics(x, missing)
+    columns = [np.asarray(values, float).reshape(len(stats), -1) for values in context.values()]
+    return np.hstack([stats, *columns])
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ class SummarySpaces:
 
     def _statistics(self, sets: Sequence[tuple[Columns, Columns]]) -> FeatureSpace:
         names, _ = statistics(sets[0][0], self.missing)
-        known = [np.zeros((0, len(names)))] * len(sets)
+        features = [np.zeros((0, len(names)))] * len(sets)
         for place, (x, _) in enumerate(sets):
             if x:
-                known[place] = statistics(x, self.missing)[1]
-        return FeatureSpace(names, *known)
+                features[place] = statistics(x, self.missing)[1]
+        return FeatureSpace(names, *features)
 
     def _features(self, sets: Sequence[tuple[Columns, Columns]]) -> FeatureSpace:
         features = [self.posterior.features({**x, **context}) for x, context in sets if x]

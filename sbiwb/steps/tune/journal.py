@@ -99,18 +99,18 @@ def agreed_space(
     Raises:
         RunError: It was begun with another space or another model.
     """
-    known = study.user_attrs.get("identity")
-    space = asked or (_read_space(known["space"]) if known else default_space(config))
+    recorded = study.user_attrs.get("identity")
+    space = asked or (_read_space(recorded["space"]) if recorded else default_space(config))
     identity = {
         "space": {key: axis.text for key, axis in space.items()},
         "config": model_identity,
     }
     identity = json.loads(json.dumps(identity))
-    if known is None:
+    if recorded is None:
         study.set_user_attr("identity", identity)
-    elif known != identity:
+    elif recorded != identity:
         raise RunError(
-            f"holds another search: {'; '.join(differences(known, identity))}",
+            f"holds another search: {'; '.join(differences(recorded, identity))}",
             where=folder,
             todo="Change that back to go on with it, or move the folder away to search anew.",
         )

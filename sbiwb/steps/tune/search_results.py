@@ -79,7 +79,7 @@ def put_results(search: Search, reporter: Reporter) -> Tuned:
     if best:
         put_text(search.folder / "best.yaml", lines)
     _put_picture(search, trials)
-    running = sum(one.state == "running" for one in trials)
+    running = sum(trial.state == "running" for trial in trials)
     if running:
         reporter.say(
             f"{running} trial{'s' * (running > 1)} still run or wait: the same command goes on "
@@ -98,19 +98,19 @@ def ended_trials(search: Search) -> Iterator[Trial]:
         "WAITING": "running",
     }
     last = {
-        one.user_attrs.get("run"): one
-        for one in search.study.trials
-        if one.user_attrs.get("run") and not search.was_handed_back(one)
+        trial.user_attrs.get("run"): trial
+        for trial in search.study.trials
+        if trial.user_attrs.get("run") and not search.was_handed_back(trial)
     }
     for run in sorted(last):
-        one = last[run]
-        given = one.params or one.system_attrs.get("fixed_params", {})
+        trial = last[run]
+        given = trial.params or trial.system_attrs.get("fixed_params", {})
         settings = {key: search.space[key].setting(value) for key, value in given.items()}
-        reason = one.user_attrs.get("reason", "")
+        reason = trial.user_attrs.get("reason", "")
         yield Trial(
             search.folder / run,
-            "failed" if reason else names[one.state.name],
-            one.value,
+            "failed" if reason else names[trial.state.name],
+            trial.value,
             settings,
             reason,
         )
@@ -140,22 +140,24 @@ def _best_lines(best: Trial, ended: int) -> str:
 
 def _put_picture(search: Search, trials: Sequence[Trial]) -> None:
     """history.png, of all trials with a loss."""
-    seen = [
-        one for one in trials if one.loss is not None and len(one.settings) == len(search.space)
+    plotted = [
+        trial
+        for trial in trials
+        if trial.loss is not None and len(trial.settings) == len(search.space)
     ]
-    if not seen:
+    if not plotted:
         return
     settings: dict[str, list[float | str]] = {
         key: [
-            one.settings[key] if isinstance(axis, Choice) else float(one.settings[key])
-            for one in seen
+            trial.settings[key] if isinstance(axis, Choice) else float(trial.settings[key])
+            for trial in plotted
         ]
         for key, axis in search.space.items()
     }
     log = {key for key, axis in search.space.items() if isinstance(axis, Range) and axis.log}
-    losses = [one.loss for one in seen if one.loss is not None]
+    losses = [trial.loss for trial in plotted if trial.loss is not None]
     figure = tuning_picture(
-        losses, pruned=[one.state != "done" for one in seen], settings=settings, log=log
+        losses, pruned=[trial.state != "done" for trial in plotted], settings=settings, log=log
     )
     put(search.folder / "history.png", to_png(figure))
 
@@ -169,11 +171,11 @@ def _importance(search: Search) -> dict[str, float]:
     References:
         Watanabe et al. (2023), PED-ANOVA, https://arxiv.org/abs/2304.10255
     """
-    complete = [one for one in search.study.trials if one.state == search.states.COMPLETE]
+    complete = [trial for trial in search.study.trials if trial.state == search.states.COMPLETE]
     if (
         len(complete) < MIN_TRIALS_FOR_IMPORTANCE
         or len(search.space) < 2
-        or len({one.value for one in complete}) == 1
+        or len({trial.value for trial in complete}) == 1
     ):
         return {}
     importance = search.optuna.importance

@@ -139,17 +139,17 @@ def _parse_one(setting: str) -> tuple[str, Axis]:
 
 
 def _range(text: str, where: str) -> Range:
-    found = _RANGE.match(text)
-    if not found:
+    match = _RANGE.match(text)
+    if not match:
         raise ConfigError(
             f"'{text}' is no range of numbers", where=where, todo="Write 3..8, or 1e-4..1e-2 log."
         )
-    low, high, log = _number(found[1]), _number(found[2]), bool(found[3])
+    low, high, log = _number(match[1]), _number(match[2]), bool(match[3])
     if low >= high:
         raise ConfigError(
             f"the range goes from {low} down to {high}",
             where=where,
-            todo=f"Write {found[2]}..{found[1]}.",
+            todo=f"Write {match[2]}..{match[1]}.",
         )
     if log and low <= 0:
         raise ConfigError(
