@@ -136,7 +136,8 @@ def assert_normal(reference, mean, covariance):
 @pytest.mark.parametrize("d", [2, 10])
 def test_c2st_against_exact_draws(kind, d, draws=4000, compared=2000):
     target = targets.normal(np.arange(d), targets.correlated(d))
-    reference = run(kind, target, draws)
+    options = {"thin": 30 * d} if kind == "ensemble" else {}  # by default R-hat is about its limit
+    reference = run(kind, target, draws, **options)
     assert judge(reference, target.columns).warnings == ()
     some = np.random.default_rng(1).permutation(draws)[:compared]
     assert c2st(target.exact(compared, np.random.default_rng(9)), reference.theta[some]) <= 0.53
@@ -190,7 +191,8 @@ def test_hmc_on_the_banana_finds_its_moments():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CHAINS)
 def test_every_method_on_the_banana(kind):
-    reference = run(kind, targets.banana(), 6000)
+    options = {"hmc": {"target_accept": 0.95}}  # at the usual one a few of 12,000 may diverge
+    reference = run(kind, targets.banana(), 6000, **options.get(kind, {}))
     assert_banana(reference)
     assert judge(reference, ("x", "y")).warnings == ()
 
