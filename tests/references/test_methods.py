@@ -191,7 +191,8 @@ def test_hmc_on_the_banana_finds_its_moments():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CHAINS)
 def test_every_method_on_the_banana(kind):
-    options = {"hmc": {"target_accept": 0.95}}  # at the usual one a few of 12,000 may diverge
+    careful = {"target_accept": 0.95}  # at the usual one a few of 12,000 trajectories may diverge
+    options = {"hmc": careful, "nuts": careful}
     reference = run(kind, targets.banana(), 6000, **options.get(kind, {}))
     assert_banana(reference)
     assert judge(reference, ("x", "y")).warnings == ()
