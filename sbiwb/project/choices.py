@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 
+from pydantic import ValidationError
+
 from sbiwb.config import RunConfig
 from sbiwb.config.model import Model
-from sbiwb.errors import CorruptFile
+from sbiwb.errors import ConfigError, CorruptFile
 from sbiwb.files import parse_typed, put_json, read_typed, stable_hash
 from sbiwb.project.plan import plan_or_none
 from sbiwb.project.project import Project, plain_model
@@ -87,11 +89,18 @@ def read_choices(run: RunDir) -> Choices | None:
     """The choices of a run, None where there are none.
 
     Raises:
-        CorruptFile: The file cannot be read.
+        CorruptFile: The file cannot be read, or holds sections that no YAML could.
     """
     if not run.choices.is_file():
         return None
-    return read_typed(Choices, run.choices, todo=REMEDY)
+    choices = read_typed(Choices, run.choices, todo=REMEDY)
+    try:
+        Model.model_validate(choices.model)
+        TrainOptions.model_validate(choices.train)
+    except (ValidationError, ConfigError) as error:
+        problem = "holds a section that no YAML could hold"
+        raise CorruptFile(problem, where=run.choices, todo=REMEDY) from error
+    return choices
 
 
 def put_choices(run: RunDir, choices: Choices) -> None:

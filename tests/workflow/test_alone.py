@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import yaml
 
-from sbiwb.errors import RunError
+from sbiwb.errors import CorruptFile, RunError
 from sbiwb.project.choices import is_complete, read_choices
 from sbiwb.project.opening import open_project
 from sbiwb.project.trained import load_posterior
@@ -70,6 +72,23 @@ def test_a_key_that_is_written_later_is_another_model(trained):
         train(project, Recorder())
     # the choices now are those of the other, and are made again
     train(trained.open(), Recorder())
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [("train", {"ema": {}}), ("train", {"pace": 1}), ("model", {"inference": {"kind": "none"}})],
+)
+def test_choices_that_no_yaml_could_hold_are_a_damaged_file(trained, section, change):
+    path = trained.run / "choices.json"
+    intact = path.read_text()
+    document = json.loads(intact)
+    document[section] |= change
+    path.write_text(json.dumps(document))
+    try:
+        with pytest.raises(CorruptFile, match=r"no YAML could hold.*Delete it"):
+            trained.open()
+    finally:
+        path.write_text(intact)
 
 
 def test_check_shows_what_would_be_chosen_and_writes_nothing(tmp_path):
