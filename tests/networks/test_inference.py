@@ -21,6 +21,7 @@ H = 3
 FLOWS = [(kind, options, d) for kind, options in DENSITIES for d in (1, 2, 3)]
 ALL = FLOWS + [(kind, options, d) for kind, options in MIXTURES for d in (1, 2, 3)]
 NSF = [options for kind, options in DENSITIES if kind == "nsf"]
+UNSCALED = torch.zeros(())  # the logarithm of the scale of noise
 STILL = [
     "nsf",
     "maf",
@@ -363,7 +364,7 @@ def test_values_gradients_and_inverse_are_zukos(columns, passes, reverse, dtype)
     )
     weights = torch.randn(50, dtype=dtype)
     y, log_det = zuko(h).call_and_ladj(x)
-    expected, found = log_det + normal_log_prob(y), _masked.log_prob([ours], x, h)
+    expected, found = log_det + normal_log_prob(y), _masked.log_prob([ours], x, h, UNSCALED)
     exact = {"atol": 1e-4, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 1e-10}
     assert torch.allclose(found, expected, **exact)
     for mine, theirs in zip(
@@ -478,7 +479,9 @@ def test_gradients_of_the_weights_are_those_of_autograd():
     x, h = torch.randn(50, 5), torch.randn(50, H)
 
     def gradients():
-        return torch.autograd.grad(_masked.log_prob([ours], x, h).square().sum(), list(ours.layers))
+        return torch.autograd.grad(
+            _masked.log_prob([ours], x, h, UNSCALED).square().sum(), list(ours.layers)
+        )
 
     fused = gradients()
     compiled_flow.use(False)
