@@ -108,6 +108,16 @@ class RunDir:
         return self.train / "learning-rates.png"
 
     @property
+    def likelihood(self) -> Path:
+        """Folder of the learned likelihoods, a run folder each."""
+        return self.path / "likelihood"
+
+    @property
+    def agreement(self) -> Path:
+        """How posterior and likelihood agree."""
+        return self.likelihood / "agreement.json"
+
+    @property
     def diagnose(self) -> Path:
         return self.path / "diagnose"
 

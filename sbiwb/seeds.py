@@ -31,6 +31,8 @@ STREAMS = {
     "reference": 20,
     "refine": 21,
     "neighbours": 22,
+    "members": 23,
+    "consistency": 24,
 }
 
 

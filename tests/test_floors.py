@@ -33,6 +33,7 @@ GROUND = {
     "intervals",
     "pareto",
     "processes",
+    "chunks",
     "pictures",
     "kernels",
     "__init__",
@@ -41,7 +42,9 @@ ROOMS = {
     "priors", "simulation", "store", "executors", "adapters", "networks", "training", "posterior", "diagnostics", "distances", "references",
     "report", "trackers",
 }  # fmt: skip
-STEPS = {"pairs", "intake", "fit", "tune", "judge", "infer", "exact", "compare", "choose"}
+STEPS = {
+    "pairs", "intake", "fit", "tune", "judge", "infer", "exact", "compare", "choose", "joint",
+}  # fmt: skip
 FLOOR = {
     **dict.fromkeys(GROUND, 0),
     "contracts": 1,

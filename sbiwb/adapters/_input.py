@@ -170,11 +170,8 @@ class InputAdapter:
         Raises:
             DataError: If a value cannot be transformed, or a length or a size cannot occur.
         """
-        flats = self.plan.read(variables)
-        main, where = flats[self.plan.sources[0]], self.plan.label
-        parts = {name: self._transformed(name, flat) for name, flat in flats.items()}
-        joined = _joined(self.plan, main, parts)
-        values = _single(where, apply_chain(where, self.tail, joined, main.lengths))
+        main, exact = self._exact(variables)
+        values = _single(self.plan.label, exact)
         channels = values.shape[1]
         if main.lengths is None:
             return values.reshape(main.count, *main.grid, channels), None
@@ -183,6 +180,19 @@ class InputAdapter:
             return values.reshape(main.count, self.shape.length or 0, channels), None
         ragged = Ragged(values, np.concatenate([[0], np.cumsum(main.lengths)]).astype(np.int64))
         return ragged.padded(max(1, int(main.lengths.max(initial=0))))
+
+    def exact(self, variables: Mapping[str, Variable]) -> np.ndarray:
+        """Channels (rows, C) in float64, as `apply` has them before they are rounded to float32;
+        see there."""
+        return self._exact(variables)[1]
+
+    def _exact(self, variables: Mapping[str, Variable]) -> tuple[Flat, np.ndarray]:
+        """The first source as it comes, and all channels (rows, C)."""
+        flats = self.plan.read(variables)
+        main = flats[self.plan.sources[0]]
+        parts = {name: self._transformed(name, flat) for name, flat in flats.items()}
+        joined = _joined(self.plan, main, parts)
+        return main, apply_chain(self.plan.label, self.tail, joined, main.lengths)
 
     def outside(self, variables: Mapping[str, Variable]) -> list[str]:
         """Sentences on values, gaps and lengths that no training simulation ever had."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sbiwb import executors
-from sbiwb.config.model import Section
+from sbiwb.config.section import Section
 from sbiwb.contracts import ExecutorPart
 from sbiwb.executors import Cluster
 from sbiwb.families import MAX_COUNT, WHOLE, Count, Seed

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sbiwb import adapters, diagnostics, executors, priors, trackers
+from sbiwb.config.section import Columns, Name, Names, Section, not_reserved
+from sbiwb.config.structure import Likelihood, Members, Structures
 from sbiwb.contracts import (
     DiagnosticPart,
     Executor,
@@ -22,8 +24,7 @@ from sbiwb.contracts import (
     UncertaintyPart,
 )
 from sbiwb.executors import Cluster
-from sbiwb.families import WHOLE, Count, Options, Seed
-from sbiwb.naming import reserved_because
+from sbiwb.families import WHOLE, Count, Seed
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.summary import family as summary_networks
 from sbiwb.networks.uncertainty import family as uncertainties
@@ -35,54 +36,9 @@ MAX_BLOCK = 1_000_000
 MAX_DRAWS = 1_000_000
 
 
-def _not_reserved(name: str) -> str:
-    """Refuses the name of a variable that no file could hold."""
-    reason = reserved_because(name)
-    if reason is not None:
-        template = "{reason}; choose another name, such as {name}_1, here and in the simulator"
-        raise PydanticCustomError("reserved_name", template, {"reason": reason, "name": name})
-    return name
-
-
-def _as_list(value: object) -> object:
-    """A single name as a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-OneOrMore = BeforeValidator(_as_list, json_schema_input_type=str | list[str])
-Name = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="A Python name."),
-    AfterValidator(_not_reserved),
-]
-Names = Annotated[list[Name], OneOrMore]
-Columns = Annotated[list[str], OneOrMore]
 Pairs = Annotated[int, Field(ge=1, le=MAX_PAIRS), WHOLE]
 Prior = Annotated[PriorPart, priors.family]
 Constant = bool | int | float | str | list[Any]
-
-
-class Section(Options):
-    """Options whose keys may be words that Python keeps for itself (`as`, `from`)."""
-
-    model_config = ConfigDict(
-        validate_by_alias=True, validate_by_name=False, serialize_by_alias=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_default_kind(cls, value: object) -> object:
-        """Options of a part without its kind are those of the kind that stands there by default."""
-        if not isinstance(value, dict):
-            return value
-        complete = dict(value)
-        for name, field in cls.model_fields.items():
-            key, default = field.alias or name, field.default
-            options = complete.get(key)
-            is_part = isinstance(default, dict) and "kind" in default
-            if is_part and isinstance(options, dict) and "kind" not in options:
-                complete[key] = {**default, **options}
-        return complete
 
 
 class Observation(Section):
@@ -106,7 +62,7 @@ class Observation(Section):
 class ProblemSection(Section):
     """What is simulated, and what was observed."""
 
-    simulator: str | ProgramCommand = Field(
+    simulator: str | ProgramCommand | Members = Field(
         description="A Python file (relative to this config) or package.module, optionally with "
         ":function; or an external program."
     )
@@ -124,6 +80,11 @@ class ProblemSection(Section):
         [],
         description="Observables in which NaN is a value, a missing one; elsewhere it is a failed "
         "simulation.",
+    )
+    structure: Structures = Field(
+        {},
+        description="What is independent given theta and context, by observable, or under a name "
+        "of their own where several belong together; entries are independent of each other.",
     )
     observations: dict[str, Observation] = Field({}, description="Real data sets by name.")
 
@@ -216,7 +177,7 @@ ThetaKind = Literal["prior", "standardize", "log", "logit", "circular"]
 class Model(Section):
     """What the network sees, and what it is."""
 
-    inputs: dict[Annotated[str, AfterValidator(_not_reserved)], Input] = Field(
+    inputs: dict[Annotated[str, AfterValidator(not_reserved)], Input] = Field(
         {}, description="Inputs by name; those of variables that are left out are chosen."
     )
     drop: Names = Field(
@@ -240,6 +201,12 @@ class Model(Section):
         {"kind": "none"},
         validate_default=True,
         description="How unsure the network is of itself: Bayesian weights, or an ensemble.",
+    )
+
+    likelihood: Likelihood = Field(
+        "auto",
+        description="A learned likelihood beside the posterior: none, its options, or auto: where "
+        "problem.structure says more than joint and effort is not quick.",
     )
 
     def theta_kind(self, parameter: str) -> str:

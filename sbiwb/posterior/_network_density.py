@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from sbiwb.posterior import _chunks
+from sbiwb import chunks
 from sbiwb.records import Columns, Variable, take
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class NetworkDensity:
         """Summaries of N data sets, (N, H)."""
         self.network.eval()
         summaries = []
-        for piece in _chunks.pieces(data_sets_in(x), _chunks.CHUNK_ROWS):
+        for piece in chunks.pieces(data_sets_in(x), chunks.CHUNK_ROWS):
             rows = np.arange(piece.start, piece.stop)
             summaries.append(
                 self._summarise({name: take(values, rows) for name, values in x.items()})
@@ -99,14 +99,14 @@ class NetworkDensity:
         draws = np.empty((len(features), n, self.size))
         noise = (
             (where, rng.standard_normal(draws[where].shape, dtype=np.float32))
-            for where in _chunks.draw_blocks(len(features), n)
+            for where in chunks.draw_blocks(len(features), n)
         )
 
         def fill(chunk: tuple[tuple[slice, slice], np.ndarray]) -> None:
             where, part = chunk
             draws[where] = self._transport(part, features[where[0]])
 
-        _chunks.for_each(fill, noise, self.threads)
+        chunks.for_each(fill, noise, self.threads)
         return draws
 
     @torch.no_grad()
@@ -126,7 +126,7 @@ class NetworkDensity:
             data_sets = np.arange(piece.start, piece.stop) // draws
             density[piece] = self._log_prob(flat[piece], features[data_sets])
 
-        _chunks.for_each(fill, _chunks.pieces(len(flat), _chunks.CHUNK_DRAWS), self.threads)
+        chunks.for_each(fill, chunks.pieces(len(flat), chunks.CHUNK_DRAWS), self.threads)
         return density.reshape(theta.shape[:-1])
 
     @torch.no_grad()

@@ -115,8 +115,10 @@ def from_text(text: str) -> Choices:
 
 def is_complete(config: RunConfig) -> bool:
     """Whether every key of `model` and `train` is written, so that nothing is left to choose."""
-    given = config.model.model_fields_set, config.train.model_fields_set
-    return given == (set(Model.model_fields), set(TrainOptions.model_fields))
+    model = set(Model.model_fields) - {"likelihood"}
+    return model <= config.model.model_fields_set and config.train.model_fields_set == set(
+        TrainOptions.model_fields
+    )
 
 
 def asked_hash(project: Project) -> str:

@@ -152,7 +152,7 @@ def _moved(config: RunConfig, base: Path, folder: Path) -> RunConfig:
     simulator = problem.simulator
     if isinstance(simulator, ProgramCommand):
         simulator = relocated(simulator, base, folder)
-    elif simulator.partition(":")[0].endswith(".py"):
+    elif isinstance(simulator, str) and simulator.partition(":")[0].endswith(".py"):
         simulator = _relative(simulator, base, folder)
     observations = {}
     for name, section in problem.observations.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sbiwb.config import RunConfig
 from sbiwb.config.model import Model
+from sbiwb.config.structure import Members
 from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.families import map_files
 from sbiwb.files import stable_hash
@@ -17,6 +18,7 @@ from sbiwb.project.densities import ExactDensities
 from sbiwb.project.derived import DerivedQuantities
 from sbiwb.project.fingerprint import Identity
 from sbiwb.project.imported import IMPORTED, KINDS, Imported
+from sbiwb.project.member_source import MemberSource
 from sbiwb.project.observe import DataSets, NamedObservation, observe
 from sbiwb.project.plan import plan_or_none
 from sbiwb.project.simulations import ForwardSimulator
@@ -51,6 +53,8 @@ class Project:
         """The simulator file, the external program, or what stands for it where pairs are
         imported."""
         problem = self.config.problem
+        if isinstance(problem.simulator, Members):
+            return MemberSource(problem.simulator, self.data_run)
         if self.is_imported:
             return Imported(
                 self.data_run,
@@ -67,8 +71,14 @@ class Project:
 
     @property
     def is_imported(self) -> bool:
-        """Whether the pairs come from files."""
-        return self.config.problem.simulator == IMPORTED
+        """Whether the pairs come from files, so that nothing can be simulated."""
+        return self.config.problem.simulator == IMPORTED or self.members is not None
+
+    @property
+    def members(self) -> Members | None:
+        """What the pairs are made of where they are those of a likelihood."""
+        simulator = self.config.problem.simulator
+        return simulator if isinstance(simulator, Members) else None
 
     @cached_property
     def prior(self) -> Prior:
@@ -239,13 +249,14 @@ def distributions(parts: Mapping[str, PriorPart]) -> dict[str, Distribution]:
 
 
 def plain_model(model: Model, *, only_given: bool = False) -> dict[str, object]:
-    """A section `model` as plain values, its part files by name and code.
+    """A section `model` as plain values, its part files by name and code; without the likelihood,
+    which is a run of its own.
 
     Args:
         model: The section.
         only_given: Whether keys that the YAML leaves out are left out here too.
     """
-    plain = model.model_dump(mode="json", exclude_unset=only_given)
+    plain = model.model_dump(mode="json", exclude_unset=only_given, exclude={"likelihood"})
     content: dict[str, object] = map_files(plain, _content)
     return content
 

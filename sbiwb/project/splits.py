@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sbiwb.errors import RunError
+from sbiwb.project.member_source import load_members
 from sbiwb.project.project import Project
 from sbiwb.project.settings import COPIES, GB, memory_gb
 from sbiwb.records import Pairs
@@ -24,6 +25,8 @@ def load_split(project: Project, split: str, *, most: int | None = None) -> Pair
     rows: int = getattr(project.config.simulate, split)
     if most is not None:
         rows = min(rows, most)
+    if project.members is not None:
+        return load_members(project.members, project.data_run, split, rows)
     return manifest.load(manifest.shards(folder, project.data_hash), rows, folder)
 
 
@@ -41,13 +44,17 @@ class TrainingShards:
         self._project, self._found = project, list[Shard]()
         self.rows = list[int]()
         left, block = project.config.simulate.train, 0
+        self.missing = 0
+        self.held: Pairs | None = None
+        if project.members is not None:  # all in memory
+            self.rows = [left]
+            return
         for shard in manifest.shards(project.data_run.split("train"), project.data_hash):
             if left > 0 and shard.blocks.start == block:
                 self._found.append(shard)
                 self.rows.append(min(left, shard.record.rows))
                 left, block = left - self.rows[-1], shard.blocks.stop
         self.missing = left
-        self.held: Pairs | None = None
 
     @property
     def window(self) -> int:

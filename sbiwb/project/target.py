@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,7 +29,6 @@ from sbiwb.project.densities import (
     HOW_TO_WRITE,
     LIKELIHOOD,
     ExactDensities,
-    NamedDensity,
     data_set,
 )
 from sbiwb.project.observe import DataSets
@@ -40,8 +40,22 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 ExactSampler = Callable[[int, np.random.Generator], np.ndarray]
 
 
+class Densities(Protocol):
+    """Where a likelihood comes from: the simulator file, or a network."""
+
+    @property
+    def source(self) -> SimulatorSource: ...
+    @property
+    def prior(self) -> Prior: ...
+    @property
+    def has_likelihood(self) -> bool: ...
+    def likelihood(
+        self, x: Columns, context: Columns, which: int
+    ) -> Callable[[Tensor], Tensor]: ...
+
+
 def target_of(
-    densities: ExactDensities,
+    densities: Densities,
     x: Columns,
     context: Columns,
     which: int,
@@ -88,7 +102,7 @@ def target_of(
 
 
 def refinement_targets(
-    densities: ExactDensities, posterior: Posterior, data: DataSets, theta: np.ndarray
+    densities: Densities, posterior: Posterior, data: DataSets, theta: np.ndarray
 ) -> Callable[[int], Target]:
     """The target of each data set by its place, with the trained posterior as its proposal.
 
@@ -116,7 +130,7 @@ def refinement_targets(
 
 
 def log_likelihood(
-    densities: ExactDensities, x: Columns, context: Columns, which: int, theta: np.ndarray
+    densities: Densities, x: Columns, context: Columns, which: int, theta: np.ndarray
 ) -> np.ndarray:
     """log p(x | theta) of the data set `which` at theta (N, D) in the user's units, (N,).
 
@@ -234,7 +248,9 @@ def _exact_sampler(source: SimulatorSource, x: Mapping[str, np.ndarray]) -> Exac
     return draws
 
 
-def _posterior_density(prior: Prior, likelihood: NamedDensity) -> Callable[[Tensor], Tensor]:
+def _posterior_density(
+    prior: Prior, likelihood: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
     prior.log_prob(np.zeros((1, prior.size)))  # refuses a prior without a density
 
     def log_density(z: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def load_posterior(run: Path | str, device: str = "auto") -> Posterior:
         >>> posterior.sample({"in_bed": counts}, 1000).shape  # doctest: +SKIP
         (1, 1000, 3)
     """
-    return _load(Path(run), device)[0]
+    return load(Path(run), device)[0]
 
 
 def posterior_of(project: Project, reporter: Reporter) -> Posterior:
@@ -52,7 +52,7 @@ def posterior_of(project: Project, reporter: Reporter) -> Posterior:
     Raises:
         RunError: Nothing is trained, or the prior, the simulator or a seed has changed since.
     """
-    posterior, facts = _load(project.run.path, project.config.machine.device)
+    posterior, facts = load(project.run.path, project.config.machine.device)
     if facts.data_hash != project.data_hash:
         plan = plan_or_none(project.data_run)
         planned = plan.identity if plan is not None else {}
@@ -71,7 +71,7 @@ def posterior_of(project: Project, reporter: Reporter) -> Posterior:
     return posterior
 
 
-def _load(path: Path, device: str) -> tuple[Posterior, CheckpointFacts]:
+def load(path: Path, device: str) -> tuple[Posterior, CheckpointFacts]:
     """The posterior, and what its checkpoint says about it."""
     if path.is_dir():
         path = path / "train" / "best.pt"

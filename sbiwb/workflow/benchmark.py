@@ -24,11 +24,15 @@ from sbiwb.executors.slurm import note, put_failure
 from sbiwb.files import put, put_json, put_text, read_typed
 from sbiwb.posterior import Posterior
 from sbiwb.project.checkpoint_facts import CheckpointFacts
+from sbiwb.project.joint import LearnedDensities
+from sbiwb.project.likelihoods import likelihood_projects
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
+from sbiwb.project.target import target_of
 from sbiwb.project.trained import posterior_of
-from sbiwb.records import Variable
+from sbiwb.project.trained_likelihood import likelihood_of
+from sbiwb.records import Columns, Variable
 from sbiwb.rundir import Provenance, put_provenance, read_provenance, versions
 from sbiwb.seeds import generator
 from sbiwb.steps.exact import grid, job_scores
@@ -43,11 +47,13 @@ from sbiwb.steps.exact.grid import (
     SimulationRecord,
     open_benchmark,
 )
+from sbiwb.steps.exact.pooled_draws import pooled_draws
 from sbiwb.steps.exact.reference_posteriors import ReferenceSet, reference_sets
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.checkpoint import newest
 from sbiwb.workflow import simulate, train
 from sbiwb.workflow.train_choices import complete
+from sbiwb.workflow.train_likelihoods import agreement_of, train_likelihoods
 
 __all__ = [
     "PLAN",
@@ -262,8 +268,9 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
     simulated = opened.simulations_record(SharedSimulations(job.task, job.budget))
     seconds = {"train": scored.train()}
     posterior = posterior_of(project, Silent())
+    seconds |= scored.train_likelihoods()
     draws, seconds["draws"] = _timed(
-        lambda: posterior.sample(observed, config.draws, generator(job.seed, "sample"))
+        lambda: scored.draws(posterior, observed, config.draws, job.seed)
     )
     pairs, before = job_scores.pairs_of(sets, draws, config.draws), grid.read_score(opened, job)
     scores = job_scores.judge(pairs, job_scores.wanted(config), before)
@@ -312,6 +319,32 @@ class _BenchmarkRun:
         train.train(self.project, Silent(), fresh=fresh)
         provenance = read_provenance(run.train, Provenance)
         return time.perf_counter() - start if provenance is None else provenance.seconds
+
+    def train_likelihoods(self) -> dict[str, float]:
+        """Trains those that are asked for; seconds by step."""
+        start, fresh = time.perf_counter(), False
+        for likelihood in likelihood_projects(self.project):
+            before, _ = newest(likelihood.run.train)
+            if before is not None:
+                facts = CheckpointFacts.of(before.content, before.path)
+                fresh |= facts.model_hash != complete(likelihood, Silent()).model_hash
+        trained = list(train_likelihoods(self.project, Silent(), fresh=fresh))
+        return {"likelihood": time.perf_counter() - start} if trained else {}
+
+    def draws(self, posterior: Posterior, observed: Columns, count: int, seed: int) -> np.ndarray:
+        """Draws (N, S, D) of all observations: of the posterior, or of it and the likelihood."""
+        rng = generator(seed, "sample")
+        agreement = agreement_of(self.project, Silent())
+        if agreement is None:
+            return posterior.sample(observed, count, rng)
+        learned = likelihood_of(self.project, Silent())
+        densities = LearnedDensities(self.project.source, learned)
+        pooled = []
+        for which in range(len(next(iter(observed.values())))):
+            target = target_of(densities, observed, {}, which, posterior)
+            drawn = pooled_draws(target, agreement.share, count, rng, Silent())
+            pooled.append(drawn.theta)
+        return np.stack(pooled)
 
     def observed(self, sets: Sequence[ReferenceSet]) -> dict[str, Variable]:
         """All observations of a task as data sets of its only observable.

@@ -14,7 +14,8 @@ import xarray as xr
 
 from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.errors import CorruptFile, DataError, RunError
-from sbiwb.posterior import Posterior, _chunks, _posterior
+from sbiwb import chunks
+from sbiwb.posterior import Posterior, _posterior
 from sbiwb.posterior._named_theta import stacked
 from sbiwb.project.trained import load_posterior
 from sbiwb.records import Ragged
@@ -108,8 +109,8 @@ def test_draws_depend_on_the_seed_and_not_on_chunks(learned, monkeypatch):
     )
     np.testing.assert_array_equal(posterior.sample({"y": Y}, 50, 7), draws)
     assert not np.allclose(posterior.sample({"y": Y}, 50, 8), draws)
-    monkeypatch.setattr(_chunks, "CHUNK_DRAWS", 7)
-    monkeypatch.setattr(_chunks, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(chunks, "CHUNK_DRAWS", 7)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 2)
     np.testing.assert_allclose(posterior.sample({"y": Y}, 50, 7), draws, atol=1e-5)
     np.testing.assert_allclose(posterior.log_prob(np.zeros((3, 1)), {"y": Y}), density, atol=1e-5)
 

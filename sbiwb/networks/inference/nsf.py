@@ -27,6 +27,7 @@ from zuko.nn import MaskedLinear, MaskedMLP
 from sbiwb.contracts import InferencePart
 from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.networks.inference import _masked
+from sbiwb.networks.inference._linear import LinearFirst
 from sbiwb.networks.inference._masked import MaskedTransform
 from sbiwb.networks.inference._sizes import require_context, require_width
 
@@ -106,11 +107,11 @@ class Config(InferencePart):
         list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=32)
     ] = Field([64, 64], description="Width of each hidden layer of every transform's network.")
     bins: int = Field(8, ge=2, le=256, description="Bins of each spline.")
-    passes: Annotated[int, Field(ge=2, le=4096)] | None = Field(
+    passes: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None,
         description=(
             "Steps to draw a sample: null for one a column (autoregressive), 2 for coupling "
-            "(faster, less flexible)."
+            "(faster, less flexible), 1 for columns that are independent given the features."
         ),
     )
     affine: bool = Field(
@@ -122,6 +123,13 @@ class Config(InferencePart):
     )
     activation: Literal["relu", "elu", "silu", "gelu", "tanh"] = Field(
         "relu", description="After each hidden layer; relu is fastest."
+    )
+    linear: bool = Field(
+        False,
+        exclude_if=lambda chosen: not chosen,  # runs of before there was a choice stay theirs
+        description=(
+            "Whether a location and a log-scale that are linear in the features come first."
+        ),
     )
     temperature: Literal["one", "fitted"] = Field(
         "one",
@@ -136,7 +144,7 @@ class Config(InferencePart):
     def head_widths(self) -> list[int]:
         return self.hidden
 
-    def build(self, features: int, context: int) -> NSF:
+    def build(self, features: int, context: int) -> NSF | LinearFirst:
         """The flow of D columns given H features.
 
         Args:
@@ -156,7 +164,8 @@ class Config(InferencePart):
         for _ in range(self.transforms):
             transforms.append(self._transform(order, context))
             order = order.flip(0)
-        return NSF(transforms, tempered=self.temperature == "fitted")
+        flow = NSF(transforms, tempered=self.temperature == "fitted")
+        return LinearFirst(flow, features, context) if self.linear else flow
 
     def _transform(self, order: Tensor, context: int) -> MaskedTransform:
         """One transform whose columns are computed in this order (D,), the identity as yet."""

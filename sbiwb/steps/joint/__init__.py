@@ -1,0 +1,1 @@
+"""What a posterior and a likelihood say of each other, and together."""

@@ -1,0 +1,156 @@
+"""What `train` does beside the posterior: the learned likelihoods, and how both agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sbiwb.contracts import OutputKind, Reporter, Silent
+from sbiwb.errors import CorruptFile
+from sbiwb.files import put_json, read_typed
+from sbiwb.posterior import Posterior
+from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.joint import Joint
+from sbiwb.project.likelihoods import folder_of, likelihood_projects, wanted
+from sbiwb.project.project import Project
+from sbiwb.project.splits import load_split
+from sbiwb.project.trained import posterior_of
+from sbiwb.project.trained_likelihood import has_likelihood, likelihood_of
+from sbiwb.records import Pairs
+from sbiwb.rundir import RunDir
+from sbiwb.seeds import generator
+from sbiwb.steps.joint.consistency import Pool, best_pool, spreads
+from sbiwb.stopping import raise_on_signal
+from sbiwb.training.ranks import ranks_from_environment
+from sbiwb.workflow.train import TrainResult, train
+
+PAIRS, DRAWS = 200, 400  # at which posterior and likelihood are compared
+PAIRS_AT_ONCE = 20
+
+
+@dataclass(frozen=True)
+class LikelihoodTrained:
+    """The likelihood of a structure is trained.
+
+    Args:
+        name: The structure.
+        run: Its run folder.
+        result: How the training ended.
+    """
+
+    name: str
+    run: RunDir
+    result: TrainResult
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the posterior and the likelihood of a run agree.
+
+    Args:
+        weights: Hash of the weights of all networks.
+        share: Of the likelihood in the pooled posterior, as validation pairs have it.
+        gain: Nats a pair that the pool is better than the posterior alone, at least.
+        gain_error: Its standard error.
+        spreads: Of the log evidence over draws, at test pairs.
+        draws: Draws at each.
+    """
+
+    weights: str
+    share: float
+    gain: float
+    gain_error: float
+    spreads: tuple[float, ...]
+    draws: int
+
+    @property
+    def pool(self) -> Pool:
+        return Pool(self.share, self.gain, self.gain_error)
+
+
+def train_likelihoods(
+    project: Project, reporter: Reporter, *, fresh: bool = False
+) -> Iterator[LikelihoodTrained]:
+    """Fits the likelihoods that the YAML asks for, each as `train` fits a posterior.
+
+    Args:
+        project: Its pairs are simulated.
+        reporter: Where progress goes.
+        fresh: Whether to begin again.
+
+    Yields:
+        Each as it is done.
+
+    Raises:
+        ConfigError: An observable has no structure, or two.
+        SbiwbError: As `train` raises.
+    """
+    is_main = ranks_from_environment().rank == 0
+    for likelihood in likelihood_projects(project):
+        name = likelihood.run.name
+        if is_main:
+            reporter.say(f"Likelihood of {name}:")
+        result = train(likelihood, reporter, fresh=fresh)
+        yield LikelihoodTrained(name, likelihood.run, result)
+
+
+def agreement_of(project: Project, reporter: Reporter) -> Agreement | None:
+    """How the networks of a run agree, measured once for their weights; None without a likelihood,
+    or where the posterior has no density.
+
+    Args:
+        project: A trained run.
+        reporter: Where progress goes.
+    """
+    if not has_likelihood(project):
+        return None
+    path = project.run.agreement
+    hashes = _hashes(project)
+    if path.is_file():
+        try:
+            known = read_typed(Agreement, path)
+        except CorruptFile:
+            known = None
+        if known is not None and known.weights == hashes:
+            return known
+    posterior = posterior_of(project, Silent())
+    if posterior.output_kind != OutputKind.JOINT:
+        return None
+    agreement = _measured(project, posterior, hashes, reporter)
+    put_json(path, {**vars(agreement), "spreads": list(agreement.spreads)})
+    return agreement
+
+
+def _hashes(project: Project) -> str:
+    runs = [project.run, *(folder_of(project.run, name) for name in wanted(project.config))]
+    return " ".join(weights_hash(run) for run in runs)
+
+
+def _measured(project: Project, posterior: Posterior, hashes: str, reporter: Reporter) -> Agreement:
+    joint = Joint(posterior, likelihood_of(project, Silent()))
+    seed = project.config.diagnose.seed
+    splits = {split: load_split(project, split, most=PAIRS) for split in ("validation", "test")}
+    total = sum(map(len, splits.values()))
+    with raise_on_signal(), reporter.task("compare with the likelihood", total, unit="pairs") as t:
+        measured = {}
+        for place, (split, pairs) in enumerate(splits.items()):
+            parts = []
+            for start in range(0, len(pairs), PAIRS_AT_ONCE):
+                rows = np.arange(start, min(start + PAIRS_AT_ONCE, len(pairs)))
+                rng = generator(seed, "consistency", place, start)
+                parts.append(_at_truth_and_draws(joint, pairs.take(rows), rng))
+                t.advance(len(rows))
+            measured[split] = np.concatenate(parts)
+    c = measured["validation"]
+    pool = best_pool(c[:, 0], c[:, 1:])
+    usual = spreads(measured["test"][:, 1:])
+    return Agreement(hashes, pool.share, pool.gain, pool.error, tuple(usual.tolist()), DRAWS)
+
+
+def _at_truth_and_draws(joint: Joint, pairs: Pairs, rng: np.random.Generator) -> np.ndarray:
+    """c of N pairs at the true theta and at draws, (N, 1 + S)."""
+    truth = joint.likelihood.prior.stack(pairs.theta)[:, None]
+    draws = joint.posterior.sample(pairs.variables, DRAWS, rng)
+    return joint.log_evidence_at(np.concatenate([truth, draws], 1), pairs.x, pairs.context)
