@@ -59,6 +59,13 @@ Draws = Annotated[int, typer.Option(min=2, max=MAX_DRAWS, help="Draws for each d
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Root of all random numbers.")]
 RUNS = Path("runs")
 Refine = Literal["importance", "nuts"]
+Likelihood = Annotated[
+    Literal["exact", "learned"] | None,
+    typer.Option(
+        "--likelihood",
+        help="The simulator file's, or the learned one; by default the file's where it has one.",
+    ),
+]
 NONE: list[str] = []  # of a repeatable option; typer copies it
 NO_NUMBERS: list[int] = []
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sbiwb.cli.arguments import (
+    MAX_DRAWS,
     MAX_MINUTES,
     MAX_PICTURES,
     MAX_TRIALS,
@@ -20,6 +21,7 @@ from sbiwb.cli.arguments import (
     Draws,
     Fresh,
     GroupBy,
+    Likelihood,
     Refine,
     Runs,
     Seed,
@@ -88,7 +90,7 @@ def train(
     several processes together.
     """
     from sbiwb.cli import show
-    from sbiwb.workflow import train
+    from sbiwb.workflow import train, train_likelihoods
 
     project = open_project(config, settings, runs)
     if find_lr:
@@ -96,9 +98,10 @@ def train(
         show.lines(rates.lines())
         show.next_step(f"sbiwb train {config} --set train.learning_rate={rates.suggestion:.1g}")
         return
-    trained = train.train(project, reporter(), fresh=fresh)
-    if trained.is_main_process:
-        show.lines(train.describe(trained))
+    is_main = True
+    for event in train_likelihoods.train_all(project, reporter(), fresh=fresh):
+        is_main = show.trained(event)
+    if is_main:
         show.next_step(f"sbiwb diagnose {project.run.path}")
 
 
@@ -183,9 +186,19 @@ def sample(
         Refine | None,
         typer.Option(
             "--refine",
-            help="Repair the draws by the simulator file's log_likelihood, where they need it.",
+            help="Repair the draws by the simulator file's log_likelihood, or a learned one, where "
+            "they need it.",
         ),
     ] = None,
+    likelihood: Likelihood = None,
+    ess: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=MAX_DRAWS,
+            help="With --refine importance: weigh draws until they are worth so many.",
+        ),
+    ] = 0,
     pictures: Annotated[
         int,
         typer.Option(
@@ -213,6 +226,8 @@ def sample(
             draws=draws,
             seed=seed,
             how=refine,
+            likelihood=likelihood,
+            ess=ess,
             pictures=pictures,
         )
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sbiwb.diagnostics import Judgment
     from sbiwb.report import Row
     from sbiwb.steps.exact.refine import Refined
+    from sbiwb.steps.joint.observed import Consistency
     from sbiwb.store.manifest import SplitSummary
     from sbiwb.workflow.check import Checked
     from sbiwb.workflow.diagnose import Diagnosis
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sbiwb.workflow.reference import Referenced
     from sbiwb.workflow.run import RunEvent
     from sbiwb.workflow.sample import Sampled
+    from sbiwb.workflow.train_likelihoods import TrainEvent
 
 COLOURS = {"pass": "green", "info": "default", "warn": "yellow", "fail": "red"}
 SEVERITY = ("info", "pass", "warn", "fail")
@@ -122,6 +124,27 @@ def _costs(costs: Checked) -> None:
     fact("train", f"{costs.weights:,} weights, at most {duration(costs.train_s)}")
 
 
+def trained(event: TrainEvent) -> bool:
+    """How a training ended; whether this process is the one that reports."""
+    from sbiwb.workflow import train
+    from sbiwb.workflow.train_likelihoods import Agreement, LikelihoodTrained
+
+    match event:
+        case train.TrainResult():
+            if event.is_main_process:
+                lines(train.describe(event))
+            return event.is_main_process
+        case LikelihoodTrained():
+            if event.result.is_main_process:
+                lines(
+                    f"likelihood of {event.name}: {line}" for line in train.describe(event.result)
+                )
+            return event.result.is_main_process
+        case Agreement():
+            lines(event.lines())
+            return True
+
+
 def run_event(event: RunEvent, run: RunDir) -> None:
     """What `run` has begun or finished."""
     from sbiwb.workflow import train
@@ -132,14 +155,15 @@ def run_event(event: RunEvent, run: RunDir) -> None:
         ReportWritten,
         StepBegun,
     )
+    from sbiwb.workflow.train_likelihoods import Agreement, LikelihoodTrained
 
     match event:
         case StepBegun():
             out.print(f"\n[bold]{event.number}  {event.name}[/]")
         case PairsSimulated():
             simulated(event.splits)
-        case train.TrainResult():
-            lines(train.describe(event))
+        case train.TrainResult() | LikelihoodTrained() | Agreement():
+            trained(event)
         case Diagnosis():
             diagnosed(event, run)
         case ObservationsSampled(results=[]):
@@ -239,6 +263,7 @@ def sampled(results: Iterable[Sampled]) -> None:
     for result in results:
         _summary(result.name, result.rows)
         _refined(result.refined)
+        _consistency(result.consistency)
         folder = escape(str(result.folder))
         out.print(f"draws in {result.seconds:.2f} s; draws, table and pictures: {folder}")
 
@@ -250,6 +275,20 @@ def _refined(results: Sequence[Refined]) -> None:
         evidence = f"log evidence {number(result.log_evidence, 5)}"
         cost = f"{result.proposals:,} likelihoods, {duration(result.seconds)}"
         out.print(f"{verdict}; {evidence} ({cost})")
+
+
+def _consistency(results: Sequence[Consistency]) -> None:
+    """Self-consistency and evidence of each data set."""
+    for result in results[:MAX_ROWS]:
+        evidence = "log evidence not known (Pareto k above 0.7)"
+        if result.has_evidence:
+            error = number(result.log_evidence_error, 2)
+            evidence = f"log evidence {number(result.log_evidence, 5)} ± {error}"
+        out.print(
+            f"{escape(result.data_set)}: {evidence}; it varies by {number(result.spread, 2)} nats "
+            f"over the draws (95 % of test pairs: below {number(result.usual, 2)}; "
+            f"p = {number(result.p, 2)})"
+        )
 
 
 def referenced(result: Referenced) -> None:

@@ -97,8 +97,9 @@ class Members(Section):
     values: dict[Name, ValueKind] = Field(
         min_length=1, description="Columns of a member, in their order."
     )
+    shapes: dict[Name, list[int]] = Field(
+        description="Of one data set, by observable; 0 stands for a first axis that varies."
+    )
     given: Names = Field(description="Parameters and context variables the members depend on.")
     data_hash: str = Field(description="Of the run whose shards hold the data sets.")
-    data_sets: dict[Literal["train", "validation", "test"], Count] = Field(
-        description="How many of them are read, by split."
-    )
+    data_sets: dict[str, Count] = Field(description="How many of them are read, by split.")

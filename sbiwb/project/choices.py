@@ -155,7 +155,8 @@ def with_choices(project: Project) -> Project:
 
 
 def completed(project: Project, choices: Choices) -> Project:
-    """The project with these choices."""
+    """The project with these choices; its likelihood stays what the YAML says."""
     model, train = Model.model_validate(choices.model), TrainOptions.model_validate(choices.train)
+    model = model.model_copy(update={"likelihood": project.config.model.likelihood})
     config = project.config.model_copy(update={"model": model, "train": train})
     return replace(project, config=config)

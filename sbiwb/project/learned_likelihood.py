@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,12 @@ from torch import Tensor
 from sbiwb import chunks
 from sbiwb.adapters import InputAdapter
 from sbiwb.config.structure import Members
-from sbiwb.errors import RunError
 from sbiwb.networks.estimator import Estimator
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
+from sbiwb.project.emulated import emulated, observables
 from sbiwb.project.member_rows import MIDPOINTS, MemberPairs, MemberRows
-from sbiwb.records import Columns, take
+from sbiwb.records import Columns, Variable, take
 
 GIVEN = "theta"  # the input of a likelihood that holds parameters and context
 STEP_SIZE, LEAST_STEP = 1e-5, 1e-10  # of the differences that gradients of an adapter are
@@ -93,8 +92,6 @@ class LikelihoodFactor:
             sizes: Members of each data set, (S,).
             rng: Source of all random numbers.
         """
-        from sbiwb.project.emulated import emulated
-
         return emulated(self.pairs, self.density, given, sizes, rng)
 
     def _given_channels(self, given: Columns) -> np.ndarray:
@@ -250,7 +247,8 @@ class _Channels(torch.autograd.Function):
 def _given(prior: Prior, theta: np.ndarray, context: Columns) -> dict[str, np.ndarray]:
     """Parameters (S, ...) by name, and the context of one data set repeated to them."""
     row = np.zeros(len(theta), int)
-    return {**prior.unstack(theta), **{name: take(v, row) for name, v in context.items()}}  # type: ignore[dict-item]
+    known = {name: np.asarray(take(values, row)) for name, values in context.items()}
+    return {**prior.unstack(theta), **known}
 
 
 @dataclass(frozen=True)
@@ -280,11 +278,11 @@ class LearnedLikelihood:
         Returns:
             (N, S).
         """
-        each = [
-            sum(part.sum(1) for part in self.log_probs(points, x, context or {}, which).values())
-            for which, points in enumerate(theta)
-        ]
-        return np.stack(each)  # type: ignore[arg-type]
+        each = []
+        for which, points in enumerate(theta):
+            parts = self.log_probs(points, x, context or {}, which)
+            each.append(np.sum([part.sum(1) for part in parts.values()], axis=0))
+        return np.stack(each)
 
     def log_probs(
         self, theta: np.ndarray, x: Columns, context: Columns, which: int
@@ -296,6 +294,28 @@ class LearnedLikelihood:
         given = _given(self.prior, theta, known)
         return {name: factor.log_probs(given, one) for name, factor in self.factors.items()}
 
+    def sample(
+        self,
+        theta: np.ndarray,
+        context: Columns,
+        sizes: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+    ) -> dict[str, Variable]:
+        """Data sets drawn at theta (S, D), S rows of each observable.
+
+        Args:
+            theta: (S, D).
+            context: Context variables, S rows each.
+            sizes: Members of each data set (S,), by structure; needed where it varies.
+            rng: Source of all random numbers.
+        """
+        given = {**self.prior.unstack(theta), **context}
+        x: dict[str, Variable] = {}
+        for name, factor in self.factors.items():
+            members = sizes.get(name, np.full(len(theta), factor.pairs.fixed_size))
+            x |= observables(factor.pairs, factor.sample(given, members, rng))
+        return x
+
     def log_prob_torch(self, theta: Tensor, x: Columns, context: Columns, which: int) -> Tensor:
         """log l of the data set `which` at theta (S, D), (S,) float64, differentiable in theta."""
         row = np.array([which])
@@ -306,12 +326,3 @@ class LearnedLikelihood:
             for factor in self.factors.values()
         ]
         return torch.stack(parts).sum(0)
-
-
-def missing_likelihood(folder: Path) -> RunError:
-    """What to say where no likelihood is learned."""
-    return RunError(
-        "has no learned likelihood",
-        where=folder,
-        todo="Say what is independent, problem: {structure: {x: iid}}, and run `sbiwb train`.",
-    )

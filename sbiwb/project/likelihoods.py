@@ -28,7 +28,7 @@ from sbiwb.project.member_rows import (
 )
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
-from sbiwb.records import Columns, Pairs
+from sbiwb.records import Columns, Pairs, Ragged, Variable
 from sbiwb.rundir import SPLITS, RunDir
 
 MAX_ROWS = {"train": 1_000_000, "validation": 20_000, "test": 2_000}
@@ -167,6 +167,7 @@ class _Draft:
 
     def _members(self, rows: MemberRows, counts: dict[str, int]) -> Members:
         names = column_names(self.name, self.structure, self.training.x, as_vector=self._is_vector)
+        sources = self.structure.sources(self.name)
         complete = rows.values[~np.isnan(rows.values).any(1)]
         if not len(complete):
             raise DataError("has no member without missing values", where=self.name)
@@ -175,6 +176,7 @@ class _Draft:
             structure=self.structure,
             as_vector=self._is_vector,
             values=value_kinds(names, complete),
+            shapes={name: _shape(self.training.x[name]) for name in sources},
             given=self._given(rows),
             data_hash=self.parent.data_hash,
             data_sets=counts,
@@ -184,7 +186,7 @@ class _Draft:
         """Parameters, and context variables that are not just the number of members."""
         given = list(self.training.theta)
         for name, values in self.training.context.items():
-            if not (np.ndim(values) == 1 and np.array_equal(values, rows.lengths)):
+            if not np.array_equal(np.asarray(values), rows.lengths):
                 given.append(name)
         taken = {BEFORE, STEP} & set(given)
         if taken and self.structure.is_ordered and not self._is_vector:
@@ -243,6 +245,13 @@ class _Draft:
 def _decay(data_sets: int) -> float:
     """Weight decay, by the number of theta that there are, however many members each has."""
     return float(f"{min(MAX_DECAY, DECAY * math.sqrt(DECAY_AT / data_sets)):.2g}")
+
+
+def _shape(variable: Variable) -> list[int]:
+    """Of one data set; 0 stands for a first axis that varies."""
+    if isinstance(variable, Ragged):
+        return [0, *variable.values.shape[1:]]
+    return list(variable.shape[1:])
 
 
 def _complete_rows(pairs: MemberPairs, data_sets: Pairs) -> int:

@@ -259,6 +259,14 @@ class MemberPairs:
         return columns
 
     @property
+    def fixed_size(self) -> int:
+        """Members of every data set, where they are as many."""
+        shape = self.members.shapes[self.members.structure.sources(self.members.members_of)[0]]
+        if self.members.as_vector or not shape:
+            return 1
+        return shape[0] // (self.members.structure.columns or 1)
+
+    @property
     def has_counts(self) -> bool:
         """Whether a column is a count, whose density is integrated."""
         return "count" in self.members.values.values()

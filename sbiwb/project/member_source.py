@@ -35,7 +35,7 @@ def load_members(members: Members, run: RunDir, split: str, rows: int) -> Pairs:
     """
     folder = run.split(split)
     held = manifest.shards(folder, members.data_hash)
-    data_sets = manifest.load(held, members.data_sets[split], folder)  # type: ignore[index]
+    data_sets = manifest.load(held, members.data_sets[split], folder)
     if split == "test":
         return MemberPairs(members).one_each(data_sets, split).first(rows)
     return MemberPairs(members).turned(data_sets, split, rows)

@@ -7,11 +7,7 @@ from pathlib import Path
 from sbiwb.config.structure import Members
 from sbiwb.contracts import Reporter
 from sbiwb.errors import RunError
-from sbiwb.project.learned_likelihood import (
-    LearnedLikelihood,
-    LikelihoodFactor,
-    missing_likelihood,
-)
+from sbiwb.project.learned_likelihood import LearnedLikelihood, LikelihoodFactor
 from sbiwb.project.likelihoods import folder_of, wanted
 from sbiwb.project.opening import open_project
 from sbiwb.project.project import Project
@@ -37,7 +33,7 @@ def load_likelihood(run: Path | str, device: str = "auto") -> LearnedLikelihood:
     folder = RunDir(Path(run))
     names = sorted(path.parent.name for path in folder.likelihood.glob("*/config.yaml"))
     if not names:
-        raise missing_likelihood(folder.path)
+        raise _missing(folder.path)
     prior = open_project(folder.path).prior
     factors = {name: _factor(folder_of(folder, name), device) for name in names}
     return LearnedLikelihood(prior, factors)
@@ -57,7 +53,7 @@ def likelihood_of(project: Project, reporter: Reporter) -> LearnedLikelihood:
     """
     names = wanted(project.config)
     if not has_likelihood(project):
-        raise missing_likelihood(project.run.path)
+        raise _missing(project.run.path)
     factors = {}
     for name in names:
         run = folder_of(project.run, name)
@@ -73,5 +69,14 @@ def likelihood_of(project: Project, reporter: Reporter) -> LearnedLikelihood:
 
 def _factor(run: RunDir, device: str) -> LikelihoodFactor:
     density, facts = load(run.path, device)
-    members = Members.model_validate(facts.config["problem"]["simulator"])  # type: ignore[index]
+    members = Members.model_validate(facts.config["problem"]["simulator"])
     return LikelihoodFactor(members, density)
+
+
+def _missing(folder: Path) -> RunError:
+    """What to say where no likelihood is learned."""
+    return RunError(
+        "has no learned likelihood",
+        where=folder,
+        todo="Say what is independent, problem: {structure: {x: iid}}, and run `sbiwb train`.",
+    )

@@ -48,6 +48,7 @@ def netcdf(
     attributes: Mapping[str, str],
     prior: Columns | None = None,
     units: Mapping[str, str] | None = None,
+    log_likelihood: Columns | None = None,
 ) -> bytes:
     """The bytes of a netCDF file that ArviZ and xarray open.
 
@@ -68,6 +69,7 @@ def netcdf(
             added.
         prior: Draws (R,) or (R, K) by name.
         units: Of variables in any group, by name.
+        log_likelihood: Of members (N, S, M) or data sets (N, S) at the draws, by name.
 
     References:
         InferenceData schema, https://python.arviz.org/en/stable/schema/schema.html
@@ -80,6 +82,7 @@ def netcdf(
     groups = {
         "posterior": _sampled(_dense(posterior), n),
         "posterior_predictive": _sampled(simulated, n),
+        "log_likelihood": _sampled(_dense(log_likelihood or {}), n),
         "observed_data": _data(_dense(observed), n),
         "constant_data": _data(_dense(constants), n),
         "prior": _sampled(prior_draws, 1),

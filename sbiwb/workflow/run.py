@@ -14,7 +14,7 @@ from sbiwb.store.manifest import SplitSummary
 from sbiwb.workflow import diagnose, report, sample, simulate, train
 from sbiwb.workflow.diagnose import Diagnosis
 from sbiwb.workflow.sample import Sampled
-from sbiwb.workflow.train import TrainResult
+from sbiwb.workflow.train_likelihoods import TrainEvent, train_all
 
 DRAWS = 4000  # for each data set
 
@@ -48,9 +48,7 @@ class ReportWritten:
     path: Path
 
 
-RunEvent = (
-    StepBegun | PairsSimulated | TrainResult | Diagnosis | ObservationsSampled | ReportWritten
-)
+RunEvent = StepBegun | PairsSimulated | TrainEvent | Diagnosis | ObservationsSampled | ReportWritten
 
 
 def run(
@@ -78,7 +76,7 @@ def run(
         splits = simulate.simulate(project, reporter, needs_observations=True)
     yield PairsSimulated(splits)
     yield StepBegun(2, "train")
-    yield train.train(project, reporter, fresh=fresh)
+    yield from train_all(project, reporter, fresh=fresh)
     project = with_choices(project)
     yield StepBegun(3, "diagnose")
     diagnosis = diagnose.diagnose(project, reporter)

@@ -24,17 +24,17 @@ from sbiwb.project.observe import DataSets, NamedObservation
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
-from sbiwb.project.target import refinement_targets
 from sbiwb.project.trained import posterior_of
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import PosteriorDir, Provenance, put_provenance, read_provenance
 from sbiwb.seeds import generator, place
-from sbiwb.steps.exact.refine import Outcome, Refined, refine, write_refined
+from sbiwb.steps.exact.refine import Outcome, Refined, write_refined
 from sbiwb.steps.infer import distrust
 from sbiwb.steps.infer.observable_pictures import ObservablePictures
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
 from sbiwb.steps.infer.posterior_files import write_draws, write_table
 from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
+from sbiwb.steps.joint.observed import Consistency, warning_of, write_consistency
 from sbiwb.steps.judge.measure import (
     MAX_TRAINING_SIMULATIONS,
     SummarySpaces,
@@ -42,6 +42,7 @@ from sbiwb.steps.judge.measure import (
 )
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import Predictor
+from sbiwb.workflow.sample_draws import Drawer, DrawOptions, LikelihoodSource, ObservedDraws
 
 __all__ = [
     "PICTURES",
@@ -69,6 +70,7 @@ class Sampled:
         warnings: Sentences on data that no simulation resembles, and on draws outside the prior.
         seconds: Wall time of the amortized draws alone.
         refined: What became of each data set, where draws were to be repaired.
+        consistency: Of each data set with the learned likelihood, where there is one.
     """
 
     name: str
@@ -77,16 +79,7 @@ class Sampled:
     warnings: tuple[str, ...]
     seconds: float
     refined: tuple[Refined, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Options:
-    """See `sample`."""
-
-    draws: int
-    seed: int
-    how: str | None
-    pictures: int
+    consistency: tuple[Consistency, ...] = ()
 
 
 def sample(
@@ -97,6 +90,8 @@ def sample(
     draws: int,
     seed: int,
     how: str | None = None,
+    likelihood: LikelihoodSource | None = None,
+    ess: int = 0,
     pictures: int = PICTURES,
 ) -> list[Sampled]:
     """Infers observations.
@@ -108,6 +103,8 @@ def sample(
         draws: Posterior draws for each data set.
         seed: Root of the draws.
         how: What repairs the draws where they need it; None leaves them as the network gives them.
+        likelihood: By which; None: the simulator file's where it has one, else the learned one.
+        ess: Effective draws that importance weights must be worth.
         pictures: How many data sets of an observation with many get a pair plot and simulations
             over the data, the first ones; all of them share a picture.
 
@@ -122,10 +119,12 @@ def sample(
             where="problem.observations",
             todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv",
         )
-    options = _Options(draws, seed, how, pictures)
+    options = DrawOptions(draws, seed, how, likelihood, ess)
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
-        sampler = _Sampler(project, posterior_of(project, reporter), reporter, options)
+        posterior = posterior_of(project, reporter)
+        drawer = Drawer(project, posterior, reporter, options)
+        sampler = _Sampler(project, posterior, reporter, drawer, pictures)
         layout = read_plan(project.data_run).layout
         data = [project.observe(observation, layout) for observation in observations]
         return [sampler.sample(sets) for sets in data]
@@ -150,34 +149,20 @@ class _Misfit:
 
 
 @dataclass(frozen=True)
-class _Draws:
-    """Draws of an observation.
-
-    Args:
-        theta: (N, S, D).
-        seconds: Wall time of the amortized draws alone.
-        refined: What became of each data set, where draws were to be repaired.
-    """
-
-    theta: np.ndarray
-    seconds: float
-    refined: list[Refined] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class _Sampler:
     """The trained posterior of a project, and what its draws are compared with."""
 
     project: Project
     posterior: Posterior
     reporter: Reporter
-    options: _Options
+    drawer: Drawer
+    pictures: int
 
     def sample(self, data: DataSets) -> Sampled:
         """Infers one observation, and writes what is found."""
-        project, options, start = self.project, self.options, time.perf_counter()
+        project, options, start = self.project, self.drawer.options, time.perf_counter()
         misfit = self._misfit(data)
-        drawn = self._draw(data, misfit.odd)
+        drawn = self.drawer.draw(data, misfit.odd)
         draws = self._posterior_draws(data, drawn.theta)
         shares = _epistemic_shares(self.posterior, data, options.seed)
         rows = [_with_share(row, shares) for row in rows_of(draws)]
@@ -189,9 +174,16 @@ class _Sampler:
         about = self._about()
         write_table(folder, draws, rows, warnings=warnings, misfit=misfit.values)
         constants = project.config.problem.constants
-        omitted = write_draws(folder, draws, about=about, constants=constants, predicted=predicted)
+        omitted = write_draws(
+            folder,
+            draws,
+            about={**about, "likelihood": drawn.likelihood},
+            constants=constants,
+            predicted=predicted,
+            log_likelihood=drawn.log_likelihood,
+        )
         observables = ObservablePictures.of(project.source, project.config.model.inputs)
-        pictures = PosteriorPictures(draws, rows, observables, predicted, options.pictures)
+        pictures = PosteriorPictures(draws, rows, observables, predicted, self.pictures)
         pictures.write(folder.path)
         if shares:
             usual = self._usual_shares()
@@ -200,34 +192,30 @@ class _Sampler:
         folder.refined.unlink(missing_ok=True)
         if options.how is not None:
             write_refined(folder.path, drawn.refined, options.how)
+        if drawn.consistency:
+            write_consistency(folder.path, drawn.consistency)
         facts = {
             "weights": about["weights"],
             "data_hash": project.data_hash,
             "seed": options.seed,
             "draws": options.draws,
             "draw_seconds": drawn.seconds,
+            "likelihood": drawn.likelihood,
         }
         put_provenance(folder.path, seconds=time.perf_counter() - start, facts=facts)
         for warning in warnings:
             self.reporter.warn(f"{data.name}: {warning}")
         for note in filter(None, [omitted, *data.notes]):
             self.reporter.say(f"{data.name}: {note}.")
-        refined = tuple(drawn.refined)
-        return Sampled(data.name, folder.path, tuple(rows), tuple(warnings), drawn.seconds, refined)
-
-    def _draw(self, data: DataSets, odd: Sequence[str]) -> _Draws:
-        """Amortized draws, repaired where that was asked for."""
-        options, start = self.options, time.perf_counter()
-        rng = generator(options.seed, "sample", place(data.name))
-        theta = self.posterior.sample(data.variables, options.draws, rng)
-        seconds = time.perf_counter() - start
-        if options.how is None:
-            return _Draws(theta, seconds)
-        targets = refinement_targets(self.project.densities, self.posterior, data, theta)
-        theta, refined = refine(
-            targets, data, theta, options.how, self.reporter, unlike=odd, seed=options.seed
+        return Sampled(
+            data.name,
+            folder.path,
+            tuple(rows),
+            tuple(warnings),
+            drawn.seconds,
+            drawn.refined,
+            drawn.consistency,
         )
-        return _Draws(theta, seconds, refined)
 
     def _posterior_draws(self, data: DataSets, theta: np.ndarray) -> PosteriorDraws:
         theta_map = self.posterior.theta_map
@@ -240,7 +228,7 @@ class _Sampler:
             theta_map.levels,
         )
 
-    def _warnings(self, draws: PosteriorDraws, misfit: _Misfit, drawn: _Draws) -> list[str]:
+    def _warnings(self, draws: PosteriorDraws, misfit: _Misfit, drawn: ObservedDraws) -> list[str]:
         """Why not to trust the posterior."""
         data = draws.data
         left = [result for result in drawn.refined if result.verdict == Outcome.LEFT]
@@ -251,7 +239,14 @@ class _Sampler:
             *distrust.unlike_simulations(misfit.values),
             *distrust.draws_outside(self.project.prior, drawn.theta),
             *(f"{result.data_set}: {result.reason}" for result in left),
+            *self._inconsistency(drawn),
         ]
+
+    def _inconsistency(self, drawn: ObservedDraws) -> list[str]:
+        """Where the draws contradict the likelihood and were not repaired by it."""
+        if drawn.likelihood:
+            return []
+        return warning_of(drawn.consistency, drawn.test_pairs)
 
     def _about(self) -> dict[str, str]:
         """What the files say of where the draws come from."""
@@ -260,7 +255,7 @@ class _Sampler:
             "run": run.name,
             "data_hash": self.project.data_hash,
             "weights": weights_hash(run),
-            "seed": str(self.options.seed),
+            "seed": str(self.drawer.options.seed),
         }
 
     def _usual_shares(self) -> dict[str, np.ndarray]:

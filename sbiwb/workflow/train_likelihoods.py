@@ -11,6 +11,7 @@ from sbiwb.contracts import OutputKind, Reporter, Silent
 from sbiwb.errors import CorruptFile
 from sbiwb.files import put_json, read_typed
 from sbiwb.posterior import Posterior
+from sbiwb.project.choices import with_choices
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.joint import Joint
 from sbiwb.project.likelihoods import folder_of, likelihood_projects, wanted
@@ -21,7 +22,7 @@ from sbiwb.project.trained_likelihood import has_likelihood, likelihood_of
 from sbiwb.records import Pairs
 from sbiwb.rundir import RunDir
 from sbiwb.seeds import generator
-from sbiwb.steps.joint.consistency import Pool, best_pool, spreads
+from sbiwb.steps.joint.consistency import best_pool, spreads
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.ranks import ranks_from_environment
 from sbiwb.workflow.train import TrainResult, train
@@ -65,9 +66,51 @@ class Agreement:
     spreads: tuple[float, ...]
     draws: int
 
-    @property
-    def pool(self) -> Pool:
-        return Pool(self.share, self.gain, self.gain_error)
+    def lines(self) -> Iterator[str]:
+        """What it means, in words."""
+        median = float(np.median(self.spreads))
+        yield (
+            f"Posterior and likelihood: at test pairs the log evidence varies by {median:.2g} nats "
+            "(median) over posterior draws; 0 would be Bayes' rule."
+        )
+        better = f"{self.gain:.2f} ± {self.gain_error:.2f} nats a pair"
+        if self.share == 0:
+            yield "The likelihood adds nothing to the posterior on validation pairs."
+        else:
+            yield (
+                f"Together, with the share {self.share:.2f} of the likelihood, they beat "
+                f"the posterior alone by {better}: `sbiwb sample --refine importance --likelihood "
+                "learned`."
+            )
+
+
+TrainEvent = TrainResult | LikelihoodTrained | Agreement
+
+
+def train_all(project: Project, reporter: Reporter, *, fresh: bool = False) -> Iterator[TrainEvent]:
+    """Fits the posterior, the likelihoods that the YAML asks for, and measures how they agree.
+
+    Args:
+        project: Its pairs are simulated.
+        reporter: Where progress goes.
+        fresh: Whether to begin again.
+
+    Yields:
+        Each result as it is there.
+
+    Raises:
+        SbiwbError: As `train` raises.
+    """
+    posterior = train(project, reporter, fresh=fresh)
+    yield posterior
+    trained = False
+    for likelihood in train_likelihoods(project, reporter, fresh=fresh):
+        trained = True
+        yield likelihood
+    if trained and posterior.is_main_process:
+        agreement = agreement_of(with_choices(project), reporter)
+        if agreement is not None:
+            yield agreement
 
 
 def train_likelihoods(

@@ -63,6 +63,7 @@ def write_draws(
     about: Mapping[str, str],
     constants: Mapping[str, object],
     predicted: Simulations | None = None,
+    log_likelihood: Columns | None = None,
 ) -> str:
     """The draws as netCDF, HDF5 and, where they are not too many, CSV.
 
@@ -72,12 +73,14 @@ def write_draws(
         about: What the files say of where the draws come from.
         constants: Of the problem; those that are numbers are written.
         predicted: Simulations from the posterior.
+        log_likelihood: Of members (N, S, M) or data sets (N, S) at the draws, by structure.
 
     Returns:
         Why the CSV was left out, in words; empty where it was not.
     """
     attributes = {**about, "versions": json.dumps(versions())}
-    put(folder.posterior, _netcdf(draws, attributes, constants, predicted))
+    netcdf = _netcdf(draws, attributes, constants, predicted, log_likelihood or {})
+    put(folder.posterior, netcdf)
     put(folder.draws, _hdf5(draws, attributes))
     too_long = report.too_long_for_csv(draws.quantities)
     if too_long:
@@ -94,6 +97,7 @@ def _netcdf(
     attributes: Mapping[str, str],
     constants: Mapping[str, object],
     predicted: Simulations | None,
+    log_likelihood: Columns,
 ) -> bytes:
     data = draws.data
     numbers: dict[str, object] = {}
@@ -112,6 +116,7 @@ def _netcdf(
         attributes=attributes,
         prior=_prior_sample(draws),
         units=draws.prior.units,
+        log_likelihood=log_likelihood,
     )
 
 
