@@ -12,9 +12,9 @@ import pytest
 import torch
 import xarray as xr
 
+from sbiwb import chunks
 from sbiwb.adapters._reading import ExpectedInput, read
 from sbiwb.errors import CorruptFile, DataError, RunError
-from sbiwb import chunks
 from sbiwb.posterior import Posterior, _posterior
 from sbiwb.posterior._named_theta import stacked
 from sbiwb.project.trained import load_posterior

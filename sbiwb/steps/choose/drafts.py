@@ -82,8 +82,14 @@ class Drafter:
     def _groups(self) -> Iterator[list[str]]:
         """The variables that the YAML does not mention; lists in order of one length together."""
         constants, ordered = self.constants(), dict[int, list[str]]()
-        for name in self._unmentioned():
-            if name in constants:
+        left = [name for name in self._unmentioned() if name not in constants]
+        while left:
+            name = left.pop(0)
+            together = self.variables.joined(name)
+            others = [other for other in left if other in together]
+            if others:
+                left = [other for other in left if other not in others]
+                yield [name, *others]
                 continue
             if self.variables.is_ordered_list(name):
                 ordered.setdefault(self.variables.width(name), []).append(name)

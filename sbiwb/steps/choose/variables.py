@@ -44,14 +44,32 @@ class SeenVariables:
         Raises:
             ConfigError: Its length varies, which does not say whether it is a set or a series.
         """
-        variable = self[name]
+        variable, said = self[name], self._said(name)
         if isinstance(variable, Ragged):
-            raise self._ambiguous(name)
+            if said is None:
+                raise self._ambiguous(name)
+            return said
         if variable.ndim <= 2:
             return "vector"
+        if said is not None:
+            return said
         if variable.ndim == 3 and variable.shape[2] <= MAX_CHANNELS:
             return "series"
         return "grid"
+
+    def _said(self, name: str) -> str | None:
+        """Whether its structure makes it a set or a series; None where nothing is said."""
+        for label, structure in self.problem.structure.items():
+            if name in structure.sources(label) and structure.as_ != "joint":
+                return "series" if structure.is_ordered else "set"
+        return None
+
+    def joined(self, name: str) -> list[str]:
+        """The observables that a structure says belong together, this one among them."""
+        for label, structure in self.problem.structure.items():
+            if name in structure.sources(label):
+                return list(structure.sources(label))
+        return [name]
 
     def _ambiguous(self, name: str) -> ConfigError:
         resemblance = neighbours.of_members(self[name])
