@@ -50,6 +50,19 @@ def wanted(config: RunConfig) -> dict[str, Structure]:
     return dict(structures)
 
 
+def likelihood_identity(config: RunConfig) -> dict[str, object]:
+    """All that decides the likelihoods beside the data; empty where none is learned."""
+    structures = wanted(config)
+    if not structures:
+        return {}
+    options = config.model.likelihood
+    plain: object = "auto"
+    if isinstance(options, LikelihoodOptions):
+        plain = options.model_dump(mode="json", exclude_unset=True)
+    kinds = {name: part.model_dump(mode="json") for name, part in structures.items()}
+    return {"structure": kinds, "options": plain, "effort": config.effort}
+
+
 def folder_of(run: RunDir, name: str) -> RunDir:
     """The run of the likelihood of a structure."""
     return RunDir(run.likelihood / name)

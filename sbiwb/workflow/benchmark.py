@@ -263,7 +263,7 @@ def _score(opened: Benchmark, job: BenchmarkJob) -> ScoreRecord:
     config, project = opened.config, complete(grid.job_project(opened, job), Silent())
     scored = _BenchmarkRun(project)
     sets, references = reference_sets(job.task, opened.references, config.observations)
-    identity = grid.score_identity(config, project.model_hash, references)
+    identity = grid.score_identity(config, project, references)
     observed = scored.observed(sets)
     simulated = opened.simulations_record(SharedSimulations(job.task, job.budget))
     seconds = {"train": scored.train()}
