@@ -265,6 +265,23 @@ class WeightDraws:
     shares: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class LogEvidences:
+    """c = log p(theta) + log l(x | theta) - log q(theta | x), by a posterior q and a likelihood l.
+
+    Where both are exact it is the log evidence at every theta.
+
+    Args:
+        truth: At what generated the data of N test pairs, (N,).
+        draws: At draws of q(. | x), (N, S).
+        seed: Root of the random ties.
+    """
+
+    truth: np.ndarray
+    draws: np.ndarray
+    seed: int = 0
+
+
 class EvidenceKind(StrEnum):
     """The kinds of evidence that a check can judge."""
 
@@ -274,6 +291,7 @@ class EvidenceKind(StrEnum):
     LOCAL = "local"
     BUDGET = "budget"
     WEIGHT_DRAWS = "weight_draws"
+    LOG_EVIDENCES = "log_evidences"
 
 
 KINDS: dict[EvidenceKind, type] = {
@@ -283,6 +301,7 @@ KINDS: dict[EvidenceKind, type] = {
     EvidenceKind.LOCAL: LC2STData,
     EvidenceKind.BUDGET: Budget,
     EvidenceKind.WEIGHT_DRAWS: WeightDraws,
+    EvidenceKind.LOG_EVIDENCES: LogEvidences,
 }
 
 
