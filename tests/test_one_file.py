@@ -22,7 +22,8 @@ from sbiwb.project.opening import open_project
 from sbiwb.project.trained import load_posterior
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.parts import families, parts
-from sbiwb.workflow.reference import method_of, only_observation, reference
+from sbiwb.workflow.reference import reference
+from sbiwb.workflow.reference_options import method_of, only_observation
 from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train

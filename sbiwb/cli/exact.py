@@ -16,6 +16,7 @@ from sbiwb.cli.arguments import (
     Context,
     Draws,
     GroupBy,
+    Likelihood,
     Runs,
     Seed,
     Settings,
@@ -48,6 +49,7 @@ def reference(
             help="An option of the method, such as start=map. Repeatable.",
         ),
     ] = NONE,
+    likelihood: Likelihood = None,
     settings: Settings = NONE,
     runs: Runs = RUNS,
     draws: Draws = 4000,
@@ -64,19 +66,20 @@ def reference(
 ) -> None:
     """Draw from the exact posterior of real observations, by its likelihood or in closed form."""
     from sbiwb.cli import show
-    from sbiwb.workflow import reference
+    from sbiwb.workflow import reference, reference_options
 
     project = open_project(config, settings, runs)
-    named = reference.choose_observation(
+    named = reference_options.choose_observation(
         project, observation, group_by=group_by, columns=column, context=context
     )
     exact = reference.reference(
         project,
         named,
-        reference.method_of(method, option),
+        reference_options.method_of(method, option),
         reporter(),
         draws=draws,
         seed=seed,
+        likelihood=likelihood,
     )
     show.referenced(exact)
     if gate:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from sbiwb import adapters, diagnostics, executors, priors, trackers
 from sbiwb.config.section import Columns, Name, Names, Section, not_reserved
-from sbiwb.config.structure import Likelihood, Members, Structures
+from sbiwb.config.structure import DataSetMembers, Likelihood, Structures
 from sbiwb.contracts import (
     DiagnosticPart,
     Executor,
@@ -62,7 +62,7 @@ class Observation(Section):
 class ProblemSection(Section):
     """What is simulated, and what was observed."""
 
-    simulator: str | ProgramCommand | Members = Field(
+    simulator: str | ProgramCommand | DataSetMembers = Field(
         description="A Python file (relative to this config) or package.module, optionally with "
         ":function; or an external program."
     )

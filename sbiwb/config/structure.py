@@ -82,7 +82,7 @@ ValueKind = Literal["number", "positive", "count"] | list[float]
 """What a column of a member holds; or the levels that it can have."""
 
 
-class Members(Section):
+class DataSetMembers(Section):
     """In place of a simulator: members of another run's data sets, given their theta.
 
     The training of a likelihood is that of a posterior whose roles are turned.

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from sbiwb.posterior import Posterior
-from sbiwb.project.member_rows import MemberPairs, MemberRows
+from sbiwb.project.member_rows import MemberRows, TurnedPairs
 from sbiwb.records import Columns, Ragged, Variable
 
 
 def emulated(
-    pairs: MemberPairs,
+    pairs: TurnedPairs,
     density: Posterior,
     given: Columns,
     sizes: np.ndarray,
@@ -41,7 +41,7 @@ def emulated(
     return rows
 
 
-def observables(pairs: MemberPairs, rows: MemberRows) -> dict[str, Variable]:
+def observables(pairs: TurnedPairs, rows: MemberRows) -> dict[str, Variable]:
     """Members as the simulator returns them: S rows of each observable."""
     members, start = pairs.members, 0
     x: dict[str, Variable] = {}

@@ -23,12 +23,12 @@ from torch import Tensor
 
 from sbiwb import chunks
 from sbiwb.adapters import InputAdapter
-from sbiwb.config.structure import Members
+from sbiwb.config.structure import DataSetMembers
 from sbiwb.networks.estimator import Estimator
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.project.emulated import emulated, observables
-from sbiwb.project.member_rows import MIDPOINTS, MemberPairs, MemberRows
+from sbiwb.project.member_rows import MIDPOINTS, MemberRows, TurnedPairs
 from sbiwb.records import Columns, Variable, take
 
 GIVEN = "theta"  # the input of a likelihood that holds parameters and context
@@ -45,12 +45,12 @@ class LikelihoodFactor:
         density: Of their columns given theta, context, place and what came before.
     """
 
-    members: Members
+    members: DataSetMembers
     density: Posterior
 
     @cached_property
-    def pairs(self) -> MemberPairs:
-        return MemberPairs(self.members)
+    def pairs(self) -> TurnedPairs:
+        return TurnedPairs(self.members)
 
     def log_probs(self, given: Columns, x: Columns) -> np.ndarray:
         """log q of each member of one data set at S points, (S, M); 0 where it misses a value.
@@ -182,7 +182,7 @@ class _MembersOfOne:
         return torch.logsumexp(torch.stack(parts), 0) - math.log(len(parts))
 
 
-def _added(pairs: MemberPairs, columns: int) -> Sequence[np.ndarray]:
+def _added(pairs: TurnedPairs, columns: int) -> Sequence[np.ndarray]:
     """What is added to counts at each midpoint, (C,); nothing where there are none."""
     if not pairs.has_counts:
         return [np.zeros(columns)]

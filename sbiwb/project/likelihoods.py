@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbiwb.config import RunConfig
-from sbiwb.config.structure import LikelihoodOptions, Members, Structure
+from sbiwb.config.structure import DataSetMembers, LikelihoodOptions, Structure
 from sbiwb.errors import ConfigError, DataError
 from sbiwb.project.member_rows import (
     BEFORE,
     STEP,
-    MemberPairs,
     MemberRows,
+    TurnedPairs,
     column_names,
     is_vector,
     member_rows,
@@ -41,13 +41,26 @@ Plain = dict[str, object]
 def wanted(config: RunConfig) -> dict[str, Structure]:
     """The structures whose likelihoods are learned; none where the YAML asks for none."""
     structures, likelihood = config.problem.structure, config.model.likelihood
-    if likelihood == "none" or isinstance(config.problem.simulator, Members):
+    if likelihood == "none" or isinstance(config.problem.simulator, DataSetMembers):
         return {}
     if likelihood == "auto":
         says_more = any(structure.as_ != "joint" for structure in structures.values())
         if config.effort == "quick" or not says_more:
             return {}
     return dict(structures)
+
+
+def likelihood_identity(config: RunConfig) -> dict[str, object]:
+    """All that decides the likelihoods beside the data; empty where none is learned."""
+    structures = wanted(config)
+    if not structures:
+        return {}
+    options = config.model.likelihood
+    plain: object = "auto"
+    if isinstance(options, LikelihoodOptions):
+        plain = options.model_dump(mode="json", exclude_unset=True)
+    kinds = {name: part.model_dump(mode="json") for name, part in structures.items()}
+    return {"structure": kinds, "options": plain, "effort": config.effort}
 
 
 def folder_of(run: RunDir, name: str) -> RunDir:
@@ -165,13 +178,13 @@ class _Draft:
         likelihood = self.parent.config.model.likelihood
         return likelihood if isinstance(likelihood, LikelihoodOptions) else LikelihoodOptions()
 
-    def _members(self, rows: MemberRows, counts: dict[str, int]) -> Members:
+    def _members(self, rows: MemberRows, counts: dict[str, int]) -> DataSetMembers:
         names = column_names(self.name, self.structure, self.training.x, as_vector=self._is_vector)
         sources = self.structure.sources(self.name)
         complete = rows.values[~np.isnan(rows.values).any(1)]
         if not len(complete):
             raise DataError("has no member without missing values", where=self.name)
-        return Members(
+        return DataSetMembers(
             members_of=self.name,
             structure=self.structure,
             as_vector=self._is_vector,
@@ -197,9 +210,9 @@ class _Draft:
             )
         return given
 
-    def _sizes(self, members: Members) -> dict[str, int]:
+    def _sizes(self, members: DataSetMembers) -> dict[str, int]:
         """Rows of each split."""
-        pairs, sizes = MemberPairs(members), dict[str, int]()
+        pairs, sizes = TurnedPairs(members), dict[str, int]()
         for split, most in MAX_ROWS.items():
             if split == "train":
                 sizes[split] = min(most, _complete_rows(pairs, self.training))
@@ -211,7 +224,7 @@ class _Draft:
                     sizes[split] = min(most, _complete_rows(pairs, part))
         return sizes
 
-    def _model(self, members: Members, rows: MemberRows) -> Plain:
+    def _model(self, members: DataSetMembers, rows: MemberRows) -> Plain:
         """Inputs, and what the YAML says of the network."""
         inputs: Plain = {"theta": self._theta_input(members)}
         if self.structure.is_ordered and not self._is_vector:
@@ -231,7 +244,7 @@ class _Draft:
         given.setdefault("inference", flow)
         return {"inputs": inputs, "likelihood": "none", **given}
 
-    def _theta_input(self, members: Members) -> Plain:
+    def _theta_input(self, members: DataSetMembers) -> Plain:
         chains: dict[str, list[object]] = {}
         for name in members.given:
             part = self.parent.config.problem.context.get(name)
@@ -254,7 +267,7 @@ def _shape(variable: Variable) -> list[int]:
     return list(variable.shape[1:])
 
 
-def _complete_rows(pairs: MemberPairs, data_sets: Pairs) -> int:
+def _complete_rows(pairs: TurnedPairs, data_sets: Pairs) -> int:
     return int((~np.isnan(pairs.rows(data_sets.x).values).any(1)).sum())
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sbiwb.config.structure import Members, Structure, ValueKind
+from sbiwb.config.structure import DataSetMembers, Structure, ValueKind
 from sbiwb.errors import DataError
 from sbiwb.records import Columns, Pairs, Ragged, Variable, as_ragged, take
 from sbiwb.seeds import generator, place
@@ -198,14 +198,14 @@ def column_names(name: str, structure: Structure, x: Columns, *, as_vector: bool
 
 
 @dataclass(frozen=True)
-class MemberPairs:
+class TurnedPairs:
     """Pairs whose roles are turned, made from the pairs of data sets.
 
     Args:
         members: What is read.
     """
 
-    members: Members
+    members: DataSetMembers
 
     def turned(self, pairs: Pairs, split: str, most: int | None = None) -> Pairs:
         """One row for each member of which nothing is missing; `most` of them at random.

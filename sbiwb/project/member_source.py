@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sbiwb.config.structure import Members
+from sbiwb.config.structure import DataSetMembers
 from sbiwb.errors import SimulatorError
 from sbiwb.files import stable_hash
-from sbiwb.project.member_rows import MemberPairs
+from sbiwb.project.member_rows import TurnedPairs
 from sbiwb.records import Pairs
 from sbiwb.rundir import RunDir
 from sbiwb.store import manifest
@@ -20,7 +20,7 @@ from sbiwb.store import manifest
 PRIOR_ROWS = 20_000  # members that stand for their distribution whatever theta
 
 
-def load_members(members: Members, run: RunDir, split: str, rows: int) -> Pairs:
+def load_members(members: DataSetMembers, run: RunDir, split: str, rows: int) -> Pairs:
     """The pairs of a likelihood, as many as its config says.
 
     Args:
@@ -37,8 +37,8 @@ def load_members(members: Members, run: RunDir, split: str, rows: int) -> Pairs:
     held = manifest.shards(folder, members.data_hash)
     data_sets = manifest.load(held, members.data_sets[split], folder)
     if split == "test":
-        return MemberPairs(members).one_each(data_sets, split).first(rows)
-    return MemberPairs(members).turned(data_sets, split, rows)
+        return TurnedPairs(members).one_each(data_sets, split).first(rows)
+    return TurnedPairs(members).turned(data_sets, split, rows)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class MemberSource:
         run: The run that holds the shards.
     """
 
-    members: Members
+    members: DataSetMembers
     run: RunDir
 
     is_halved = False  # nothing is ever simulated

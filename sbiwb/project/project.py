@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sbiwb.config import RunConfig
 from sbiwb.config.model import Model
-from sbiwb.config.structure import Members
+from sbiwb.config.structure import DataSetMembers
 from sbiwb.contracts import Distribution, PriorPart
 from sbiwb.families import map_files
 from sbiwb.files import stable_hash
@@ -53,7 +53,7 @@ class Project:
         """The simulator file, the external program, or what stands for it where pairs are
         imported."""
         problem = self.config.problem
-        if isinstance(problem.simulator, Members):
+        if isinstance(problem.simulator, DataSetMembers):
             return MemberSource(problem.simulator, self.data_run)
         if self.is_imported:
             return Imported(
@@ -75,10 +75,10 @@ class Project:
         return self.config.problem.simulator == IMPORTED or self.members is not None
 
     @property
-    def members(self) -> Members | None:
+    def members(self) -> DataSetMembers | None:
         """What the pairs are made of where they are those of a likelihood."""
         simulator = self.config.problem.simulator
-        return simulator if isinstance(simulator, Members) else None
+        return simulator if isinstance(simulator, DataSetMembers) else None
 
     @cached_property
     def prior(self) -> Prior:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sbiwb.config.structure import Members
+from sbiwb.config.structure import DataSetMembers
 from sbiwb.contracts import Reporter
 from sbiwb.errors import RunError
 from sbiwb.project.fingerprint import weights_hash
@@ -76,7 +76,7 @@ def likelihood_weights(project: Project) -> dict[str, str]:
 
 def _factor(run: RunDir, device: str) -> LikelihoodFactor:
     density, facts = load(run.path, device)
-    members = Members.model_validate(facts.config["problem"]["simulator"])
+    members = DataSetMembers.model_validate(facts.config["problem"]["simulator"])
     return LikelihoodFactor(members, density)
 
 

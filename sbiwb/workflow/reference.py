@@ -10,22 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
-from sbiwb import references, report
+from sbiwb import report
 from sbiwb.contracts import ReferencePart, Reporter, Target
-from sbiwb.document import Document
 from sbiwb.errors import ConfigError, GateFailed, RunError
 from sbiwb.extras import check_installed
 from sbiwb.files import put_json, sha256, stable_hash
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.observation_choice import choose_observations
+from sbiwb.project.joint_model import LearnedDensities
+from sbiwb.project.likelihoods import folder_of, wanted
 from sbiwb.project.observe import DataSets, NamedObservation
 from sbiwb.project.opening import write_config
 from sbiwb.project.project import Project
-from sbiwb.project.target import density_target, target_of
+from sbiwb.project.target import Densities, density_target, target_of
 from sbiwb.project.trained import posterior_of
+from sbiwb.project.trained_likelihood import has_likelihood, likelihood_of
 from sbiwb.records import take
 from sbiwb.rundir import PosteriorDir, put_provenance
 from sbiwb.seeds import generator, place
@@ -40,6 +40,7 @@ from sbiwb.steps.infer.posterior_pictures import PosteriorPictures
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import Predictor
 from sbiwb.workflow.sample import PICTURES
+from sbiwb.workflow.sample_draws import LikelihoodSource
 from sbiwb.workflow.simulate_plan import try_simulator
 
 
@@ -67,83 +68,6 @@ class Referenced:
     seconds: float
 
 
-def method_of(kind: str, options: Sequence[str]) -> ReferencePart:
-    """The method that the command line names, with its options.
-
-    Raises:
-        ConfigError: There is no such method or option.
-    """
-    document = Document(Path(), {}, {})
-    for text in options:
-        _override(document, text)
-    try:
-        return references.family.parse({**document.data, "kind": kind})
-    except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            key = ".".join(map(str, problem["loc"])) or kind
-            problems.append(f"{key}: {problem['msg']}")
-        raise ConfigError(
-            "; ".join(problems),
-            where=f"--method {kind}",
-            todo=f"Options: sbiwb parts references {kind}",
-        ) from error
-    except ValueError as error:
-        raise ConfigError(
-            str(error), where=f"--method {kind}", todo="sbiwb parts references says what each does."
-        ) from error
-
-
-def _override(document: Document, text: str) -> None:
-    """Sets an option as `--set` does: 1e5 is a number."""
-    try:
-        document.override([text])
-    except ConfigError as error:
-        raise ConfigError(
-            error.what,
-            where=f"--option {text}",
-            todo="Write NAME=VALUE, such as --option warmup=2000",
-        ) from error
-
-
-def only_observation(project: Project) -> NamedObservation | None:
-    """The YAML's observation; None where it has none.
-
-    Raises:
-        ConfigError: It has several.
-    """
-    sections = project.config.problem.observations
-    if len(sections) > 1:
-        raise ConfigError(
-            f"names {len(sections)} observations",
-            where="problem.observations",
-            todo=f"Choose one: --observation NAME, of {', '.join(sections)}; or name a file.",
-        )
-    return next(iter(project.observations), None)
-
-
-def choose_observation(
-    project: Project,
-    name: str | None,
-    *,
-    group_by: str = "",
-    columns: Sequence[str] = (),
-    context: Sequence[str] = (),
-) -> NamedObservation | None:
-    """What the command line asks for, as `sample.choose_observations`; None: the YAML's only one.
-
-    Raises:
-        ConfigError: None is named, and the YAML has several.
-        DataError: There is no such observation, or an option is not NAME=VALUE.
-    """
-    if name is None:
-        return only_observation(project)
-    [chosen] = choose_observations(
-        project, name, group_by=group_by, columns=columns, context=context
-    )
-    return chosen
-
-
 def reference(
     project: Project,
     observation: NamedObservation | None,
@@ -152,6 +76,7 @@ def reference(
     *,
     draws: int,
     seed: int,
+    likelihood: LikelihoodSource | None = None,
 ) -> Referenced:
     """Draws from the posterior of an observation by a reference method.
 
@@ -163,6 +88,7 @@ def reference(
         reporter: Where progress goes.
         draws: Draws for each data set.
         seed: Root of all random numbers.
+        likelihood: The simulator file's or the learned one; None: the file's where it has one.
 
     Raises:
         ConfigError: The file lacks what the method needs, or a package is not installed.
@@ -172,9 +98,9 @@ def reference(
     check_installed(*method.packages, extra="reference", where=f"--method {method.kind}")
     with raise_on_signal():
         torch.set_num_threads(1)
-        sampling = _ReferenceRun(project, method, reporter, draws, seed)
+        sampling = _ReferenceRun(project, method, reporter, draws, seed, likelihood)
         data, targets = sampling.targets(observation)
-        folder = project.run.reference(Path(method.kind).stem, data.name)
+        folder = project.run.reference(sampling.folder_name, data.name)
         begun = time.perf_counter()
         results = []
         for which, target in enumerate(targets):
@@ -217,6 +143,20 @@ class _ReferenceRun:
     reporter: Reporter
     draws: int
     seed: int
+    likelihood: LikelihoodSource | None
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the likelihood is the learned one."""
+        if self.likelihood is not None:
+            return self.likelihood == "learned"
+        has_own = self.project.densities.has_likelihood or self.project.source.optional("posterior")
+        return not has_own and has_likelihood(self.project)
+
+    @property
+    def folder_name(self) -> str:
+        """Of the method's results: those by a learned likelihood lie apart."""
+        return Path(self.method.kind).stem + ("-learned" if self.is_learned else "")
 
     def targets(self, observation: NamedObservation | None) -> tuple[DataSets, list[Target]]:
         """The data sets of an observation, and the posterior of each."""
@@ -231,7 +171,7 @@ class _ReferenceRun:
         data = project.observe(observation, self._layout())
         for note in data.notes:
             self.reporter.say(f"{data.name}: {note}.")
-        posterior, densities = self._amortized(), project.densities
+        posterior, densities = self._amortized(), self._densities()
         targets = [
             target_of(densities, data.x, data.context, which, posterior)
             for which in range(len(data))
@@ -257,7 +197,7 @@ class _ReferenceRun:
                 "seed": self.seed,
                 "name": data.name,
                 "data set": which,
-                "likelihood": sha256(project.source.path.read_bytes()),
+                "likelihood": self._likelihood_hash(),
             }
         )
 
@@ -274,12 +214,32 @@ class _ReferenceRun:
             {"method": method.model_dump(mode="json"), "data_sets": judged.rows},
         )
         draw_method(exact, project.prior.columns)
-        facts = {"data_hash": project.own_hash, "method": method.kind, "seed": exact.seed}
+        facts = {
+            "data_hash": project.own_hash,
+            "method": method.kind,
+            "seed": exact.seed,
+            "likelihood": "learned" if self.is_learned else "exact",
+        }
         put_provenance(exact.folder, seconds=exact.seconds, facts=facts)
         for sentence in (*warnings, *failed):
             self.reporter.warn(f"{name}: {sentence}")
         folder, seconds = exact.folder, exact.seconds
         return Referenced(name, method.kind, folder, rows, judged.facts, warnings, seconds)
+
+    def _densities(self) -> Densities:
+        """Of the simulator file, or the learned ones."""
+        project = self.project
+        if not self.is_learned:
+            return project.densities
+        return LearnedDensities(project.source, likelihood_of(project, self.reporter))
+
+    def _likelihood_hash(self) -> str:
+        """Of the simulator file, or of the weights."""
+        project = self.project
+        if not self.is_learned:
+            return sha256(project.source.path.read_bytes())
+        runs = [folder_of(project.run, name) for name in wanted(project.config)]
+        return " ".join(weights_hash(run) for run in runs)
 
     def _layout(self) -> Layout:
         """What the simulator returns: as planned, or as a few simulations show."""

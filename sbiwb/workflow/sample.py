@@ -42,7 +42,7 @@ from sbiwb.steps.judge.measure import (
 )
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.predict import Predictor
-from sbiwb.workflow.sample_draws import Drawer, DrawOptions, LikelihoodSource, ObservedDraws
+from sbiwb.workflow.sample_draws import Drawer, LikelihoodSource, ObservedDraws, SampleOptions
 
 __all__ = [
     "PICTURES",
@@ -119,7 +119,7 @@ def sample(
             where="problem.observations",
             todo="Add one to the YAML, or name a file: sbiwb sample CONFIG data.csv",
         )
-    options = DrawOptions(draws, seed, how, likelihood, ess)
+    options = SampleOptions(draws, seed, how, likelihood, ess)
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         posterior = posterior_of(project, reporter)

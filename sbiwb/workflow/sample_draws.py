@@ -13,7 +13,7 @@ import numpy as np
 from sbiwb.contracts import OutputKind, Reporter
 from sbiwb.errors import DataError
 from sbiwb.posterior import Posterior
-from sbiwb.project.joint import Joint, LearnedDensities
+from sbiwb.project.joint_model import JointModel, LearnedDensities
 from sbiwb.project.learned_likelihood import LearnedLikelihood
 from sbiwb.project.observe import DataSets
 from sbiwb.project.project import Project
@@ -30,7 +30,7 @@ MAX_PROPOSALS = 3_200_000  # for a data set
 
 
 @dataclass(frozen=True)
-class DrawOptions:
+class SampleOptions:
     """How real data are drawn.
 
     Args:
@@ -86,7 +86,7 @@ class Drawer:
     project: Project
     posterior: Posterior
     reporter: Reporter
-    options: DrawOptions
+    options: SampleOptions
 
     def draw(self, data: DataSets, odd: Sequence[str]) -> ObservedDraws:
         """Draws of one observation.
@@ -184,7 +184,7 @@ class Drawer:
             agreement = self.agreement
         if learned is None or agreement is None:
             return ()
-        c = Joint(self.posterior, learned).log_evidence_at(theta, data.x, data.context)
+        c = JointModel(self.posterior, learned).log_evidence_at(theta, data.x, data.context)
         usual = np.array(agreement.spreads)
         return tuple(consistencies(data.labels, c, usual, agreement.draws))
 

@@ -13,7 +13,7 @@ from sbiwb.files import put_json, read_typed
 from sbiwb.posterior import Posterior
 from sbiwb.project.choices import with_choices
 from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.joint import Joint
+from sbiwb.project.joint_model import JointModel
 from sbiwb.project.likelihoods import folder_of, likelihood_projects, wanted
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
@@ -172,7 +172,7 @@ def _hashes(project: Project) -> str:
 
 
 def _measured(project: Project, posterior: Posterior, hashes: str, reporter: Reporter) -> Agreement:
-    joint = Joint(posterior, likelihood_of(project, Silent()))
+    joint = JointModel(posterior, likelihood_of(project, Silent()))
     seed = project.config.diagnose.seed
     splits = {split: load_split(project, split, most=PAIRS) for split in ("validation", "test")}
     total = sum(map(len, splits.values()))
@@ -192,7 +192,7 @@ def _measured(project: Project, posterior: Posterior, hashes: str, reporter: Rep
     return Agreement(hashes, pool.share, pool.gain, pool.error, tuple(usual.tolist()), DRAWS)
 
 
-def _at_truth_and_draws(joint: Joint, pairs: Pairs, rng: np.random.Generator) -> np.ndarray:
+def _at_truth_and_draws(joint: JointModel, pairs: Pairs, rng: np.random.Generator) -> np.ndarray:
     """c of N pairs at the true theta and at draws, (N, 1 + S)."""
     truth = joint.likelihood.prior.stack(pairs.theta)[:, None]
     draws = joint.posterior.sample(pairs.variables, DRAWS, rng)

@@ -18,7 +18,8 @@ from sbiwb.contracts import Reference
 from sbiwb.errors import ConfigError, GateFailed, RunError, SimulatorError
 from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.observe import NamedObservation
-from sbiwb.workflow.reference import check_reference, method_of, only_observation, reference
+from sbiwb.workflow.reference import check_reference, reference
+from sbiwb.workflow.reference_options import method_of, only_observation
 from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train

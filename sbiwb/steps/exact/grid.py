@@ -21,6 +21,7 @@ from sbiwb.config import BenchmarkConfig
 from sbiwb.config.model import Simulate
 from sbiwb.errors import DataError, RunError
 from sbiwb.files import put_json, put_text, read_typed, stable_hash
+from sbiwb.project.likelihoods import likelihood_identity
 from sbiwb.project.opening import open_project
 from sbiwb.project.project import Project
 from sbiwb.steps.exact.reference_posteriors import reference_sets
@@ -297,18 +298,26 @@ def is_simulated(benchmark: Benchmark, wanted: SharedSimulations) -> bool:
     return record.identity == simulations_identity(project.config.simulate, project.data_hash)
 
 
-def score_identity(config: BenchmarkConfig, model_hash: str, references: str) -> str:
-    """Hash of all that decides a score."""
-    return stable_hash(
-        {
-            "model": model_hash,
-            "references": references,
-            "seed": C2ST_SEED,
-            "draws": config.draws,
-            "observations": config.observations,
-            "test": config.test,
-        }
-    )
+def score_identity(config: BenchmarkConfig, project: Project, references: str) -> str:
+    """Hash of all that decides a score.
+
+    Args:
+        config: The benchmark.
+        project: Of the job, its model complete.
+        references: Hash of the reference posteriors.
+    """
+    decisive: dict[str, object] = {
+        "model": project.model_hash,
+        "references": references,
+        "seed": C2ST_SEED,
+        "draws": config.draws,
+        "observations": config.observations,
+        "test": config.test,
+    }
+    likelihoods = likelihood_identity(project.config)
+    if likelihoods:
+        decisive["likelihoods"] = likelihoods
+    return stable_hash(decisive)
 
 
 def read_score(benchmark: Benchmark, job: BenchmarkJob) -> report.Score | None:
@@ -322,9 +331,7 @@ def read_score(benchmark: Benchmark, job: BenchmarkJob) -> report.Score | None:
         _, references = reference_sets(job.task, benchmark.references, config.observations)
     except DataError:  # of a task that is not asked for; those asked for were looked at before
         return None
-    if record.identity != score_identity(
-        config, job_project(benchmark, job).model_hash, references
-    ):
+    if record.identity != score_identity(config, job_project(benchmark, job), references):
         return None
     c2st, further = tuple(record.c2st), {name: tuple(on) for name, on in record.further.items()}
     return report.Score(*job, c2st, record.nlpd, record.seconds, further)

@@ -23,7 +23,8 @@ Shapes: N pairs, S draws of each.
 References:
     Schmitt, Ivanova, Habermann, Köthe, Bürkner & Radev (2024), Leveraging Self-Consistency for
         Data-Efficient Amortized Bayesian Inference, https://arxiv.org/abs/2310.04395
-    Genest & Zidek (1986), Combining Probability Distributions, https://doi.org/10.1214/ss/1177013825
+    Genest & Zidek (1986), Combining Probability Distributions,
+        https://doi.org/10.1214/ss/1177013825
 """
 
 from __future__ import annotations

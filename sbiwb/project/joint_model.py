@@ -49,7 +49,7 @@ class LearnedDensities:
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointModel:
     """Both networks of a run.
 
     Args:
