@@ -9,7 +9,7 @@ from sbiwb.contracts import Reporter
 from sbiwb.errors import DataError
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
-from sbiwb.project.joint import Joint
+from sbiwb.project.joint_model import JointModel
 from sbiwb.project.observe import DataSets
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
@@ -94,9 +94,9 @@ class EvidenceMaker:
             return None
         return TestQuantities(function, source.path)
 
-    def joint(self, posterior: Posterior) -> Joint:
+    def joint(self, posterior: Posterior) -> JointModel:
         """The posterior and the learned likelihood."""
-        return Joint(posterior, likelihood_of(self.project, self.reporter))
+        return JointModel(posterior, likelihood_of(self.project, self.reporter))
 
     def train_on(self, count: int) -> Posterior:
         """The same network trained on fewer pairs.

@@ -6,7 +6,7 @@ import numpy as np
 
 from sbiwb.contracts import Reporter
 from sbiwb.evidence import Draws, LogEvidences
-from sbiwb.project.joint import Joint
+from sbiwb.project.joint_model import JointModel
 from sbiwb.records import Pairs
 
 JUDGED_PAIRS = 200  # test pairs whose likelihood is asked
@@ -15,7 +15,7 @@ BINS = 5  # equal ones that the ranks can be shared by
 PAIRS_AT_ONCE = 20
 
 
-def log_evidences(joint: Joint, test: Pairs, draws: Draws, reporter: Reporter) -> LogEvidences:
+def log_evidences(joint: JointModel, test: Pairs, draws: Draws, reporter: Reporter) -> LogEvidences:
     """c = log p(theta) + log l(x | theta) - log q(theta | x) of the first test pairs.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
-from sbiwb.project.joint import Joint
+from sbiwb.project.joint_model import JointModel
 from sbiwb.project.observe import DataSets
 from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.records import Pairs, Variable
@@ -66,7 +66,7 @@ class JudgedRun:
     load_observations: Callable[[], list[DataSets]]
     forward: Callable[[], ForwardSimulator]
     train_on: Callable[[int], Posterior]
-    load_joint: Callable[[], Joint] | None = None
+    load_joint: Callable[[], JointModel] | None = None
 
     @property
     def seed(self) -> int:
