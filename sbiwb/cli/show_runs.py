@@ -188,6 +188,8 @@ def _trained(state: Status) -> None:
     elif state.training:
         loss = f"validation loss {state.training.validation_loss:.4f}"
         fact("training", f"step {state.training.step:,}, {loss}")
+    for likelihood in state.likelihoods:
+        fact("likelihood", f"{escape(likelihood.name)}: {likelihood.words()}")
 
 
 def _valid(valid: Valid) -> None:
@@ -239,7 +241,10 @@ def verified(result: Verified) -> None:
     if result.compared is not None:
         again = f"; {result.compared} blocks simulated again, the same bytes"
     size = f"{result.rows:,} pairs, {result.bytes / 1e6:.1f} MB"
-    out.print(f"{verdict}  {result.shards:,} whole shards, {size}{again}")
+    networks = ""
+    if result.checkpoints:
+        networks = f"; {result.checkpoints:,} whole checkpoints"
+    out.print(f"{verdict}  {result.shards:,} whole shards, {size}{networks}{again}")
 
 
 def parts(name: str, infos: Sequence[PartInfo], *, full: bool) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUANTITY = "log evidence"
-RANKS, SPREAD = "consistency_log_gamma", "consistency_spread"
+RANKS, SPREAD = "self_consistency_log_gamma", "self_consistency_spread"
 TAIL = 0.01  # of the draws at either end, that count as what lies at that quantile
 HEADING = "Self-consistency: does the posterior obey Bayes' rule with the likelihood?"
 WORDS = {
@@ -61,7 +61,7 @@ class Result(DiagnosticResult):
 
     Args:
         ranks: As of any test quantity.
-        values: `consistency_log_gamma` and `consistency_spread`.
+        values: `self_consistency_log_gamma` and `self_consistency_spread`.
     """
 
     ranks: sbc.Result
@@ -92,8 +92,9 @@ def _spread(draws: np.ndarray) -> Value:
     """How much c (N, S) varies over draws, in the median."""
     spreads = np.full(len(draws), np.nan)
     if draws.shape[1] > 1 and not np.isnan(draws).any():
-        low, high = np.quantile(draws, [TAIL, 1 - TAIL], axis=1, keepdims=True)
-        whole = np.isfinite(low + high)[:, 0]
+        with np.errstate(invalid="ignore"):
+            low, high = np.quantile(draws, [TAIL, 1 - TAIL], axis=1, keepdims=True)
+            whole = np.isfinite(low + high)[:, 0]
         spreads[whole] = np.clip(draws[whole], low[whole], high[whole]).std(axis=1, ddof=1)
     finite = spreads[np.isfinite(spreads)]
     if not len(finite):
