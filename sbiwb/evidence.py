@@ -11,48 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
-
-class RowArray(Protocol):
-    """An array (N, ...) that is read in pieces by its first axis, and may be larger than memory.
-
-    Every numpy array is one.
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class RowView:
-    """Some rows of such an array, in the given order, read when asked for.
-
-    Args:
-        whole: (N, ...).
-        rows: Which of them, (n,).
-    """
-
-    whole: RowArray
-    rows: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return len(self.rows), *self.whole.shape[1:]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.whole.dtype
-
-    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray:
-        return self.whole[self.rows[rows]]
+from sbiwb.row_arrays import RowArray, at, optional_at
 
 
 @dataclass(frozen=True)
@@ -134,27 +96,6 @@ class Draws:
             quantities={name: quantity.at(rows) for name, quantity in self.quantities.items()},
             ridge_prediction=optional_at(self.ridge_prediction, rows),
         )
-
-
-@overload
-def at(values: np.ndarray, rows: np.ndarray) -> np.ndarray: ...
-@overload
-def at(values: RowArray, rows: np.ndarray) -> RowArray: ...
-def at(values: RowArray, rows: np.ndarray) -> RowArray:
-    """Rows of an array: a copy of those in memory, a view of those on disk."""
-    if isinstance(values, np.ndarray):
-        return values[rows]
-    return RowView(values, rows)
-
-
-A = TypeVar("A", np.ndarray, RowArray)
-
-
-def optional_at(values: A | None, rows: np.ndarray) -> A | None:
-    """The same where there may be no array."""
-    if values is None:
-        return None
-    return at(values, rows)
 
 
 @dataclass(frozen=True)
@@ -265,6 +206,23 @@ class WeightDraws:
     shares: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class LogEvidences:
+    """c = log p(theta) + log l(x | theta) - log q(theta | x), by a posterior q and a likelihood l.
+
+    Where both are exact it is the log evidence at every theta.
+
+    Args:
+        truth: At what generated the data of N test pairs, (N,).
+        draws: At draws of q(. | x), (N, S).
+        seed: Root of the random ties.
+    """
+
+    truth: np.ndarray
+    draws: np.ndarray
+    seed: int = 0
+
+
 class EvidenceKind(StrEnum):
     """The kinds of evidence that a check can judge."""
 
@@ -274,6 +232,7 @@ class EvidenceKind(StrEnum):
     LOCAL = "local"
     BUDGET = "budget"
     WEIGHT_DRAWS = "weight_draws"
+    LOG_EVIDENCES = "log_evidences"
 
 
 KINDS: dict[EvidenceKind, type] = {
@@ -283,6 +242,7 @@ KINDS: dict[EvidenceKind, type] = {
     EvidenceKind.LOCAL: LC2STData,
     EvidenceKind.BUDGET: Budget,
     EvidenceKind.WEIGHT_DRAWS: WeightDraws,
+    EvidenceKind.LOG_EVIDENCES: LogEvidences,
 }
 
 

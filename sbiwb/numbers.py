@@ -53,6 +53,25 @@ class StratumSize:
 
 
 @dataclass(frozen=True)
+class LikelihoodNumbers:
+    """A likelihood judged beside the posterior.
+
+    Args:
+        name: How checks of it begin.
+        structure: Whose members it is the density of.
+        columns: Of a member.
+        n: Test members, one of each data set.
+        draws: Of each.
+    """
+
+    name: str
+    structure: str
+    columns: tuple[str, ...]
+    n: int
+    draws: int
+
+
+@dataclass(frozen=True)
 class DiagnosisNumbers:
     """`numbers.json`.
 
@@ -69,6 +88,7 @@ class DiagnosisNumbers:
         prior_var_source: Where prior variances come from.
         leaked: Share of draws outside the prior's support, by column.
         epistemic_quantiles: 5, 50 and 95 % of the network's share of the variance, by column.
+        likelihoods: Those that were judged beside the posterior.
     """
 
     verdict: Verdict
@@ -83,6 +103,7 @@ class DiagnosisNumbers:
     prior_var_source: str = ""
     leaked: dict[str, float] = field(default_factory=dict)
     epistemic_quantiles: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    likelihoods: tuple[LikelihoodNumbers, ...] = ()
 
 
 def read_numbers(run: RunDir) -> DiagnosisNumbers | None:

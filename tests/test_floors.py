@@ -16,6 +16,7 @@ GROUND = {
     "errors",
     "records",
     "evidence",
+    "row_arrays",
     "families",
     "seeds",
     "files",

@@ -157,13 +157,15 @@ def diagnose(
     ] = False,
 ) -> None:
     """Say with numbers and pictures how far the posterior can be trusted."""
-    from sbiwb.cli import show
+    from sbiwb.cli import show, show_diagnosis
     from sbiwb.workflow import diagnose
 
     project = open_project(config, settings, runs)
     diagnosis = diagnose.diagnose(project, reporter(), gate=gate)
-    show.diagnosed(diagnosis, project.run)
-    if diagnosis.verdict != "fail":
+    show_diagnosis.diagnosed(diagnosis, project.run)
+    if diagnosis.structure:
+        show.next_step(f"sbiwb diagnose {project.data_run.path}")
+    elif diagnosis.verdict != "fail":
         show.next_step(f"sbiwb sample {project.run.path}")
 
 
@@ -246,9 +248,9 @@ def run(
     """Simulate, train, diagnose, infer all observations and write the report; what is done already
     is not done again.
     """
-    from sbiwb.cli import show
+    from sbiwb.cli import show_runs
     from sbiwb.workflow import run
 
     project = open_project(config, settings, runs)
     for event in run.run(project, reporter(), gate=gate, fresh=fresh):
-        show.run_event(event, project.run)
+        show_runs.run_event(event, project.run)

@@ -42,6 +42,13 @@ def predict(
             metavar="NAME=VALUE", help="A design variable at another value: what if? Repeatable."
         ),
     ] = NONE,
+    emulate: Annotated[
+        bool,
+        typer.Option(
+            "--emulate",
+            help="Draw the data from the learned likelihood, without the simulator.",
+        ),
+    ] = False,
 ) -> None:
     """Simulate from the posterior of an observation, or from the prior."""
     from sbiwb.cli import show
@@ -54,7 +61,13 @@ def predict(
     fixed = sample.context_values(context)
     show.predicted(
         predict.predict(
-            project, reporter(), observation=named, draws=draws, seed=seed, context=fixed
+            project,
+            reporter(),
+            observation=named,
+            draws=draws,
+            seed=seed,
+            context=fixed,
+            emulate=emulate,
         )
     )
 

@@ -12,37 +12,22 @@ from rich.markup import escape
 
 from sbiwb.cli.console import number, out
 from sbiwb.cli.fitted_tables import fitted_tables
-from sbiwb.rundir import RunDir
 from sbiwb.words import counted, duration
 
 if TYPE_CHECKING:
-    from sbiwb.diagnostics import Judgment
     from sbiwb.report import Row
     from sbiwb.steps.exact.refine import Refined
     from sbiwb.steps.joint.observed import Consistency
     from sbiwb.store.manifest import SplitSummary
     from sbiwb.workflow.check import Checked
-    from sbiwb.workflow.diagnose import Diagnosis
     from sbiwb.workflow.predict import Predicted
     from sbiwb.workflow.reference import Referenced
-    from sbiwb.workflow.run import RunEvent
     from sbiwb.workflow.sample import Sampled
     from sbiwb.workflow.train_likelihoods import TrainEvent
 
 COLOURS = {"pass": "green", "info": "default", "warn": "yellow", "fail": "red"}
-SEVERITY = ("info", "pass", "warn", "fail")
 MAX_ROWS = 60
 MAX_SENTENCES = 12
-HEADINGS = {  # of a number, by check and name
-    ("sbc", "sbc_log_gamma"): "SBC p",
-    ("coverage", "coverage_log_gamma"): "coverage p",
-    ("coverage", "coverage_90"): "90 % hold",
-    ("zscore_contraction", "contraction_variance_median"): "contraction",
-    ("zscore_contraction", "contraction_sd_median"): "contraction (sd)",
-    ("zscore_contraction", "z_mean"): "z mean",
-    ("zscore_contraction", "z_sd"): "z sd",
-    ("recovery", "recovery_r"): "r",
-}
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, names: int = 1) -> None:
@@ -145,35 +130,6 @@ def trained(event: TrainEvent) -> bool:
             return True
 
 
-def run_event(event: RunEvent, run: RunDir) -> None:
-    """What `run` has begun or finished."""
-    from sbiwb.workflow import train
-    from sbiwb.workflow.diagnose import Diagnosis
-    from sbiwb.workflow.run import (
-        ObservationsSampled,
-        PairsSimulated,
-        ReportWritten,
-        StepBegun,
-    )
-    from sbiwb.workflow.train_likelihoods import Agreement, LikelihoodTrained
-
-    match event:
-        case StepBegun():
-            out.print(f"\n[bold]{event.number}  {event.name}[/]")
-        case PairsSimulated():
-            simulated(event.splits)
-        case train.TrainResult() | LikelihoodTrained() | Agreement():
-            trained(event)
-        case Diagnosis():
-            diagnosed(event, run)
-        case ObservationsSampled(results=[]):
-            next_step(f"sbiwb sample {run.path} data.csv")
-        case ObservationsSampled():
-            sampled(event.results)
-        case ReportWritten():
-            written([event.path])
-
-
 def simulated(splits: Mapping[str, SplitSummary]) -> None:
     """Counts of each split."""
     rows = []
@@ -181,81 +137,6 @@ def simulated(splits: Mapping[str, SplitSummary]) -> None:
         whole = [f"{count:,}" for count in (counts.rows, counts.shards, counts.failed)]
         rows.append([split, *whole, number(counts.p_valid, 4), f"{counts.bytes / 1e6:.1f}"])
     table(["split", "pairs", "shards", "failed", "p(valid)", "MB"], rows)
-
-
-def diagnosed(diagnosis: Diagnosis, run: RunDir) -> None:
-    """The verdict, a line a parameter, then what is not right, what causes it and what to
-    change."""
-    verdict = f"[bold {COLOURS[diagnosis.verdict]}]{diagnosis.verdict}[/]"
-    out.print(f"{verdict}  {escape(diagnosis.summary)}")
-    _judgment_table(diagnosis)
-    _densities(diagnosis)
-    _sentences(_spoken(diagnosis), run)
-    for advice in diagnosis.advice:
-        out.print(f"[bold {COLOURS[advice.severity]}]{escape(advice.finding)}[/]")
-        lines(f"  usual cause: {cause}" for cause in advice.causes)
-        lines(f"  try: {todo}" for todo in advice.todo)
-    if diagnosis.verdict == "fail":
-        again = f"sbiwb run {escape(str(run.path))} --fresh  (simulations are kept)"
-        out.print(f"[red]Do not use this posterior yet.[/] After a change: {again}")
-    out.print(f"[dim]numbers and pictures:[/]  {escape(str(run.diagnose))}")
-
-
-def _densities(diagnosis: Diagnosis) -> None:
-    """What the log density says of all parameters together."""
-    for judgment in diagnosis.judgments:
-        if judgment.check == "nlpd" and judgment.value is not None:
-            value = number(judgment.value, 4)
-            out.print(f"{escape(judgment.name)}  {value}  {escape(judgment.reason)}")
-
-
-def _sentences(judgments: Sequence[Judgment], run: RunDir) -> None:
-    """A sentence a judgment, as many as one reads."""
-    for judgment in judgments[:MAX_SENTENCES]:
-        check = f"[{COLOURS[judgment.verdict]}]{escape(judgment.check)}[/]"
-        out.print(f"{check}  {escape(judgment.parameter)}: {escape(judgment.reason)}")
-    if len(judgments) > MAX_SENTENCES:
-        more = len(judgments) - MAX_SENTENCES
-        out.print(f"[dim]and {more} more in {escape(run.numbers.name)}[/]")
-
-
-def _judgment_table(diagnosis: Diagnosis) -> None:
-    """A line a parameter, with the numbers that some parameter has."""
-    numbers = {
-        (judgment.check, judgment.name, judgment.parameter): judgment
-        for judgment in diagnosis.judgments
-    }
-    present = {key[:2] for key in numbers if key[2] in diagnosis.parameters}
-    keys = [key for key in HEADINGS if key in present]
-    rows = []
-    for parameter in diagnosis.parameters[:MAX_ROWS]:
-        own = [
-            judgment.verdict for judgment in diagnosis.judgments if judgment.parameter == parameter
-        ]
-        cells = [_judged(numbers.get((*key, parameter))) for key in keys]
-        rows.append([escape(parameter), *cells, coloured(max(own, key=SEVERITY.index))])
-    table(["parameter", *(HEADINGS[key] for key in keys), "verdict"], rows)
-
-
-def _spoken(diagnosis: Diagnosis) -> list[Judgment]:
-    """Judgments that are told in a sentence: what is not right, and of few parameters what is."""
-    sentences = [
-        judgment for judgment in diagnosis.judgments if judgment.verdict in ("warn", "fail")
-    ]
-    if len(diagnosis.parameters) <= MAX_SENTENCES:
-        for judgment in diagnosis.judgments:
-            if judgment.check == "coverage" and judgment.verdict == "pass":
-                sentences.append(judgment)
-    return sentences
-
-
-def _judged(judgment: Judgment | None) -> str:
-    """A test by its adjusted p-value, any other number by its value."""
-    if judgment is None:
-        return "–"
-    if judgment.p is not None:
-        return number(judgment.p_adjusted, 2)
-    return number(judgment.value)
 
 
 def sampled(results: Iterable[Sampled]) -> None:

@@ -20,9 +20,14 @@ from sbiwb.cli.show import (
     fact,
     lines,
     next_step,
+    sampled,
+    simulated,
     table,
+    trained,
     written,
 )
+from sbiwb.cli.show_diagnosis import diagnosed
+from sbiwb.rundir import RunDir
 from sbiwb.words import counted, duration
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from sbiwb.steps.tune.search_results import Trial, Tuned
     from sbiwb.workflow.compare import Comparison, DistanceSummary, Overlay
     from sbiwb.workflow.parts import PartInfo
+    from sbiwb.workflow.run import RunEvent
     from sbiwb.workflow.status import Pace, Status, Valid
     from sbiwb.workflow.status_failures import FailureReport
     from sbiwb.workflow.submit import Submitted
@@ -45,6 +51,35 @@ def _end(path: str) -> str:
     if len(path) <= MAX_PATH:
         return path
     return f"…{path[1 - MAX_PATH :]}"
+
+
+def run_event(event: RunEvent, run: RunDir) -> None:
+    """What `run` has begun or finished."""
+    from sbiwb.workflow import train
+    from sbiwb.workflow.diagnose import Diagnosis
+    from sbiwb.workflow.run import (
+        ObservationsSampled,
+        PairsSimulated,
+        ReportWritten,
+        StepBegun,
+    )
+    from sbiwb.workflow.train_likelihoods import Agreement, LikelihoodTrained
+
+    match event:
+        case StepBegun():
+            out.print(f"\n[bold]{event.number}  {event.name}[/]")
+        case PairsSimulated():
+            simulated(event.splits)
+        case train.TrainResult() | LikelihoodTrained() | Agreement():
+            trained(event)
+        case Diagnosis():
+            diagnosed(event, run)
+        case ObservationsSampled(results=[]):
+            next_step(f"sbiwb sample {run.path} data.csv")
+        case ObservationsSampled():
+            sampled(event.results)
+        case ReportWritten():
+            written([event.path])
 
 
 def compared(result: Comparison | Overlay) -> None:
@@ -153,6 +188,8 @@ def _trained(state: Status) -> None:
     elif state.training:
         loss = f"validation loss {state.training.validation_loss:.4f}"
         fact("training", f"step {state.training.step:,}, {loss}")
+    for likelihood in state.likelihoods:
+        fact("likelihood", f"{escape(likelihood.name)}: {likelihood.words()}")
 
 
 def _valid(valid: Valid) -> None:
@@ -204,7 +241,10 @@ def verified(result: Verified) -> None:
     if result.compared is not None:
         again = f"; {result.compared} blocks simulated again, the same bytes"
     size = f"{result.rows:,} pairs, {result.bytes / 1e6:.1f} MB"
-    out.print(f"{verdict}  {result.shards:,} whole shards, {size}{again}")
+    networks = ""
+    if result.checkpoints:
+        networks = f"; {result.checkpoints:,} whole checkpoints"
+    out.print(f"{verdict}  {result.shards:,} whole shards, {size}{networks}{again}")
 
 
 def parts(name: str, infos: Sequence[PartInfo], *, full: bool) -> None:

@@ -7,9 +7,11 @@ verdicts, and `advise` says what they look like and what to change.
 """
 
 from sbiwb.contracts import DiagnosticPart
-from sbiwb.diagnostics._advice import Advice, Training, advise
+from sbiwb.diagnostics._advice import Advice, advise
+from sbiwb.diagnostics._advice_likelihood import advise_likelihood
+from sbiwb.diagnostics._advice_training import Training
 from sbiwb.diagnostics._inputs import LOG_Q, WITH_DATA, moments, prior_variance
-from sbiwb.diagnostics._judge import STRATUM, Judgment, judge, overall, to_json
+from sbiwb.diagnostics._judge import NETWORK, STRATUM, Judgment, judge, overall, to_json
 from sbiwb.diagnostics._space_distances import Distances, distances
 from sbiwb.diagnostics._statistics import statistics
 from sbiwb.diagnostics._strata import checks_by_strata, plot_strata
@@ -17,6 +19,7 @@ from sbiwb.families import Family
 
 __all__ = [
     "LOG_Q",
+    "NETWORK",
     "STRATUM",
     "WITH_DATA",
     "Advice",
@@ -24,6 +27,7 @@ __all__ = [
     "Judgment",
     "Training",
     "advise",
+    "advise_likelihood",
     "checks_by_strata",
     "distances",
     "family",

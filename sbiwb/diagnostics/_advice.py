@@ -6,80 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sbiwb.diagnostics import _advice_patterns as patterns
-from sbiwb.diagnostics._advice_patterns import Cause, Pattern, Todo, TrainingSign
+from sbiwb.diagnostics._advice_patterns import Cause, Pattern, Todo
+from sbiwb.diagnostics._advice_training import UNKNOWN_TRAINING, Training
 from sbiwb.diagnostics._inputs import LOG_Q, WITH_DATA
 from sbiwb.diagnostics._judge import SEVERITY, Judgment, Verdict, worst_verdict
 from sbiwb.evidence import Shape
 
 MAX_NAMES = 6
-LARGE_GAP_NATS = 0.2  # between training and validation from which we speak of overfitting
 GROSS_EFFECT = 0.25  # max |ECDF - z| that no half-trained network reaches in the middle of its data
 REJECTED = ("warn", "fail")
 MARGINAL_KINDS = ("sbc", "coverage")
 TARP_DATA = "tarp_data"
-
-
-@dataclass(frozen=True)
-class Training:
-    """How the training ended; losses in nats.
-
-    Args:
-        still_falling: Whether the validation loss was falling in the last fifth, or was measured
-            too seldom to know.
-        gap: Validation loss minus training loss at the best step.
-        overfits: Whether validation rose after its best while training fell well below it.
-        best_step: Where the validation loss was lowest.
-        best_loss: The validation loss there, where it is known.
-        last_loss: The validation loss at the end, where it is known.
-        last_train_loss: The training loss there.
-    """
-
-    still_falling: bool
-    gap: float
-    overfits: bool = False
-    best_step: int = 0
-    best_loss: float | None = None
-    last_loss: float | None = None
-    last_train_loss: float | None = None
-
-    @property
-    def signs(self) -> frozenset[TrainingSign]:
-        """What its end points to."""
-        signs = set()
-        if self.still_falling:
-            signs.add(TrainingSign.TOO_SHORT)
-        if self.overfits or self.gap > LARGE_GAP_NATS:
-            signs.add(TrainingSign.OVERFITS)
-        return frozenset(signs)
-
-    def todo(self) -> list[str]:
-        """What its end says to do."""
-        if self.overfits:
-            return [f"Simulate more: {self.rise()}. {patterns.RAISE_TRAIN.words}"]
-        if self.still_falling:
-            return [
-                "Train longer: the validation loss had not settled at the end. Raise train.steps, "
-                "then `sbiwb run CONFIG --fresh`."
-            ]
-        if self.gap > LARGE_GAP_NATS:
-            return [
-                f"Simulate more: validation lies {self.gap:.2f} nats above training. "
-                "Raise simulate.train."
-            ]
-        return []
-
-    def rise(self) -> str:
-        """How the validation loss rose, in numbers where they are known."""
-        losses = (self.best_loss, self.last_loss, self.last_train_loss)
-        if None in losses:
-            return "the validation loss rose after its best while the training loss fell"
-        return (
-            f"the validation loss rose from {self.best_loss:.2f} at step {self.best_step:,} to "
-            f"{self.last_loss:.2f}, while the training loss fell to {self.last_train_loss:.2f}"
-        )
-
-
-UNKNOWN_TRAINING = Training(still_falling=False, gap=0.0)
+SELF_CONSISTENCY = "self_consistency"
 
 
 @dataclass(frozen=True)
@@ -102,15 +40,19 @@ class Advice:
 
 
 def advise(judgments: Sequence[Judgment], training: Training | None = None) -> list[Advice]:
-    """Findings, worst first.
+    """Findings on the posterior, worst first.
 
     Args:
-        judgments: Of all checks and strata.
+        judgments: Of all checks and strata; those of other networks are passed over.
         training: How it ended, where that is known.
     """
     training = training or UNKNOWN_TRAINING
-    whole = [judgment for judgment in judgments if not judgment.stratum]
-    rejected = [judgment for judgment in judgments if _is_rejected(judgment)]
+    own = [judgment for judgment in judgments if not judgment.network]
+    whole = [judgment for judgment in own if not judgment.stratum]
+    contradicting = [judgment for judgment in whole if judgment.kind == SELF_CONSISTENCY]
+    rejected = [
+        judgment for judgment in own if is_rejected(judgment) and judgment not in contradicting
+    ]
     of_all_pairs = [judgment for judgment in rejected if not judgment.stratum]
     of_strata = [judgment for judgment in rejected if judgment.stratum]
     advice = [
@@ -118,13 +60,14 @@ def advise(judgments: Sequence[Judgment], training: Training | None = None) -> l
         *_marginals(of_all_pairs, training),
         *_joint(of_all_pairs, training),
         *_local(of_all_pairs, training),
+        *_contradicting(contradicting, training),
         *_strata(of_strata, whole),
         *_rules(whole, training),
     ]
     return sorted(advice, key=lambda finding: -SEVERITY[finding.severity])
 
 
-def _is_rejected(judgment: Judgment) -> bool:
+def is_rejected(judgment: Judgment) -> bool:
     return judgment.p_adjusted is not None and judgment.verdict in REJECTED
 
 
@@ -157,7 +100,7 @@ def _marginals(rejected: Sequence[Judgment], training: Training) -> Iterator[Adv
         yield _advice(patterns.GROSS, gross, training)
     telling = [judgment for judgment in _telling(marginal) if judgment not in gross]
     for shape, pattern in patterns.SHAPES.items():
-        shaped = [judgment for judgment in telling if _first_shape(judgment) == shape]
+        shaped = [judgment for judgment in telling if first_shape(judgment) == shape]
         if shaped:
             yield _advice(pattern, shaped, training)
 
@@ -182,7 +125,7 @@ def _telling(marginal: Sequence[Judgment]) -> list[Judgment]:
     ]
 
 
-def _first_shape(judgment: Judgment) -> Shape | None:
+def first_shape(judgment: Judgment) -> Shape | None:
     return next(iter(judgment.shapes), None)
 
 
@@ -210,6 +153,13 @@ def _local(rejected: Sequence[Judgment], training: Training) -> Iterator[Advice]
     local = [judgment for judgment in rejected if judgment.kind == "lc2st"]
     if local:
         yield _advice(patterns.LOCAL, local, training)
+
+
+def _contradicting(judgments: Sequence[Judgment], training: Training) -> Iterator[Advice]:
+    """Where the posterior contradicts the likelihood."""
+    rejected = list(filter(is_rejected, judgments))
+    if rejected:
+        yield _advice(patterns.CONTRADICTING, rejected, training)
 
 
 def _strata(rejected: Sequence[Judgment], whole: Sequence[Judgment]) -> Iterator[Advice]:
@@ -268,30 +218,30 @@ def _advice(
         training: How it ended.
         subject: What `{}` of the finding stands for; the parameters by default.
     """
-    todo = list(_fitting(pattern.todo, training))
+    todo = list(fitting(pattern.todo, training))
     if pattern.asks_training:
         todo = [*training.todo(), *todo]
     return Advice(
         pattern.finding.replace("{}", subject or _names(behind)),
-        _unique(f"{judgment.check}: {judgment.parameter}" for judgment in behind),
-        _unique(cause.words for cause in _likeliest_first(pattern.causes, training)),
-        _unique(todo),
+        unique(f"{judgment.check}: {judgment.parameter}" for judgment in behind),
+        unique(cause.words for cause in likeliest_first(pattern.causes, training)),
+        unique(todo),
         worst_verdict(behind),
     )
 
 
-def _unique(words: Iterable[str]) -> tuple[str, ...]:
+def unique(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def _fitting(todo: Sequence[Todo], training: Training) -> Iterator[str]:
+def fitting(todo: Sequence[Todo], training: Training) -> Iterator[str]:
     """What may help; a network that overfits is not to grow."""
     for remedy in todo:
         if not (remedy.enlarges and training.overfits):
             yield remedy.words
 
 
-def _likeliest_first(causes: Sequence[Cause], training: Training) -> list[Cause]:
+def likeliest_first(causes: Sequence[Cause], training: Training) -> list[Cause]:
     return sorted(causes, key=lambda cause: cause.sign not in training.signs)
 
 
@@ -300,7 +250,7 @@ def _effect(judgment: Judgment) -> float:
 
 
 def _names(judgments: Sequence[Judgment]) -> str:
-    names = _unique(judgment.parameter.removesuffix(WITH_DATA) for judgment in judgments)
+    names = unique(judgment.parameter.removesuffix(WITH_DATA) for judgment in judgments)
     words = ", ".join(names[:MAX_NAMES])
     if len(names) > MAX_NAMES:
         return f"{words} and {len(names) - MAX_NAMES} more"

@@ -164,6 +164,40 @@ LOCAL = Pattern(
     (Todo("Raise simulate.train, or narrow the prior to where the data are."),),
 )
 
+CONTRADICTING = Pattern(
+    "The posterior misses what the likelihood has learned: by Bayes' rule they contradict each "
+    "other.",
+    (
+        Cause("the posterior network is not trained to the end", TrainingSign.TOO_SHORT),
+        Cause("the posterior is harder to learn than the likelihood of single members"),
+    ),
+    (
+        Todo(
+            "Where the checks of the likelihood pass, repair draws by it: "
+            "`sbiwb sample --refine importance --likelihood learned`."
+        ),
+    ),
+)
+
+LIKELIHOOD_CAUSES = (
+    Cause("its training stopped too early", TrainingSign.TOO_SHORT),
+    Cause(
+        "it has seen too few data sets (members of one share their theta)", TrainingSign.OVERFITS
+    ),
+    Cause("its flow is too simple for the density of a member"),
+)
+LIKELIHOOD_TODO = (
+    Todo("Raise model.likelihood.train.steps, or simulate.train."),
+    Todo(
+        "Or make model.likelihood.inference larger: more transforms or bins, wider hidden layers.",
+        enlarges=True,
+    ),
+    Todo(
+        "Until it passes, leave alone what rests on it: `--likelihood learned`, "
+        "`predict --emulate` and the log evidence."
+    ),
+)
+
 STRATUM_CAUSES = (
     Cause("such data sets are rare among the simulations, or harder than the others"),
     Cause("the network does not see how they differ"),

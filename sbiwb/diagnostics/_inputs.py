@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sbiwb.evidence import Draws, Quantity, RowArray
+from sbiwb.evidence import Draws, Quantity
+from sbiwb.row_arrays import RowArray
 from sbiwb.seeds import generator
 
 MAX_NUMBERS = 4_000_000  # held at once, so that memory does not grow with N

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +32,7 @@ Verdict = Literal["pass", "warn", "fail", "info"]
 SEVERITY: dict[str, int] = {"info": 0, "pass": 1, "warn": 2, "fail": 3}
 FORMAT = 1
 STRATUM = " | "  # between the name of a check and the stratum it judged
+NETWORK = ": "  # between the name of a network that is not the posterior and its check
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Judgment:
     """One number with its verdict.
 
     Args:
-        check: Which check, as named in the run (`sbc`, or `sbc | n_trials 10 to 50`).
+        check: Which check, as named in the run (`sbc`, or `sbc | n_trials 10 to 50`, or
+            `likelihood trials: sbc`).
         name: What was measured.
         parameter: Column of theta, or test quantity.
         value: The number, None where it cannot be had.
@@ -79,6 +81,18 @@ class Judgment:
     def stratum(self) -> str:
         """The stratum's label; empty for all test pairs."""
         return self.check.partition(STRATUM)[2]
+
+    @property
+    def network(self) -> str:
+        """Which network was judged, such as `likelihood trials`; empty for the run's own."""
+        network, separator, _ = self.whole_check.partition(NETWORK)
+        return network if separator else ""
+
+    def alone(self) -> Judgment:
+        """The same without the network's name."""
+        if not self.network:
+            return self
+        return replace(self, check=self.check.removeprefix(f"{self.network}{NETWORK}"))
 
 
 @dataclass(frozen=True)

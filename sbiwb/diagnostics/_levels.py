@@ -36,7 +36,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbiwb.diagnostics import _inputs
-from sbiwb.evidence import RowArray, Rule, Value
+from sbiwb.evidence import Rule, Value
+from sbiwb.row_arrays import RowArray
 from sbiwb.seeds import generator
 
 MAX_LEVELS = 12  # of a column that is judged by its levels; with more it is taken as a number

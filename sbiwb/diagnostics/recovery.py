@@ -23,7 +23,8 @@ import numpy as np
 from sbiwb.contracts import DiagnosticPart, DiagnosticResult, OutputKind
 from sbiwb.diagnostics import _inputs, _levels
 from sbiwb.diagnostics._levels import LevelPosterior
-from sbiwb.evidence import Draws, RowArray, Value
+from sbiwb.evidence import Draws, Value
+from sbiwb.row_arrays import RowArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

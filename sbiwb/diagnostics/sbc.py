@@ -137,28 +137,7 @@ def _divisor(s: int) -> int:
 
 def compute(draws: Draws, config: Config) -> Result:
     """Ranks of every column of theta, and of every other quantity that the draws carry."""
-    n, s, b = draws.n, draws.s, bins(draws.s)
-    ranked = _ranked_quantities(draws)
-    ranks = np.stack([quantity.ranks for quantity in ranked], axis=1)
-    test = _ecdf.uniformity(ranks, s, alpha=config.alpha)
-    lower, upper = _ecdf.band(max(n, 1), s, alpha=config.alpha)
-    return Result(
-        names=tuple(quantity.name for quantity in ranked),
-        n=n,
-        s=s,
-        ranks=ranks,
-        edges=np.linspace(-0.5, s + 0.5, b + 1),
-        counts=np.stack([np.bincount(column * b // (s + 1), minlength=b) for column in ranks.T]),
-        bin_pointwise=_bin_band(n, b, 0.05),
-        bin_simultaneous=_bin_band(n, b, 0.05 / b),
-        z=_ecdf.grid(s),
-        ecdf=test.ecdf,
-        lower=lower,
-        upper=upper,
-        troubles=tuple(quantity.trouble for quantity in ranked),
-        alpha=config.alpha,
-        values=_values(ranked, test, s, config.alpha),
-    )
+    return judged(_ranked_quantities(draws), draws.s, config.alpha)
 
 
 @dataclass(frozen=True)
@@ -178,6 +157,41 @@ class RankedQuantity:
     trouble: str | None
     note: str = ""
     column: RankedQuantity | None = None
+
+
+def judged(ranked: Sequence[RankedQuantity], s: int, alpha: float) -> Result:
+    """What ranks of Q quantities say.
+
+    Args:
+        ranked: The quantities, each of the same N test pairs.
+        s: Draws of each pair.
+        alpha: Level of the band.
+
+    Raises:
+        DataError: So many ranks make no equal bins.
+    """
+    b = bins(s)
+    ranks = np.stack([quantity.ranks for quantity in ranked], axis=1)
+    n = len(ranks)
+    test = _ecdf.uniformity(ranks, s, alpha=alpha)
+    lower, upper = _ecdf.band(max(n, 1), s, alpha=alpha)
+    return Result(
+        names=tuple(quantity.name for quantity in ranked),
+        n=n,
+        s=s,
+        ranks=ranks,
+        edges=np.linspace(-0.5, s + 0.5, b + 1),
+        counts=np.stack([np.bincount(column * b // (s + 1), minlength=b) for column in ranks.T]),
+        bin_pointwise=_bin_band(n, b, 0.05),
+        bin_simultaneous=_bin_band(n, b, 0.05 / b),
+        z=_ecdf.grid(s),
+        ecdf=test.ecdf,
+        lower=lower,
+        upper=upper,
+        troubles=tuple(quantity.trouble for quantity in ranked),
+        alpha=alpha,
+        values=_values(ranked, test, s, alpha),
+    )
 
 
 def _ranked_quantities(draws: Draws) -> list[RankedQuantity]:

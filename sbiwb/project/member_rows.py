@@ -267,6 +267,13 @@ class TurnedPairs:
         return shape[0] // (self.members.structure.columns or 1)
 
     @property
+    def has_varying_size(self) -> bool:
+        """Whether data sets have members of a number of their own."""
+        shapes = self.members.shapes
+        sources = self.members.structure.sources(self.members.members_of)
+        return not self.members.as_vector and shapes[sources[0]][:1] == [0]
+
+    @property
     def has_counts(self) -> bool:
         """Whether a column is a count, whose density is integrated."""
         return "count" in self.members.values.values()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from sbiwb.contracts import Reporter
+from sbiwb.contracts import Distribution, Reporter
 from sbiwb.errors import SimulatorError
 from sbiwb.priors import Prior
 from sbiwb.records import Columns, Pairs, Ragged, Variable, take
@@ -67,8 +69,41 @@ class Simulations:
         return whole
 
 
+class Forward(Protocol):
+    """What gives data at parameters: the simulator, or what stands in its place."""
+
+    def simulate(
+        self, theta: np.ndarray, context: Columns, seed: int, reporter: Reporter, *, name: str = ""
+    ) -> Simulations: ...
+
+
+def asked_pairs(
+    prior: Prior, design: Mapping[str, Distribution], theta: np.ndarray, context: Columns
+) -> Pairs:
+    """Parameters and context of all N * S simulations, without observables.
+
+    Args:
+        prior: Names and types of the parameters.
+        design: What context variables are drawn from.
+        theta: (N, S, D).
+        context: Design variables of the N data sets.
+    """
+    n, s, size = theta.shape
+    repeated = {}
+    for name, values in context.items():
+        repeated[name] = np.repeat(_typed(design[name], values), s, axis=0)
+    return Pairs(prior.unstack(theta.reshape(n * s, size)), repeated, {})
+
+
+def _typed(part: Distribution, values: Variable) -> np.ndarray:
+    """Context as the simulator is always given it: integers where it is discrete."""
+    if part.discrete:
+        return np.asarray(values).astype(np.int64)
+    return np.asarray(values, np.float64)
+
+
 @dataclass(frozen=True)
-class _Collected:
+class Collected:
     """What came out of the chunks so far: pairs, their rows, and why others failed, by row."""
 
     parts: list[Pairs]
@@ -84,6 +119,11 @@ class _Collected:
         if len(good):
             self.parts.append(replace(asked.take(good), x=x))
             self.rows.append(good)
+
+    def simulations(self, shape: tuple[int, int]) -> Simulations:
+        """All that came out, at least one."""
+        pairs, rows = Pairs.join(self.parts), np.concatenate(self.rows)
+        return Simulations(pairs, rows, shape, self.failed)
 
 
 @dataclass(frozen=True)
@@ -115,9 +155,9 @@ class ForwardSimulator:
         Raises:
             SimulatorError: Not one simulation came out, or a result has the wrong form.
         """
-        asked = self._asked(theta, context)
+        asked = asked_pairs(self.prior, self.problem.context, theta, context)
         total = len(asked)
-        collected = _Collected([], [], {})
+        collected = Collected([], [], {})
         with reporter.task("predict", total, unit="simulations") as ticker:
             for chunk, start in enumerate(range(0, total, self.block_size)):
                 rows = np.arange(start, min(start + self.block_size, total))
@@ -127,16 +167,7 @@ class ForwardSimulator:
                 ticker.advance(len(rows))
         if not collected.parts:
             self._refuse(total, collected.failed)
-        pairs, rows = Pairs.join(collected.parts), np.concatenate(collected.rows)
-        return Simulations(pairs, rows, (theta.shape[0], theta.shape[1]), collected.failed)
-
-    def _asked(self, theta: np.ndarray, context: Columns) -> Pairs:
-        """Parameters and context of all N * S simulations, without observables."""
-        n, s, size = theta.shape
-        repeated = {}
-        for name, values in context.items():
-            repeated[name] = np.repeat(self._typed(name, values), s, axis=0)
-        return Pairs(self.prior.unstack(theta.reshape(n * s, size)), repeated, {})
+        return collected.simulations((theta.shape[0], theta.shape[1]))
 
     def _chunk(self, asked: Pairs, rng: np.random.Generator) -> tuple[Columns, Reasons]:
         """Observables that came out, typed as the shards', and why the others did not."""
@@ -145,12 +176,6 @@ class ForwardSimulator:
         if layout is not None:
             x = {name: layout[name].cast(variable) for name, variable in x.items()}
         return x, reasons
-
-    def _typed(self, name: str, values: Variable) -> np.ndarray:
-        """Context as the simulator is always given it: integers where it is discrete."""
-        if self.problem.context[name].discrete:
-            return np.asarray(values).astype(np.int64)
-        return np.asarray(values, np.float64)
 
     def _refuse(self, total: int, failed: Reasons) -> None:
         kind, message = failed[0]

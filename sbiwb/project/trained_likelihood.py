@@ -7,6 +7,7 @@ from pathlib import Path
 from sbiwb.config.structure import DataSetMembers
 from sbiwb.contracts import Reporter
 from sbiwb.errors import RunError
+from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.learned_likelihood import LearnedLikelihood, LikelihoodFactor
 from sbiwb.project.likelihoods import folder_of, wanted
 from sbiwb.project.opening import open_project
@@ -65,6 +66,12 @@ def likelihood_of(project: Project, reporter: Reporter) -> LearnedLikelihood:
                 todo="Run `sbiwb train --fresh` on the config.",
             )
     return LearnedLikelihood(project.prior, factors)
+
+
+def likelihood_weights(project: Project) -> dict[str, str]:
+    """Hash of the weights of each likelihood that is trained, by structure."""
+    runs = {name: folder_of(project.run, name) for name in wanted(project.config)}
+    return {name: weights_hash(run) for name, run in runs.items() if run.best.is_file()}
 
 
 def _factor(run: RunDir, device: str) -> LikelihoodFactor:

@@ -19,12 +19,12 @@ from sbiwb.report._html import definitions, paragraph, prose, tag
 from sbiwb.report._picture import Picture
 from sbiwb.report._table import number
 from sbiwb.report.page_checks import SEVERITY, SYMBOL, WORD, mark, notice, verdict_of
-from sbiwb.report.page_facts import Facts, Inferred, when
+from sbiwb.report.page_facts import Facts, Inferred, LikelihoodFacts, when
 from sbiwb.report.page_posterior import posterior
 from sbiwb.report.page_provenance import provenance
 from sbiwb.report.page_trust import learned, trust
 
-__all__ = ["Facts", "Inferred", "Picture", "page"]
+__all__ = ["Facts", "Inferred", "LikelihoodFacts", "Picture", "page"]
 
 SECTIONS = {
     "trust": ("Can I trust it?", trust),

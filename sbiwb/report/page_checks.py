@@ -16,6 +16,7 @@ SEVERITY = {"info": 0, "pass": 1, "warn": 2, "fail": 3}
 SYMBOL = {"info": "·", "pass": "✓", "warn": "!", "fail": "✕"}
 WORD = {"info": "Nothing tested", "pass": "Pass", "warn": "Warning", "fail": "Fail"}
 STRATUM = " | "
+NETWORK = ": "  # between the name of a network that is not the posterior and its check
 
 
 def verdict_of(value: object) -> str:
@@ -72,6 +73,12 @@ CHECKS = {
     "prior_predictive": Check(
         "Prior predictive", "Whether the prior simulates data like the observed ones at all."
     ),
+    "self_consistency": Check(
+        "Self-consistency of posterior and likelihood",
+        "By Bayes' rule log prior + log likelihood - log posterior is the same at every parameter. "
+        "Its ranks at the truth are flat where the posterior is exact, whatever the likelihood; "
+        "heaped to the right, the likelihood knows what the posterior misses.",
+    ),
     "misspecification": Check(
         "Is your data like the simulations?",
         "Data far outside the cloud are unlike all that the network learned from.",
@@ -127,13 +134,14 @@ MEASURES = {
     "nrmse_draws": "NRMSE, draws",
     "nrmse_mean": "NRMSE, mean",
     "nlpd": "NLPD",
+    "self_consistency_spread": "spread, nats",
 }
 
 
 def about(check: str) -> Check:
-    """What the page says of a check by its name, numbered or of a stratum: `sbc_2`,
-    `sbc | n_trials 10 to 50`."""
-    whole = check.partition(STRATUM)[0]
+    """What the page says of a check by its name, numbered, of a stratum or of another network:
+    `sbc_2`, `sbc | n_trials 10 to 50`, `likelihood trials: sbc`."""
+    whole = check.partition(STRATUM)[0].rpartition(NETWORK)[2]
     kind, _, count = whole.rpartition("_")
     if not (kind and count.isdigit()):
         return _by_kind(whole)
@@ -198,6 +206,11 @@ class Number:
     @property
     def stratum(self) -> str:
         return self.check.partition(STRATUM)[2]
+
+    @property
+    def network(self) -> str:
+        """Which network was judged; empty for the run's own."""
+        return self.whole.rpartition(NETWORK)[0]
 
     @property
     def rank(self) -> tuple[int, float]:

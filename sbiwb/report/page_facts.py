@@ -47,6 +47,23 @@ class Inferred:
 
 
 @dataclass(frozen=True)
+class LikelihoodFacts:
+    """A learned likelihood beside the posterior.
+
+    Args:
+        structure: Whose members it is the density of.
+        trained: Provenance of its training; empty before its end.
+        loss: Picture of its training.
+        pictures: Of its diagnosis.
+    """
+
+    structure: str
+    trained: JsonObject = field(default_factory=dict)
+    loss: Picture | None = None
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the files of a run say; empty where a step is not done.
 
@@ -64,6 +81,7 @@ class Facts:
         pictures: Of the diagnosis.
         inferred: The observations.
         notices: Sentences on what does not fit together.
+        likelihoods: Those learned beside the posterior.
     """
 
     name: str
@@ -79,6 +97,7 @@ class Facts:
     pictures: tuple[Picture, ...] = ()
     inferred: tuple[Inferred, ...] = ()
     notices: tuple[str, ...] = ()
+    likelihoods: tuple[LikelihoodFacts, ...] = ()
 
     @property
     def is_judged(self) -> bool:
@@ -113,13 +132,19 @@ class Facts:
 
     @property
     def judged(self) -> list[Number]:
+        """Every number, of all networks."""
         return list(map(Number.of, self.diagnosis.records("values")))
+
+    @property
+    def own(self) -> list[Number]:
+        """Those of the run's own network."""
+        return [number for number in self.judged if not number.network]
 
     @property
     def columns(self) -> list[str]:
         """Columns of theta that were judged, in their order."""
         columns: dict[str, None] = {}
-        for number in self.judged:
+        for number in self.own:
             if parameter_of(number.parameter) in self.parameters:
                 columns[number.parameter] = None
         return list(columns)

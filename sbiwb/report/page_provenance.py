@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from markupsafe import Markup
 
@@ -46,6 +46,7 @@ def provenance(facts: Facts) -> Markup:
         *_simulations(facts),
         tag("h3", "Training"),
         *_training(facts),
+        *_likelihoods(facts),
         tag("h3", "Config"),
         folded("config.yaml", config),
         tag("h3", "Provenance"),
@@ -162,6 +163,19 @@ def _training(facts: Facts) -> list[Markup]:
     return [*parts, *_loss(facts)]
 
 
+def _likelihoods(facts: Facts) -> Iterator[Markup]:
+    """How the training of each likelihood ended."""
+    for likelihood in facts.likelihoods:
+        yield tag("h4", f"Likelihood of {likelihood.structure}")
+        if likelihood.trained:
+            yield paragraph(prose(_ended(Fields(likelihood.trained))))
+        else:
+            yield todo(facts, "Not trained to the end", "train")
+        if likelihood.loss is not None:
+            words = f"Training of the likelihood of {likelihood.structure}"
+            yield figure(likelihood.loss, alternative=words)
+
+
 def _ended(trained: Fields) -> str:
     reason = REASONS.get(trained.text("reason"), trained.text("reason"))
     best = f"best validation loss {number(trained.get('best_loss'), 4)}"
@@ -199,6 +213,10 @@ def _steps(facts: Facts) -> list[Markup]:
         return [paragraph("No step has ended yet.", "todo")]
     head = ["step", "finished", "took", "host", "seed", "command"]
     rows = [_step_row(name, step) for name, step in facts.steps.items()]
+    for likelihood in facts.likelihoods:
+        if likelihood.trained:
+            name = f"train likelihood {likelihood.structure}"
+            rows.append(_step_row(name, Fields(likelihood.trained)))
     raw = json.dumps(dict(facts.provenance), indent=1, ensure_ascii=False)
     return [
         table(head, rows, label="Provenance", sort=False),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -18,6 +19,10 @@ LARGE = 400_000  # bytes from which a further picture of a check stays in its fo
 TEST_PAIRS = (
     "Each test pair is a simulation whose true parameters are known and that no training saw."
 )
+LIKELIHOOD = (
+    "The density of a member given the parameters, judged on one member of each of {} test data "
+    "sets. What is wrong here is wrong of the likelihood, and no finding on the posterior."
+)
 LEARNING = (
     "How much narrower the posterior is than the prior, and how well it finds the truth, over the "
     "test pairs."
@@ -27,45 +32,87 @@ NO_LEARNING = (
 )
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the diagnosis says of one network.
+
+    Args:
+        numbers: Its numbers.
+        columns: Of what it is the density of.
+        pictures: Of its checks.
+    """
+
+    numbers: Sequence[Number]
+    columns: Sequence[str]
+    pictures: Sequence[Picture]
+
+    @classmethod
+    def own(cls, facts: Facts) -> Judged:
+        """Of the run's own network."""
+        return cls(facts.own, facts.columns, facts.pictures)
+
+
 def trust(facts: Facts) -> Markup:
     """Verdicts at a glance, by strata, in pictures and in words."""
     if not facts.is_judged:
         return todo(facts, "Not judged yet", "diagnose")
-    numbers = facts.judged
+    own = Judged.own(facts)
     parts = [
         paragraph(TEST_PAIRS, "lead"),
-        *_overview(facts, numbers),
-        *_strata(facts, numbers),
-        *_pictures(facts, is_learning=False),
-        *_plain_values(facts, numbers),
+        *_overview(own),
+        *_strata(facts, own),
+        *_pictures(own, is_learning=False),
+        *_plain_values(facts, own),
+        *_likelihoods(facts),
         tag("h3", "Every verdict"),
         _filter(),
-        verdict_table(numbers),
+        verdict_table(facts.judged),
         glossary(_measures(facts)),
     ]
     return join(parts)
 
 
-def _overview(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
+def _likelihoods(facts: Facts) -> Iterator[Markup]:
+    """Of each likelihood that was judged beside the posterior: verdicts, and pictures folded."""
+    pictures = {likelihood.structure: likelihood.pictures for likelihood in facts.likelihoods}
+    for entry in facts.diagnosis.records("likelihoods"):
+        structure = entry.text("structure")
+        numbers = [one for one in facts.judged if one.network == entry.text("name")]
+        judged = Judged(numbers, entry.texts("columns"), pictures.get(structure, ()))
+        yield tag("h3", f"Likelihood of {structure}")
+        yield note(LIKELIHOOD.format(number(entry.get("n"))))
+        yield from _overview(judged)
+        yield from _strata(facts, judged)
+        if judged.pictures:
+            yield folded("Pictures of its checks", *_plain_pictures(judged.pictures))
+
+
+def _plain_pictures(pictures: Iterable[Picture]) -> Iterator[Markup]:
+    for picture in pictures:
+        if len(picture.data) < LARGE:
+            yield figure(picture, alternative=about(picture.name).title)
+
+
+def _overview(judged: Judged) -> list[Markup]:
     """The table of verdicts on all test pairs, and what its symbols mean."""
     titles = {}
-    for entry in numbers:
+    for entry in judged.numbers:
         if entry.is_judged and not entry.stratum:
             titles[entry.check] = about(entry.check).title
-    key = legend(entry for entry in numbers if entry.check in titles)
+    key = legend(entry for entry in judged.numbers if entry.check in titles)
     if not titles:
         return [key]
     label = "Verdicts by check and parameter"
-    return [matrix(numbers, facts.columns, titles, label=label), key]
+    return [matrix(judged.numbers, judged.columns, titles, label=label), key]
 
 
-def _plain_values(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
+def _plain_values(facts: Facts, judged: Judged) -> list[Markup]:
     """Values without a test."""
     untested = []
-    for entry in numbers:
+    for entry in judged.numbers:
         if entry.p_adjusted is None and not about(entry.whole).is_learning:
             untested.append(entry)
-    table = values(untested, facts.columns, _measures(facts))
+    table = values(untested, judged.columns, _measures(facts))
     if table is None:
         return []
     return [tag("h3", "Values by parameter"), table]
@@ -82,7 +129,7 @@ def _measures(facts: Facts) -> Mapping[str, str]:
     return {name: words.text(name) for name in words}
 
 
-def _strata(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
+def _strata(facts: Facts, judged: Judged) -> list[Markup]:
     """A table for each variable that the test pairs were parted by."""
     sizes: dict[str, dict[str, str]] = {}
     for stratum in facts.diagnosis.records("strata"):
@@ -90,39 +137,37 @@ def _strata(facts: Facts, numbers: Sequence[Number]) -> list[Markup]:
         of_variable[stratum.text("label")] = number(stratum.get("n"))
     tables = []
     for by, of_variable in sizes.items():
-        table = _stratified(facts, numbers, by, of_variable)
+        table = _stratified(judged, by, of_variable)
         if table is not None:
             tables.append(table)
     return tables
 
 
-def _stratified(
-    facts: Facts, numbers: Sequence[Number], by: str, sizes: Mapping[str, str]
-) -> Markup | None:
+def _stratified(judged: Judged, by: str, sizes: Mapping[str, str]) -> Markup | None:
     """Verdicts of one stratification, unfolded where one is bad; sizes are pairs by label."""
-    judged = [entry for entry in numbers if entry.stratum in sizes]
-    first = worst(judged)
+    numbers = [entry for entry in judged.numbers if entry.stratum in sizes]
+    first = worst(numbers)
     if first is None:
         return None
     rows = {}
-    for entry in judged:
+    for entry in numbers:
         rows[entry.check] = f"{entry.check} ({sizes[entry.stratum]} pairs)"
-    table = matrix(judged, facts.columns, rows, label=f"Verdicts by {by}")
-    return folded(f"By {by}: {counts(judged)}", table, open_=first.is_bad)
+    table = matrix(numbers, judged.columns, rows, label=f"Verdicts by {by}")
+    return folded(f"By {by}: {counts(numbers)}", table, open_=first.is_bad)
 
 
 def learned(facts: Facts) -> Markup:
     """How much narrower than the prior, and how near the truth."""
     if not facts.is_judged:
         return todo(facts, "Not known yet", "diagnose")
-    mine = [entry for entry in facts.judged if about(entry.whole).is_learning]
+    mine = [entry for entry in facts.own if about(entry.whole).is_learning]
     if not mine:
         return paragraph(NO_LEARNING, "todo")
     parts = [
         paragraph(LEARNING, "lead"),
         values(mine, facts.columns, _measures(facts)),
         _prior_variance(facts),
-        *_pictures(facts, is_learning=True),
+        *_pictures(Judged.own(facts), is_learning=True),
     ]
     return join(parts)
 
@@ -134,12 +179,12 @@ def _prior_variance(facts: Facts) -> Markup | None:
     return note(f"Contraction is against the variance of the {source}.")
 
 
-def _pictures(facts: Facts, *, is_learning: bool) -> list[Markup]:
+def _pictures(judged: Judged, *, is_learning: bool) -> list[Markup]:
     """A heading and pictures for each check that has them, in the order of the checks."""
     by_check: dict[str, list[Number]] = {}
-    for entry in facts.judged:
+    for entry in judged.numbers:
         by_check.setdefault(entry.whole, []).append(entry)
-    galleries = _galleries(facts.pictures, list(by_check))
+    galleries = _galleries(judged.pictures, list(by_check))
     parts: list[Markup] = []
     for check in dict.fromkeys([*by_check, *galleries]):
         if check in galleries and about(check).is_learning == is_learning:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from sbiwb.report._html import prose, tag
 from sbiwb.report._table import DASH, exact, heading, number, numeric, table, worded, written
-from sbiwb.report.page_checks import SEVERITY, Number, mark, measure_name, worst
+from sbiwb.report.page_checks import NETWORK, SEVERITY, Number, mark, measure_name, worst
 
 MAX_FLAT_HEADINGS = 8  # whose headings lie flat
 SMALLEST_P = 0.001
@@ -125,7 +125,7 @@ def _verdict_row(entry: Number) -> list[object]:
 
 def _check_name(entry: Number) -> str:
     """The check, with the measure where its name does not say which check it is of."""
-    if entry.name.startswith(entry.whole):
+    if entry.name.startswith(entry.whole.rpartition(NETWORK)[2]):
         return entry.check
     return f"{entry.check}: {measure_name(entry.name)}"
 

@@ -101,7 +101,7 @@ class Expected:
             variables[name] = rows
         layout = self.layout or layout_of(variables, self.missing)
         self._check_names(layout, set(x))
-        reasons = _batch_problems(variables, layout)
+        reasons = batch_problems(variables, layout)
         valid: Columns = variables
         if reasons:
             valid = take_columns(variables, np.setdiff1d(np.arange(n), list(reasons)))
@@ -177,7 +177,7 @@ def _reason(name: str, misfit: Misfit) -> Reason:
     return misfit.kind, f"'{name}' {misfit.text}"
 
 
-def _batch_problems(variables: Mapping[str, Variable], layout: Layout) -> Reasons:
+def batch_problems(variables: Mapping[str, Variable], layout: Layout) -> Reasons:
     """Why rows of a call do not fit; quick where all do."""
     reasons: Reasons = {}
     for name, variable in variables.items():

@@ -1,13 +1,14 @@
 """The verb `diagnose`: evidence made once, all checks on it, verdicts over everything.
 
-Numbers, advice and pictures are written.
+Numbers, advice and pictures are written. A run with learned likelihoods has one verdict over its
+posterior and over them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,9 @@ from sbiwb.diagnostics import (
     STRATUM,
     Advice,
     Judgment,
-    Training,
-    advise,
     checks_by_strata,
     epistemic,
     family,
-    judge,
     overall,
     plot_strata,
     prior_variance,
@@ -36,17 +34,17 @@ from sbiwb.files import put_json
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.project import Project
 from sbiwb.report.saving import put_picture
-from sbiwb.rundir import RunDir, TrainProvenance, put_provenance, read_provenance
-from sbiwb.steps.judge import checks as judge_checks
-from sbiwb.steps.judge.checks import CheckResult, RunFacts
-from sbiwb.steps.judge.strata import Stratum, strata
+from sbiwb.rundir import RunDir, put_provenance
+from sbiwb.steps.judge.checks import CheckResult
+from sbiwb.steps.judge.strata import Stratum
 from sbiwb.stopping import raise_on_signal
-from sbiwb.workflow.diagnose_evidence import evidence_of
+from sbiwb.workflow.diagnose_networks import CheckedNetwork, CheckedRun, checked_run, training_of
+
+__all__ = ["Diagnosis", "check_gate", "diagnose", "numbers_of", "training_of"]
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MIN_VALIDATIONS = 5  # from which we know whether the loss was still falling
 PICTURES = ("*.png", "*.svg")
 
 
@@ -57,9 +55,11 @@ class Diagnosis:
     Args:
         verdict: The worst of all.
         summary: One sentence.
-        parameters: Columns of theta.
+        parameters: Columns of theta; of a likelihood, of a member.
         judgments: Of every check and stratum.
         advice: What they look like, and what to change.
+        likelihoods: Columns of each likelihood beside the posterior, by the network's name.
+        structure: Whose likelihood was judged; empty for a posterior.
     """
 
     verdict: str
@@ -67,39 +67,28 @@ class Diagnosis:
     parameters: tuple[str, ...]
     judgments: tuple[Judgment, ...]
     advice: tuple[Advice, ...]
+    likelihoods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    structure: str = ""
 
-
-@dataclass(frozen=True)
-class CheckedRun:
-    """All that was computed, before it is written.
-
-    Args:
-        draws: Of the test pairs.
-        results: Of every check and stratum.
-        parts: The strata.
-        small_parts: Sentences on those with too few pairs.
-        judgments: Of every number.
-        advice: What they look like, and what to change.
-    """
-
-    draws: Draws
-    results: Sequence[CheckResult]
-    parts: Sequence[Stratum]
-    small_parts: Sequence[str]
-    judgments: Sequence[Judgment]
-    advice: Sequence[Advice]
-
-    def diagnosis(self) -> Diagnosis:
-        worst = overall(self.judgments)
-        judgments, advice = tuple(self.judgments), tuple(self.advice)
-        return Diagnosis(worst.verdict, worst.summary, self.draws.names, judgments, advice)
+    @classmethod
+    def of(cls, checked: CheckedRun) -> Diagnosis:
+        worst = overall(checked.judgments)
+        return cls(
+            worst.verdict,
+            worst.summary,
+            checked.own.draws.names,
+            tuple(checked.judgments),
+            tuple(checked.advice),
+            {network.name: network.draws.names for network in checked.likelihoods},
+            checked.own.structure,
+        )
 
 
 def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Diagnosis:
-    """Judges the trained posterior on the test pairs.
+    """Judges the trained posterior on the test pairs, and with it the learned likelihoods.
 
     Args:
-        project: A trained run.
+        project: A trained run; or that of a likelihood, to judge it alone.
         reporter: Where progress goes.
         gate: Whether a failed check is an error.
 
@@ -110,40 +99,33 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
     start = time.perf_counter()
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
-        checked = _check(project, reporter)
-        put_json(project.run.numbers, numbers_of(checked))
-        _write_pictures(project.run, checked, reporter)
-    facts = {
-        "weights": weights_hash(project.run),
-        "data_hash": project.data_hash,
-        "seed": project.config.diagnose.seed,
-    }
-    put_provenance(project.run.diagnose, seconds=time.perf_counter() - start, facts=facts)
-    diagnosis = checked.diagnosis()
+        checked = checked_run(project, reporter)
+        for part in (checked, *checked.parts()):
+            _write(part, reporter)
+    for part in (checked, *checked.parts()):
+        put_provenance(
+            part.own.project.run.diagnose,
+            seconds=time.perf_counter() - start,
+            facts=_facts(part),
+        )
+    diagnosis = Diagnosis.of(checked)
     if gate:
         check_gate(project.run, diagnosis)
     return diagnosis
 
 
-def _check(project: Project, reporter: Reporter) -> CheckedRun:
-    """Evidence, all checks on it, and verdicts over everything."""
-    options = project.config.diagnose
-    evidence = evidence_of(project, reporter)
-    parts, small = strata(evidence.draws, options.by, options.strata)
-    for sentence in small:
-        reporter.say(f"Stratum {sentence}.")
-    posterior = evidence.run.posterior
-    facts = RunFacts(
-        posterior.output_kind,
-        lambda: bool(evidence.observations),
-        project.is_imported,
-        project.config.train.regime == "online",
-    )
-    checks = judge_checks.judgeable(options.checks, facts, len(posterior.networks), reporter)
-    results = judge_checks.run_checks(checks, evidence, parts, reporter)
-    judgments = judge(results)
-    advice = advise(judgments, training_of(project.run))
-    return CheckedRun(evidence.draws, results, parts, small, judgments, advice)
+def _facts(checked: CheckedRun) -> dict[str, object]:
+    """What the provenance says of the networks that were judged."""
+    project = checked.own.project
+    beside = {part.name: weights_hash(part.project.run) for part in checked.likelihoods}
+    facts: dict[str, object] = {
+        "weights": weights_hash(project.run),
+        "data_hash": project.data_hash,
+        "seed": project.config.diagnose.seed,
+    }
+    if beside:
+        facts["likelihood_weights"] = beside
+    return facts
 
 
 def check_gate(run: RunDir, diagnosis: Diagnosis) -> None:
@@ -159,11 +141,13 @@ def check_gate(run: RunDir, diagnosis: Diagnosis) -> None:
     raise GateFailed(diagnosis.summary, where=run.numbers, todo=todo[0])
 
 
-def _write_pictures(run: RunDir, checked: CheckedRun, reporter: Reporter) -> None:
-    """Each picture as PNG for people and as SVG for the report.
+def _write(checked: CheckedRun, reporter: Reporter) -> None:
+    """Numbers, and each picture as PNG for people and as SVG for the report.
 
-    Those of an earlier diagnosis are removed.
+    Pictures of an earlier diagnosis are removed.
     """
+    run = checked.own.project.run
+    put_json(run.numbers, numbers_of(checked))
     for pattern in PICTURES:
         for old in run.diagnose.glob(pattern):
             old.unlink()
@@ -176,11 +160,11 @@ def _write_pictures(run: RunDir, checked: CheckedRun, reporter: Reporter) -> Non
 
 def _pictures(checked: CheckedRun) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Names and what draws them: of all test pairs, and one picture for all strata."""
-    for check, config, result in checked.results:
+    for check, config, result in checked.own.results:
         if STRATUM not in check:
             for suffix, plot in _plots(config.kind):
                 yield check + suffix, partial(plot, result)
-    if checks_by_strata(checked.judgments):
+    if checks_by_strata(checked.own.own(checked.judgments)):
         yield "strata", partial(_strata_picture, checked)
 
 
@@ -192,48 +176,39 @@ def _plots(kind: str) -> Iterator[tuple[str, Callable[..., Figure]]]:
 
 
 def _strata_picture(checked: CheckedRun) -> Figure:
-    tolerances = [config.level.tolerance for _, config, _ in checked.results]
-    sizes = {part.label: len(part.rows) for part in checked.parts}
+    own = checked.own
+    tolerances = [config.level.tolerance for _, config, _ in own.results]
+    sizes = {part.label: len(part.rows) for part in own.parts}
     tolerance = min(tolerances, default=Level().tolerance)
-    return plot_strata(checked.judgments, sizes, tolerance)
-
-
-def training_of(run: RunDir) -> Training | None:
-    """How training ended; after a handful of validations nobody knows whether it was done."""
-    end = read_provenance(run.train, TrainProvenance)
-    if end is None:
-        return None
-    return Training(
-        still_falling=end.still_falling or _validations(run) < MIN_VALIDATIONS,
-        gap=end.gap,
-        overfits=end.overfits,
-        best_step=end.best_step,
-        best_loss=end.best_loss,
-        last_loss=end.last_loss,
-        last_train_loss=end.last_train_loss,
-    )
-
-
-def _validations(run: RunDir) -> int:
-    """How many validations there were; enough where nobody wrote them down."""
-    if not run.metrics.is_file():
-        return MIN_VALIDATIONS
-    return len(run.metrics.read_bytes().splitlines())
+    return plot_strata(own.own(checked.judgments), sizes, tolerance)
 
 
 def numbers_of(checked: CheckedRun) -> dict[str, object]:
     """What `numbers.json` holds; `sbiwb.numbers` reads it."""
-    draws = checked.draws
+    own, draws = checked.own, checked.own.draws
+    networks = [own, *checked.likelihoods]
     return {
         **to_json(checked.judgments),
         "advice": [asdict(advice) for advice in checked.advice],
-        "strata": [_stratum_size(part) for part in checked.parts],
-        "small_strata": list(checked.small_parts),
+        "strata": [_stratum_size(part) for network in networks for part in network.parts],
+        "small_strata": [sentence for network in networks for sentence in network.small_parts],
         "n": draws.n,
         "draws": draws.s,
         "prior_var_source": " or ".join(sorted(set(prior_variance(draws)[1]))),
         "leaked": _leaked(draws),
-        "epistemic_quantiles": _epistemic_quantiles(checked.results),
+        "epistemic_quantiles": _epistemic_quantiles(own.results),
+        "likelihoods": [_likelihood_numbers(network) for network in checked.likelihoods],
+    }
+
+
+def _likelihood_numbers(network: CheckedNetwork) -> dict[str, object]:
+    """What a reader of the verdicts must know of a likelihood."""
+    return {
+        "name": network.name,
+        "structure": network.structure,
+        "columns": list(network.draws.names),
+        "n": network.draws.n,
+        "draws": network.draws.s,
     }
 
 

@@ -9,11 +9,13 @@ from sbiwb.contracts import Reporter
 from sbiwb.errors import DataError
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
+from sbiwb.project.joint_model import JointModel
 from sbiwb.project.observe import DataSets
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
+from sbiwb.project.trained_likelihood import likelihood_of
 from sbiwb.rundir import RunDir
 from sbiwb.steps.judge.draw_blocks import DrawOptions
 from sbiwb.steps.judge.gather import EvidenceCache
@@ -21,16 +23,24 @@ from sbiwb.steps.judge.judged_run import JudgedRun, TestQuantities
 from sbiwb.workflow.train import train
 
 
-def evidence_of(project: Project, reporter: Reporter) -> EvidenceCache:
+def evidence_of(project: Project, reporter: Reporter, *, has_joint: bool = False) -> EvidenceCache:
     """What the checks of a trained run judge, made when it is asked for.
+
+    Args:
+        project: The run.
+        reporter: Where progress goes.
+        has_joint: Whether there is a learned likelihood to hold the posterior against.
 
     Raises:
         RunError: Nothing is trained yet, or test pairs are missing.
     """
     maker = EvidenceMaker(project, reporter)
-    config = project.config
+    config, posterior = project.config, posterior_of(project, reporter)
+    load_joint = None
+    if has_joint:
+        load_joint = partial(maker.joint, posterior)
     run = JudgedRun(
-        posterior=posterior_of(project, reporter),
+        posterior=posterior,
         prior=project.prior,
         test=load_split(project, "test"),
         draw_options=maker.draw_options(),
@@ -42,6 +52,7 @@ def evidence_of(project: Project, reporter: Reporter) -> EvidenceCache:
         load_observations=maker.observations,
         forward=lambda: project.forward,
         train_on=maker.train_on,
+        load_joint=load_joint,
     )
     return EvidenceCache(run, reporter)
 
@@ -82,6 +93,10 @@ class EvidenceMaker:
         if function is None:
             return None
         return TestQuantities(function, source.path)
+
+    def joint(self, posterior: Posterior) -> JointModel:
+        """The posterior and the learned likelihood."""
+        return JointModel(posterior, likelihood_of(self.project, self.reporter))
 
     def train_on(self, count: int) -> Posterior:
         """The same network trained on fewer pairs.

@@ -1,12 +1,12 @@
 """The verb `predict`: data simulated from the posterior of an observation or from the prior, also
-under another context."""
+under another context, or drawn from the learned likelihood instead."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,14 @@ import torch
 from sbiwb.contracts import Reporter
 from sbiwb.errors import DataError, SimulatorError
 from sbiwb.files import put
+from sbiwb.project.emulator import LearnedEmulator
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observe import DataSets, NamedObservation
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
-from sbiwb.project.simulations import Simulations
+from sbiwb.project.simulations import Forward, Simulations
 from sbiwb.project.trained import posterior_of
+from sbiwb.project.trained_likelihood import likelihood_weights
 from sbiwb.records import Columns
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import versions
@@ -75,6 +77,30 @@ class _Start:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Means:
+    """What gives the data: the simulator, or the learned likelihood.
+
+    Args:
+        forward: Itself.
+        word: What becomes of data.
+        facts: What the file says of it.
+    """
+
+    forward: Forward
+    word: str = "simulated"
+    facts: Mapping[str, object] = field(default_factory=lambda: {"made_by": "simulator"})
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Data, where they begin, and how they came about."""
+
+    start: _Start
+    simulations: Simulations
+    word: str
+
+
 def predict(
     project: Project,
     reporter: Reporter,
@@ -84,6 +110,7 @@ def predict(
     seed: int,
     context: Mapping[str, float] | None = None,
     output: Path | None = None,
+    emulate: bool = False,
 ) -> Predicted:
     """Simulates data at posterior draws of an observation, or at draws from the prior.
 
@@ -99,10 +126,11 @@ def predict(
         seed: Root of draws and simulations.
         context: Design variables that are fixed to a number.
         output: Folder to write to; without it `sample/OBSERVATION/` or `predict/prior/` of the run.
+        emulate: Whether the learned likelihood takes the simulator's place.
 
     Raises:
         DataError: The observation does not fit, or there is no such context variable.
-        RunError: Nothing is trained yet.
+        RunError: Nothing is trained yet, or no likelihood.
         SimulatorError: Not one simulation came out.
     """
     fixed = dict(context or {})
@@ -113,12 +141,17 @@ def predict(
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         start = predictor.start(observation, draws, seed)
         design = {**start.context, **predictor.fixed_columns(fixed, len(start.theta))}
-        done = project.forward.simulate(start.theta, design, seed, reporter, name=start.name)
-    stem = (output or start.folder) / _stem(fixed)
+        means = _Means(project.forward)
+        if emulate:
+            means = predictor.likelihood(start, design, seed)
+        done = means.forward.simulate(start.theta, design, seed, reporter, name=start.name)
+    stem = (output or start.folder) / _stem(means, fixed)
     file = stem.with_name(f"{stem.name}.h5")
-    put(file, hdf5.image(_arrays(start, done), predictor.about(start, fixed, seed)))
+    about = {**predictor.about(start, fixed, seed), **means.facts}
+    put(file, hdf5.image(_arrays(start, done), about))
     observables = ObservablePictures.of(project.source, project.config.model.inputs)
-    pictures = _put_pictures(stem, _pictures(observables, start, done, fixed))
+    drawn = _Drawn(start, done, means.word)
+    pictures = _put_pictures(stem, _pictures(observables, drawn, fixed))
     warnings = (*start.warnings, *done.warnings)
     for warning in warnings:
         reporter.warn(f"{start.name}: {warning}")
@@ -203,6 +236,25 @@ class Predictor:
             return self._from_prior(draws, seed)
         return self._from_posterior(observation, draws, seed)
 
+    def likelihood(self, start: _Start, design: Columns, seed: int) -> _Means:
+        """The learned likelihood in the simulator's place.
+
+        Data sets are as large as those observed; from the prior, as those of test pairs.
+
+        Raises:
+            RunError: There is none.
+        """
+        project = self.project
+        learned = LearnedEmulator.of(project, self.reporter)
+        if start.data is None:
+            rng = generator(seed, "predictive", place("sizes"))
+            emulator = learned.like_test_pairs(len(start.theta), design, rng)
+        else:
+            emulator = learned.like(start.data.x, design)
+        weights = json.dumps(likelihood_weights(project))
+        facts = {"made_by": "learned likelihood", "likelihood_weights": weights}
+        return _Means(emulator, "emulated", facts)
+
     def about(self, start: _Start, fixed: Mapping[str, float], seed: int) -> dict[str, object]:
         """What the file says of itself."""
         run = self.project.run
@@ -236,10 +288,13 @@ class Predictor:
         return _Start(data.name, folder, theta, data.context, data, warnings)
 
 
-def _stem(fixed: Mapping[str, float]) -> str:
-    """Of the file: `predictive-n=200`."""
+def _stem(means: _Means, fixed: Mapping[str, float]) -> str:
+    """Of the file: `predictive-n=200`, or `predictive-emulated-n=200`."""
+    stem = "predictive"
+    if means.word != "simulated":
+        stem += f"-{means.word}"
     changes = (f"-{name}={value:.12g}" for name, value in fixed.items())
-    return f"predictive{''.join(changes)}"
+    return f"{stem}{''.join(changes)}"
 
 
 def _arrays(start: _Start, done: Simulations) -> dict[str, np.ndarray]:
@@ -262,20 +317,19 @@ def _put_pictures(stem: Path, figures: Iterator[tuple[str, Figure]]) -> tuple[Pa
 
 
 def _pictures(
-    observables: ObservablePictures,
-    start: _Start,
-    done: Simulations,
-    fixed: Mapping[str, float],
+    observables: ObservablePictures, drawn: _Drawn, fixed: Mapping[str, float]
 ) -> Iterator[tuple[str, Figure]]:
     """One for each of the first data sets, or one of the prior, with the end of the file's name."""
+    start, done = drawn.start, drawn.simulations
     changes = "".join(f", {name} = {value:g}" for name, value in fixed.items())
     if start.data is None:
-        yield "", observables.prior(done.pairs.x, f"Simulated from the prior{changes}")
+        title = f"{drawn.word.capitalize()} from the prior{changes}"
+        yield "", observables.prior(done.pairs.x, title)
         return
     for i, label in enumerate(start.data.labels[:MAX_PICTURES]):
         simulated = done.of(i)
         if len(next(iter(simulated.values()))):
             observed = start.data.observed(i)
-            title = f"{label}: simulated from the posterior{changes}"
+            title = f"{label}: {drawn.word} from the posterior{changes}"
             ending = "" if len(start.data) == 1 else f"-{i + 1}"
             yield ending, observables.predictive(observed, simulated, title)

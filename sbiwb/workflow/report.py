@@ -13,8 +13,8 @@ from sbiwb.document import read_run_config
 from sbiwb.errors import DiskError, RunError
 from sbiwb.files import put_text, read_json, sha256
 from sbiwb.report import Fields, loss_picture, to_svg
-from sbiwb.report.page import Facts, Inferred, Picture, page
-from sbiwb.rundir import RunDir
+from sbiwb.report.page import Facts, Inferred, LikelihoodFacts, Picture, page
+from sbiwb.rundir import CONFIG, PROVENANCE, RunDir
 
 SUFFIXES = (".svg", ".png")  # the first there is shown
 PAGE = "report.html"
@@ -63,7 +63,19 @@ def _facts(run: RunDir) -> Facts:
         pictures=_pictures(run.diagnose),
         inferred=tuple(_inferred(run, name) for name in _samples(run)),
         notices=tuple(_notices(run, provenance)),
+        likelihoods=tuple(map(_likelihood, _likelihood_runs(run))),
     )
+
+
+def _likelihood_runs(run: RunDir) -> list[RunDir]:
+    """Those learned beside the posterior."""
+    return [RunDir(path.parent) for path in sorted(run.likelihood.glob(f"*/{CONFIG}"))]
+
+
+def _likelihood(run: RunDir) -> LikelihoodFacts:
+    trained = _json(run.train / PROVENANCE)
+    loss = _loss(_metrics(run), trained)
+    return LikelihoodFacts(run.name, trained.values, loss, _pictures(run.diagnose))
 
 
 def _config(run: RunDir) -> Fields:
@@ -179,7 +191,19 @@ def _notices(run: RunDir, provenance: Mapping[str, Mapping[str, object]]) -> lis
     older = [
         step for step, facts in provenance.items() if facts.get("weights") not in (None, weights)
     ]
+    if "diagnose" not in older and _likelihoods_differ(run, provenance.get("diagnose")):
+        older.append("diagnose")
     return [_other_weights(step, run) for step in older]
+
+
+def _likelihoods_differ(run: RunDir, diagnosed: object) -> bool:
+    """Whether a likelihood was judged with other weights than it has now."""
+    judged = Fields.of(diagnosed).fields("likelihood_weights")
+    for likelihood in _likelihood_runs(run):
+        known = judged.text(f"likelihood {likelihood.name}")
+        if known and likelihood.best.is_file() and known != sha256(likelihood.best.read_bytes()):
+            return True
+    return False
 
 
 def _other_weights(step: str, run: RunDir) -> str:

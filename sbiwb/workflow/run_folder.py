@@ -34,12 +34,15 @@ class SimulateSection:
         validation: The same.
         test: The same.
         source: The run whose shards are used, relative to this one's folder; None: its own.
+        is_likelihood: Whether the run is that of a learned likelihood; its pairs are members of
+            these data sets.
     """
 
     train: int
     validation: int
     test: int
     source: str | None = None
+    is_likelihood: bool = False
 
     @property
     def pairs(self) -> dict[str, int]:
@@ -66,6 +69,10 @@ def simulate_section(run: RunDir) -> SimulateSection:
         CorruptFile: A number of pairs is none.
     """
     todo = "Run `sbiwb simulate` on your own YAML: it writes it anew."
-    section = read_run_config(run.config)["simulate"]
-    text = json.dumps({"simulate": {**section, "source": section.get("from")}}, default=str)
+    config = read_run_config(run.config)
+    section = {**config["simulate"], "source": config["simulate"].get("from")}
+    simulator = config["problem"].get("simulator")
+    if isinstance(simulator, dict) and isinstance(simulator.get("data_sets"), dict):
+        section |= {**simulator["data_sets"], "is_likelihood": True}
+    text = json.dumps({"simulate": section}, default=str)
     return parse_typed(_ConfigFile, text, where=run.config, todo=todo).simulate

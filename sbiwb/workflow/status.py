@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sbiwb.errors import CorruptFile, DiskError
-from sbiwb.files import parse_typed, read_data, read_typed
+from sbiwb.files import read_typed
 from sbiwb.intervals import binomial_interval
 from sbiwb.numbers import read_numbers
 from sbiwb.rundir import SPLITS, PosteriorDir, RunDir, TrainProvenance, read_provenance
@@ -19,6 +19,12 @@ from sbiwb.store.shard_progress import ShardProgress, running_shards
 from sbiwb.store.shard_record import ShardRecord
 from sbiwb.submitted_jobs import SubmittedJob, read_jobs
 from sbiwb.workflow.run_folder import open_run_folder, simulate_section
+from sbiwb.workflow.status_training import (
+    LastValidation,
+    LikelihoodStatus,
+    last_validation,
+    likelihood_states,
+)
 
 # a shard takes about five minutes of a worker: where none came for this long nobody simulates
 RECENT_S = 900.0
@@ -73,14 +79,6 @@ class SplitCount(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LastValidation:
-    """The last line of a training's metrics."""
-
-    step: int
-    validation_loss: float
-
-
-@dataclass(frozen=True)
 class Status:
     """What a run folder holds.
 
@@ -98,6 +96,7 @@ class Status:
         jobs: Of the batch system by step, as `submit` noted them.
         broken: Records that cannot be read.
         imported: Files that the pairs come from; empty where they are simulated.
+        likelihoods: How far those are that are learned beside the posterior.
     """
 
     path: Path
@@ -113,6 +112,7 @@ class Status:
     jobs: Mapping[str, SubmittedJob] = field(default_factory=dict)
     broken: tuple[Path, ...] = ()
     imported: tuple[str, ...] = ()
+    likelihoods: tuple[LikelihoodStatus, ...] = ()
 
 
 def status(path: Path) -> Status:
@@ -132,20 +132,26 @@ def status(path: Path) -> Status:
     trained, verdict = _trained(run)
     samples = [folder.name for folder in _sampled(run)]
     imported = _imported_files(data)
+    likelihoods = tuple(likelihood_states(run))
+    is_trained = trained is not None and all(one.trained for one in likelihoods)
+    todo = _next_command(path, left, is_trained, verdict, samples, imported)
+    if section.is_likelihood:
+        todo = _next_command_of_likelihood(run, data, is_trained, verdict)
     return Status(
         path,
         simulated,
-        _last_validation(run),
+        last_validation(run),
         trained,
         verdict,
         samples,
-        _next_command(path, left, trained, verdict, samples, imported),
+        todo,
         valid=_valid(splits.values()),
         pace=_running_pace(running, left) or _recent_pace(splits.values(), left),
         running=sum(progress.rows for progress in running),
         jobs=read_jobs(run),
         broken=tuple(broken for split in splits.values() for broken in split.broken),
         imported=imported,
+        likelihoods=likelihoods,
     )
 
 
@@ -274,22 +280,10 @@ def _imported_files(data: RunDir) -> tuple[str, ...]:
     return tuple(plan.imported.files)
 
 
-def _last_validation(run: RunDir) -> LastValidation | None:
-    """The last whole line of the metrics."""
-    if not run.metrics.is_file():
-        return None
-    for line in reversed(read_data(run.metrics).splitlines()):
-        try:
-            return parse_typed(LastValidation, line, where=run.metrics)
-        except CorruptFile:
-            continue  # it is being written
-    return None
-
-
 def _next_command(
     path: Path,
     left: int,
-    trained: TrainProvenance | None,
+    is_trained: bool,
     verdict: Verdict | None,
     samples: Sequence[str],
     imported: Sequence[str],
@@ -299,10 +293,21 @@ def _next_command(
         return f"sbiwb verify {path}"
     if left:
         return f"sbiwb simulate {path}"
-    if trained is None:
+    if not is_trained:
         return f"sbiwb train {path}"
     if verdict is None:
         return f"sbiwb diagnose {path}"
     if not samples:
         return f"sbiwb sample {path}"
+    return ""
+
+
+def _next_command_of_likelihood(
+    run: RunDir, data: RunDir, is_trained: bool, verdict: Verdict | None
+) -> str:
+    """What comes next for the run of a likelihood, most of it by the run it belongs to."""
+    if not is_trained:
+        return f"sbiwb train {data.path}"
+    if verdict is None:
+        return f"sbiwb diagnose {run.path}"
     return ""

@@ -1,5 +1,5 @@
 """The verb `verify`: every shard against its record, the records against the plan, splits against
-each other; what can be mended is."""
+each other, every checkpoint against its checksum; what can be mended is."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from sbiwb.store.manifest import Shard
 from sbiwb.store.shard_record import ShardRecord, put_record, record_path
 from sbiwb.store.shards import read_failures, read_shard
 from sbiwb.workflow.run_folder import open_run_folder, simulate_section
+from sbiwb.workflow.verify_networks import check_networks
 
 ORPHAN_S = 3600.0  # no writer needs that long
 MAX_RANGES = 5  # of missing blocks, named in a message
@@ -43,7 +44,7 @@ Whole = dict[str, list[AuditedShard]]
 
 
 def verify(path: Path, reporter: Reporter, *, deep: bool = False) -> Verified:
-    """Checks all simulations of a run.
+    """Checks all simulations of a run, and its trained networks.
 
     Args:
         path: The run folder.
@@ -70,6 +71,7 @@ def verify(path: Path, reporter: Reporter, *, deep: bool = False) -> Verified:
             blocks = -(-section.pairs[split] // identity.simulate.block_size)
             _check_blocks(held_shards(whole[split]), blocks, data.split(split), result)
     _check_rows(whole, data, result)
+    check_networks(run, result, reporter)
     if result.is_own:
         _remove_orphans(data, result)
         _check_manifest(data, whole, result)

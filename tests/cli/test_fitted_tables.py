@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sbiwb.cli import show, show_benchmark, show_runs
+from sbiwb.cli import show, show_benchmark, show_diagnosis, show_runs
 from sbiwb.cli.fitted_tables import fitted_tables
 from sbiwb.report import summarise
 from sbiwb.report.scoreboard import Score, published_tables, scoreboard
@@ -90,11 +90,10 @@ def test_a_diagnosis_of_long_names(shown, tmp_path):
             check=check, name=name, parameter=LONG, value=0.123456, p=p, p_adjusted=p,
             verdict="fail", reason="far off",
         )
-        for (check, name), p in zip(show.HEADINGS, [0.0123, 0.0123, None, None, None, None, None, None], strict=True)
+        for (check, name), p in zip(show_diagnosis.HEADINGS, [0.0123, 0.0123, None, None, None, None, None, None], strict=True)
     ]  # fmt: skip
-    diagnosis = SimpleNamespace(judgments=judgments, parameters=(LONG,))
-    show._judgment_table(diagnosis)
-    whole(shown, *show.HEADINGS.values(), "verdict", "fail", "0.012", "0.123")
+    show_diagnosis._judgment_table(judgments, "parameter", [LONG])
+    whole(shown, *show_diagnosis.HEADINGS.values(), "verdict", "fail", "0.012", "0.123")
 
 
 def test_the_ranking_of_runs(shown):

@@ -13,6 +13,7 @@ from sbiwb.evidence import (
     Draws,
     FeatureSpace,
     LC2STData,
+    LogEvidences,
     PredictiveReplicates,
     Summaries,
     WeightDraws,
@@ -75,6 +76,12 @@ def weight_draws(seed: int = 1) -> WeightDraws:
     return WeightDraws(names_of(2), mean, rng.chisquare(49, (40, 5, 2)) / 49, 50)
 
 
+def log_evidences(seed: int = 1) -> LogEvidences:
+    """Of an exact posterior, and a likelihood that is nearly right."""
+    cloud = np.random.default_rng(seed).standard_normal((60, 100))
+    return LogEvidences(cloud[:, 0], cloud[:, 1:], seed)
+
+
 MAKERS: dict[str, Callable[..., Any]] = {
     "draws": draws,
     "replicas": replicas,
@@ -82,6 +89,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "local": local,
     "budget": budget,
     "weight_draws": weight_draws,
+    "log_evidences": log_evidences,
 }
 
 QUICK: dict[str, dict[str, Any]] = {"lc2st": {"nulls": 20, "steps": 20}}

@@ -12,13 +12,15 @@ from sbiwb.diagnostics import (
     STRATUM,
     Training,
     advise,
+    advise_likelihood,
     coverage,
     data_budget,
     judge,
     sbc,
+    self_consistency,
     zscore_contraction,
 )
-from sbiwb.evidence import Budget, Draws
+from sbiwb.evidence import Budget, Draws, LogEvidences
 from tests.diagnostics.conjugate import normal
 
 NOISE = 0.1 * np.random.default_rng(0).standard_normal(60)
@@ -163,3 +165,54 @@ def test_advice_reads_shapes_and_not_reasons():
     renamed = replace(result, values=tuple(replace(one, reason="zu eng") for one in result.values))
     (one,) = advise(judge([("sbc", config, renamed)]))
     assert one.finding == "Overconfident: the posterior of theta_0 is too narrow."
+
+
+def of_likelihood(**wrong):
+    """Judgments of a likelihood of two columns beside a posterior that passes."""
+    good, bad = normal(400, 99, 2, seed=2), normal(400, 99, 2, seed=3, **wrong)
+    results = [
+        ("sbc", good),
+        ("likelihood trials: sbc", bad),
+        ("likelihood trials: sbc | n 1", bad),
+    ]
+    return judge(
+        [(name, sbc.Config(), sbc.compute(draws, sbc.Config())) for name, draws in results]
+    )
+
+
+def test_a_finding_on_a_likelihood_is_none_on_the_posterior():
+    judgments = of_likelihood(sd=0.6)
+    assert {judgment.network for judgment in judgments} == {"", "likelihood trials"}
+    assert advise(judgments) == []
+    own = [judgment for judgment in judgments if judgment.network]
+    (finding,) = advise_likelihood("trials", own)
+    assert finding.finding == (
+        "The likelihood of trials is off, not the posterior: too narrow in theta_0, theta_1."
+    )
+    assert finding.severity == "fail"
+    assert finding.where[0] == "likelihood trials: sbc: theta_0"
+    assert any("model.likelihood.train.steps" in todo for todo in finding.todo)
+    assert own[0].alone().check == "sbc"
+
+
+def test_a_likelihood_that_passes_needs_no_advice():
+    own = [judgment for judgment in of_likelihood() if judgment.network]
+    assert advise_likelihood("trials", own) == []
+
+
+def test_a_likelihood_that_was_still_learning_was_stopped_too_early():
+    own = [judgment for judgment in of_likelihood(sd=1.6) if judgment.network]
+    (finding,) = advise_likelihood("trials", own, Training(still_falling=True, gap=0.0))
+    assert finding.causes[0] == "its training stopped too early"
+    (finding,) = advise_likelihood("trials", own, Training(still_falling=False, gap=1.0))
+    assert finding.causes[0].startswith("it has seen too few data sets")
+
+
+def test_a_posterior_that_contradicts_the_likelihood():
+    rng = np.random.default_rng(0)
+    evidences = LogEvidences(1 + rng.standard_normal(300), rng.standard_normal((300, 99)))
+    config = self_consistency.Config()
+    judgments = judge([("self_consistency", config, self_consistency.compute(evidences, config))])
+    (finding,) = advise(judgments)
+    assert finding.finding.startswith("The posterior misses what the likelihood has learned")
+    assert "--refine importance --likelihood learned" in finding.todo[-1]

@@ -120,6 +120,20 @@ def diagnosed(run, weights: str) -> None:
     (run / "diagnose/provenance.json").write_text(json.dumps({"format": 1, "weights": weights}))
 
 
+def test_a_likelihood_beside_the_posterior_is_not_ranked(tmp_path):
+    from sbiwb.report import Fields
+    from sbiwb.steps.compare.ranked_facts import _verdict, _worst
+
+    values = [
+        {"check": "sbc", "parameter": "mu", "effect": 0.02, "verdict": "warn"},
+        {"check": f"sbc{STRATUM}size of y: 2", "parameter": "mu", "effect": 0.3, "verdict": "pass"},
+        {"check": "likelihood y: sbc", "parameter": "y", "effect": 0.4, "verdict": "fail"},
+    ]
+    beside = [{"name": "likelihood y"}]
+    diagnosis = Fields({"verdict": "fail", "values": values, "likelihoods": beside})
+    assert _verdict(diagnosis) == "warn" and _worst(diagnosis).text("parameter") == "mu"
+
+
 def test_calibration_is_read_where_it_is_that_of_these_weights(base, tmp_path):
     runs = [tmp_path / name for name in ("judged", "stale")]
     for run in runs:

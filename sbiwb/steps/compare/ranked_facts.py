@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sbiwb.diagnostics import STRATUM
+from sbiwb.diagnostics import NETWORK, STRATUM
 from sbiwb.files import read_json
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
@@ -15,6 +15,7 @@ from sbiwb.records import Pairs
 from sbiwb.report import Fields
 from sbiwb.rundir import RunDir
 
+VERDICTS = ("info", "pass", "warn", "fail")  # from the mildest
 TIMED_SETS, TIMED_DRAWS, TIMED_S = 20, 1_000, 0.2
 
 
@@ -59,7 +60,7 @@ def facts_of(run: RunDir, training_pairs: int, posterior: Posterior, pairs: Pair
     if worst:
         worst_name = f"{worst.text('check')} of {worst.text('parameter')}"
     return RankedFacts(
-        calibration=diagnosis.text("verdict") or None,
+        calibration=_verdict(diagnosis) or None,
         worst_effect=worst.number("effect"),
         worst=worst_name,
         training_pairs=training_pairs,
@@ -93,10 +94,24 @@ def _diagnosis(run: RunDir) -> Fields:
     return Fields.of(read_json(run.numbers))
 
 
+def _own(diagnosis: Fields) -> list[Fields]:
+    """Values of the posterior, without those of likelihoods beside it, which are not ranked."""
+    values = diagnosis.records("values")
+    return [value for value in values if NETWORK not in value.text("check").partition(STRATUM)[0]]
+
+
+def _verdict(diagnosis: Fields) -> str:
+    """The verdict on the posterior; empty where there is none."""
+    if not diagnosis.records("likelihoods"):
+        return diagnosis.text("verdict")
+    verdicts = [value.text("verdict") for value in _own(diagnosis)]
+    return max(filter(VERDICTS.count, verdicts), key=VERDICTS.index, default="")
+
+
 def _worst(diagnosis: Fields) -> Fields:
     """The value with the largest effect over all test pairs; empty where there is none."""
     worst, largest = Fields({}), -np.inf
-    for value in diagnosis.records("values"):
+    for value in _own(diagnosis):
         effect = value.number("effect")
         if effect is not None and effect > largest and STRATUM not in value.text("check"):
             worst, largest = value, effect

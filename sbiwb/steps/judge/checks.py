@@ -14,6 +14,7 @@ from sbiwb.steps.judge.strata import Stratum
 
 CheckResult = tuple[str, DiagnosticPart, DiagnosticResult]  # as `diagnostics.judge` takes them
 EPISTEMIC = "epistemic"
+SELF_CONSISTENCY = "self_consistency"
 OUTPUTS = {
     OutputKind.ESTIMATE: "point estimates",
     OutputKind.MARGINALS: "quantiles of single parameters",
@@ -49,12 +50,14 @@ class RunFacts:
         has_observations: Says whether there are real data, which it reads.
         is_imported: Whether pairs come from files, so that nothing can be simulated again.
         is_online: Whether training simulates as it goes, so that there is no number of pairs.
+        has_joint: Whether there is a learned likelihood, and a prior with a density.
     """
 
     output_kind: OutputKind
     has_observations: Callable[[], bool]
     is_imported: bool
     is_online: bool
+    has_joint: bool = False
 
     def trouble(self, check: NamedCheck) -> str | None:
         """Why a check is left out, or None."""
@@ -74,6 +77,8 @@ class RunFacts:
                 "is left out: under train.regime: online the number of training pairs is no "
                 "setting."
             )
+        if takes == EvidenceKind.LOG_EVIDENCES and not self.has_joint:
+            return "is left out: it needs a learned likelihood, and a prior with a density."
         return None
 
 
@@ -98,12 +103,14 @@ def judgeable(
     Args:
         configs: Of the YAML.
         facts: Of the run.
-        networks: That the posterior mixes; with several the epistemic share is always judged.
+        networks: That the posterior mixes; with several the epistemic share is always judged, and
+            with a likelihood self-consistency.
         reporter: Is told what is left out.
     """
-    configs = list(configs)
-    if networks > 1 and EPISTEMIC not in [config.kind for config in configs]:
-        configs.append(family.parse(EPISTEMIC))
+    wanted = {EPISTEMIC: networks > 1, SELF_CONSISTENCY: facts.has_joint}
+    kinds = [config.kind for config in configs]
+    always = [kind for kind, is_wanted in wanted.items() if is_wanted and kind not in kinds]
+    configs = [*configs, *map(family.parse, always)]
     checks = []
     for check in named_checks(configs):
         trouble = facts.trouble(check)

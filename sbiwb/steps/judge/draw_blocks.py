@@ -14,11 +14,11 @@ import numpy as np
 
 from sbiwb.contracts import OutputKind, Reporter
 from sbiwb.errors import CorruptFile
-from sbiwb.evidence import RowArray
 from sbiwb.files import put, remove_orphans
 from sbiwb.posterior import CHUNK_ROWS, Posterior
 from sbiwb.priors import Prior
 from sbiwb.records import Pairs
+from sbiwb.row_arrays import RowArray
 from sbiwb.seeds import generator
 from sbiwb.store import hdf5
 

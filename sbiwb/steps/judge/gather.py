@@ -14,6 +14,7 @@ from sbiwb.evidence import (
     Draws,
     EvidenceKind,
     LC2STData,
+    LogEvidences,
     PredictiveReplicates,
     Summaries,
     WeightDraws,
@@ -24,6 +25,7 @@ from sbiwb.records import Columns, Pairs, Ragged
 from sbiwb.seeds import generator
 from sbiwb.steps.judge import measure
 from sbiwb.steps.judge.draw_blocks import draw_test_posteriors
+from sbiwb.steps.judge.evidence_draws import log_evidences
 from sbiwb.steps.judge.judged_run import JudgedRun
 from sbiwb.steps.judge.measure import JoinedObservations
 from sbiwb.steps.judge.quantities import quantities_of
@@ -38,7 +40,9 @@ BUDGET_SHARES = (0.25, 0.5)  # of the training pairs that the data budget trains
 MIN_PRIOR_DRAWS = 1_000
 ROWS_AT_ONCE = 64  # of draws that may be on disk
 
-Evidence = Draws | PredictiveReplicates | Summaries | LC2STData | Budget | WeightDraws
+Evidence = (
+    Draws | PredictiveReplicates | Summaries | LC2STData | Budget | WeightDraws | LogEvidences
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class EvidenceCache:
                 return self.budget
             case EvidenceKind.WEIGHT_DRAWS:
                 return self.weight_draws
+            case EvidenceKind.LOG_EVIDENCES:
+                return self.log_evidences
 
     @cached_property
     def observations(self) -> list[DataSets]:
@@ -106,6 +112,11 @@ class EvidenceCache:
         pairs = _first(self.run.test, measure.WEIGHT_PAIRS)
         rng = generator(self.run.seed, "components")
         return measure.weight_draws(posterior, pairs.variables, rng)
+
+    @cached_property
+    def log_evidences(self) -> LogEvidences:
+        assert self.run.load_joint is not None  # else no check takes it
+        return log_evidences(self.run.load_joint(), self.run.test, self.draws, self.reporter)
 
 
 def _first(pairs: Pairs, count: int) -> Pairs:

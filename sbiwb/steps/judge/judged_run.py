@@ -10,6 +10,7 @@ import numpy as np
 
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
+from sbiwb.project.joint_model import JointModel
 from sbiwb.project.observe import DataSets
 from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.records import Pairs, Variable
@@ -50,6 +51,7 @@ class JudgedRun:
         load_observations: Reads the real data.
         forward: Opens what simulates again.
         train_on: Trains the same network on that many of the training pairs.
+        load_joint: Reads the learned likelihood beside the posterior; None where there is none.
     """
 
     posterior: Posterior
@@ -64,6 +66,7 @@ class JudgedRun:
     load_observations: Callable[[], list[DataSets]]
     forward: Callable[[], ForwardSimulator]
     train_on: Callable[[int], Posterior]
+    load_joint: Callable[[], JointModel] | None = None
 
     @property
     def seed(self) -> int:

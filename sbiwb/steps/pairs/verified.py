@@ -25,7 +25,7 @@ class Trouble:
 
 @dataclass
 class Verified:
-    """What was found in a run's data.
+    """What was found in a run's data and networks.
 
     Args:
         path: The run that holds the shards.
@@ -34,6 +34,7 @@ class Verified:
         shards: Whole ones.
         rows: In them.
         bytes: In them.
+        checkpoints: Whole ones, of all networks.
         troubles: What is wrong.
         mended: What was put right, or left alone, in sentences.
         compared: Blocks simulated again and found equal; None without `deep`.
@@ -45,6 +46,7 @@ class Verified:
     shards: int = 0
     rows: int = 0
     bytes: int = 0
+    checkpoints: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     compared: int | None = None
