@@ -160,7 +160,7 @@ class _MembersOfOne:
         for network, own, share in self._networks():
             features = torch.cat(
                 [given.repeat_interleave(members, 0), own.repeat(points, 1)], dim=1
-            )
+            ).to(self.density.device)
             network.eval()
             log_q = self._integrated(network, features, points)
             by_network.append(log_q + math.log(share) if share else log_q - math.inf)
@@ -177,8 +177,8 @@ class _MembersOfOne:
         """log q (S, M) by one network, the mean over the nodes of counts."""
         parts = []
         for z, slope in zip(self.z, self.log_slope, strict=True):
-            log_q = network.log_prob(z.repeat(points, 1), features)
-            parts.append(log_q.double().reshape(points, -1) + slope)
+            log_q = network.log_prob(z.repeat(points, 1).to(features.device), features)
+            parts.append(log_q.cpu().double().reshape(points, -1) + slope)
         return torch.logsumexp(torch.stack(parts), 0) - math.log(len(parts))
 
 
@@ -212,8 +212,10 @@ def _own_features(
                 if name == GIVEN:
                     continue
                 values, mask = factor.density.inputs[name].apply(conditions)
-                tensors = torch.from_numpy(values), None if mask is None else torch.from_numpy(mask)
-                parts.append(network.summary(place)(*tensors))
+                device = factor.density.device
+                shown = None if mask is None else torch.from_numpy(mask).to(device)
+                summary = network.summary(place)(torch.from_numpy(values).to(device), shown)
+                parts.append(summary.cpu())
             features.append(torch.cat(parts, dim=1))
     return tuple(features)
 
