@@ -53,6 +53,23 @@ class StratumSize:
 
 
 @dataclass(frozen=True)
+class StructureVerdict:
+    """What repeated simulations say of an entry of `problem.structure`, or of two of them.
+
+    Args:
+        name: The entry, or both.
+        claim: What the YAML says of it.
+        p: Chance of data as far from that, if it were so; after Holm.
+        verdict: pass: not contradicted; warn: contradicted.
+    """
+
+    name: str
+    claim: str
+    p: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class DiagnosisNumbers:
     """`numbers.json`.
 
@@ -69,6 +86,7 @@ class DiagnosisNumbers:
         prior_var_source: Where prior variances come from.
         leaked: Share of draws outside the prior's support, by column.
         epistemic_quantiles: 5, 50 and 95 % of the network's share of the variance, by column.
+        structure: What was tested of `problem.structure`.
     """
 
     verdict: Verdict
@@ -83,6 +101,7 @@ class DiagnosisNumbers:
     prior_var_source: str = ""
     leaked: dict[str, float] = field(default_factory=dict)
     epistemic_quantiles: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    structure: tuple[StructureVerdict, ...] = ()
 
 
 def read_numbers(run: RunDir) -> DiagnosisNumbers | None:

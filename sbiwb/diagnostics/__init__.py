@@ -9,7 +9,7 @@ verdicts, and `advise` says what they look like and what to change.
 from sbiwb.contracts import DiagnosticPart
 from sbiwb.diagnostics._advice import Advice, Training, advise
 from sbiwb.diagnostics._inputs import LOG_Q, WITH_DATA, moments, prior_variance
-from sbiwb.diagnostics._judge import STRATUM, Judgment, judge, overall, to_json
+from sbiwb.diagnostics._judge import STRATUM, Judgment, holm, judge, overall, to_json
 from sbiwb.diagnostics._space_distances import Distances, distances
 from sbiwb.diagnostics._statistics import statistics
 from sbiwb.diagnostics._strata import checks_by_strata, plot_strata
@@ -27,6 +27,7 @@ __all__ = [
     "checks_by_strata",
     "distances",
     "family",
+    "holm",
     "judge",
     "moments",
     "overall",

@@ -42,6 +42,7 @@ from sbiwb.steps.judge.checks import CheckResult, RunFacts
 from sbiwb.steps.judge.strata import Stratum, strata
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.diagnose_evidence import evidence_of
+from sbiwb.workflow.structure_tested import structure_verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,7 +112,8 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         checked = _check(project, reporter)
-        put_json(project.run.numbers, numbers_of(checked))
+        structure = [asdict(verdict) for verdict in structure_verdicts(project, reporter)]
+        put_json(project.run.numbers, {**numbers_of(checked), "structure": structure})
         _write_pictures(project.run, checked, reporter)
     facts = {
         "weights": weights_hash(project.run),
