@@ -33,7 +33,7 @@ NO_LEARNING = (
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedNetwork:
     """What the diagnosis says of one network.
 
     Args:
@@ -47,7 +47,7 @@ class Judged:
     pictures: Sequence[Picture]
 
     @classmethod
-    def own(cls, facts: Facts) -> Judged:
+    def own(cls, facts: Facts) -> JudgedNetwork:
         """Of the run's own network."""
         return cls(facts.own, facts.columns, facts.pictures)
 
@@ -56,7 +56,7 @@ def trust(facts: Facts) -> Markup:
     """Verdicts at a glance, by strata, in pictures and in words."""
     if not facts.is_judged:
         return todo(facts, "Not judged yet", "diagnose")
-    own = Judged.own(facts)
+    own = JudgedNetwork.own(facts)
     parts = [
         paragraph(TEST_PAIRS, "lead"),
         *_overview(own),
@@ -78,7 +78,7 @@ def _likelihoods(facts: Facts) -> Iterator[Markup]:
     for entry in facts.diagnosis.records("likelihoods"):
         structure = entry.text("structure")
         numbers = [one for one in facts.judged if one.network == entry.text("name")]
-        judged = Judged(numbers, entry.texts("columns"), pictures.get(structure, ()))
+        judged = JudgedNetwork(numbers, entry.texts("columns"), pictures.get(structure, ()))
         yield tag("h3", f"Likelihood of {structure}")
         yield note(LIKELIHOOD.format(number(entry.get("n"))))
         yield from _overview(judged)
@@ -93,7 +93,7 @@ def _plain_pictures(pictures: Iterable[Picture]) -> Iterator[Markup]:
             yield figure(picture, alternative=about(picture.name).title)
 
 
-def _overview(judged: Judged) -> list[Markup]:
+def _overview(judged: JudgedNetwork) -> list[Markup]:
     """The table of verdicts on all test pairs, and what its symbols mean."""
     titles = {}
     for entry in judged.numbers:
@@ -106,7 +106,7 @@ def _overview(judged: Judged) -> list[Markup]:
     return [matrix(judged.numbers, judged.columns, titles, label=label), key]
 
 
-def _plain_values(facts: Facts, judged: Judged) -> list[Markup]:
+def _plain_values(facts: Facts, judged: JudgedNetwork) -> list[Markup]:
     """Values without a test."""
     untested = []
     for entry in judged.numbers:
@@ -129,7 +129,7 @@ def _measures(facts: Facts) -> Mapping[str, str]:
     return {name: words.text(name) for name in words}
 
 
-def _strata(facts: Facts, judged: Judged) -> list[Markup]:
+def _strata(facts: Facts, judged: JudgedNetwork) -> list[Markup]:
     """A table for each variable that the test pairs were parted by."""
     sizes: dict[str, dict[str, str]] = {}
     for stratum in facts.diagnosis.records("strata"):
@@ -143,7 +143,7 @@ def _strata(facts: Facts, judged: Judged) -> list[Markup]:
     return tables
 
 
-def _stratified(judged: Judged, by: str, sizes: Mapping[str, str]) -> Markup | None:
+def _stratified(judged: JudgedNetwork, by: str, sizes: Mapping[str, str]) -> Markup | None:
     """Verdicts of one stratification, unfolded where one is bad; sizes are pairs by label."""
     numbers = [entry for entry in judged.numbers if entry.stratum in sizes]
     first = worst(numbers)
@@ -167,7 +167,7 @@ def learned(facts: Facts) -> Markup:
         paragraph(LEARNING, "lead"),
         values(mine, facts.columns, _measures(facts)),
         _prior_variance(facts),
-        *_pictures(Judged.own(facts), is_learning=True),
+        *_pictures(JudgedNetwork.own(facts), is_learning=True),
     ]
     return join(parts)
 
@@ -179,7 +179,7 @@ def _prior_variance(facts: Facts) -> Markup | None:
     return note(f"Contraction is against the variance of the {source}.")
 
 
-def _pictures(judged: Judged, *, is_learning: bool) -> list[Markup]:
+def _pictures(judged: JudgedNetwork, *, is_learning: bool) -> list[Markup]:
     """A heading and pictures for each check that has them, in the order of the checks."""
     by_check: dict[str, list[Number]] = {}
     for entry in judged.numbers:
