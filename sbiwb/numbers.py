@@ -72,6 +72,23 @@ class LikelihoodNumbers:
 
 
 @dataclass(frozen=True)
+class StructureVerdict:
+    """What repeated simulations say of an entry of `problem.structure`, or of two of them.
+
+    Args:
+        name: The entry, or both.
+        claim: What the YAML says of it.
+        p: Chance of data as far from that, if it were so; after Holm.
+        verdict: pass: not contradicted; warn: contradicted.
+    """
+
+    name: str
+    claim: str
+    p: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class DiagnosisNumbers:
     """`numbers.json`.
 
@@ -89,6 +106,7 @@ class DiagnosisNumbers:
         leaked: Share of draws outside the prior's support, by column.
         epistemic_quantiles: 5, 50 and 95 % of the network's share of the variance, by column.
         likelihoods: Those that were judged beside the posterior.
+        structure: What was tested of `problem.structure`.
     """
 
     verdict: Verdict
@@ -104,6 +122,7 @@ class DiagnosisNumbers:
     leaked: dict[str, float] = field(default_factory=dict)
     epistemic_quantiles: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     likelihoods: tuple[LikelihoodNumbers, ...] = ()
+    structure: tuple[StructureVerdict, ...] = ()
 
 
 def read_numbers(run: RunDir) -> DiagnosisNumbers | None:

@@ -71,6 +71,7 @@ def checked(costs: Checked, config: Path) -> None:
         fact("observable", f"{escape(name)}: {escape(words)}")
     for name, count in costs.observations.items():
         fact("observation", f"{escape(name)}: {counted(count, 'data set')}")
+    _structure(costs)
     _choices(costs)
     _costs(costs)
     if costs.bytes > costs.free:
@@ -80,6 +81,15 @@ def checked(costs: Checked, config: Path) -> None:
         out.print(f"[red]Too many simulations failed:[/] `run` would stop at {limit}.")
         return
     next_step(f"sbiwb run {config}")
+
+
+def _structure(costs: Checked) -> None:
+    """What was tested of `problem.structure`."""
+    for test in costs.structure.tests:
+        colour = COLOURS["warn"] if test.is_contradicted else COLOURS["pass"]
+        fact("structure", f"[{colour}]{escape(test.sentence)}[/]")
+    if costs.structure.note:
+        fact("structure", costs.structure.note)
 
 
 def _choices(costs: Checked) -> None:

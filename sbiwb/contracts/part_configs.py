@@ -121,6 +121,11 @@ class InferencePart(Part, ABC):
         return "prior"
 
     @property
+    def is_independent(self) -> bool:
+        """Whether the columns are independent of each other given the features."""
+        return False
+
+    @property
     def head_widths(self) -> Sequence[int]:
         """Width of each hidden layer of the heads that discrete parameters get."""
         return (64, 64)

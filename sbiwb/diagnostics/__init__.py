@@ -11,7 +11,15 @@ from sbiwb.diagnostics._advice import Advice, advise
 from sbiwb.diagnostics._advice_likelihood import advise_likelihood
 from sbiwb.diagnostics._advice_training import Training
 from sbiwb.diagnostics._inputs import LOG_Q, WITH_DATA, moments, prior_variance
-from sbiwb.diagnostics._judge import NETWORK, STRATUM, Judgment, judge, overall, to_json
+from sbiwb.diagnostics._judge import (
+    NETWORK,
+    STRATUM,
+    Judgment,
+    holm,
+    judge,
+    overall,
+    to_json,
+)
 from sbiwb.diagnostics._space_distances import Distances, distances
 from sbiwb.diagnostics._statistics import statistics
 from sbiwb.diagnostics._strata import checks_by_strata, plot_strata
@@ -31,6 +39,7 @@ __all__ = [
     "checks_by_strata",
     "distances",
     "family",
+    "holm",
     "judge",
     "moments",
     "overall",

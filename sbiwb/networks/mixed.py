@@ -22,6 +22,7 @@ from zuko.nn import MLP
 from sbiwb.contracts import InferencePart, OutputKind
 from sbiwb.contracts.network_modules import InferenceModule
 from sbiwb.errors import ConfigError
+from sbiwb.networks.independent_levels import IndependentLevels
 
 DECIMALS = 4  # of a log-mass in nats; float32 is about 1e-7 away from batch to batch
 
@@ -47,6 +48,11 @@ def build(
     if not discrete:
         return _continuous(part, size, context, circular)
     rest = [column for column in range(size) if column not in discrete]
+    if part.is_independent:
+        alone = None
+        if rest:
+            alone = _continuous(part, len(rest), context, tuple(map(rest.index, circular)))
+        return IndependentLevels(size, context, discrete, alone)
     if not rest:
         return Mixed(size, _heads(part.head_widths, context, discrete), None)
     inputs = context + sum(map(len, discrete.values()))

@@ -4,7 +4,7 @@ and their members.
     log l(x | theta) = sum_structures sum_m log q(x_m | theta, context, place, what came before)
 
 A member with a missing value is left out of the product. The mass of a count is the integral of its
-density over a unit, by four points.
+density over a unit, by Gauss-Legendre quadrature of two points.
 
 Shapes: N data sets, S points theta, D columns of theta, M members of a data set, C columns of one.
 """
@@ -28,7 +28,7 @@ from sbiwb.networks.estimator import Estimator
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.project.emulated import emulated, observables
-from sbiwb.project.member_rows import MIDPOINTS, MemberRows, TurnedPairs
+from sbiwb.project.member_rows import NODES, MemberRows, TurnedPairs
 from sbiwb.records import Columns, Variable, take
 
 GIVEN = "theta"  # the input of a likelihood that holds parameters and context
@@ -107,7 +107,7 @@ class _MembersOfOne:
 
     Args:
         density: Of their columns.
-        z: At each midpoint of the counts, (K, M, C).
+        z: At each node of the counts, (K, M, C).
         log_slope: log |dz/dx| of each, (K, M); -inf where a member has no density.
         own: What the networks are given of the members themselves, (M, H') each.
         is_whole: Which of all members miss no value.
@@ -160,7 +160,7 @@ class _MembersOfOne:
         for network, own, share in self._networks():
             features = torch.cat(
                 [given.repeat_interleave(members, 0), own.repeat(points, 1)], dim=1
-            )
+            ).to(self.density.device)
             network.eval()
             log_q = self._integrated(network, features, points)
             by_network.append(log_q + math.log(share) if share else log_q - math.inf)
@@ -174,19 +174,19 @@ class _MembersOfOne:
             yield network, own, share
 
     def _integrated(self, network: Estimator, features: Tensor, points: int) -> Tensor:
-        """log q (S, M) by one network, the mean over the midpoints of counts."""
+        """log q (S, M) by one network, the mean over the nodes of counts."""
         parts = []
         for z, slope in zip(self.z, self.log_slope, strict=True):
-            log_q = network.log_prob(z.repeat(points, 1), features)
-            parts.append(log_q.double().reshape(points, -1) + slope)
+            log_q = network.log_prob(z.repeat(points, 1).to(features.device), features)
+            parts.append(log_q.cpu().double().reshape(points, -1) + slope)
         return torch.logsumexp(torch.stack(parts), 0) - math.log(len(parts))
 
 
 def _added(pairs: TurnedPairs, columns: int) -> Sequence[np.ndarray]:
-    """What is added to counts at each midpoint, (C,); nothing where there are none."""
+    """What is added to counts at each node, (C,); nothing where there are none."""
     if not pairs.has_counts:
         return [np.zeros(columns)]
-    return [(point + GOLDEN * np.arange(columns)) % 1 for point in MIDPOINTS]
+    return [(point + GOLDEN * np.arange(columns)) % 1 for point in NODES]
 
 
 def _unbounded(density: Posterior, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -212,8 +212,10 @@ def _own_features(
                 if name == GIVEN:
                     continue
                 values, mask = factor.density.inputs[name].apply(conditions)
-                tensors = torch.from_numpy(values), None if mask is None else torch.from_numpy(mask)
-                parts.append(network.summary(place)(*tensors))
+                device = factor.density.device
+                shown = None if mask is None else torch.from_numpy(mask).to(device)
+                summary = network.summary(place)(torch.from_numpy(values).to(device), shown)
+                parts.append(summary.cpu())
             features.append(torch.cat(parts, dim=1))
     return tuple(features)
 

@@ -26,7 +26,9 @@ from sbiwb.project.member_rows import (
     member_rows,
     value_kinds,
 )
+from sbiwb.project.plan import plan_or_none
 from sbiwb.project.project import Project
+from sbiwb.project.settings import COPIES, GB, memory_gb
 from sbiwb.project.splits import load_split
 from sbiwb.records import Columns, Pairs, Ragged, Variable
 from sbiwb.rundir import SPLITS, RunDir
@@ -43,6 +45,8 @@ def wanted(config: RunConfig) -> dict[str, Structure]:
     structures, likelihood = config.problem.structure, config.model.likelihood
     if likelihood == "none" or isinstance(config.problem.simulator, DataSetMembers):
         return {}
+    if likelihood == "auto" and config.train.regime == "online":
+        return {}  # its pairs are nowhere to be read again
     if likelihood == "auto":
         says_more = any(structure.as_ != "joint" for structure in structures.values())
         if config.effort == "quick" or not says_more:
@@ -81,7 +85,7 @@ def likelihood_projects(project: Project) -> Iterator[Project]:
     structures = wanted(project.config)
     if not structures:
         return
-    training = load_split(project, "train")
+    training = load_split(project, "train", most=_most_data_sets(project))
     check_structures(project.config, training.x)
     counts = {split: len(load_split(project, split)) for split in SPLITS if split != "train"}
     counts["train"] = len(training)
@@ -123,6 +127,15 @@ def check_structures(config: RunConfig, x: Columns) -> None:
             todo=f"Write {left[0]}: joint, or iid, independent, markov or autoregressive; or join "
             "it with another by from: [a, b].",
         )
+
+
+def _most_data_sets(project: Project) -> int | None:
+    """Those that memory holds; None where nobody knows what one takes."""
+    plan = plan_or_none(project.data_run)
+    if plan is None:
+        return None
+    bytes_each = COPIES * max(1.0, plan.bytes_per_row)
+    return max(1, int(memory_gb(project.config.machine.memory_gb) * GB / bytes_each))
 
 
 @dataclass(frozen=True)

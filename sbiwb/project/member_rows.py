@@ -27,7 +27,7 @@ BEFORE, STEP = "before", "step"  # conditions of a member that has a place
 MAX_COLUMNS = 128  # of one row
 MAX_LEVELS = 12  # of a column that has a probability for each
 MIN_SKEWNESS = 1.0  # of a positive column that is taken by its logarithm
-MIDPOINTS = (1 / 8, 3 / 8, 5 / 8, 7 / 8)  # at which the density of a count is integrated
+NODES = (0.5 - 0.2886751346, 0.5 + 0.2886751346)  # at which the density of a count is integrated
 EDGE = 1e-6  # that a number added to a count stays away from 0 and 1
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbiwb.config import RunConfig
+from sbiwb.contracts import Silent
 from sbiwb.errors import RunError
 from sbiwb.project.choices import ChosenKey
+from sbiwb.project.likelihoods import check_structures, wanted
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.records import Pairs, Ragged
@@ -21,7 +23,13 @@ from sbiwb.steps.choose.choose import MAX_PAIRS
 from sbiwb.steps.pairs.shard_grid import asked_pairs, blocks_of
 from sbiwb.stopping import raise_on_signal
 from sbiwb.training.events import Stepped
-from sbiwb.workflow.simulate_plan import try_more, try_simulator
+from sbiwb.workflow.simulate_plan import tried_forward, try_more, try_simulator
+from sbiwb.workflow.structure_tested import (
+    CHECK_S,
+    StructureTested,
+    is_testable,
+    repeat_and_test,
+)
 from sbiwb.workflow.train_choices import preview
 from sbiwb.workflow.train_setup import try_out
 
@@ -50,6 +58,7 @@ class Checked:
         choices: What the YAML leaves to the data, as these few simulations decide it.
         chosen_from: How many they are.
         trials: What training will try before it begins: networks by input, values by key.
+        structure: Whether the simulator is as independent as `problem.structure` says.
     """
 
     rows: int
@@ -66,6 +75,7 @@ class Checked:
     choices: tuple[ChosenKey, ...]
     chosen_from: int
     trials: dict[str, list[str]]
+    structure: StructureTested
 
 
 def check(project: Project) -> Checked:
@@ -76,6 +86,9 @@ def check(project: Project) -> Checked:
     """
     with raise_on_signal():
         preflight = try_simulator(project)
+        if wanted(project.config):
+            check_structures(project.config, preflight.example.x)
+        structure = _structure(project, preflight)
         example = _example(project, preflight)
         previewed = preview(project, example)
         project = previewed.project
@@ -101,7 +114,16 @@ def check(project: Project) -> Checked:
         choices=previewed.choices,
         chosen_from=len(example),
         trials=previewed.trials,
+        structure=structure,
     )
+
+
+def _structure(project: Project, preflight: Preflight) -> StructureTested:
+    if not is_testable(project):
+        return StructureTested()
+    seconds = preflight.seconds_per_row
+    with tried_forward(project, preflight.layout) as forward:
+        return repeat_and_test(project, forward, seconds, Silent(), most_s=CHECK_S)
 
 
 def _example(project: Project, preflight: Preflight) -> Pairs:

@@ -31,6 +31,7 @@ from sbiwb.diagnostics import (
 from sbiwb.errors import GateFailed
 from sbiwb.evidence import Draws
 from sbiwb.files import put_json
+from sbiwb.numbers import StructureVerdict
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.project import Project
 from sbiwb.report.saving import put_picture
@@ -39,6 +40,7 @@ from sbiwb.steps.judge.checks import CheckResult
 from sbiwb.steps.judge.strata import Stratum
 from sbiwb.stopping import raise_on_signal
 from sbiwb.workflow.diagnose_networks import CheckedNetwork, CheckedRun, checked_run, training_of
+from sbiwb.workflow.structure_tested import structure_verdicts
 
 __all__ = ["Diagnosis", "check_gate", "diagnose", "numbers_of", "training_of"]
 
@@ -100,7 +102,9 @@ def diagnose(project: Project, reporter: Reporter, *, gate: bool = False) -> Dia
     with raise_on_signal():
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         checked = checked_run(project, reporter)
-        for part in (checked, *checked.parts()):
+        structure = structure_verdicts(project, reporter)
+        _write(checked, reporter, structure)
+        for part in checked.parts():
             _write(part, reporter)
     for part in (checked, *checked.parts()):
         put_provenance(
@@ -141,13 +145,16 @@ def check_gate(run: RunDir, diagnosis: Diagnosis) -> None:
     raise GateFailed(diagnosis.summary, where=run.numbers, todo=todo[0])
 
 
-def _write(checked: CheckedRun, reporter: Reporter) -> None:
+def _write(
+    checked: CheckedRun, reporter: Reporter, structure: Sequence[StructureVerdict] = ()
+) -> None:
     """Numbers, and each picture as PNG for people and as SVG for the report.
 
     Pictures of an earlier diagnosis are removed.
     """
     run = checked.own.project.run
-    put_json(run.numbers, numbers_of(checked))
+    verdicts = [asdict(verdict) for verdict in structure]
+    put_json(run.numbers, {**numbers_of(checked), "structure": verdicts})
     for pattern in PICTURES:
         for old in run.diagnose.glob(pattern):
             old.unlink()

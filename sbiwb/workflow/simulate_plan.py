@@ -21,6 +21,7 @@ from sbiwb.project.plan import (
     read_plan,
 )
 from sbiwb.project.project import Project
+from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.records import Pairs
 from sbiwb.rundir import SPLITS
 from sbiwb.simulation.blocks import Problem, simulate_block
@@ -274,6 +275,14 @@ def try_more(project: Project, layout: Layout, rows: int) -> Pairs:
         counter = FailureCounter(max_rate=1.0)
         pairs, _ = simulate_block(planned, "preflight", 2, rows, counter)
         return pairs
+
+
+@contextmanager
+def tried_forward(project: Project, layout: Layout) -> Iterator[ForwardSimulator]:
+    """What simulates at given parameters, where a preflight simulates."""
+    with _tried_problem(project) as problem:
+        planned = replace(problem, layout=layout)
+        yield ForwardSimulator(planned, project.prior, project.block_size)
 
 
 @contextmanager

@@ -650,3 +650,33 @@ def test_the_command_line(finished, monkeypatch):
     assert (
         CliRunner().invoke(app, ["benchmark", "small.yaml", "wide", "--seed", "9"]).exit_code == 2
     )
+
+
+def test_a_likelihood_beside_the_posterior_is_another_score(finished, tmp_path):
+    """Draws of both together; another structure is another score, the posterior stays trained."""
+    shutil.copytree(finished.folder, tmp_path / "joint")
+    small = Small(tmp_path / "joint")
+    likelihood = {
+        "inference": {"kind": "nsf", "transforms": 1, "hidden": [8], "bins": 4, "linear": True},
+        "uncertainty": {"kind": "none"},
+        "train": {"steps": 400, "batch_size": 64, "learning_rate": 1e-2, "patience": None},
+    }
+    structure = {"problem.structure": {"x": "independent"}, "model.likelihood": likelihood}
+
+    def compete(**changes):
+        methods = {"joint": {**structure, **changes}}
+        small.change(budgets=[100], methods=methods, seeds=[0], draws=400, observations=1)
+        return small.compete(tasks=("narrow",))
+
+    job = small.run / "jobs" / "narrow-100-joint-0"
+    (line,) = compete().lines
+    first = json.loads((job / "score.json").read_text())
+    assert first["seconds"]["likelihood"] > 0
+    assert line.c2st == pytest.approx(first["c2st"][0])
+    agreement = json.loads((job / "likelihood" / "agreement.json").read_text())
+    assert agreement["gain"] > 0 and agreement["share"] > 0.5  # 20 steps make a poor posterior
+    trained = (job / "train" / "best.pt").stat().st_mtime_ns
+    compete(**{"problem.structure": {"x": "joint"}})
+    second = json.loads((job / "score.json").read_text())
+    assert second["identity"] != first["identity"]
+    assert (job / "train" / "best.pt").stat().st_mtime_ns == trained

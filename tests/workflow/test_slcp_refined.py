@@ -10,6 +10,7 @@ from sbiwb.contracts import Silent
 from sbiwb.distances import c2st
 from sbiwb.project.observe import DataSets
 from sbiwb.project.opening import open_project
+from sbiwb.project.target import refinement_targets
 from sbiwb.project.trained import load_posterior
 from sbiwb.report.published import published_c2st
 from sbiwb.steps.exact.reference_posteriors import reference_sets
@@ -51,9 +52,8 @@ def test_slcp_is_exact_once_refined(tmp_path):
         {},
     )
     theta = posterior.sample(data.x, 10_000, 0)
-    refined, told = refine(
-        project, posterior, data, theta, "importance", Silent(), unlike=(), seed=0
-    )
+    targets = refinement_targets(project.densities, posterior, data, theta)
+    refined, told = refine(targets, data, theta, "importance", Silent(), unlike=(), seed=0)
     assert any(one.pareto_k < TRUSTED_K for one in told)
     for one, own, reference in zip(told, refined, sets, strict=True):
         score = c2st(reference.draws, own)

@@ -141,6 +141,10 @@ class Config(InferencePart):
     )
 
     @property
+    def is_independent(self) -> bool:
+        return self.passes == 1
+
+    @property
     def head_widths(self) -> list[int]:
         return self.hidden
 

@@ -23,7 +23,7 @@ from sbiwb.pareto import (
 )
 
 CHUNK = 10_000  # proposals at once
-PROPOSALS_PER_DRAW = 20
+PROPOSALS_PER_DRAW, MAX_PER_DRAW = 5, 40
 MAX_DISTORTION = 0.02  # of the weight, that drawing without replacement may move
 LEAST_SHARE = 0.05
 
@@ -132,24 +132,27 @@ def pooled_draws(
         draws: How many.
         rng: Source of all random numbers.
         reporter: Where progress goes.
-        ess: Effective draws wanted; more proposals are weighed until there are as many.
-        most: Proposals at most; 0: those that are weighed at first.
+        ess: Effective draws wanted, beside as many as let all draws be distinct.
+        most: Proposals at most; 0: 40 for each draw.
 
     Raises:
         DataError: Nothing is trained, or hardly a draw is possible.
     """
+    most = most or MAX_PER_DRAW * draws
     weighed = weigh(target, PROPOSALS_PER_DRAW * draws, rng, reporter)
-    weights, share = _trusted(weighed, share)
-    while weights.ess < ess and len(weighed.z) < most and weights.ess > 0:
-        wanted = int(1.1 * len(weighed.z) * ess / weights.ess) - len(weighed.z)
-        more = min(max(CHUNK, wanted), most - len(weighed.z))
+    weights, own = _trusted(weighed, share)
+    while len(weighed.z) < most and (weights.ess < ess or is_distorted(weights, draws)):
+        wanted = len(weighed.z)
+        if weights.ess < ess:
+            wanted = max(CHUNK, int(1.1 * wanted * (ess / max(weights.ess, 1.0) - 1)))
+        more = min(wanted, most - len(weighed.z))
         weighed = weighed.joined(weigh(target, more, rng, reporter))
-        weights, share = _trusted(weighed, share)
+        weights, own = _trusted(weighed, share)
     exact = weighed.weights(1.0)
     chosen = resample(weighed.z, weights.log_weights, draws, rng)
     return PooledDraws(
         theta=target.theta(chosen),
-        share=share,
+        share=own,
         pareto_k=weights.pareto_k,
         ess=weights.ess,
         proposals=len(weighed.z),

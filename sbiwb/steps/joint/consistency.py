@@ -5,7 +5,17 @@ other.
 
 is the same for every theta, and the log evidence. How much it varies over draws of q(. | x) at one
 data set says how far the two contradict each other there, and needs no truth; held against the
-same spread at test pairs, it is a test of the posterior at that data set.
+same spread at test pairs, it is a test of the posterior at that data set: of level alpha whatever
+the networks are, as long as data set and test pairs are alike (`make calibration` has the rates).
+
+The spread is that of the importance weights w = exp(c) / sum exp(c), how far they are from equal:
+sqrt(2 KL(w, 1/S)), the standard deviation of c wherever that is normal. The standard deviation
+itself would hardly see a posterior that is too narrow, whose draws do not reach where c is large.
+
+Warning:
+    A fault at every data set alike is no more at one of them than at test pairs, and not seen. The
+    rank of c at the true theta among c at draws sees it: c is a test quantity of theta and x, whose
+    ranks are uniform for an exact posterior, however wrong the likelihood [Modrák et al. 2025].
 
 Where both networks are only nearly right, a pool of them is better than either. With
 
@@ -16,7 +26,8 @@ exp(a c):
 
     gain(a) = mean log [ (S + 1) exp(a c*) / (exp(a c*) + sum_s exp(a c_s)) ],
 
-which is 0 for a = 0, and a lower bound on the nats by which the pool beats q.
+which is 0 for a = 0, tends for many draws to the nats by which the pool beats q, and is at most
+those by which the exact posterior does, on average [van den Oord et al. 2018].
 
 Shapes: N pairs, S draws of each.
 
@@ -25,6 +36,10 @@ References:
         Data-Efficient Amortized Bayesian Inference, https://arxiv.org/abs/2310.04395
     Genest & Zidek (1986), Combining Probability Distributions,
         https://doi.org/10.1214/ss/1177013825
+    Modrák, Moon, Kim, Bürkner, Huurre, Faltejsková, Gelman & Vehtari (2025), Simulation-Based
+        Calibration Checking for Bayesian Computation, https://arxiv.org/abs/2211.02383
+    van den Oord, Li & Vinyals (2018), Representation Learning with Contrastive Predictive Coding,
+        https://arxiv.org/abs/1807.03748
 """
 
 from __future__ import annotations
@@ -32,20 +47,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import entr, logsumexp, softmax
 
 GRID = np.linspace(0.0, 1.0, 21)  # of a
+USED = 0.99  # of the draws, by c; the rest count as the largest of these
+LARGEST = float(np.finfo(float).max)  # none of a pair may be possible
 LEAST = -1e4  # nats that a draw may lie below the largest; beyond, it is as good as impossible
 
 
 def spreads(c: np.ndarray) -> np.ndarray:
     """How much c (N, S) varies over the draws of each data set, (N,), in nats.
 
-    The standard deviation of what lies between the 1 % and 99 % quantiles, beyond which values
-    count as these, so that a single draw in a tail does not decide.
+        sqrt(2 [log S - H(w)]),    w = exp(c) / sum exp(c),    H the entropy
+
+    The largest 1 % of c count as the largest below, so that a single draw in a tail does not
+    decide; a draw with c = -inf has no weight, however few such there are.
+
+    Warning:
+        Not above sqrt(2 log 100) = 3.0, where all weight is on these 1 %, whatever the standard
+        deviation of c; sqrt(2 log S) where no other draw is possible.
     """
-    low, high = np.quantile(c, [0.01, 0.99], axis=1, keepdims=True)
-    return np.clip(c, low, high).std(axis=1, ddof=1)
+    largest = np.quantile(c, USED, axis=1, keepdims=True, method="lower")
+    none = np.isneginf(largest)
+    weights = softmax(np.where(none, 0.0, np.minimum(c, largest)), axis=1)
+    entropy = np.where(none[:, 0], 0.0, entr(weights).sum(1))
+    return np.sqrt(2 * np.maximum(0.0, np.log(c.shape[1]) - entropy))
 
 
 def p_values(observed: np.ndarray, usual: np.ndarray) -> np.ndarray:
@@ -58,7 +84,8 @@ def p_values(observed: np.ndarray, usual: np.ndarray) -> np.ndarray:
 def gains(c_true: np.ndarray, c_draws: np.ndarray) -> np.ndarray:
     """gain(a) of each pair on `GRID`, (N, A), of c at the true theta (N,) and at draws (N, S)."""
     together = np.concatenate([c_true[:, None], c_draws], axis=1)
-    together = np.maximum(together - together.max(1, keepdims=True), LEAST)
+    largest = np.maximum(together.max(1, keepdims=True), -LARGEST)
+    together = np.maximum(together - largest, LEAST)
     count = together.shape[1]
     each = [a * together[:, 0] - logsumexp(a * together, axis=1) + np.log(count) for a in GRID]
     return np.stack(each, axis=1)
