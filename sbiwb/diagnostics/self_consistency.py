@@ -7,6 +7,10 @@ truth has a uniform rank, whatever the likelihood l is. So a rejection is a find
 posterior; and no test quantity sees more than one that nears log p(theta | x) - log q(theta | x),
 the very error of the posterior, as it does where l is right.
 
+The effect, max |ECDF - z|, has a meaning of its own where l is right: c orders theta by the ratio
+of the exact posterior to q, so that it is their total variation distance, and a classifier of draws
+and truths is right with the chance (1 + effect) / 2.
+
 How much c varies over the draws of a data set, which would be 0 by Bayes' rule, tells how far the
 two contradict each other, whichever is wrong; it is shown, not judged.
 
@@ -21,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from sbiwb.contracts import DiagnosticResult
 from sbiwb.diagnostics import _calibration, _inputs, _sbc_pictures, sbc
@@ -53,6 +58,14 @@ class Config(_calibration.CalibrationConfig):
     """Options of self-consistency."""
 
     takes: ClassVar[EvidenceKind] = EvidenceKind.LOG_EVIDENCES
+
+    tolerance: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Largest effect that warns only, where the check rejects; with a likelihood "
+        "that is right, twice what a classifier of draws and truths beats chance by.",
+    )
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,11 @@ class MemberSource:
         return self._prior if name == "prior" else None
 
     def _prior(self, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Training members drawn with replacement."""
+        """Training members drawn with replacement; of columns with levels, the prior is known."""
         known = load_members(self.members, self.run, "train", PRIOR_ROWS).theta
         rows = rng.integers(len(next(iter(known.values()))), size=n)
-        return {name: np.asarray(values)[rows] for name, values in known.items()}
+        joint = [name for name, kind in self.members.values.items() if not isinstance(kind, list)]
+        return {name: np.asarray(known[name])[rows] for name in joint}
 
     def line(self) -> str:
         return str(self.path)

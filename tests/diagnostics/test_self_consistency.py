@@ -49,6 +49,15 @@ def test_a_wrong_posterior_is_seen_and_a_wrong_likelihood_is_not(wrong, verdict)
         assert ranks.reason.startswith("ranks look uniform")
 
 
+def test_the_effect_is_the_distance_from_the_exact_posterior():
+    """Of N(0, 1) and N(0, 1.4), whose densities cross at c."""
+    cross = np.sqrt(2 * np.log(1.4) / (1 - 1.4**-2))
+    distance = 2 * (norm.cdf(cross) - norm.cdf(cross / 1.4))
+    ranks, _ = judged(evidences(sd=1.4))
+    low, high = ranks.effect_interval
+    assert ranks.effect == pytest.approx(distance, abs=0.06) and low < distance < high
+
+
 def test_by_bayes_rule_it_does_not_vary():
     made = LogEvidences(np.full(N, -3.0), np.full((N, S), -3.0))
     ranks, spread = judged(made)

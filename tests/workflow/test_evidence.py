@@ -177,11 +177,12 @@ def test_the_budget_trains_on_parts_of_the_same_shards_and_goes_on_where_it_was(
 
 def test_every_check_in_one_diagnosis(sets, tmp_path):
     tiny = copy(sets, tmp_path / "p")
-    checks = ",".join(name for name in family.names() if name != "data_budget")
+    left_out = {"data_budget", "self_consistency"}  # slow; of a learned likelihood
+    checks = ",".join(name for name in family.names() if name not in left_out)
     found = diagnose(tiny.open(f"diagnose.checks=[{checks}]"), Recorder())
     told = numbers(tiny)
     kinds = {value["check"].partition(" | ")[0] for value in told["values"]}
-    assert kinds == set(family.names()) - {"data_budget"}
+    assert kinds == set(family.names()) - left_out
     assert [part["by"] for part in told["strata"]] == [
         "n"
     ] * 4  # the size of y is the same variable
