@@ -86,8 +86,8 @@ def checked(costs: Checked, config: Path) -> None:
 def _structure(costs: Checked) -> None:
     """What was tested of `problem.structure`."""
     for test in costs.structure.tests:
-        colour = COLOURS["warn"] if test.is_contradicted else COLOURS["pass"]
-        fact("structure", f"[{colour}]{escape(test.sentence)}[/]")
+        warning = "[yellow]warning[/]  " if test.is_contradicted else ""
+        fact("structure", f"{warning}{escape(test.sentence)}")
     if costs.structure.note:
         fact("structure", costs.structure.note)
 
