@@ -108,7 +108,7 @@ def _spoken(diagnosis: Diagnosis) -> list[Judgment]:
         if judgment.check == "coverage" and judgment.verdict == "pass":
             if len(diagnosis.parameters) <= MAX_SENTENCES:
                 sentences.append(judgment)
-        elif judgment.kind == "self_consistency" and judgment.verdict in ("pass", "info"):
+        elif judgment.kind == "self_consistency" and judgment.verdict == "pass":
             sentences.append(judgment)
     return sentences
 

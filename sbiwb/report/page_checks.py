@@ -134,7 +134,6 @@ MEASURES = {
     "nrmse_draws": "NRMSE, draws",
     "nrmse_mean": "NRMSE, mean",
     "nlpd": "NLPD",
-    "self_consistency_spread": "spread, nats",
 }
 
 
