@@ -141,13 +141,13 @@ def train_likelihoods(
 
 def agreement_of(project: Project, reporter: Reporter) -> Agreement | None:
     """How the networks of a run agree, measured once for their weights; None without a likelihood,
-    or where the posterior has no density.
+    or where posterior or prior have no density.
 
     Args:
         project: A trained run.
         reporter: Where progress goes.
     """
-    if not has_likelihood(project):
+    if not has_likelihood(project) or project.prior.joint:
         return None
     path = project.run.agreement
     hashes = _hashes(project)
