@@ -23,7 +23,7 @@ that change with theta, sum_k c_k² are held against what permuting gives:
 
 The first three are exact permutation tests whatever the distribution of the data. The last one is
 a generalised covariance measure, whose level is as good as polynomial and matches are: false
-alarms at 5 % were 3 to 9 in 100 for nonlinear maps, counts and noise that depends on the step
+alarms at 5 % were 2 to 8 in 100 for nonlinear maps, counts and noise that depends on the step
 before. Columns beyond eight are not all looked at, nor members beyond 32; and a step of more than
 four columns is not tested, because its polynomial has more terms than repeats can tell.
 
