@@ -27,7 +27,9 @@ from sbiwb.stopping import raise_on_signal
 from sbiwb.training.ranks import ranks_from_environment
 from sbiwb.workflow.train import TrainResult, train
 
-PAIRS, DRAWS = 200, 400  # at which posterior and likelihood are compared
+PAIRS = 200  # of a split, at which posterior and likelihood are compared
+DRAWS = {"validation": 200, "test": 1_000}  # at each, for the pool and for the spreads
+STATISTIC = "entropy"  # of which the spreads are made: others are of another kind
 PAIRS_AT_ONCE = 20
 
 
@@ -168,7 +170,7 @@ def agreement_of(project: Project, reporter: Reporter) -> Agreement | None:
 
 def _hashes(project: Project) -> str:
     runs = [project.run, *(folder_of(project.run, name) for name in wanted(project.config))]
-    return " ".join(weights_hash(run) for run in runs)
+    return " ".join([STATISTIC, *(weights_hash(run) for run in runs)])
 
 
 def _measured(project: Project, posterior: Posterior, hashes: str, reporter: Reporter) -> Agreement:
@@ -183,17 +185,20 @@ def _measured(project: Project, posterior: Posterior, hashes: str, reporter: Rep
             for start in range(0, len(pairs), PAIRS_AT_ONCE):
                 rows = np.arange(start, min(start + PAIRS_AT_ONCE, len(pairs)))
                 rng = generator(seed, "consistency", place, start)
-                parts.append(_at_truth_and_draws(joint, pairs.take(rows), rng))
+                parts.append(_at_truth_and_draws(joint, pairs.take(rows), DRAWS[split], rng))
                 t.advance(len(rows))
             measured[split] = np.concatenate(parts)
     c = measured["validation"]
     pool = best_pool(c[:, 0], c[:, 1:])
     usual = spreads(measured["test"][:, 1:])
-    return Agreement(hashes, pool.share, pool.gain, pool.error, tuple(usual.tolist()), DRAWS)
+    spread_over = DRAWS["test"]
+    return Agreement(hashes, pool.share, pool.gain, pool.error, tuple(usual.tolist()), spread_over)
 
 
-def _at_truth_and_draws(joint: JointModel, pairs: Pairs, rng: np.random.Generator) -> np.ndarray:
+def _at_truth_and_draws(
+    joint: JointModel, pairs: Pairs, count: int, rng: np.random.Generator
+) -> np.ndarray:
     """c of N pairs at the true theta and at draws, (N, 1 + S)."""
     truth = joint.likelihood.prior.stack(pairs.theta)[:, None]
-    draws = joint.posterior.sample(pairs.variables, DRAWS, rng)
+    draws = joint.posterior.sample(pairs.variables, count, rng)
     return joint.log_evidence_at(np.concatenate([truth, draws], 1), pairs.x, pairs.context)

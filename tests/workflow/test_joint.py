@@ -123,9 +123,20 @@ def test_without_any_likelihood_the_message_says_what_to_write(tmp_path, joint):
 
 def test_only_data_sets_that_contradict_are_named():
     rng = np.random.default_rng(0)
-    usual = 0.3 * rng.chisquare(5, 400)
+    usual = 0.1 * rng.chisquare(5, 400)
     c = np.stack([0.3 * rng.standard_normal(500), 40 * rng.standard_normal(500)])
     results = consistencies(["fine", "odd"], c, usual, 400)
-    assert [result.data_set for result in inconsistent(results)] == ["odd"]
+    assert [result.data_set for result in inconsistent(results, 400)] == ["odd"]
     assert "contradict each other at odd" in warning_of(results, 400)[0]
     assert not warning_of(results[:1], 400)
+
+
+def test_among_many_data_sets_those_below_5_percent_count_where_they_are_too_many():
+    rng = np.random.default_rng(1)
+    usual = np.sort(0.1 * rng.chisquare(5, 200))
+    labels = [str(place) for place in range(40)]
+    fine = consistencies(labels, rng.standard_normal((40, 300)) * 0.3, usual, 300)
+    assert not inconsistent(fine, 200)
+    scales = np.where(np.arange(40) < 12, 40.0, 0.3)[:, None]
+    mixed = consistencies(labels, rng.standard_normal((40, 300)) * scales, usual, 300)
+    assert {result.data_set for result in inconsistent(mixed, 200)} == set(labels[:12])

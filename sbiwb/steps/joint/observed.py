@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binom
 
 from sbiwb.files import finite, put_json
 from sbiwb.pareto import TRUSTED_K, importance_weights
@@ -73,11 +74,24 @@ def consistencies(
     return results
 
 
-def inconsistent(results: Sequence[Consistency]) -> list[Consistency]:
-    """The data sets whose posterior contradicts the likelihood, after Holm's correction."""
+def inconsistent(results: Sequence[Consistency], number: int) -> list[Consistency]:
+    """The data sets whose posterior contradicts the likelihood, the worst first.
+
+    After Holm's correction; where so many data sets are judged that no rank among the test pairs
+    could be rejected, those below 5 % where they are more than chance has.
+
+    Args:
+        results: Of all data sets.
+        number: Test pairs.
+    """
+    ordered = sorted(results, key=lambda result: result.p)
+    if len(ordered) > ALPHA * (1 + number):
+        suspects = [result for result in ordered if result.p <= ALPHA]
+        by_chance = binom.sf(len(suspects) - 1, len(ordered), ALPHA)
+        return suspects if by_chance < ALPHA else []
     rejected = []
-    for place, result in enumerate(sorted(results, key=lambda result: result.p)):
-        if result.p * (len(results) - place) > ALPHA:
+    for place, result in enumerate(ordered):
+        if result.p * (len(ordered) - place) > ALPHA:
             break
         rejected.append(result)
     return rejected
@@ -90,7 +104,7 @@ def warning_of(results: Sequence[Consistency], number: int) -> list[str]:
         results: Of all data sets.
         number: Test pairs, which are the least p-value that there can be.
     """
-    rejected = inconsistent(results)
+    rejected = inconsistent(results, number)
     if not rejected:
         return []
     worst = rejected[0]
