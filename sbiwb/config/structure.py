@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from sbiwb.config.section import Name, Names, Section
 from sbiwb.contracts import InferencePart, UncertaintyPart
-from sbiwb.families import WHOLE, Count
+from sbiwb.families import MAX_COUNT, WHOLE, Count
 from sbiwb.networks.inference import family as inference_networks
 from sbiwb.networks.uncertainty import family as uncertainties
 from sbiwb.training.train_options import TrainOptions
@@ -89,7 +89,7 @@ class DataSetMembers(Section):
     """
 
     members_of: Name = Field(description="Structure of that run.")
-    structure: Structure
+    structure: Structure = Field(description="How its members depend on each other.")
     as_vector: bool = Field(
         description="Whether all numbers of a data set are one row: the columns of a joint or "
         "independent list."
@@ -97,7 +97,7 @@ class DataSetMembers(Section):
     values: dict[Name, ValueKind] = Field(
         min_length=1, description="Columns of a member, in their order."
     )
-    shapes: dict[Name, list[int]] = Field(
+    shapes: dict[Name, list[Annotated[int, Field(ge=0, le=MAX_COUNT), WHOLE]]] = Field(
         description="Of one data set, by observable; 0 stands for a first axis that varies."
     )
     given: Names = Field(description="Parameters and context variables the members depend on.")

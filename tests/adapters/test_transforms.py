@@ -30,6 +30,7 @@ CASES = {  # kind: (options, training values)
     "sqrt": ({}, COUNTS),
     "standardize": ({}, COUNTS),
     "time_features": ({"periods": [2.5]}, COUNTS),
+    "with_log": ({"ratio": 0.5}, COUNTS),
 }
 NOT_INVERTIBLE = {"clip"}
 INCREASING = [

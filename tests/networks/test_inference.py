@@ -301,7 +301,7 @@ def test_every_column_depends_on_all_before_it():
 
 @pytest.mark.parametrize(
     "options",
-    [{"transforms": 0}, {"bins": 1}, {"passes": 1}, {"hidden": []}, {"activation": "sine"}],
+    [{"transforms": 0}, {"bins": 1}, {"passes": 0}, {"hidden": []}, {"activation": "sine"}],
 )
 def test_options_are_bounded(options):
     with pytest.raises(ValueError, match=next(iter(options))):

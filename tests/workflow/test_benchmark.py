@@ -42,6 +42,7 @@ from sbiwb.report.scoreboard import (
 from sbiwb.steps.exact import job_scores
 from sbiwb.steps.exact.reference_posteriors import reference_sets
 from sbiwb.workflow import benchmark as module
+from sbiwb.workflow import benchmark_run
 from sbiwb.workflow.benchmark import Selection, benchmark, open_benchmark, share, write_scoreboard
 from sbiwb.workflow.worker import worker
 from tests.tiny import Recorder
@@ -209,7 +210,7 @@ def test_numbers_of_the_scoreboard_are_means_of_the_scores(finished):
 
 def test_a_second_call_does_nothing(copied, monkeypatch):
     before = copied.stamps()
-    monkeypatch.setattr(module.train, "train", None)
+    monkeypatch.setattr(benchmark_run.train, "train", None)
     monkeypatch.setattr(module.simulate, "simulate", None)
     board = copied.compete()
     assert copied.stamps() == before and (board.done, board.jobs) == (4, 4)
@@ -312,21 +313,21 @@ def test_more_test_pairs_are_simulated(copied):
 
 def test_a_job_that_fails_is_told_and_the_others_are_done(tmp_path, monkeypatch):
     small, recorder = Small.write(tmp_path, budgets=[100], seeds=[0]), Recorder()
-    real = module.train.train
+    real = benchmark_run.train.train
 
     def failing(project, reporter, **options):
         if "narrow-100-plain-0" in str(project.run.path):
             raise SimulatorError("broke", where="here", todo="Mend it.")
         return real(project, reporter, **options)
 
-    monkeypatch.setattr(module.train, "train", failing)
+    monkeypatch.setattr(benchmark_run.train, "train", failing)
     with pytest.raises(SimulatorError, match="broke"):
         small.compete(recorder)
     assert set(small.scores()) == {"wide-100-plain-0"} and any(
         "narrow-100-plain-0: here  broke" in one for one in recorder.warned
     )
     before = small.stamps()
-    monkeypatch.setattr(module.train, "train", real)
+    monkeypatch.setattr(benchmark_run.train, "train", real)
     assert small.compete().done == 2
     assert {name: stamp for name, stamp in small.stamps().items() if name in before} == before
 
@@ -351,7 +352,7 @@ def test_a_stop_ends_all_at_once(tmp_path, monkeypatch):
         begun.append(project.run.name)
         raise Stopped("by a signal", where="train", todo="Run it again.")
 
-    monkeypatch.setattr(module.train, "train", stopped)
+    monkeypatch.setattr(benchmark_run.train, "train", stopped)
     with pytest.raises(Stopped):
         small.compete()
     assert len(begun) == 1
@@ -379,7 +380,7 @@ def test_workers_do_what_was_chosen_and_note_what_failed(tmp_path, monkeypatch):
     def failing(*arguments, **options):
         raise RunError("no memory", where="here", todo="Ask for more.")
 
-    monkeypatch.setattr(module.train, "train", failing)
+    monkeypatch.setattr(benchmark_run.train, "train", failing)
     with pytest.raises(RunError, match="no memory"):
         share(opened.folder, Recorder(), index=0, count=1)
     assert (

@@ -23,6 +23,7 @@ from sbiwb.project.trained import load_posterior
 from sbiwb.steps.exact import refine as refining
 from sbiwb.steps.exact.refine import Refined, refine, write_refined
 from sbiwb.workflow import sample as sampling
+from sbiwb.workflow import sample_draws
 from sbiwb.workflow.sample import sample
 from sbiwb.workflow.simulate import simulate
 from sbiwb.workflow.train import train
@@ -92,7 +93,7 @@ def repaired(
         sampling, "posterior_of", lambda project, reporter: stand_in(tiny, shift, width)
     )
     monkeypatch.setattr(sampling._Sampler, "_misfit", lambda sampler, data: sampling._Misfit())
-    monkeypatch.setattr(sampling, "refine", remember)
+    monkeypatch.setattr(sample_draws, "refine", remember)
     project = tiny.open()
     (found,) = sample(
         project, named_observations(project, "seen"), Recorder(), draws=draws, seed=2, how=how

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sbiwb.errors import DataError, GateFailed
-from sbiwb.workflow import run
+from sbiwb.workflow import run, train_likelihoods
 from sbiwb.workflow.diagnose import Diagnosis
 from sbiwb.workflow.run import ObservationsSampled, PairsSimulated, ReportWritten, StepBegun
 
@@ -23,7 +23,7 @@ def steps(monkeypatch):
         monkeypatch.setattr(module, name, step)
 
     stand_in(run.simulate, "simulate", {"train": {"rows": 256}})
-    stand_in(run.train, "train", "trained")
+    stand_in(train_likelihoods, "train", "trained")
     stand_in(run.diagnose, "diagnose", FAILED)
     stand_in(run.sample, "sample", ["posterior"])
     stand_in(run.report, "report", "report.html")
