@@ -83,7 +83,7 @@ def test_the_observation_with_the_fault_is_named_among_others():
     c = np.where(np.array([0, 1, 0])[:, None], wrong.c(draws), observed.c(draws))
     usual = spreads(pairs.c(pairs.draws(DRAWS, rng)))
     results = consistencies(["first", "second", "third"], c, usual, DRAWS)
-    assert [result.data_set for result in inconsistent(results)] == ["second"]
+    assert [result.data_set for result in inconsistent(results, 200)] == ["second"]
 
 
 @pytest.mark.parametrize("fault", [Fault("exact"), *GLOBAL], ids=lambda fault: fault.name)
