@@ -1,16 +1,14 @@
-"""Posterior and likelihood of a run together: the log evidence by Bayes' rule at any theta, and the
-target that reference methods draw from."""
+"""Posterior and likelihood of a run together: the log evidence by Bayes' rule at any theta."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sbiwb.contracts import Target
 from sbiwb.posterior import Posterior
 from sbiwb.priors import Prior
 from sbiwb.project.learned_likelihood import LearnedLikelihood
@@ -74,16 +72,3 @@ class JointModel:
         with np.errstate(invalid="ignore"):
             c = log_prior + self.likelihood.log_prob(theta, x, context) - log_q
         return np.where(np.isnan(c), -np.inf, c)
-
-
-def pooled(target: Target, share: float) -> Target:
-    """The target of which the posterior network has the share 1 - a, without gradients."""
-    proposal = target.amortized
-    if share == 1 or proposal is None:
-        return target
-
-    def log_density(z: Tensor) -> Tensor:
-        exact = share * target.log_density(z) if share else torch.zeros(len(z)).double()
-        return exact + (1 - share) * torch.from_numpy(proposal.log_prob(z.numpy()))
-
-    return replace(target, log_density=log_density, evidence=False)

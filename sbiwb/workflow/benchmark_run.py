@@ -42,23 +42,15 @@ class BenchmarkRun:
         A training of another model is set aside.
         """
         start, run = time.perf_counter(), self.project.run
-        before, _ = newest(run.train)
-        fresh = False
-        if before is not None:
-            facts = CheckpointFacts.of(before.content, before.path)
-            fresh = facts.model_hash != self.project.model_hash
-        train.train(self.project, Silent(), fresh=fresh)
+        train.train(self.project, Silent(), fresh=_is_of_another_model(self.project))
         provenance = read_provenance(run.train, Provenance)
         return time.perf_counter() - start if provenance is None else provenance.seconds
 
     def train_likelihoods(self) -> dict[str, float]:
         """Trains those that are asked for; seconds by step."""
-        start, fresh = time.perf_counter(), False
-        for likelihood in likelihood_projects(self.project):
-            before, _ = newest(likelihood.run.train)
-            if before is not None:
-                facts = CheckpointFacts.of(before.content, before.path)
-                fresh |= facts.model_hash != complete(likelihood, Silent()).model_hash
+        start = time.perf_counter()
+        likelihoods = [complete(own, Silent()) for own in likelihood_projects(self.project)]
+        fresh = any(map(_is_of_another_model, likelihoods))
         trained = list(train_likelihoods(self.project, Silent(), fresh=fresh))
         return {"likelihood": time.perf_counter() - start} if trained else {}
 
@@ -110,3 +102,11 @@ class BenchmarkRun:
             return None
         pairs, prior = load_split(self.project, "test"), self.project.prior
         return float(-posterior.log_prob(prior.stack(pairs.theta), pairs.variables).mean())
+
+
+def _is_of_another_model(project: Project) -> bool:
+    """Whether what was trained before in its folder is another model."""
+    before, _ = newest(project.run.train)
+    if before is None:
+        return False
+    return CheckpointFacts.of(before.content, before.path).model_hash != project.model_hash

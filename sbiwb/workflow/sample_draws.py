@@ -154,16 +154,23 @@ class Drawer:
         targets = refinement_targets(densities, self.posterior, data, theta)
         if self.source == "exact" or options.how == Repair.NUTS:
             return refine(
-                targets, data, theta, str(options.how), self.reporter, unlike=odd, seed=options.seed
+                targets,
+                data,
+                theta,
+                str(options.how),
+                self.reporter,
+                unlike=odd,
+                seed=options.seed,
+                ess=options.ess,
             )
-        assert self.agreement is not None  # the posterior has a density: its target was made
+        share = self.agreement.share if self.agreement else 1.0
         repaired, results = theta.copy(), []
         for which, label in enumerate(data.labels):
             rng, begun = generator(options.seed, "refine", place(data.name), which), time.time()
             try:
                 pooled = pooled_draws(
                     targets(which),
-                    self.agreement.share,
+                    share,
                     options.draws,
                     rng,
                     self.reporter,

@@ -8,6 +8,7 @@ with a as the validation pairs have it; less where the weights of a data set can
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -104,14 +105,7 @@ def weigh(
                 log_density = target.log_density(torch.from_numpy(z)).numpy()
             parts.append(WeighedProposals(z, log_density, proposal.log_prob(z)))
             ticker.advance(len(z))
-    joined = parts[0]
-    if len(parts) > 1:
-        joined = WeighedProposals(
-            np.concatenate([part.z for part in parts]),
-            np.concatenate([part.log_density for part in parts]),
-            np.concatenate([part.log_proposal for part in parts]),
-        )
-    return joined
+    return reduce(WeighedProposals.joined, parts)
 
 
 def pooled_draws(

@@ -95,6 +95,10 @@ class Weighing:
         return self._fact("efficiency", 0.0)
 
     @property
+    def ess(self) -> float:
+        return self._fact("ess", 0.0)
+
+    @property
     def log_evidence(self) -> float:
         return self._fact("log_evidence", -math.inf)
 
@@ -125,6 +129,7 @@ def refine(
     *,
     unlike: Collection[str],
     seed: int,
+    ess: int = 0,
 ) -> tuple[np.ndarray, list[Refined]]:
     """Draws (N, S, D), repaired where they need it, and what became of each data set.
 
@@ -142,12 +147,13 @@ def refine(
         unlike: Labels of data sets that no simulation resembles, which count as in need whatever
             their weights say.
         seed: Root of all random numbers.
+        ess: Effective draws that the weights must be worth, as far as proposals allow.
     """
     repaired, results = theta.copy(), []
     with reporter.task("refine", len(data), unit="data sets") as ticker:
         for which, label in enumerate(data.labels):
             rng = generator(seed, "refine", place(data.name), which)
-            refinement = _Refinement(targets(which), label, Repair(how), reporter, rng)
+            refinement = _Refinement(targets(which), label, Repair(how), reporter, rng, ess)
             repaired[which], result = refinement.run(theta[which], in_need=label in unlike)
             results.append(result)
             ticker.advance(k=f"{result.pareto_k:.2f}", last=result.verdict)
@@ -169,6 +175,7 @@ class _Refinement:
     how: Repair
     reporter: Reporter
     rng: np.random.Generator
+    ess: int
 
     def run(self, theta: np.ndarray, *, in_need: bool) -> tuple[np.ndarray, Refined]:
         """Draws (S, D) and what became of them."""
@@ -207,7 +214,9 @@ class _Refinement:
                 f"{self.label}: {proposals:,} likelihoods, about {duration(proposals * seconds)}."
             )
             weighing = self._weighed(proposals, draws, self.rng, self.reporter)
-            enough = weighing.reference is None or not weighing.reference.warnings
+            enough = weighing.reference is None or (
+                not weighing.reference.warnings and weighing.ess >= self.ess
+            )
             last = PROPOSALS_GROWTH * proposals > MAX_PROPOSALS
             if enough or last or not weighing.trusted:
                 return weighing
