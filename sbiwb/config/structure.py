@@ -45,7 +45,7 @@ class Structure(Section):
         return self.as_ in ("independent", "markov", "autoregressive")
 
     @property
-    def is_vector(self) -> bool:
+    def may_be_vector(self) -> bool:
         """Whether numbers of a fixed list may be columns of one member."""
         return self.as_ in ("joint", "independent")
 

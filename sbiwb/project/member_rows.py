@@ -80,7 +80,7 @@ def is_vector(structure: Structure, variables: Iterable[Variable]) -> bool:
         if isinstance(variable, Ragged):
             return False
         width += math.prod(variable.shape[1:])
-    return structure.is_vector and structure.columns is None and width <= MAX_COLUMNS
+    return structure.may_be_vector and structure.columns is None and width <= MAX_COLUMNS
 
 
 def member_rows(

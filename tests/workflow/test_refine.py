@@ -268,6 +268,22 @@ def test_a_pilot_leaves_out_what_cannot_work(trained, monkeypatch):
     assert recorder.said[0].startswith("seen: 20,000 likelihoods, about ")
 
 
+def test_proposals_grow_until_they_are_worth_what_was_asked(trained, few):
+    posterior, project = stand_in(trained, 0.5, 1.5), trained.open()
+    data = seen(project)
+    theta = posterior.sample(data.variables, 100, 0)
+    targets = refinement_targets(project.densities, posterior, data, theta)
+
+    def worth(ess):
+        how = {"unlike": (), "seed": 0, "ess": ess}
+        _, (one,) = refine(targets, data, theta, "importance", Recorder(), **how)
+        return one.proposals, one.efficiency * one.proposals
+
+    few_proposals, enough = worth(0)
+    proposals, more = worth(int(2 * enough))
+    assert proposals == refining.PROPOSALS_GROWTH * few_proposals and more >= 2 * enough
+
+
 @pytest.mark.parametrize("function", ["log_likelihood", "posterior"])
 def test_a_signal_that_comes_within_a_simulator_file_is_no_fault_of_it(trained, function):
     def stopped(*arguments, **parameters):
