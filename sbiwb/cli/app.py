@@ -22,6 +22,7 @@ VERBS: dict[str, Callable[..., None]] = {  # in the order of `sbiwb --help`
     "report": results.report,
     "compare": results.compare,
     "status": results.status,
+    "guide": catalog.guide,
     "parts": catalog.parts,
     "schema": catalog.schema,
     "submit": cluster.submit,

@@ -1,5 +1,5 @@
-"""The verbs of the YAML itself: init writes one to start from; parts and schema say what can stand
-in it.
+"""The verbs that explain: init writes a project to start from; guide shows chapters; parts and
+schema say what can stand in the YAML.
 """
 
 from __future__ import annotations
@@ -19,6 +19,27 @@ def init(
 
     show.written(init.init(name, Path()))
     show.next_step(f"sbiwb run {name}.yaml")
+
+
+def guide(
+    topic: Annotated[
+        str, typer.Argument(help="A chapter, such as simulators; the list of all without it.")
+    ] = "",
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="The Markdown as it is, as a file or pipe gets it anyway."),
+    ] = False,
+) -> None:
+    """Read a short chapter on simulators, verdicts, likelihoods, clusters, ...; without a topic,
+    list them.
+    """
+    from sbiwb.cli import show_guide
+    from sbiwb.workflow import guide
+
+    if topic:
+        show_guide.chapter(guide.chapter_on(topic), plain=plain)
+    else:
+        show_guide.contents(guide.chapters())
 
 
 def parts(

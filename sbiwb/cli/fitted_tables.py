@@ -37,7 +37,7 @@ def fitted_tables(
     numbers = range(names, len(columns))
     widths[:names] = _folded(widths[:names], width - _room_for_numbers(widths[names:], width))
     room = width - sum(widths[:names]) - GAP * names
-    for block in _blocks(widths, numbers, room):
+    for block in column_blocks(widths, numbers, room):
         yield _table(columns[:names], widths, [columns[number] for number in block], header_style)
 
 
@@ -77,7 +77,7 @@ def _folded(widths: list[int], room: int) -> list[int]:
     return folded
 
 
-def _blocks(widths: Sequence[int], columns: Sequence[int], room: int) -> list[list[int]]:
+def column_blocks(widths: Sequence[int], columns: Sequence[int], room: int) -> list[list[int]]:
     """The columns, in order, in pieces that fit beside the names."""
     blocks: list[list[int]] = [[]]
     left = room

@@ -1,6 +1,7 @@
 """The density network and its training, from the number of pairs, the inputs and the effort.
 
-The numbers come from trials on the benchmark's tasks by -log q of fresh pairs, told in README.
+The numbers come from trials on the benchmark's tasks by -log q of fresh pairs, told in
+`sbiwb guide benchmark`.
 """
 
 from __future__ import annotations
