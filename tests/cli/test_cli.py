@@ -77,10 +77,18 @@ def test_help_and_version_import_nothing_heavy():
         "report",
         "compare",
         "status",
+        "guide",
     ):
         assert re.search(rf"^ +{verb} +[A-Z]", said, re.M), f"no help on {verb}"
     code, heavy, said = loaded_by("--version")
     assert (code, heavy, said) == (0, set(), f"sbiwb {__version__}")
+
+
+def test_the_guide_imports_nothing_heavy():
+    for topic in ((), ("clusters",)):
+        code, heavy, said = loaded_by("guide", *topic)
+        assert code == 0 and heavy <= {"pydantic"}  # which typer itself may load
+        assert "clusters" in said.lower()
 
 
 def test_status_needs_no_torch(simulated):
@@ -108,6 +116,12 @@ MENDABLE = [
         "Did you mean priors? One of: priors,",
     ),
     (("parts", "priors", "norml"), "sbiwb parts", "no part 'norml' in priors", "One of:"),
+    (
+        ("guide", "likelihood"),
+        "sbiwb guide",
+        "no chapter 'likelihood'",
+        "Did you mean likelihoods?",
+    ),
     (("init", "a-b"), "a-b", "is no name for files and functions", "Use letters"),
 ]
 
