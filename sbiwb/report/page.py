@@ -27,9 +27,9 @@ from sbiwb.report.page_trust import learned, trust
 __all__ = ["Facts", "Inferred", "LikelihoodFacts", "Picture", "page"]
 
 SECTIONS = {
+    "data": ("What does it say about my data?", posterior),
     "trust": ("Can I trust it?", trust),
     "learned": ("What did the data teach?", learned),
-    "data": ("What does it say about my data?", posterior),
     "made": ("How was it made?", provenance),
 }
 MAX_NAMES = 6
