@@ -156,7 +156,7 @@ def sampled(results: Iterable[Sampled]) -> None:
         _summary(result.name, result.rows)
         _refined(result.refined)
         _consistency(result.consistency)
-        _trust(result.trust)
+        _trust(result.trust, result.suspects)
         folder = escape(str(result.folder))
         out.print(f"draws in {result.seconds:.2f} s; draws, table and pictures: {folder}")
 
@@ -184,11 +184,8 @@ def _consistency(results: Sequence[Consistency]) -> None:
         )
 
 
-def _trust(results: Sequence[Trust]) -> None:
+def _trust(results: Sequence[Trust], suspects: Sequence[Trust]) -> None:
     """How far each data set's posterior can be trusted: those that do not pass, the worst first."""
-    from sbiwb.steps.trust.verdict import first_to_look_at
-
-    suspects = first_to_look_at(results)
     if len(results) > 1:
         passing = len(results) - len(suspects)
         out.print(f"trust: {passing} of {counted(len(results), 'data set')} pass")

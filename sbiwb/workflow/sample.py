@@ -27,7 +27,7 @@ from sbiwb.report.saving import put_picture
 from sbiwb.rundir import PosteriorDir, put_provenance
 from sbiwb.steps.exact.refine import Outcome, Refined, write_refined
 from sbiwb.steps.infer import distrust
-from sbiwb.steps.infer.distrust import Misfit
+from sbiwb.steps.infer.distrust import SimulationGap
 from sbiwb.steps.infer.observable_pictures import ObservablePictures
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
 from sbiwb.steps.infer.posterior_files import write_draws, write_table
@@ -37,7 +37,7 @@ from sbiwb.steps.judge.measure import (
     MAX_TRAINING_SIMULATIONS,
     SummarySpaces,
 )
-from sbiwb.steps.trust.intervals import regions_of, with_conformal
+from sbiwb.steps.trust.conformal_intervals import regions_of, with_conformal
 from sbiwb.steps.trust.verdict import Trust, first_to_look_at, trust_attributes
 from sbiwb.stopping import raise_on_signal
 from sbiwb.words import counted
@@ -84,6 +84,11 @@ class Sampled:
     consistency: tuple[Consistency, ...] = ()
     trust: tuple[Trust, ...] = ()
 
+    @property
+    def suspects(self) -> list[Trust]:
+        """The data sets that do not pass, the worst first."""
+        return first_to_look_at(self.trust)
+
 
 def check_gate(results: Sequence[Sampled]) -> None:
     """Whether the posterior of every data set may be used.
@@ -92,7 +97,7 @@ def check_gate(results: Sequence[Sampled]) -> None:
         GateFailed: The trust verdict of one is `fail`, with its reason and remedy.
     """
     for result in results:
-        failing = [one for one in first_to_look_at(result.trust) if one.verdict == "fail"]
+        failing = [one for one in result.suspects if one.verdict == "fail"]
         if failing:
             worst = failing[0]
             raise GateFailed(
@@ -237,7 +242,7 @@ class _Sampler:
             tuple(trust),
         )
 
-    def _trust(self, data: DataSets, misfit: Misfit, drawn: ObservedDraws) -> list[Trust]:
+    def _trust(self, data: DataSets, misfit: SimulationGap, drawn: ObservedDraws) -> list[Trust]:
         """A verdict for each data set."""
         context, prior = self.project.context, self.project.prior
         cautions = [
@@ -259,7 +264,9 @@ class _Sampler:
             theta_map.levels,
         )
 
-    def _warnings(self, draws: PosteriorDraws, misfit: Misfit, drawn: ObservedDraws) -> list[str]:
+    def _warnings(
+        self, draws: PosteriorDraws, misfit: SimulationGap, drawn: ObservedDraws
+    ) -> list[str]:
         """Why not to trust the posterior."""
         data = draws.data
         left = [result for result in drawn.refined if result.verdict == Outcome.LEFT]
@@ -289,7 +296,7 @@ class _Sampler:
             "seed": str(self.drawer.options.seed),
         }
 
-    def _misfit(self, data: DataSets) -> Misfit:
+    def _misfit(self, data: DataSets) -> SimulationGap:
         """How far each data set lies from the simulations."""
         project, diagnose = self.project, self.project.config.diagnose
         try:
@@ -297,11 +304,11 @@ class _Sampler:
             train = load_split(project, "train", most=MAX_TRAINING_SIMULATIONS)
         except (RunError, CorruptFile) as error:
             unknown = f"not compared with the simulations: {error.where} {error.what}"
-            return Misfit(unknown=(unknown,))
+            return SimulationGap(unknown=(unknown,))
         missing = tuple(project.config.problem.missing)
         spaces = SummarySpaces(self.posterior, missing, diagnose.seed)
         features = spaces.summaries(train, test, [data])
         checks = [section for section in diagnose.checks if section.kind == MISSPECIFICATION]
         check = next(iter(checks), family.parse(MISSPECIFICATION))
         values = family.module(MISSPECIFICATION).compute(features, check).values
-        return Misfit(tuple(values), tuple(features.spaces))
+        return SimulationGap(tuple(values), tuple(features.spaces))

@@ -21,7 +21,7 @@ from sbiwb.project.splits import load_split
 from sbiwb.records import Columns, Pairs, take
 from sbiwb.rundir import Provenance, read_provenance
 from sbiwb.seeds import generator, place
-from sbiwb.steps.infer.distrust import Misfit
+from sbiwb.steps.infer.distrust import SimulationGap
 from sbiwb.steps.joint.observed import Consistency
 from sbiwb.steps.trust.baseline import (
     MAX_PAIRS,
@@ -31,7 +31,7 @@ from sbiwb.steps.trust.baseline import (
     shown_by,
 )
 from sbiwb.steps.trust.conformal import Calibrated, Shown
-from sbiwb.steps.trust.intervals import ConformalIntervals
+from sbiwb.steps.trust.conformal_intervals import ConformalIntervals
 from sbiwb.steps.trust.posterior_sbc import PosteriorSBC, judged, positions
 from sbiwb.steps.trust.verdict import Asked, Trust, TrustPart, trust
 
@@ -66,7 +66,7 @@ class TrustEvidence:
             no more.
     """
 
-    misfit: Misfit
+    misfit: SimulationGap
     consistency: Sequence[Consistency] = ()
     cautions: Sequence[str] = ()
     is_repaired: bool = False

@@ -18,7 +18,7 @@ ALONE = "{}_p"  # name of the p-value of a data set in a space, by itself
 
 
 @dataclass(frozen=True)
-class Misfit:
+class SimulationGap:
     """How far the data lie from the simulations.
 
     Args:

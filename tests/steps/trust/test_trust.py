@@ -135,7 +135,9 @@ def test_a_verdict_says_what_is_wrong_and_what_to_do():
     assert failing.reason == "large is off (p = 0.01); small is off (p = 0.001)"
     [warning] = trust([Asked("x", (small, part("fine", 0.6)), (("a caution", "look"),))])
     assert (warning.verdict, warning.remedy) == ("warn", "mend small")
-    [cautious] = trust([Asked("x", (part("fine", 0.03), part("fine too", 0.6)), (("odd", "look"),))])
+    [cautious] = trust(
+        [Asked("x", (part("fine", 0.03), part("fine too", 0.6)), (("odd", "look"),))]
+    )
     assert (cautious.verdict, cautious.reason, cautious.remedy) == ("warn", "odd", "look")
     [passing] = trust([Asked("x", (part("fine", 0.03), part("fine too", 0.6)))])
     assert passing.verdict == "pass"
