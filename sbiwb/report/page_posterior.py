@@ -57,8 +57,13 @@ def _observation(facts: Facts, inferred: Inferred) -> Markup:
     return join([*parts, *_trusts(inferred), *_further(Fields(inferred.summary))])
 
 
-def trust_notice(inferred: Inferred) -> Markup | None:
-    """How far the posterior of an observation can be trusted, by its worst data set."""
+def trust_notice(inferred: Inferred, *, link: Markup | None = None) -> Markup | None:
+    """How far the posterior of an observation can be trusted, by its worst data set.
+
+    Args:
+        inferred: The observation.
+        link: What stands before it.
+    """
     trusts = sorted(inferred.trust, key=_severity, reverse=True)
     if not trusts:
         return None
@@ -73,7 +78,7 @@ def trust_notice(inferred: Inferred) -> Markup | None:
             words += f" Look first at {worst.text('data_set')}: {worst.text('reason')}."
     if worst.text("remedy"):
         words += f" What to do: {worst.text('remedy')}."
-    return notice(verdict, prose(words))
+    return notice(verdict, join([link, prose(words)]))
 
 
 def _severity(trust: Fields) -> tuple[int, float]:

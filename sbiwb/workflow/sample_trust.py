@@ -143,7 +143,7 @@ class TrustJudge:
         return measured
 
     def _pairs(self, split: str) -> tuple[Pairs, np.ndarray]:
-        pairs = load_split(self.project, split, most=MAX_PAIRS)
+        pairs = load_split(self.project, split, most=MAX_PAIRS[split])
         return pairs, self.project.prior.stack(pairs.theta)
 
     @cached_property

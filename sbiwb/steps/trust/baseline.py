@@ -18,8 +18,8 @@ from sbiwb.seeds import generator
 from sbiwb.steps.trust.conformal import Calibrated, Shown
 from sbiwb.steps.trust.disagreement import divergences
 
-MAX_PAIRS = 2_000  # of a split
-DRAWS, DENSITIES = 1_000, 100  # of each data set, and those at which log q is asked for
+MAX_PAIRS = {"validation": 1_000, "test": 2_000}
+DRAWS, DENSITIES = 400, 50  # of each data set, and those at which log q is asked for
 DISAGREEING_PAIRS, DISAGREEING_DRAWS = 300, 50  # the latter of each network
 PAIRS_AT_ONCE = 100
 
