@@ -118,6 +118,11 @@ class RunDir:
         return self.likelihood / "agreement.json"
 
     @property
+    def baseline(self) -> Path:
+        """What is usual at simulated pairs, which real data are held against."""
+        return self.path / "baseline.npz"
+
+    @property
     def diagnose(self) -> Path:
         return self.path / "diagnose"
 

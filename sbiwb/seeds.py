@@ -33,6 +33,8 @@ STREAMS = {
     "neighbours": 22,
     "members": 23,
     "consistency": 24,
+    "baseline": 25,
+    "trust": 26,
 }
 
 

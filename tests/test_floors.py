@@ -45,6 +45,7 @@ ROOMS = {
 }  # fmt: skip
 STEPS = {
     "pairs", "intake", "fit", "tune", "judge", "infer", "exact", "compare", "choose", "joint",
+    "trust",
 }  # fmt: skip
 FLOOR = {
     **dict.fromkeys(GROUND, 0),

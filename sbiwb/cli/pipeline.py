@@ -209,6 +209,18 @@ def sample(
             help="Of many data sets: how many get a pair plot and a predictive picture each.",
         ),
     ] = 3,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Judge each data set also by simulations from its posterior (posterior SBC), and "
+            "by classifiers (L-C2ST).",
+        ),
+    ] = False,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Exit with 3 when the posterior of a data set is not trusted."),
+    ] = False,
 ) -> None:
     """Infer real observations: draws, a table, a pair plot, and simulations from the posterior over
     the data.
@@ -220,20 +232,22 @@ def sample(
     observations = sample.choose_observations(
         project, observation, group_by=group_by, columns=column, context=context
     )
-    show.sampled(
-        sample.sample(
-            project,
-            observations,
-            reporter(),
-            draws=draws,
-            seed=seed,
-            how=refine,
-            likelihood=likelihood,
-            ess=ess,
-            pictures=pictures,
-        )
+    results = sample.sample(
+        project,
+        observations,
+        reporter(),
+        draws=draws,
+        seed=seed,
+        how=refine,
+        likelihood=likelihood,
+        ess=ess,
+        pictures=pictures,
+        verify=verify,
     )
+    show.sampled(results)
     show.next_step(f"sbiwb report {project.run.path}")
+    if gate:
+        sample.check_gate(results)
 
 
 def run(

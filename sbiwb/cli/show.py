@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sbiwb.report import Row
     from sbiwb.steps.exact.refine import Refined
     from sbiwb.steps.joint.observed import Consistency
+    from sbiwb.steps.trust.verdict import Trust
     from sbiwb.store.manifest import SplitSummary
     from sbiwb.workflow.check import Checked
     from sbiwb.workflow.predict import Predicted
@@ -155,6 +156,7 @@ def sampled(results: Iterable[Sampled]) -> None:
         _summary(result.name, result.rows)
         _refined(result.refined)
         _consistency(result.consistency)
+        _trust(result.trust, result.suspects)
         folder = escape(str(result.folder))
         out.print(f"draws in {result.seconds:.2f} s; draws, table and pictures: {folder}")
 
@@ -180,6 +182,18 @@ def _consistency(results: Sequence[Consistency]) -> None:
             f"over the draws (95 % of test pairs: below {number(result.usual, 2)}; "
             f"p = {number(result.p, 2)})"
         )
+
+
+def _trust(results: Sequence[Trust], suspects: Sequence[Trust]) -> None:
+    """How far each data set's posterior can be trusted: those that do not pass, the worst first."""
+    if len(results) > 1:
+        passing = len(results) - len(suspects)
+        out.print(f"trust: {passing} of {counted(len(results), 'data set')} pass")
+    for result in suspects[:MAX_SENTENCES] if len(results) > 1 else results:
+        name = f"{escape(result.data_set)}: " if len(results) > 1 else ""
+        remedy = f" → {escape(result.remedy)}" if result.remedy else ""
+        reason = escape(result.reason)
+        out.print(f"trust: {name}{coloured(result.verdict)}, {reason}{remedy}")
 
 
 def referenced(result: Referenced) -> None:

@@ -10,6 +10,7 @@ from sbiwb.contracts import DiagnosticPart
 from sbiwb.diagnostics._advice import Advice, advise
 from sbiwb.diagnostics._advice_likelihood import advise_likelihood
 from sbiwb.diagnostics._advice_training import Training
+from sbiwb.diagnostics._ecdf import uniformity
 from sbiwb.diagnostics._inputs import LOG_Q, WITH_DATA, moments, prior_variance
 from sbiwb.diagnostics._judge import (
     NETWORK,
@@ -21,7 +22,7 @@ from sbiwb.diagnostics._judge import (
     to_json,
 )
 from sbiwb.diagnostics._space_distances import Distances, distances
-from sbiwb.diagnostics._statistics import statistics
+from sbiwb.diagnostics._statistics import statistics, tail
 from sbiwb.diagnostics._strata import checks_by_strata, plot_strata
 from sbiwb.families import Family
 
@@ -46,7 +47,9 @@ __all__ = [
     "plot_strata",
     "prior_variance",
     "statistics",
+    "tail",
     "to_json",
+    "uniformity",
 ]
 
 family = Family(

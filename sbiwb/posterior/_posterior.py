@@ -156,15 +156,20 @@ class Posterior:
         Raises:
             DataError: Theta or a variable is missing or of another shape.
         """
-        self._check_density()
-        stack, columns = stacked(self.columns, theta), self.read(x)
-        self._check_theta(stack, data_sets_in(columns))
         densities = []
-        for network, share in zip(self._each_network(), self.shares, strict=True):
-            densities.append(network.log_prob(stack, columns) + _log(share))
+        for density, share in zip(self.log_prob_each(theta, x), self.shares, strict=True):
+            densities.append(density + _log(share))
         if len(densities) == 1:
             return densities[0]
         return np.logaddexp.reduce(densities)
+
+    def log_prob_each(self, theta: object, x: object) -> list[np.ndarray]:
+        """log q of each of the W networks by itself, (N,) or (N, S) each, as `log_prob` takes theta
+        and x."""
+        self._check_density()
+        stack, columns = stacked(self.columns, theta), self.read(x)
+        self._check_theta(stack, data_sets_in(columns))
+        return [network.log_prob(stack, columns) for network in self._each_network()]
 
     def log_prob_torch(
         self, theta: object, x: object, *, dtype: torch.dtype = torch.float64

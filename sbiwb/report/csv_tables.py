@@ -90,10 +90,12 @@ def summary_csv(rows: Sequence[Row], *, labels: Sequence[str], keys: Keys | None
     """
     groups = keys or {}
     place = dict(zip(labels, range(len(labels)), strict=True))
-    head = ["data_set", *groups, "quantity", *rows[0].columns]
-    return csv_text(head, (_summary_row(row, place[row.data_set], groups) for row in rows))
+    columns = list(dict.fromkeys(name for row in rows for name in row.columns))
+    head = ["data_set", *groups, "quantity", *columns]
+    return csv_text(head, (_summary_row(row, place[row.data_set], groups, columns) for row in rows))
 
 
-def _summary_row(row: Row, place: int, keys: Keys) -> list[object]:
+def _summary_row(row: Row, place: int, keys: Keys, columns: Sequence[str]) -> list[object]:
     group = [values[place] for values in keys.values()]
-    return [row.data_set, *group, row.name, *map(six_digits, row.columns.values())]
+    numbers = row.columns
+    return [row.data_set, *group, row.name, *(six_digits(numbers.get(name)) for name in columns)]

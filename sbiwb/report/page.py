@@ -15,21 +15,21 @@ from importlib.resources import files
 from markupsafe import Markup
 
 from sbiwb.report._fields import Fields
-from sbiwb.report._html import definitions, paragraph, prose, tag
+from sbiwb.report._html import definitions, join, paragraph, prose, tag
 from sbiwb.report._picture import Picture
 from sbiwb.report._table import number
 from sbiwb.report.page_checks import SEVERITY, SYMBOL, WORD, mark, notice, verdict_of
 from sbiwb.report.page_facts import Facts, Inferred, LikelihoodFacts, when
-from sbiwb.report.page_posterior import posterior
+from sbiwb.report.page_posterior import posterior, trust_notice
 from sbiwb.report.page_provenance import provenance
 from sbiwb.report.page_trust import learned, trust
 
 __all__ = ["Facts", "Inferred", "LikelihoodFacts", "Picture", "page"]
 
 SECTIONS = {
+    "data": ("What does it say about my data?", posterior),
     "trust": ("Can I trust it?", trust),
     "learned": ("What did the data teach?", learned),
-    "data": ("What does it say about my data?", posterior),
     "made": ("How was it made?", provenance),
 }
 MAX_NAMES = 6
@@ -115,8 +115,15 @@ def _header(facts: Facts) -> Markup:
         "header",
         tag("h1", word, " ", sentence, class_=f"verdict {verdict}"),
         _run(facts),
+        *map(_observed, facts.inferred),
         *(notice("warn", prose(message)) for message in facts.notices),
     )
+
+
+def _observed(inferred: Inferred) -> Markup | None:
+    """How far the posterior of an observation can be trusted, in a line with a link to it."""
+    link = join([tag("a", inferred.name, href="#data"), ": "])
+    return trust_notice(inferred, link=link)
 
 
 def _verdict_sentence(facts: Facts) -> str:

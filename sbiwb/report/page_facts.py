@@ -45,6 +45,11 @@ class Inferred:
     def warnings(self) -> list[str]:
         return Fields(self.summary).texts("warnings")
 
+    @property
+    def trust(self) -> list[Fields]:
+        """How far the posterior can be trusted, an entry a data set."""
+        return Fields(self.summary).records("trust")
+
 
 @dataclass(frozen=True)
 class LikelihoodFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
@@ -11,12 +12,18 @@ from sbiwb.report._fields import Fields
 from sbiwb.report._html import folded, join, note, prose, tag
 from sbiwb.report._picture import Picture, figure
 from sbiwb.report._table import heading, is_finite, number, numeric, places, table, worded
-from sbiwb.report.page_checks import notice
+from sbiwb.report.page_checks import SEVERITY, notice, verdict_of
 from sbiwb.report.page_facts import Facts, Inferred, todo
 
 LONG = 40  # characters of a cell that may break
 MAX_PICTURES = 12  # of one observation
 OWN_SCALE = ("contraction", "mcse_mean")  # columns whose decimals are not those of the sd
+SHOWN_ELSEWHERE = ("rows", "trust")
+WORST_FIRST = ("fail", "warn", "pass")
+CONFORMAL = (
+    "Conformal intervals hold the truth in nine of ten data sets that the simulator makes, "
+    "whatever the network is worth."
+)
 CAPTIONS = {
     "forest": "Each line is one data set: median, 50 % and 95 % intervals; of a parameter with "
     "levels, the probability of each.",
@@ -40,14 +47,61 @@ def posterior(facts: Facts) -> Markup:
 
 def _observation(facts: Facts, inferred: Inferred) -> Markup:
     summary, pictures = _summary(facts, inferred), _pictures(inferred)
-    parts = [tag("h3", inferred.name), note(_counts(facts, inferred))]
+    parts = [tag("h3", inferred.name), note(_counts(facts, inferred)), trust_notice(inferred)]
     for warning in inferred.warnings:
         parts.append(notice("warn", prose(warning)))
     if inferred.is_many:
         parts += [pictures, summary]
     else:
         parts += [summary, pictures]
-    return join([*parts, *_further(Fields(inferred.summary))])
+    return join([*parts, *_trusts(inferred), *_further(Fields(inferred.summary))])
+
+
+def trust_notice(inferred: Inferred, *, link: Markup | None = None) -> Markup | None:
+    """How far the posterior of an observation can be trusted, by its worst data set.
+
+    Args:
+        inferred: The observation.
+        link: What stands before it.
+    """
+    trusts = sorted(inferred.trust, key=_severity, reverse=True)
+    if not trusts:
+        return None
+    worst = trusts[0]
+    verdict = verdict_of(worst.get("verdict"))
+    words = f"Trust: {worst.text('verdict')}, {worst.text('reason')}."
+    if len(trusts) > 1:
+        counts = Counter(one.text("verdict") for one in trusts)
+        listed = ", ".join(f"{counts[word]} {word}" for word in WORST_FIRST if counts[word])
+        words = f"Trust: of {number(len(trusts))} data sets {listed}."
+        if verdict != "pass":
+            words += f" Look first at {worst.text('data_set')}: {worst.text('reason')}."
+    if worst.text("remedy"):
+        words += f" What to do: {worst.text('remedy')}."
+    return notice(verdict, join([link, prose(words)]))
+
+
+def _severity(trust: Fields) -> tuple[int, float]:
+    return SEVERITY[verdict_of(trust.get("verdict"))], -(trust.number("p") or 0.0)
+
+
+def _trusts(inferred: Inferred) -> list[Markup]:
+    """What was asked of each data set, and found."""
+    rows, is_many = [], inferred.is_many
+    for trust in sorted(inferred.trust, key=_severity, reverse=True):
+        for part in trust.records("parts"):
+            found = [
+                part.text("name"),
+                numeric(part.number("p")),
+                worded(prose(part.text("found"))),
+            ]
+            rows.append([trust.text("data_set"), *found] if is_many else found)
+    if not rows:
+        return []
+    head = ["asked", "p", "found"]
+    if is_many:
+        head.insert(0, "data set")
+    return [folded("Why so much trust", table(head, rows, label="Trust"), note(CONFORMAL))]
 
 
 def _counts(facts: Facts, inferred: Inferred) -> str:
@@ -148,7 +202,7 @@ def _further(summary: Fields) -> list[Markup]:
     lists = []
     for key in summary:
         entries = summary.records(key)
-        if key != "rows" and entries:
+        if key not in SHOWN_ELSEWHERE and entries:
             lists.append(_list(key, entries))
     return lists
 

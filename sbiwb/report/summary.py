@@ -51,6 +51,8 @@ class Row:
             can have; None where this quantity cannot have it.
         epistemic: Share of the variance that comes from uncertain weights of the network; None
             where that is not known.
+        conformal: The 90 % interval that holds whatever the network is worth; None where simulated
+            pairs do not say.
     """
 
     data_set: str
@@ -65,6 +67,7 @@ class Row:
     prior: Moments | None
     masses: dict[str, float | None] = field(default_factory=dict)
     epistemic: float | None = None
+    conformal: tuple[float, float] | None = None
 
     @property
     def columns(self) -> dict[str, float | None]:
@@ -83,6 +86,8 @@ class Row:
             "contraction": self.contraction,
             **_prior_columns(self.prior),
         }
+        if self.conformal is not None:
+            numbers["conformal_5%"], numbers["conformal_95%"] = self.conformal
         if self.epistemic is not None:
             numbers["epistemic_share"] = self.epistemic
         for level, mass in self.masses.items():

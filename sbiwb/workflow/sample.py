@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,7 @@ import torch
 from sbiwb import report
 from sbiwb.contracts import Reporter
 from sbiwb.diagnostics import family
-from sbiwb.errors import CorruptFile, RunError
-from sbiwb.evidence import Value
-from sbiwb.numbers import read_numbers
+from sbiwb.errors import CorruptFile, GateFailed, RunError
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observation_choice import choose_observations, named_observations
@@ -26,10 +24,10 @@ from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
 from sbiwb.report.saving import put_picture
-from sbiwb.rundir import PosteriorDir, Provenance, put_provenance, read_provenance
-from sbiwb.seeds import generator, place
+from sbiwb.rundir import PosteriorDir, put_provenance
 from sbiwb.steps.exact.refine import Outcome, Refined, write_refined
 from sbiwb.steps.infer import distrust
+from sbiwb.steps.infer.distrust import SimulationGap
 from sbiwb.steps.infer.observable_pictures import ObservablePictures
 from sbiwb.steps.infer.posterior_draws import PosteriorDraws, rows_of
 from sbiwb.steps.infer.posterior_files import write_draws, write_table
@@ -38,11 +36,15 @@ from sbiwb.steps.joint.observed import Consistency, warning_of, write_consistenc
 from sbiwb.steps.judge.measure import (
     MAX_TRAINING_SIMULATIONS,
     SummarySpaces,
-    weight_draws,
 )
+from sbiwb.steps.trust.conformal_intervals import regions_of, with_conformal
+from sbiwb.steps.trust.verdict import Trust, first_to_look_at, trust_attributes
 from sbiwb.stopping import raise_on_signal
+from sbiwb.words import counted
 from sbiwb.workflow.predict import Predictor
 from sbiwb.workflow.sample_draws import Drawer, LikelihoodSource, ObservedDraws, SampleOptions
+from sbiwb.workflow.sample_shares import EPISTEMIC, epistemic_shares, usual_shares, with_share
+from sbiwb.workflow.sample_trust import TrustEvidence, TrustJudge
 
 __all__ = [
     "PICTURES",
@@ -55,7 +57,6 @@ __all__ = [
 ]
 
 MISSPECIFICATION = "misspecification"
-EPISTEMIC = "epistemic"
 PICTURES = 3  # of many data sets that get pictures of their own
 
 
@@ -71,6 +72,7 @@ class Sampled:
         seconds: Wall time of the amortized draws alone.
         refined: What became of each data set, where draws were to be repaired.
         consistency: Of each data set with the learned likelihood, where there is one.
+        trust: How far the posterior of each data set can be trusted.
     """
 
     name: str
@@ -80,6 +82,30 @@ class Sampled:
     seconds: float
     refined: tuple[Refined, ...] = ()
     consistency: tuple[Consistency, ...] = ()
+    trust: tuple[Trust, ...] = ()
+
+    @property
+    def suspects(self) -> list[Trust]:
+        """The data sets that do not pass, the worst first."""
+        return first_to_look_at(self.trust)
+
+
+def check_gate(results: Sequence[Sampled]) -> None:
+    """Whether the posterior of every data set may be used.
+
+    Raises:
+        GateFailed: The trust verdict of one is `fail`, with its reason and remedy.
+    """
+    for result in results:
+        failing = [one for one in result.suspects if one.verdict == "fail"]
+        if failing:
+            worst = failing[0]
+            raise GateFailed(
+                f"is not to be trusted at {counted(len(failing), 'data set')}, above all "
+                f"{worst.data_set}: {worst.reason}",
+                where=result.name,
+                todo=f"{worst.remedy[:1].upper()}{worst.remedy[1:]}.",
+            )
 
 
 def sample(
@@ -93,6 +119,7 @@ def sample(
     likelihood: LikelihoodSource | None = None,
     ess: int = 0,
     pictures: int = PICTURES,
+    verify: bool = False,
 ) -> list[Sampled]:
     """Infers observations.
 
@@ -107,6 +134,8 @@ def sample(
         ess: Effective draws that importance weights must be worth.
         pictures: How many data sets of an observation with many get a pair plot and simulations
             over the data, the first ones; all of them share a picture.
+        verify: Whether to judge each data set also by simulations from its posterior, and by
+            classifiers.
 
     Raises:
         ConfigError: Draws are to be repaired, and the simulator file has no `log_likelihood`.
@@ -124,28 +153,11 @@ def sample(
         torch.set_num_threads(1)  # chunks of draws are what shares the cores
         posterior = posterior_of(project, reporter)
         drawer = Drawer(project, posterior, reporter, options)
-        sampler = _Sampler(project, posterior, reporter, drawer, pictures)
+        judge = TrustJudge(project, posterior, reporter, seed, verify)
+        sampler = _Sampler(project, posterior, reporter, drawer, judge, pictures)
         layout = read_plan(project.data_run).layout
         data = [project.observe(observation, layout) for observation in observations]
         return [sampler.sample(sets) for sets in data]
-
-
-@dataclass(frozen=True)
-class _Misfit:
-    """How far the data lie from the simulations.
-
-    Args:
-        values: In the network's features and in statistics, by data set.
-        unknown: Why nobody knows, in a sentence.
-    """
-
-    values: tuple[Value, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def odd(self) -> list[str]:
-        """The data sets that are unlike all simulations."""
-        return [value.parameter for value in self.values if value.warning]
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,7 @@ class _Sampler:
     posterior: Posterior
     reporter: Reporter
     drawer: Drawer
+    judge: TrustJudge
     pictures: int
 
     def sample(self, data: DataSets) -> Sampled:
@@ -164,15 +177,26 @@ class _Sampler:
         misfit = self._misfit(data)
         drawn = self.drawer.draw(data, misfit.odd)
         draws = self._posterior_draws(data, drawn.theta)
-        shares = _epistemic_shares(self.posterior, data, options.seed)
-        rows = [_with_share(row, shares) for row in rows_of(draws)]
+        shares = epistemic_shares(self.posterior, data, options.seed)
+        trust = self._trust(data, misfit, drawn)
+        conformal = None if drawn.likelihood else self.judge.conformal(data, drawn.theta)
+        rows = [with_share(row, shares) for row in rows_of(draws)]
+        rows = with_conformal(rows, data.labels, self.posterior.columns, conformal)
         predictor = Predictor(project, self.reporter)
         predicted, failed = predictor.simulate(data, drawn.theta, options.seed)
         warnings = [*self._warnings(draws, misfit, drawn), *failed]
 
         folder = PosteriorDir(project.run.sample(data.name))
-        about = self._about()
-        write_table(folder, draws, rows, warnings=warnings, misfit=misfit.values)
+        about = {**self._about(), **trust_attributes(trust)}
+        write_table(
+            folder,
+            draws,
+            rows,
+            warnings=warnings,
+            misfit=misfit.values,
+            trust=[result.to_json() for result in trust],
+            regions=regions_of(data.labels, conformal),
+        )
         constants = project.config.problem.constants
         omitted = write_draws(
             folder,
@@ -186,7 +210,7 @@ class _Sampler:
         pictures = PosteriorPictures(draws, rows, observables, predicted, self.pictures)
         pictures.write(folder.path)
         if shares:
-            usual = self._usual_shares()
+            usual = usual_shares(project.run)
             figure = report.shares_picture(data.labels, shares.by_column, usual)
             put_picture(folder.path / EPISTEMIC, figure)
         folder.refined.unlink(missing_ok=True)
@@ -215,7 +239,19 @@ class _Sampler:
             drawn.seconds,
             drawn.refined,
             drawn.consistency,
+            tuple(trust),
         )
+
+    def _trust(self, data: DataSets, misfit: SimulationGap, drawn: ObservedDraws) -> list[Trust]:
+        """A verdict for each data set."""
+        context, prior = self.project.context, self.project.prior
+        cautions = [
+            *distrust.at_most_a_few(self.posterior.ood_warnings(data.variables)),
+            *distrust.context_outside(context, data),
+            *distrust.draws_outside(prior, drawn.theta),
+        ]
+        known = TrustEvidence(misfit, drawn.consistency, cautions, bool(drawn.likelihood))
+        return self.judge.judge(data, drawn.theta, known)
 
     def _posterior_draws(self, data: DataSets, theta: np.ndarray) -> PosteriorDraws:
         theta_map = self.posterior.theta_map
@@ -228,7 +264,9 @@ class _Sampler:
             theta_map.levels,
         )
 
-    def _warnings(self, draws: PosteriorDraws, misfit: _Misfit, drawn: ObservedDraws) -> list[str]:
+    def _warnings(
+        self, draws: PosteriorDraws, misfit: SimulationGap, drawn: ObservedDraws
+    ) -> list[str]:
         """Why not to trust the posterior."""
         data = draws.data
         left = [result for result in drawn.refined if result.verdict == Outcome.LEFT]
@@ -258,19 +296,7 @@ class _Sampler:
             "seed": str(self.drawer.options.seed),
         }
 
-    def _usual_shares(self) -> dict[str, np.ndarray]:
-        """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by
-        parameter; empty where it has not judged them."""
-        run = self.project.run
-        try:
-            provenance, numbers = read_provenance(run.diagnose, Provenance), read_numbers(run)
-        except CorruptFile:
-            return {}
-        if provenance is None or numbers is None or provenance.weights != weights_hash(run):
-            return {}
-        return {name: np.array(shares) for name, shares in numbers.epistemic_quantiles.items()}
-
-    def _misfit(self, data: DataSets) -> _Misfit:
+    def _misfit(self, data: DataSets) -> SimulationGap:
         """How far each data set lies from the simulations."""
         project, diagnose = self.project, self.project.config.diagnose
         try:
@@ -278,41 +304,11 @@ class _Sampler:
             train = load_split(project, "train", most=MAX_TRAINING_SIMULATIONS)
         except (RunError, CorruptFile) as error:
             unknown = f"not compared with the simulations: {error.where} {error.what}"
-            return _Misfit(unknown=(unknown,))
+            return SimulationGap(unknown=(unknown,))
         missing = tuple(project.config.problem.missing)
         spaces = SummarySpaces(self.posterior, missing, diagnose.seed)
         features = spaces.summaries(train, test, [data])
         checks = [section for section in diagnose.checks if section.kind == MISSPECIFICATION]
         check = next(iter(checks), family.parse(MISSPECIFICATION))
-        return _Misfit(tuple(family.module(MISSPECIFICATION).compute(features, check).values))
-
-
-@dataclass(frozen=True)
-class _EpistemicShares:
-    """Share of the posterior variance that comes from uncertain weights, by data set and column."""
-
-    by_data_set: dict[tuple[str, str], float] = field(default_factory=dict)
-    by_column: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.by_column)
-
-
-def _epistemic_shares(posterior: Posterior, data: DataSets, seed: int) -> _EpistemicShares:
-    """Of each data set; none where the posterior has one set of weights."""
-    if len(posterior.networks) == 1:
-        return _EpistemicShares()
-    rng = generator(seed, "components", place(data.name))
-    shares = family.module(EPISTEMIC).shares(weight_draws(posterior, data.variables, rng))
-    by_column = dict(zip(posterior.columns, shares.T, strict=True))
-    by_data_set = {}
-    for column, values in by_column.items():
-        for label, value in zip(data.labels, values.tolist(), strict=True):
-            by_data_set[label, column] = value
-    return _EpistemicShares(by_data_set, by_column)
-
-
-def _with_share(row: report.Row, shares: _EpistemicShares) -> report.Row:
-    """A row of the table with its epistemic share; derived quantities have none."""
-    share = shares.by_data_set.get((row.data_set, row.name), np.nan)
-    return replace(row, epistemic=max(0.0, share)) if np.isfinite(share) else row
+        values = family.module(MISSPECIFICATION).compute(features, check).values
+        return SimulationGap(tuple(values), tuple(features.spaces))

@@ -38,7 +38,7 @@ def test_the_table_has_a_line_a_method_and_data_set():
 
 
 @pytest.mark.parametrize(("d", "draws"), [(1, 2000), (3, 2000), (2, 100)])
-def test_the_picture_has_a_step_a_method_and_names_them(d, draws):
+def test_the_picture_has_a_curve_a_method_and_names_them(d, draws):
     rng = np.random.default_rng(0)
     figure = overlay_picture(
         {"nuts": rng.normal(size=(draws, d)), "vi": rng.normal(size=(draws, d))},
@@ -47,11 +47,11 @@ def test_the_picture_has_a_step_a_method_and_names_them(d, draws):
     )
     grid = np.array(figure.axes).reshape(d, d)
     for i in range(d):
-        steps = [patch for patch in grid[i, i].patches if not patch.get_fill()]
-        assert [patch.get_label() for patch in steps] == ["nuts", "vi"]
-        for patch in steps:
-            density, edges, _ = patch.get_data()
-            assert 0.97 < density @ np.diff(edges) <= 1.0 + 1e-9  # the tails lie outside
+        curves = grid[i, i].lines
+        assert [curve.get_label() for curve in curves] == ["nuts", "vi"]
+        for curve in curves:
+            places, density = curve.get_data()
+            assert 0.97 < density.sum() * (places[1] - places[0]) <= 1.0 + 1e-9  # tails: outside
     for row, column in zip(*np.tril_indices(d, -1), strict=True):
         contours, points = len(grid[row, column].collections), len(grid[row, column].lines)
         assert (contours, points) == ((3, 0) if draws > 500 else (0, 2))

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from sbiwb.report import pairs_picture
 from sbiwb.report.figures import fitted
 from sbiwb.report.losses import loss_picture
+from sbiwb.report.pair_plot import smooth_density
 
 RNG = np.random.default_rng(0)
 SHORT = ("a", "b (1/day)")
@@ -106,3 +107,24 @@ def test_the_label_of_the_loss_fits_its_axis():
     label, panel = axes.yaxis.label.get_window_extent(), axes.get_window_extent()
     assert axes.get_ylabel() == "loss (nats per pair)"
     assert label.x0 >= 0 and panel.y0 <= label.y0 and label.y1 <= panel.y1
+
+
+def test_a_density_keeps_its_mass_and_does_not_sink_at_a_bound():
+    draws = RNG.random(20_000)
+    places, density = smooth_density(draws, (-0.1, 1.1))
+    assert density.sum() * (places[1] - places[0]) == pytest.approx(1)
+    inside = (places > 0.005) & (places < 0.995)
+    assert density[inside] == pytest.approx(np.ones(inside.sum()), abs=0.12)
+    assert not density[(places < -0.01) | (places > 1.01)].any()
+
+
+def test_a_density_of_normal_draws_is_normal():
+    places, density = smooth_density(RNG.normal(size=20_000), (-3.5, 3.5))
+    exact = np.exp(-0.5 * places**2) / np.sqrt(2 * np.pi)
+    assert density == pytest.approx(exact, abs=0.02)
+
+
+def test_draws_that_are_all_the_same_have_a_peak():
+    places, density = smooth_density(np.full(100, 2.0), (1.8, 2.2))
+    assert places[density.argmax()] == pytest.approx(2, abs=0.01)
+    assert np.isfinite(density).all()

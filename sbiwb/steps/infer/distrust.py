@@ -4,6 +4,7 @@ prior."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +14,33 @@ from sbiwb.priors import Prior
 from sbiwb.project.observe import DataSets
 
 MAX_WARNINGS = 3
+ALONE = "{}_p"  # name of the p-value of a data set in a space, by itself
+
+
+@dataclass(frozen=True)
+class SimulationGap:
+    """How far the data lie from the simulations.
+
+    Args:
+        values: In the network's features and in statistics, by data set.
+        spaces: Their names.
+        unknown: Why nobody knows, in a sentence.
+    """
+
+    values: tuple[Value, ...] = ()
+    spaces: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def odd(self) -> list[str]:
+        """The data sets that are unlike all simulations."""
+        return [value.parameter for value in self.values if value.warning]
+
+    def alone(self, space: str, data_set: str) -> Value | None:
+        """What is known of a data set in a space."""
+        name = ALONE.format(space)
+        found = (one for one in self.values if (one.name, one.parameter) == (name, data_set))
+        return next(found, None)
 
 
 def unlike_simulations(values: Sequence[Value]) -> list[str]:

@@ -21,6 +21,8 @@ def write_table(
     *,
     warnings: Sequence[str] = (),
     misfit: Sequence[Value] = (),
+    trust: Sequence[Mapping[str, object]] = (),
+    regions: Mapping[str, float] | None = None,
 ) -> None:
     """The table for programs, and the table for people.
 
@@ -30,11 +32,15 @@ def write_table(
         rows: As `rows_of` makes them.
         warnings: Sentences on why not to trust the draws.
         misfit: How far the data lie from the simulations.
+        trust: How far the posterior of each data set can be trusted.
+        regions: Share of the draws in the conformal region of highest density, by data set.
     """
     data = draws.data
-    facts = {
+    facts: dict[str, object] = {
         "observation": data.name,
         "warnings": list(warnings),
+        "trust": list(trust),
+        "conformal_region": dict(regions or {}),
         "misspecification": list(map(_misfit_entry, misfit)),
         "rows": list(map(_row_entry, rows)),
     }
