@@ -11,7 +11,7 @@ from sbiwb.errors import SbiwbError
 
 SUFFIX = ".md"
 FIRST = (  # in the order of work; a chapter of another name comes behind
-    *("simulators", "priors", "data", "networks", "uncertainty", "training", "verdicts"),
+    *("simulators", "priors", "data", "networks", "uncertainty", "training", "verdicts", "trust"),
     *("likelihoods", "exact", "yaml", "runs", "clusters", "python"),
     *("benchmark", "calibration", "extend", "develop"),
 )
