@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from sbiwb.rundir import CHECKPOINTS
 from sbiwb.training.training_progress import Progress
 
 KEPT = 2
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From the content of a format to that of the next; the tests keep a golden run of each."""
+
 TODO = (
     "Run `sbiwb train` on the config: it goes on from the newest whole checkpoint, or begins again."
 )
@@ -63,18 +66,21 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         whole = sha256(payload) == wrapped["sha256"]
     except Exception as error:  # torch raises many kinds for a cut or foreign file
         raise CorruptFile("is not a whole checkpoint", where=path, todo=TODO) from error
-    if number != FORMAT:
+    if number != FORMAT and number not in UPGRADES:
         raise CorruptFile(
-            f"has format {number!r}, this version reads format {FORMAT}",
+            f"has format {number!r}, this version reads formats up to {FORMAT}",
             where=path,
             todo="Install the sbiwb that wrote it.",
         )
     if not whole:
         raise CorruptFile("was altered: its checksum differs", where=path, todo=TODO)
     try:
-        return _loaded(payload, device)
+        content = _loaded(payload, device)
+        for older in range(number, FORMAT):
+            content = UPGRADES[older](content)
     except Exception as error:
         raise CorruptFile("is not a checkpoint of sbiwb", where=path, todo=TODO) from error
+    return content
 
 
 def _loaded(data: bytes, device: str = "cpu") -> dict[str, Any]:

@@ -30,6 +30,7 @@ from sbiwb.workflow.train import TrainResult, train
 PAIRS = 200  # of a split, at which posterior and likelihood are compared
 DRAWS = {"validation": 200, "test": 1_000}  # at each, for the pool and for the spreads
 STATISTIC = "entropy"  # of which the spreads are made: others are of another kind
+MIN_DRAWS, MAX_DENSITIES = 200, 20_000_000  # draws at test pairs of many members: fewer
 PAIRS_AT_ONCE = 20
 
 
@@ -178,6 +179,7 @@ def _measured(project: Project, posterior: Posterior, hashes: str, reporter: Rep
     seed = project.config.diagnose.seed
     splits = {split: load_split(project, split, most=PAIRS) for split in ("validation", "test")}
     total = sum(map(len, splits.values()))
+    counts = {**DRAWS, "test": _test_draws(joint, splits["test"])}
     with raise_on_signal(), reporter.task("compare with the likelihood", total, unit="pairs") as t:
         measured = {}
         for place, (split, pairs) in enumerate(splits.items()):
@@ -185,14 +187,23 @@ def _measured(project: Project, posterior: Posterior, hashes: str, reporter: Rep
             for start in range(0, len(pairs), PAIRS_AT_ONCE):
                 rows = np.arange(start, min(start + PAIRS_AT_ONCE, len(pairs)))
                 rng = generator(seed, "consistency", place, start)
-                parts.append(_at_truth_and_draws(joint, pairs.take(rows), DRAWS[split], rng))
+                parts.append(_at_truth_and_draws(joint, pairs.take(rows), counts[split], rng))
                 t.advance(len(rows))
             measured[split] = np.concatenate(parts)
     c = measured["validation"]
     pool = best_pool(c[:, 0], c[:, 1:])
     usual = spreads(measured["test"][:, 1:])
-    spread_over = DRAWS["test"]
+    spread_over = counts["test"]
     return Agreement(hashes, pool.share, pool.gain, pool.error, tuple(usual.tolist()), spread_over)
+
+
+def _test_draws(joint: JointModel, pairs: Pairs) -> int:
+    """Draws at each test pair, fewer where a data set has many members."""
+    first = joint.likelihood.prior.stack(pairs.take(np.arange(1)).theta)
+    densities = joint.likelihood.log_probs(first, pairs.x, pairs.context, 0).values()
+    members = sum(part.shape[1] for part in densities)
+    affordable = MAX_DENSITIES // (len(pairs) * members)
+    return max(MIN_DRAWS, min(DRAWS["test"], affordable))
 
 
 def _at_truth_and_draws(
