@@ -4,6 +4,7 @@ and run.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -217,6 +218,14 @@ def sample(
             "by classifiers (L-C2ST).",
         ),
     ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth",
+            metavar="FILE",
+            help="True parameters, a column each and a row a data set, for the pair plots.",
+        ),
+    ] = None,
     gate: Annotated[
         bool,
         typer.Option("--gate", help="Exit with 3 when the posterior of a data set is not trusted."),
@@ -243,6 +252,7 @@ def sample(
         ess=ess,
         pictures=pictures,
         verify=verify,
+        truth=truth,
     )
     show.sampled(results)
     show.next_step(f"sbiwb report {project.run.path}")

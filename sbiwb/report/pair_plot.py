@@ -24,6 +24,7 @@ from sbiwb.pictures import new_figure
 from sbiwb.report.figures import (
     BLUE,
     GREY,
+    ORANGE,
     POINTS,
     Span,
     Style,
@@ -191,6 +192,7 @@ def pairs_picture(
     *,
     prior: np.ndarray | None = None,
     levels: Mapping[int, LevelNames] | None = None,
+    truth: np.ndarray | None = None,
     title: str = "Posterior",
 ) -> Figure:
     """Pair plot of posterior draws.
@@ -200,11 +202,15 @@ def pairs_picture(
         labels: Of the D columns, with units.
         prior: Prior draws (R, D), behind them on the diagonal as far as the posterior reaches.
         levels: Names of the values of discrete columns, by their place.
+        truth: Of each column, (D,), where it is known.
         title: Of the picture.
     """
     named = levels or {}
-    columns = [Column.of(label, draws[:, i], named.get(i)) for i, label in enumerate(labels)]
-    grid = PairGrid.of(columns, title if prior is None else f"{title} (blue) and prior (grey)")
+    shown = draws if truth is None else np.vstack([draws, truth])
+    columns = [Column.of(label, shown[:, i], named.get(i)) for i, label in enumerate(labels)]
+    others = [] if prior is None else ["prior (grey)"]
+    others += [] if truth is None else ["truth (orange)"]
+    grid = PairGrid.of(columns, " and ".join([f"{title} (blue)", *others]) if others else title)
     for i, axes in grid.diagonal():
         if prior is not None:
             draw_marginal(axes, columns[i], prior[:, i], colour=GREY, filled=True)
@@ -213,7 +219,17 @@ def pairs_picture(
     for across, up, axes in grid.below():
         pair = draws[:, [across, up]]
         draw_pair(axes, columns[across], columns[up], pair, colour=BLUE, filled=True)
+    if truth is not None:
+        _mark(grid, truth)
     return grid.figure
+
+
+def _mark(grid: PairGrid, truth: np.ndarray) -> None:
+    """A line at the truth (D,) on the diagonal, a cross at it below."""
+    for i, axes in grid.diagonal():
+        axes.axvline(truth[i], color=ORANGE, lw=1.2)
+    for across, up, axes in grid.below():
+        axes.plot(truth[across], truth[up], "+", color=ORANGE, ms=9, mew=1.6)
 
 
 def _set_title(axes: Axes, column: Column, draws: np.ndarray, *, is_first: bool) -> None:

@@ -23,6 +23,7 @@ from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
+from sbiwb.project.truth import load_truths
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import PosteriorDir, put_provenance
 from sbiwb.steps.exact.refine import Outcome, Refined, write_refined
@@ -120,6 +121,7 @@ def sample(
     ess: int = 0,
     pictures: int = PICTURES,
     verify: bool = False,
+    truth: Path | None = None,
 ) -> list[Sampled]:
     """Infers observations.
 
@@ -136,6 +138,7 @@ def sample(
             over the data, the first ones; all of them share a picture.
         verify: Whether to judge each data set also by simulations from its posterior, and by
             classifiers.
+        truth: A file with the true parameters of each data set, for the pictures.
 
     Raises:
         ConfigError: Draws are to be repaired, and the simulator file has no `log_likelihood`.
@@ -154,7 +157,7 @@ def sample(
         posterior = posterior_of(project, reporter)
         drawer = Drawer(project, posterior, reporter, options)
         judge = TrustJudge(project, posterior, reporter, seed, verify)
-        sampler = _Sampler(project, posterior, reporter, drawer, judge, pictures)
+        sampler = _Sampler(project, posterior, reporter, drawer, judge, pictures, truth)
         layout = read_plan(project.data_run).layout
         data = [project.observe(observation, layout) for observation in observations]
         return [sampler.sample(sets) for sets in data]
@@ -170,10 +173,14 @@ class _Sampler:
     drawer: Drawer
     judge: TrustJudge
     pictures: int
+    truth: Path | None = None
 
     def sample(self, data: DataSets) -> Sampled:
         """Infers one observation, and writes what is found."""
         project, options, start = self.project, self.drawer.options, time.perf_counter()
+        truths = None
+        if self.truth is not None:
+            truths = load_truths(self.truth, self.posterior.columns, len(data))
         misfit = self._misfit(data)
         drawn = self.drawer.draw(data, misfit.odd)
         draws = self._posterior_draws(data, drawn.theta)
@@ -207,7 +214,7 @@ class _Sampler:
             log_likelihood=drawn.log_likelihood,
         )
         observables = ObservablePictures.of(project.source, project.config.model.inputs)
-        pictures = PosteriorPictures(draws, rows, observables, predicted, self.pictures)
+        pictures = PosteriorPictures(draws, rows, observables, predicted, self.pictures, truths)
         pictures.write(folder.path)
         if shares:
             usual = usual_shares(project.run)

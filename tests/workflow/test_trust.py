@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sbiwb.errors import GateFailed
+from sbiwb.errors import DataError, GateFailed
 from sbiwb.project.observation_choice import named_observations
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.report import report
@@ -84,6 +84,18 @@ def test_a_good_run_passes_and_every_file_says_so(run):
     assert 0.75 < summary_of(result)["conformal_region"]["seen"] < 1
     assert "Trust: pass" in report(run.open().run.path).read_text()
     check_gate([result])
+
+
+def test_a_truth_is_marked_and_one_of_another_form_is_told(run):
+    (run.folder / "truth.csv").write_text("mu\n0.75\n")
+    (run.folder / "wrong.csv").write_text("mu\n0.75\n0.5\n")
+    [plain] = infer(run)
+    picture = (plain.folder / "pairs.svg").read_text()
+    [marked] = infer(run, truth=run.folder / "truth.csv")
+    assert "#D55E00".lower() in (marked.folder / "pairs.svg").read_text().lower()
+    assert "#D55E00".lower() not in picture.lower()
+    with pytest.raises(DataError, match=r"mu has shape \(2,\), and there are 1 data sets"):
+        infer(run, truth=run.folder / "wrong.csv")
 
 
 def test_strange_data_fail_with_a_reason_and_the_gate_shuts(run):

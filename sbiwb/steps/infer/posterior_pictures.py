@@ -37,6 +37,7 @@ class PosteriorPictures:
         observables: How their data are drawn.
         predicted: Data simulated from the posteriors; None where there are none.
         shown: How many of many data sets get pictures of their own, the first ones.
+        truths: Of each data set, (N, D), where they are known.
     """
 
     draws: PosteriorDraws
@@ -44,6 +45,7 @@ class PosteriorPictures:
     observables: ObservablePictures
     predicted: Simulations | None
     shown: int
+    truths: np.ndarray | None = None
 
     def write(self, folder: Path) -> None:
         """Writes all pictures; those of earlier draws, perhaps of other data sets, go."""
@@ -78,9 +80,13 @@ class PosteriorPictures:
             if len(names) <= MAX_LEVELS:
                 levels[columns.index(column)] = names
         labels = list(map(draws.label, columns))
-        title = f"{label}: posterior"
         return report.pairs_picture(
-            draws.theta[i], labels, prior=draws.prior_draws, levels=levels, title=title
+            draws.theta[i],
+            labels,
+            prior=draws.prior_draws,
+            levels=levels,
+            truth=None if self.truths is None else self.truths[i],
+            title=f"{label}: posterior",
         )
 
     def _forest(self) -> Figure:
