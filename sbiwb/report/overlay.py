@@ -11,7 +11,8 @@ import numpy as np
 
 from sbiwb.report.csv_tables import csv_text, six_digits
 from sbiwb.report.figures import BLUE, GREEN, ORANGE, PINK, SKY, YELLOW
-from sbiwb.report.pair_plot import Column, PairGrid, draw_marginal, draw_pair
+from sbiwb.report.pair_grid import Column, PairGrid
+from sbiwb.report.pair_plot import draw_marginal, draw_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sbiwb.report import Distance, overlay_csv, overlay_picture, to_png
-from sbiwb.report.pair_plot import densest_level
+from sbiwb.report.kernel_density import densest_level
 
 ROWS = [
     Distance("vi", "first", 1000, 0.5, -0.001, {"a": 0.1, "b[0]": 0.2}, {"a": 1.0, "b[0]": 0.5}),

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from sbiwb.report import pairs_picture
-from sbiwb.report.figures import fitted
+from sbiwb.report.figures import fitted, span_of
+from sbiwb.report.kernel_density import smooth_density
 from sbiwb.report.losses import loss_picture
-from sbiwb.report.pair_plot import smooth_density
 
 RNG = np.random.default_rng(0)
 SHORT = ("a", "b (1/day)")
@@ -111,20 +111,47 @@ def test_the_label_of_the_loss_fits_its_axis():
 
 def test_a_density_keeps_its_mass_and_does_not_sink_at_a_bound():
     draws = RNG.random(20_000)
-    places, density = smooth_density(draws, (-0.1, 1.1))
-    assert density.sum() * (places[1] - places[0]) == pytest.approx(1)
-    inside = (places > 0.005) & (places < 0.995)
+    places, density = smooth_density(draws, (-0.1, 1.1), (0.0, 1.0))
+    assert density.sum() * (places[1] - places[0]) == pytest.approx(1, abs=0.01)
+    inside = (places > 0) & (places < 1)
     assert density[inside] == pytest.approx(np.ones(inside.sum()), abs=0.12)
-    assert not density[(places < -0.01) | (places > 1.01)].any()
+    assert not density[(places < 0) | (places > 1)].any()
 
 
-def test_a_density_of_normal_draws_is_normal():
-    places, density = smooth_density(RNG.normal(size=20_000), (-3.5, 3.5))
+def test_a_density_of_normal_draws_is_normal_also_far_out():
+    draws = RNG.normal(size=20_000)
+    places, density = smooth_density(draws, span_of(draws))
     exact = np.exp(-0.5 * places**2) / np.sqrt(2 * np.pi)
     assert density == pytest.approx(exact, abs=0.02)
+    falling = density[places > 1.5]
+    assert (np.diff(falling) < 0.002).all()  # no peak at the outermost draw
+
+
+def test_a_wide_density_is_flat_over_a_narrow_view():
+    """Of 20,000 draws of the prior 80 are in view of a narrow posterior."""
+    _, density = smooth_density(RNG.normal(size=20_000), (0.0, 0.01))
+    assert np.ptp(density) < 0.02 * density.mean()
+
+
+def test_two_narrow_modes_are_two():
+    draws = np.concatenate([RNG.normal(-5, 0.1, 5_000), RNG.normal(5, 0.1, 5_000)])
+    places, density = smooth_density(draws, (-6, 6))
+    assert density.max() == pytest.approx(0.5 / (0.1 * np.sqrt(2 * np.pi)), rel=0.12)
+    assert density[np.abs(places) < 4].max() < 1e-6
 
 
 def test_draws_that_are_all_the_same_have_a_peak():
     places, density = smooth_density(np.full(100, 2.0), (1.8, 2.2))
     assert places[density.argmax()] == pytest.approx(2, abs=0.01)
     assert np.isfinite(density).all()
+
+
+def test_every_curve_is_in_view():
+    draws = RNG.normal(size=(2_000, 1))
+    figure = pairs_picture(0.01 * draws, ["a"], prior=draws, truth=np.array([0.3]))
+    [axes] = figure.axes
+    low, high = axes.get_ylim()
+    curves = [line.get_ydata() for line in axes.lines[:2]]
+    assert low == 0
+    assert all(0 < max(curve) < high for curve in curves)
+    assert axes.get_xlim()[1] > 0.3

@@ -85,6 +85,7 @@ class PosteriorPictures:
             labels,
             prior=draws.prior_draws,
             levels=levels,
+            bounds=draws.prior.support(),
             truth=None if self.truths is None else self.truths[i],
             title=f"{label}: posterior",
         )
