@@ -117,10 +117,13 @@ def test_what_is_usual_is_measured_once_for_the_weights(run, tmp_path):
     project = tiny.open()
     sample(project, named_observations(project, None), recorder, draws=50, seed=1)
     assert path.read_bytes() == first
-    path.write_bytes(b"damaged")
-    [result] = infer(tiny)
-    assert path.read_bytes() == first
-    assert result.trust[0].verdict == "pass"
+    middle = len(first) // 2
+    flipped = first[:middle] + bytes([first[middle] ^ 255]) + first[middle + 1 :]
+    for damaged in (b"damaged", first[:middle], flipped):
+        path.write_bytes(damaged)
+        [result] = infer(tiny)
+        assert path.read_bytes() == first
+        assert result.trust[0].verdict == "pass"
 
 
 def test_repaired_draws_are_not_judged_by_the_network(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Baseline:
     def read(cls, path: Path, weights: str) -> Baseline | None:
         """The one on disk; None where there is none of these weights."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 if str(arrays["weights"]) != weights:
                     return None
                 splits = {
@@ -90,7 +91,7 @@ class Baseline:
                     for split in ("validation", "test")
                 }
                 return cls(weights, splits["validation"], splits["test"], arrays["divergences"])
-        except (OSError, ValueError, KeyError, BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
             return None
 
 
