@@ -36,6 +36,7 @@ from sbiwb.steps.trust.posterior_sbc import PosteriorSBC, judged, positions
 from sbiwb.steps.trust.verdict import Asked, Trust, TrustPart, trust
 
 LC2ST = "lc2st"
+SPACES = {"statistics": "statistics of the data", "network": "features of the data"}
 REPLICATES, PROPOSALS = 200, 500  # of posterior SBC: data sets, and draws that each is judged by
 SMALL_SPREAD = 0.3  # nats that the log evidence may vary by: sds off by a fifth
 SMALL_DISAGREEMENT = 0.05  # nats between the networks: means that part by a third of an sd
@@ -268,9 +269,8 @@ class TrustJudge:
 def _unlike(value: Value | None) -> TrustPart | None:
     if value is None or value.value is None:
         return None
-    space = value.name.partition("_")[0]
     found = f"the data are unlike the simulations ({value.reason})"
-    return TrustPart(f"data ({space})", value.value, found, UNLIKE)
+    return TrustPart(SPACES[value.name.partition("_")[0]], value.value, found, UNLIKE)
 
 
 def _parted(j: float, p: float, usual: float) -> TrustPart:

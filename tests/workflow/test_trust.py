@@ -66,8 +66,8 @@ def test_a_good_run_passes_and_every_file_says_so(run):
     [trust] = result.trust
     assert trust.verdict == "pass", trust.reason
     assert [part.name for part in trust.parts] == [
-        "data (statistics)",
-        "data (network)",
+        "statistics of the data",
+        "features of the data",
         "networks",
         "posterior SBC",
         "L-C2ST",
@@ -129,7 +129,7 @@ def test_what_is_usual_is_measured_once_for_the_weights(run, tmp_path):
 def test_repaired_draws_are_not_judged_by_the_network(run):
     [result] = infer(run, how="importance")
     [trust] = result.trust
-    assert {part.name for part in trust.parts} == {"data (statistics)", "data (network)"}
+    assert {part.name for part in trust.parts} == {"statistics of the data", "features of the data"}
     assert "conformal_5%" not in summary_of(result)["rows"][0]
 
 
