@@ -142,7 +142,8 @@ def _trust(asked: Asked, accused: bool) -> Trust:
         reason, remedy = asked.cautions[0]
         return Trust(asked.data_set, "warn", reason, remedy, asked.p, parts)
     names = ", ".join(part.name for part in parts)
-    return Trust(asked.data_set, "pass", f"nothing speaks against it (asked: {names})", "", asked.p, parts)
+    reason = f"nothing speaks against it (asked: {names})"
+    return Trust(asked.data_set, "pass", reason, "", asked.p, parts)
 
 
 def first_to_look_at(results: Sequence[Trust]) -> list[Trust]:
