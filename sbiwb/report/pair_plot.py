@@ -129,7 +129,7 @@ def draw_marginal(
     if filled:
         axes.fill_between(places, density, color=SHADE, lw=0)
     axes.plot(places, density, color=colour, lw=1.3, label=name)
-    highest = max(float(line.get_ydata().max()) for line in axes.lines)
+    highest = max(float(np.max(np.asarray(line.get_ydata()))) for line in axes.lines)
     axes.set_ylim(0, 1.05 * highest or 1)
 
 
