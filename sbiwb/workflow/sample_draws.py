@@ -26,7 +26,7 @@ from sbiwb.steps.joint.observed import Consistency, consistencies
 from sbiwb.workflow.train_likelihoods import Agreement, agreement_of
 
 LikelihoodSource = Literal["exact", "learned"]
-MAX_PROPOSALS = 3_200_000  # for a data set
+MAX_PROPOSALS = 3_200_000  # for a data set, where effective draws are asked for
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Drawer:
                     rng,
                     self.reporter,
                     ess=options.ess,
-                    most=MAX_PROPOSALS,
+                    most=MAX_PROPOSALS if options.ess else 0,
                 )
             except DataError as error:
                 results.append(_left(label, error.what, time.time() - begun))

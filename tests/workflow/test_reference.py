@@ -185,9 +185,9 @@ def test_its_files_are_those_of_sample(trained):
     told, also = (
         json.loads((one / "summary.json").read_text()) for one in (own.folder, found.folder)
     )
-    assert set(told) == set(also) and set(told["rows"][0]) - {"epistemic"} == set(
-        also["rows"][0]
-    ) - {"epistemic"}
+    of_networks = {"epistemic", "conformal_5%", "conformal_95%"}
+    assert set(told) == set(also)
+    assert set(told["rows"][0]) - of_networks == set(also["rows"][0]) - of_networks
 
 
 def test_the_same_seed_gives_the_same_draws_and_another_others(likely):
