@@ -3,15 +3,24 @@
     w = (p(theta) l(x | theta) / q(theta | x))^a
 
 with a as the validation pairs have it; less where the weights of a data set cannot be trusted.
+Where the draws of the network are not enough, most further ones are of a t distribution fitted to
+those that count, and all are weighed as draws of the mixture.
+
+References:
+    Owen & Zhou (2000), Safe and Effective Importance Sampling,
+        https://doi.org/10.1080/01621459.2000.10473909
+    Cornuet, Marin, Mira & Robert (2012), Adaptive Multiple Importance Sampling,
+        https://arxiv.org/abs/0907.1254
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 
 import numpy as np
 import torch
+from scipy.stats import multivariate_t
 
 from sbiwb.contracts import Reporter, Target
 from sbiwb.errors import DataError
@@ -27,25 +36,80 @@ CHUNK = 10_000  # proposals at once
 PROPOSALS_PER_DRAW, MAX_PER_DRAW = 5, 40
 MAX_DISTORTION = 0.02  # of the weight, that drawing without replacement may move
 LEAST_SHARE = 0.05
+TAIL_DF = 5  # of what is fitted to weighed draws
+MIN_FIT_DRAWS = 10  # effective ones for each column
+FITTED_SHARE = 0.8  # of further draws; the others keep to the network, which knows other modes
+
+
+@dataclass(frozen=True)
+class FittedProposal:
+    """A multivariate t of `TAIL_DF` degrees of freedom, as wide as weighed draws.
+
+    Args:
+        mean: (D,).
+        root: Lower Cholesky factor of its scale, (D, D).
+        count: Draws that were made of it.
+    """
+
+    mean: np.ndarray
+    root: np.ndarray
+    count: int = 0
+
+    @classmethod
+    def to(cls, z: np.ndarray, weights: Weights) -> FittedProposal | None:
+        """Fitted to draws (S, D); None where too few of them count."""
+        d = z.shape[1]
+        if weights.ess < MIN_FIT_DRAWS * d:
+            return None
+        share = np.exp(weights.log_weights - weights.log_weights.max())
+        share /= share.sum()
+        mean = share @ z
+        covariance = (share[:, None] * (z - mean)).T @ (z - mean)
+        ridge = 1e-9 * np.trace(covariance) / d
+        return cls(mean, np.linalg.cholesky(covariance + ridge * np.eye(d)))
+
+    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws (S, D)."""
+        normal = rng.standard_normal((count, len(self.mean)))
+        scale = np.sqrt(TAIL_DF / rng.chisquare(TAIL_DF, (count, 1)))
+        return self.mean + scale * normal @ self.root.T
+
+    def log_prob(self, z: np.ndarray) -> np.ndarray:
+        """At z (S, D), (S,)."""
+        law = multivariate_t(self.mean, self.root @ self.root.T, df=TAIL_DF)
+        return np.atleast_1d(law.logpdf(z))
 
 
 @dataclass(frozen=True)
 class WeighedProposals:
-    """Draws of the posterior network, weighed by the learned likelihood.
+    """Draws of the posterior network, and of what was fitted to them, weighed by the learned
+    likelihood as draws of the mixture of all of these [Owen & Zhou 2000; Cornuet et al. 2012].
 
     Args:
         z: (S, D).
         log_density: log p(z) + log l(x | z), (S,).
-        log_proposal: log q(z), (S,).
+        log_network: log q(z), (S,).
+        fitted: What part of the draws are of.
     """
 
     z: np.ndarray
     log_density: np.ndarray
-    log_proposal: np.ndarray
+    log_network: np.ndarray
+    fitted: tuple[FittedProposal, ...] = ()
+
+    @cached_property
+    def log_proposal(self) -> np.ndarray:
+        """Log density of the mixture, (S,)."""
+        counts = [one.count for one in self.fitted]
+        parts = [np.log(len(self.z) - sum(counts)) + self.log_network]
+        for one in self.fitted:
+            parts.append(np.log(one.count) + one.log_prob(self.z))
+        return np.asarray(np.logaddexp.reduce(parts) - np.log(len(self.z)))
 
     def weights(self, share: float) -> Weights:
         """Of the pool with this share of the likelihood."""
-        log_density = share * self.log_density + (1 - share) * self.log_proposal
+        parts = ((share, self.log_density), (1 - share, self.log_network))
+        log_density = sum((part * values for part, values in parts if part), np.zeros(len(self.z)))
         return importance_weights(log_density, self.log_proposal)
 
     def joined(self, other: WeighedProposals) -> WeighedProposals:
@@ -53,7 +117,8 @@ class WeighedProposals:
         return WeighedProposals(
             np.concatenate([self.z, other.z]),
             np.concatenate([self.log_density, other.log_density]),
-            np.concatenate([self.log_proposal, other.log_proposal]),
+            np.concatenate([self.log_network, other.log_network]),
+            (*self.fitted, *other.fitted),
         )
 
 
@@ -87,9 +152,14 @@ class PooledDraws:
 
 
 def weigh(
-    target: Target, count: int, rng: np.random.Generator, reporter: Reporter
+    target: Target,
+    count: int,
+    rng: np.random.Generator,
+    reporter: Reporter,
+    fitted: FittedProposal | None = None,
 ) -> WeighedProposals:
-    """`count` draws of the amortized posterior with their densities.
+    """`count` draws with their densities: of the amortized posterior, and the most of them of what
+    was fitted to earlier ones, if anything.
 
     Raises:
         DataError: Nothing is trained.
@@ -97,15 +167,23 @@ def weigh(
     proposal = target.amortized
     if proposal is None:
         raise DataError("there is no amortized posterior to draw from", where="pool")
-    parts = []
+    parts, drawn = list[WeighedProposals](), 0
     with reporter.task("weigh draws", count, unit="draws") as ticker:
         for start in range(0, count, CHUNK):
-            z = np.ascontiguousarray(proposal.sample(min(CHUNK, count - start), rng), np.float64)
+            size = min(CHUNK, count - start)
+            of_fitted = round(FITTED_SHARE * size) if fitted is not None else 0
+            z = np.ascontiguousarray(proposal.sample(size - of_fitted, rng), np.float64)
+            if fitted is not None:
+                z = np.concatenate([z, fitted.sample(of_fitted, rng)])
+                drawn += of_fitted
             with torch.no_grad():
                 log_density = target.log_density(torch.from_numpy(z)).numpy()
             parts.append(WeighedProposals(z, log_density, proposal.log_prob(z)))
-            ticker.advance(len(z))
-    return reduce(WeighedProposals.joined, parts)
+            ticker.advance(size)
+    weighed = reduce(WeighedProposals.joined, parts)
+    if fitted is None:
+        return weighed
+    return replace(weighed, fitted=(replace(fitted, count=drawn),))
 
 
 def pooled_draws(
@@ -135,12 +213,15 @@ def pooled_draws(
     most = most or MAX_PER_DRAW * draws
     weighed = weigh(target, PROPOSALS_PER_DRAW * draws, rng, reporter)
     weights, own = _trusted(weighed, share)
-    while len(weighed.z) < most and (weights.ess < ess or is_distorted(weights, draws)):
+    while len(weighed.z) < most and (
+        own < share or weights.ess < ess or is_distorted(weights, draws)
+    ):
         wanted = len(weighed.z)
         if weights.ess < ess:
             wanted = max(CHUNK, int(1.1 * wanted * (ess / max(weights.ess, 1.0) - 1)))
         more = min(wanted, most - len(weighed.z))
-        weighed = weighed.joined(weigh(target, more, rng, reporter))
+        fitted = FittedProposal.to(weighed.z, weights)
+        weighed = weighed.joined(weigh(target, more, rng, reporter, fitted))
         weights, own = _trusted(weighed, share)
     exact = weighed.weights(1.0)
     chosen = resample(weighed.z, weights.log_weights, draws, rng)
