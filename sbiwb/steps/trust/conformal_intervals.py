@@ -19,12 +19,10 @@ class ConformalIntervals:
             columns with levels and of angles.
         region: Share of the draws inside the 90 % region of highest density, (N,); NaN where the
             posterior has no density.
-        pairs: That they are calibrated by.
     """
 
     intervals: np.ndarray
     region: np.ndarray
-    pairs: int
 
 
 def with_conformal(
