@@ -1,4 +1,5 @@
-"""How much of the posterior variance of real data comes from not knowing the network."""
+"""What `diagnose` knows of a run, and how much of the posterior variance of real data comes from
+not knowing the network."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import numpy as np
 from sbiwb import report
 from sbiwb.diagnostics import family
 from sbiwb.errors import CorruptFile
-from sbiwb.numbers import read_numbers
+from sbiwb.numbers import DiagnosisNumbers, read_numbers
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observe import DataSets
@@ -54,10 +55,19 @@ def with_share(row: report.Row, shares: EpistemicShares) -> report.Row:
 def usual_shares(run: RunDir) -> dict[str, np.ndarray]:
     """What `diagnose` found over the test pairs for these weights, 5, 50 and 95 %, by
     parameter; empty where it has not judged them."""
+    numbers = current_numbers(run)
+    if numbers is None:
+        return {}
+    return {name: np.array(shares) for name, shares in numbers.epistemic_quantiles.items()}
+
+
+def current_numbers(run: RunDir) -> DiagnosisNumbers | None:
+    """What `diagnose` found for the weights that the run has now; None where it has not judged
+    them."""
     try:
         provenance, numbers = read_provenance(run.diagnose, Provenance), read_numbers(run)
     except CorruptFile:
-        return {}
-    if provenance is None or numbers is None or provenance.weights != weights_hash(run):
-        return {}
-    return {name: np.array(shares) for name, shares in numbers.epistemic_quantiles.items()}
+        return None
+    if provenance is None or provenance.weights != weights_hash(run):
+        return None
+    return numbers

@@ -10,19 +10,18 @@ import numpy as np
 
 from sbiwb.contracts import OutputKind, Reporter, Silent
 from sbiwb.diagnostics import family, tail
-from sbiwb.errors import CorruptFile, RunError
-from sbiwb.evidence import LC2STData, Value
-from sbiwb.numbers import read_numbers
+from sbiwb.errors import CorruptFile, RunError, SimulatorError
+from sbiwb.evidence import Value
 from sbiwb.posterior import Posterior
 from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observe import DataSets
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.records import Columns, Pairs, take
-from sbiwb.rundir import Provenance, read_provenance
 from sbiwb.seeds import generator, place
 from sbiwb.steps.infer.distrust import SimulationGap
 from sbiwb.steps.joint.observed import Consistency
+from sbiwb.steps.judge.measure import CalibrationPairs, JoinedObservations, local_evidence
 from sbiwb.steps.trust.baseline import (
     MAX_PAIRS,
     Baseline,
@@ -34,6 +33,7 @@ from sbiwb.steps.trust.conformal import Calibrated, Shown
 from sbiwb.steps.trust.conformal_intervals import ConformalIntervals
 from sbiwb.steps.trust.posterior_sbc import PosteriorSBC, judged, positions
 from sbiwb.steps.trust.verdict import Asked, Trust, TrustPart, trust
+from sbiwb.workflow.sample_shares import current_numbers
 
 LC2ST = "lc2st"
 SPACES = {"statistics": "statistics of the data", "network": "features of the data"}
@@ -154,14 +154,14 @@ class TrustJudge:
     def conformal(self, data: DataSets, theta: np.ndarray) -> ConformalIntervals | None:
         """Intervals that hold in nine of ten data sets; None where nothing calibrates them."""
         calibrated = self._calibrated
-        if calibrated is None or self.baseline is None:
+        if calibrated is None:
             return None
         shown = shown_by(self.posterior, data.variables, theta)
         low, high = self.project.prior.support()
         intervals = np.clip(calibrated.intervals(shown), low[:, None], high[:, None])
         intervals[:, ~self._is_plain] = np.nan
         region = self._region(data, theta, shown, calibrated)
-        return ConformalIntervals(intervals, region, len(self.baseline.test.log_q))
+        return ConformalIntervals(intervals, region)
 
     @property
     def _is_plain(self) -> np.ndarray:
@@ -188,12 +188,8 @@ class TrustJudge:
             yield NO_PAIRS
         if known.is_repaired:
             return
-        run = self.project.run
-        try:
-            provenance, numbers = read_provenance(run.diagnose, Provenance), read_numbers(run)
-        except CorruptFile:
-            provenance, numbers = None, None
-        if provenance is None or numbers is None or provenance.weights != weights_hash(run):
+        numbers = current_numbers(self.project.run)
+        if numbers is None:
             yield NOT_JUDGED
         elif numbers.verdict == "fail":
             yield (
@@ -218,8 +214,12 @@ class TrustJudge:
         parts: list[TrustPart | None] = []
         title = f"simulate from the posterior of {data.name}"
         with self.reporter.task(title, len(data), unit="data sets") as ticker:
-            for which in range(len(data)):
-                parts.append(_not_uniform(self._positions(data, which, theta[which])))
+            for which, label in enumerate(data.labels):
+                try:
+                    parts.append(_not_uniform(self._positions(data, which, theta[which])))
+                except SimulatorError as error:
+                    self.reporter.warn(f"{label}: no posterior SBC, {error.what}")
+                    parts.append(None)
                 ticker.advance(1)
         return parts
 
@@ -248,19 +248,12 @@ class TrustJudge:
             pairs, truth = self._pairs("test")
         except (RunError, CorruptFile):
             return [None] * len(data)
-        posterior, forward = self.posterior, self.posterior.theta_map.forward
+        posterior, drawn = self.posterior, theta[:, :PROPOSALS]
         rng = generator(self.seed, "trust", 2, place(data.name))
-        drawn = theta[:, :PROPOSALS]
-        local = LC2STData(
-            names=posterior.columns,
-            z=forward(truth),
-            draws=forward(posterior.sample(pairs.variables, 1, rng)[:, 0]),
-            x=posterior.features(pairs.variables),
-            labels=data.labels,
-            observed_x=posterior.features(data.variables),
-            observed_draws=forward(drawn.reshape(-1, drawn.shape[-1])).reshape(drawn.shape),
-            seed=self.seed,
-        )
+        draws = posterior.sample(pairs.variables, 1, rng)[:, 0]
+        calibration = CalibrationPairs(pairs.variables, truth, draws)
+        observed = JoinedObservations.of([data])
+        local = local_evidence(posterior, calibration, observed, drawn, self.seed)
         check = family.parse(LC2ST)
         values = family.module(LC2ST).compute(local, check).values
         return [_told_apart(value, check.level.tolerance) for value in values]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sbiwb.errors import DataError, GateFailed
+from sbiwb.errors import DataError, GateFailed, SimulatorError
 from sbiwb.project.observation_choice import named_observations
+from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.workflow.diagnose import diagnose
 from sbiwb.workflow.report import report
 from sbiwb.workflow.sample import check_gate, from_file, sample
@@ -131,6 +132,18 @@ def test_repaired_draws_are_not_judged_by_the_network(run):
     [trust] = result.trust
     assert {part.name for part in trust.parts} == {"statistics of the data", "features of the data"}
     assert "conformal_5%" not in summary_of(result)["rows"][0]
+
+
+def test_a_simulator_that_fails_costs_posterior_sbc_and_no_draws(run, monkeypatch):
+    def fail(*_, **__):
+        raise SimulatorError("fails everywhere", where="tiny.py")
+
+    monkeypatch.setattr(ForwardSimulator, "simulate", fail)
+    [result] = infer(run, verify=True)
+    names = [part.name for part in result.trust[0].parts]
+    assert "posterior SBC" not in names
+    assert "L-C2ST" in names
+    assert (result.folder / "posterior.nc").stat().st_size > 0
 
 
 def test_without_simulated_pairs_trust_warns(run, tmp_path):

@@ -27,7 +27,7 @@ from sbiwb.steps.judge import measure
 from sbiwb.steps.judge.draw_blocks import draw_test_posteriors
 from sbiwb.steps.judge.evidence_draws import log_evidences
 from sbiwb.steps.judge.judged_run import JudgedRun
-from sbiwb.steps.judge.measure import JoinedObservations
+from sbiwb.steps.judge.measure import CalibrationPairs, JoinedObservations
 from sbiwb.steps.judge.quantities import quantities_of
 from sbiwb.steps.judge.ridge import ridge_prediction
 
@@ -209,23 +209,12 @@ def _local(
     run: JudgedRun, draws: Draws, observations: list[DataSets], reporter: Reporter
 ) -> LC2STData:
     """Test pairs for the classifier, and real data sets to judge, each a test of its own."""
-    posterior = run.posterior
-    forward = posterior.theta_map.forward
     data = JoinedObservations.of(observations)
     data = data.take(_chosen(len(data.labels), reporter))
     rng = generator(run.seed, "local")
-    observed_draws = posterior.sample(data.variables, LOCAL_DRAWS, rng)
-    flat = observed_draws.reshape(-1, len(draws.names))
-    return LC2STData(
-        names=draws.names,
-        z=forward(draws.theta),
-        draws=forward(_first_draws(draws)),
-        x=posterior.features(run.test.variables),
-        labels=data.labels,
-        observed_x=posterior.features(data.variables),
-        observed_draws=forward(flat).reshape(observed_draws.shape),
-        seed=run.seed,
-    )
+    observed_draws = run.posterior.sample(data.variables, LOCAL_DRAWS, rng)
+    pairs = CalibrationPairs(run.test.variables, draws.theta, _first_draws(draws))
+    return measure.local_evidence(run.posterior, pairs, data, observed_draws, run.seed)
 
 
 def _chosen(count: int, reporter: Reporter) -> np.ndarray:

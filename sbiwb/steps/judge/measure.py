@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sbiwb.diagnostics import moments, statistics
-from sbiwb.evidence import FeatureSpace, Summaries, WeightDraws
+from sbiwb.evidence import FeatureSpace, LC2STData, Summaries, WeightDraws
 from sbiwb.posterior import Posterior
 from sbiwb.project.observe import DataSets
 from sbiwb.records import Columns, Pairs, Variable, join, take
@@ -83,6 +83,51 @@ class JoinedObservations:
         if not self.variables:
             return {}
         return {name: self.variables[name] for name in names}
+
+
+@dataclass(frozen=True)
+class CalibrationPairs:
+    """Pairs that classifiers learn from.
+
+    Args:
+        variables: Observables and context, N rows each.
+        truth: What generated them, (N, D).
+        draws: One posterior draw of each, (N, D).
+    """
+
+    variables: Columns
+    truth: np.ndarray
+    draws: np.ndarray
+
+
+def local_evidence(
+    posterior: Posterior,
+    pairs: CalibrationPairs,
+    data: JoinedObservations,
+    observed_draws: np.ndarray,
+    seed: int,
+) -> LC2STData:
+    """What judges a posterior at single data sets.
+
+    Args:
+        posterior: Whose features and unconstrained theta are seen.
+        pairs: That classifiers learn from.
+        data: M real data sets.
+        observed_draws: Their posterior draws, (M, S, D).
+        seed: Root of the classifiers.
+    """
+    forward = posterior.theta_map.forward
+    flat = observed_draws.reshape(-1, observed_draws.shape[-1])
+    return LC2STData(
+        names=posterior.columns,
+        z=forward(pairs.truth),
+        draws=forward(pairs.draws),
+        x=posterior.features(pairs.variables),
+        labels=data.labels,
+        observed_x=posterior.features(data.variables),
+        observed_draws=forward(flat).reshape(observed_draws.shape),
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True)
