@@ -226,6 +226,14 @@ def sample(
             help="True parameters, a column each and a row a data set, for the pair plots.",
         ),
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            metavar="DIR",
+            help="Draws that `sbiwb reference` wrote for the same data, for the pair plots.",
+        ),
+    ] = None,
     gate: Annotated[
         bool,
         typer.Option("--gate", help="Exit with 3 when the posterior of a data set is not trusted."),
@@ -253,6 +261,7 @@ def sample(
         pictures=pictures,
         verify=verify,
         truth=truth,
+        reference=reference,
     )
     show.sampled(results)
     show.next_step(f"sbiwb report {project.run.path}")

@@ -72,12 +72,35 @@ def predict(
     )
 
 
-def report(run: RunPath) -> None:
+def report(
+    run: RunPath,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--figures",
+            metavar="DIR",
+            help="Also write each picture as PDF and PNG (600 dpi) at journal width into DIR.",
+        ),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            "--width",
+            min=20,
+            max=1000,
+            metavar="MM",
+            help="Of these pictures; without it 88 or 180, one column or two.",
+        ),
+    ] = None,
+) -> None:
     """Write one HTML page about a run: verdict, pictures, posteriors of the data, provenance."""
     from sbiwb.cli import show
     from sbiwb.workflow import report
 
     show.written([report.report(run)])
+    if figures is not None:
+        files = report.figures(run, figures, width)
+        show.figures(files, figures)
 
 
 def compare(

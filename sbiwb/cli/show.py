@@ -54,6 +54,13 @@ def written(paths: Iterable[Path]) -> None:
         out.print(f"wrote {escape(str(path))}")
 
 
+def figures(files: Sequence[Path], folder: Path) -> None:
+    """Pictures for a paper that are there now."""
+    kinds = " and ".join(sorted({path.suffix[1:].upper() for path in files}))
+    pictures = len({path.stem for path in files})
+    out.print(f"wrote {counted(pictures, 'picture')} as {kinds} to {escape(str(folder))}")
+
+
 def coloured(verdict: str | None) -> str:
     """A verdict in its colour; – where there is none."""
     if not verdict:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Okabe and Ito 2008, safe for the colour-blind.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 PINK, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+INK = "#222222"  # what others are held against
 DPI = 130
 PANEL_COLUMNS = 3
 POINTS = 72  # of an inch

@@ -1,4 +1,4 @@
-"""Panels of observables: data and simulations of one, over its index or as histograms.
+"""Panels of observables: data and simulations of one, over its index, as histograms or as pictures.
 
 Booleans are drawn as 0 and 1.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sbiwb.report.figures import BLUE, GREY, ORANGE, Span, Style
+from sbiwb.report.grid_panels import GridPanel, grid_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,33 +55,36 @@ class ObservablePanel:
 
 def panels_of(
     simulated: Mapping[str, Values], kinds: Mapping[str, str], observed: Mapping[str, np.ndarray]
-) -> Iterator[ObservablePanel]:
-    """The panels of each observable, one a channel.
+) -> Iterator[ObservablePanel | GridPanel]:
+    """The panels of each observable, one a channel; three a channel of a picture.
 
     Args:
-        simulated: R arrays of each observable: (), (T,), (T, C) or a set.
+        simulated: R arrays of each observable: (), (T,), (T, C), a set, (H, W) or (H, W, C).
         kinds: What each observable is to the network: vector, set, series or grid; those it does
             not see may be left out.
         observed: Data like one of the simulations, by observable; empty where there are none.
     """
     for name, many in simulated.items():
         kind = kinds.get(name, "")
-        simulations = [_channels(values, kind) for values in many]
+        if kind == "grid":
+            yield from grid_panels(name, many, observed.get(name))
+            continue
+        simulations = [_channels(values) for values in many]
         data, every = None, simulations
         if name in observed:
-            data = _channels(observed[name], kind)
+            data = _channels(observed[name])
             every = [*simulations, data]
-        is_ordered = kind == "series" or (kind not in ("set", "grid") and _is_vector(every))
+        is_ordered = kind == "series" or (kind != "set" and _is_vector(every))
         for channel in range(every[-1].shape[1]):
             rows = [values[:, channel] for values in simulations]
             real = None if data is None else data[:, channel]
             yield ObservablePanel(name, rows, real, is_ordered)
 
 
-def _channels(values: object, kind: str) -> np.ndarray:
-    """One data set as numbers (M, C); all cells of a grid share a channel."""
+def _channels(values: object) -> np.ndarray:
+    """One data set as numbers (M, C); all cells of an array with more axes share a channel."""
     numbers = np.asarray(values, np.float64)
-    if kind == "grid" or numbers.ndim > 2:
+    if numbers.ndim > 2:
         return numbers.reshape(-1, 1)
     return numbers.reshape(len(np.atleast_1d(numbers)), -1)
 

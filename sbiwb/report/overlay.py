@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sbiwb.report.csv_tables import csv_text, six_digits
-from sbiwb.report.figures import BLUE, GREEN, ORANGE, PINK, SKY, YELLOW
+from sbiwb.report.figures import BLUE, GREEN, INK, ORANGE, PINK, SKY, YELLOW
 from sbiwb.report.pair_grid import Column, PairGrid
 from sbiwb.report.pair_plot import draw_marginal, draw_pair
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
-INK = "#222222"  # the reference
 
 
 @dataclass(frozen=True)

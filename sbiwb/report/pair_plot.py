@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sbiwb.report.figures import BLUE, GREY, ORANGE, Style, fitted
+from sbiwb.report.figures import BLUE, GREY, INK, ORANGE, Style, fitted
 from sbiwb.report.kernel_density import CellCounts, smooth_density
 from sbiwb.report.pair_grid import (
     LABEL_SIZE,
@@ -41,6 +41,7 @@ def pairs_picture(
     prior: np.ndarray | None = None,
     levels: Mapping[int, LevelNames] | None = None,
     truth: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
     bounds: tuple[np.ndarray, np.ndarray] | None = None,
     title: str = "Posterior",
 ) -> Figure:
@@ -52,6 +53,7 @@ def pairs_picture(
         prior: Prior draws (R, D), behind them on the diagonal as far as the posterior reaches.
         levels: Names of the values of discrete columns, by their place.
         truth: Of each column, (D,), where it is known.
+        reference: Draws of another method (R, D), over them.
         bounds: Of what is possible, lower and upper ones, (D,) each.
         title: Of the picture.
     """
@@ -62,8 +64,9 @@ def pairs_picture(
         true = None if truth is None else float(truth[i])
         columns.append(Column.of(label, draws[:, i], named.get(i), own, true))
     others = [] if prior is None else ["prior (grey)"]
+    others += [] if reference is None else ["reference (black)"]
     others += [] if truth is None else ["truth (orange)"]
-    grid = PairGrid.of(columns, " and ".join([f"{title} (blue)", *others]) if others else title)
+    grid = PairGrid.of(columns, ", ".join([f"{title} (blue)", *others]) if others else title)
     for i, axes in grid.diagonal():
         if prior is not None:
             draw_marginal(axes, columns[i], prior[:, i], colour=GREY, filled=True)
@@ -72,9 +75,19 @@ def pairs_picture(
     for across, up, axes in grid.below():
         pair = draws[:, [across, up]]
         draw_pair(axes, columns[across], columns[up], pair, colour=BLUE, filled=True)
+    if reference is not None:
+        _draw_over(grid, reference)
     if truth is not None:
         _mark(grid, truth)
     return grid.figure
+
+
+def _draw_over(grid: PairGrid, draws: np.ndarray) -> None:
+    """Draws (R, D) of another method as lines."""
+    for i, axes in grid.diagonal():
+        draw_marginal(axes, grid.columns[i], draws[:, i], colour=INK)
+    for across, up, axes in grid.below():
+        draw_pair(axes, grid.columns[across], grid.columns[up], draws[:, [across, up]], colour=INK)
 
 
 def _mark(grid: PairGrid, truth: np.ndarray) -> None:

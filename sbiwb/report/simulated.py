@@ -9,6 +9,7 @@ import numpy as np
 
 from sbiwb.pictures import new_figure
 from sbiwb.report.figures import ORANGE, Panels
+from sbiwb.report.grid_panels import GridPanel
 from sbiwb.report.observables import ObservablePanel, Values, panels_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def predictive_picture(
     """Simulations from the posterior over the data, one panel an observable.
 
     Args:
-        observed: Data of one data set by observable: (), (T,), (T, C) or a set.
+        observed: Data of one data set by observable: (), (T,), (T, C), a set, (H, W)
+            or (H, W, C).
         simulated: Simulated data by observable, a list of R arrays like the observed one.
         kinds: What each observable is to the network: vector, set, series or grid; those it does
             not see may be left out.
@@ -43,7 +45,7 @@ def simulated_picture(
     return _drawn(list(panels_of(simulated, kinds, {})), title)
 
 
-def _drawn(observables: Sequence[ObservablePanel], title: str) -> Figure:
+def _drawn(observables: Sequence[ObservablePanel | GridPanel], title: str) -> Figure:
     panels = Panels.of(len(observables), width=5.2, height=3.6)
     for observable, axes in zip(observables, panels.axes, strict=True):
         observable.draw(axes)

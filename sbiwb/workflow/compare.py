@@ -11,11 +11,12 @@ from pathlib import Path
 
 from sbiwb.contracts import Reporter
 from sbiwb.errors import RunError, SbiwbError
+from sbiwb.project import named_draws
 from sbiwb.project.opening import open_project
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
-from sbiwb.steps.compare import named_draws, overlaid_draws, ranked_runs
+from sbiwb.steps.compare import overlaid_draws, ranked_runs
 from sbiwb.steps.compare.overlaid_draws import DistanceSummary, Overlay
 from sbiwb.steps.compare.ranked_runs import Comparison, TrainedRun
 from sbiwb.stopping import raise_on_signal

@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sbiwb.document import read_run_config
 from sbiwb.errors import DiskError, RunError
-from sbiwb.files import put_text, read_json, sha256
+from sbiwb.files import put, put_text, read_json, sha256
 from sbiwb.report import Fields, loss_picture, to_svg
+from sbiwb.report.journal_figures import journal_files, journal_renderer, width_of
 from sbiwb.report.page import Facts, Inferred, LikelihoodFacts, Picture, page
 from sbiwb.rundir import CONFIG, PROVENANCE, RunDir
 
@@ -35,13 +36,68 @@ def report(path: Path) -> Path:
         ConfigError: Its config.yaml is damaged.
         CorruptFile: A file of the run cannot be read.
     """
+    put_text(path / PAGE, page(_reportable(path)))
+    return path / PAGE
+
+
+def figures(path: Path, folder: Path, width: float | None = None) -> list[Path]:
+    """Writes each picture of a run for a paper, as PDF and as PNG.
+
+    Args:
+        path: The run folder.
+        folder: Where they go, named STEP-PICTURE; what has one of these names there is replaced.
+        width: Of all, in mm; None: a column of a journal or two, as the picture needs.
+
+    Returns:
+        The files.
+
+    Raises:
+        RunError: No run folder, or no picture is in it yet.
+        ConfigError: CairoSVG is not installed, or the run's config.yaml is damaged.
+        CorruptFile: A file of the run cannot be read.
+    """
+    pictures = dict(_named_pictures(_reportable(path)))
+    if not pictures:
+        raise RunError("holds no picture yet", where=path, todo=f"Run `sbiwb run {path}` first.")
+    written = []
+    with journal_renderer() as renderer:
+        for stem, picture in pictures.items():
+            for suffix, data in journal_files(
+                renderer, picture, width or width_of(picture)
+            ).items():
+                written.append(folder / f"{stem}{suffix}")
+                put(written[-1], data)
+    return written
+
+
+def _named_pictures(facts: Facts) -> Iterator[tuple[str, Picture]]:
+    """Each picture of the page with the name of its file, which says its step."""
+    groups = {
+        "train": filter(None, [facts.loss]),
+        "diagnose": facts.pictures,
+        **{f"sample-{inferred.name}": inferred.pictures for inferred in facts.inferred},
+        **{
+            f"likelihood-{learned.structure}": [*filter(None, [learned.loss]), *learned.pictures]
+            for learned in facts.likelihoods
+        },
+    }
+    for group, pictures in groups.items():
+        for picture in pictures:
+            yield f"{group}-{picture.name}", picture
+
+
+def _reportable(path: Path) -> Facts:
+    """What a run says of itself.
+
+    Raises:
+        RunError: No run folder, or nothing is done in it yet.
+    """
     facts = _facts(RunDir(path))
     if not (facts.splits or facts.provenance or facts.metrics or facts.numbers):
         raise RunError(
             "holds nothing to report yet", where=path, todo=f"Run `sbiwb run {path}` first."
         )
-    put_text(path / PAGE, page(facts))
-    return path / PAGE
+    return facts
 
 
 def _facts(run: RunDir) -> Facts:

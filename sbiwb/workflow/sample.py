@@ -19,11 +19,11 @@ from sbiwb.project.fingerprint import weights_hash
 from sbiwb.project.observation_choice import choose_observations, named_observations
 from sbiwb.project.observation_options import context_values, from_file
 from sbiwb.project.observe import DataSets, NamedObservation
+from sbiwb.project.overlays import Overlays
 from sbiwb.project.plan import read_plan
 from sbiwb.project.project import Project
 from sbiwb.project.splits import load_split
 from sbiwb.project.trained import posterior_of
-from sbiwb.project.truth import load_truths
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import PosteriorDir, put_provenance
 from sbiwb.steps.exact.refine import Outcome, Refined, write_refined
@@ -44,7 +44,13 @@ from sbiwb.stopping import raise_on_signal
 from sbiwb.words import counted
 from sbiwb.workflow.predict import Predictor
 from sbiwb.workflow.sample_draws import Drawer, LikelihoodSource, ObservedDraws, SampleOptions
-from sbiwb.workflow.sample_shares import EPISTEMIC, epistemic_shares, usual_shares, with_share
+from sbiwb.workflow.sample_shares import (
+    EPISTEMIC,
+    EpistemicShares,
+    epistemic_shares,
+    usual_shares,
+    with_share,
+)
 from sbiwb.workflow.sample_trust import TrustEvidence, TrustJudge
 
 __all__ = [
@@ -122,6 +128,7 @@ def sample(
     pictures: int = PICTURES,
     verify: bool = False,
     truth: Path | None = None,
+    reference: Path | None = None,
 ) -> list[Sampled]:
     """Infers observations.
 
@@ -139,11 +146,13 @@ def sample(
         verify: Whether to judge each data set also by simulations from its posterior, and by
             classifiers.
         truth: A file with the true parameters of each data set, for the pictures.
+        reference: A folder of draws by another method, for the pictures.
 
     Raises:
         ConfigError: Draws are to be repaired, and the simulator file has no `log_likelihood`.
         DataError: An observation does not fit the simulator.
-        RunError: Nothing is trained yet, or there is nothing to infer.
+        RunError: Nothing is trained yet, there is nothing to infer, or the reference is one of
+            other parameters or data.
     """
     if not observations:
         raise RunError(
@@ -157,7 +166,8 @@ def sample(
         posterior = posterior_of(project, reporter)
         drawer = Drawer(project, posterior, reporter, options)
         judge = TrustJudge(project, posterior, reporter, seed, verify)
-        sampler = _Sampler(project, posterior, reporter, drawer, judge, pictures, truth)
+        overlays = Overlays(posterior.columns, truth, reference)
+        sampler = _Sampler(project, posterior, reporter, drawer, judge, pictures, overlays)
         layout = read_plan(project.data_run).layout
         data = [project.observe(observation, layout) for observation in observations]
         return [sampler.sample(sets) for sets in data]
@@ -173,14 +183,12 @@ class _Sampler:
     drawer: Drawer
     judge: TrustJudge
     pictures: int
-    truth: Path | None = None
+    overlays: Overlays
 
     def sample(self, data: DataSets) -> Sampled:
         """Infers one observation, and writes what is found."""
         project, options, start = self.project, self.drawer.options, time.perf_counter()
-        truths = None
-        if self.truth is not None:
-            truths = load_truths(self.truth, self.posterior.columns, len(data))
+        truths, reference = self.overlays.truths(data), self.overlays.draws(data)
         misfit = self._misfit(data)
         drawn = self.drawer.draw(data, misfit.odd)
         draws = self._posterior_draws(data, drawn.theta)
@@ -214,30 +222,15 @@ class _Sampler:
             log_likelihood=drawn.log_likelihood,
         )
         observables = ObservablePictures.of(project.source, project.config.model.inputs)
-        pictures = PosteriorPictures(draws, rows, observables, predicted, self.pictures, truths)
+        pictures = PosteriorPictures(
+            draws, rows, observables, predicted, self.pictures, truths, reference
+        )
         pictures.write(folder.path)
-        if shares:
-            usual = usual_shares(project.run)
-            figure = report.shares_picture(data.labels, shares.by_column, usual)
-            put_picture(folder.path / EPISTEMIC, figure)
-        folder.refined.unlink(missing_ok=True)
-        if options.how is not None:
-            write_refined(folder.path, drawn.refined, options.how)
-        if drawn.consistency:
-            write_consistency(folder.path, drawn.consistency)
-        facts = {
-            "weights": about["weights"],
-            "data_hash": project.data_hash,
-            "seed": options.seed,
-            "draws": options.draws,
-            "draw_seconds": drawn.seconds,
-            "likelihood": drawn.likelihood,
-        }
-        put_provenance(folder.path, seconds=time.perf_counter() - start, facts=facts)
-        for warning in warnings:
-            self.reporter.warn(f"{data.name}: {warning}")
-        for note in filter(None, [omitted, *data.notes]):
-            self.reporter.say(f"{data.name}: {note}.")
+        self._put_shares(folder, data, shares)
+        self._put_evidence(folder, drawn)
+        seconds = time.perf_counter() - start
+        put_provenance(folder.path, seconds=seconds, facts=self._provenance(drawn))
+        self._tell(data, warnings, omitted)
         return Sampled(
             data.name,
             folder.path,
@@ -248,6 +241,37 @@ class _Sampler:
             drawn.consistency,
             tuple(trust),
         )
+
+    def _put_shares(self, folder: PosteriorDir, data: DataSets, shares: EpistemicShares) -> None:
+        """The picture of how unsure the networks themselves are, where there are several."""
+        if shares:
+            usual = usual_shares(self.project.run)
+            figure = report.shares_picture(data.labels, shares.by_column, usual)
+            put_picture(folder.path / EPISTEMIC, figure)
+
+    def _put_evidence(self, folder: PosteriorDir, drawn: ObservedDraws) -> None:
+        """What a likelihood has said of the draws; what it said of earlier ones goes."""
+        folder.refined.unlink(missing_ok=True)
+        if self.drawer.options.how is not None:
+            write_refined(folder.path, drawn.refined, self.drawer.options.how)
+        if drawn.consistency:
+            write_consistency(folder.path, drawn.consistency)
+
+    def _provenance(self, drawn: ObservedDraws) -> dict[str, object]:
+        return {
+            "weights": weights_hash(self.project.run),
+            "data_hash": self.project.data_hash,
+            "seed": self.drawer.options.seed,
+            "draws": self.drawer.options.draws,
+            "draw_seconds": drawn.seconds,
+            "likelihood": drawn.likelihood,
+        }
+
+    def _tell(self, data: DataSets, warnings: Sequence[str], omitted: str) -> None:
+        for warning in warnings:
+            self.reporter.warn(f"{data.name}: {warning}")
+        for note in filter(None, [omitted, *data.notes]):
+            self.reporter.say(f"{data.name}: {note}.")
 
     def _trust(self, data: DataSets, misfit: SimulationGap, drawn: ObservedDraws) -> list[Trust]:
         """A verdict for each data set."""

@@ -64,3 +64,40 @@ def test_booleans_are_drawn_as_0_and_1(kind):
         assert axes.lines[-1].get_ydata().tolist() == [1, 0, 1]
     alone = simulated_picture({"x": [np.array(True), np.array(False)]}, {}, title="coin")
     assert to_png(alone)[:4] == b"\x89PNG"
+
+
+RAMP = np.arange(12.0).reshape(3, 4)
+
+
+def test_pictures_are_drawn_as_pictures_with_where_they_differ():
+    many = [RAMP + shift for shift in (-1.0, 1.0)]  # mean RAMP, sd 1
+    observed = RAMP.copy()
+    observed[2, 3] += 3
+    figure = predictive_picture({"map": observed}, {"map": many}, {"map": "grid"}, title="map")
+    shown, mean, difference = (axes.images[0] for axes in figure.axes[:3])
+    np.testing.assert_allclose(shown.get_array(), observed)
+    np.testing.assert_allclose(mean.get_array(), RAMP)
+    assert shown.get_clim() == mean.get_clim() == (0, 14)  # one scale
+    apart = np.zeros((3, 4))
+    apart[2, 3] = 3
+    np.testing.assert_allclose(difference.get_array(), apart)
+    assert to_png(figure)[:4] == b"\x89PNG"
+
+
+def test_cells_that_are_missing_or_never_move_stay_white():
+    many = [RAMP.copy(), RAMP.copy()]
+    many[0][0, 0] = many[1][0, 0] = np.nan
+    figure = predictive_picture({"map": RAMP}, {"map": many}, {"map": "grid"}, title="map")
+    assert np.isnan(np.ma.filled(figure.axes[2].images[0].get_array(), np.nan)).all()
+
+
+def test_the_first_channels_of_a_picture_have_panels_without_data_too():
+    many = [np.stack([RAMP] * 6, -1) * i for i in range(3)]
+    figure = simulated_picture({"map": many}, {"map": "grid"}, title="prior")
+    titles = [axes.get_title() for axes in figure.axes if axes.images]
+    assert titles[:3] == [
+        "map[0]: simulated 1",
+        "map[0]: mean of simulations",
+        "map[0]: sd of simulations",
+    ]
+    assert len(titles) == 3 * 4

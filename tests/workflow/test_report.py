@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from ctypes.util import find_library
 
 import h5py
 import numpy as np
@@ -14,10 +15,10 @@ import pytest
 import yaml
 from scipy.stats import beta
 
-from sbiwb.errors import CorruptFile, RunError
+from sbiwb.errors import ConfigError, CorruptFile, RunError
 from sbiwb.files import put_json, put_text, sha256
 from sbiwb.rundir import put_provenance
-from sbiwb.workflow.report import report
+from sbiwb.workflow.report import figures, report
 from tests.report.reading import SVG, Read, numbers
 
 CONFIG = {
@@ -236,6 +237,39 @@ def test_the_share_of_valid_simulations_has_the_interval_of_all(run):
 def test_it_needs_no_torch(run):
     for step in STEPS:
         step(run)
-    code = "import sys; from pathlib import Path; from sbiwb.workflow.report import report; report(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from sbiwb.workflow.report import figures, report; report(Path(sys.argv[1]))"
     code += "; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(run)], check=True, timeout=60)
+
+
+@pytest.mark.skipif(find_library("cairo") is None, reason="no Cairo on this machine")
+def test_every_picture_goes_to_the_folder_named_after_its_step(run, tmp_path):
+    for step in STEPS:
+        step(run)
+    files = {path.name: path.read_bytes() for path in figures(run, tmp_path / "paper", 90)}
+    assert sorted(files) == [
+        "diagnose-coverage.png",
+        *(
+            f"{stem}.{kind}"
+            for stem in ("diagnose-sbc", "sample-seen-pairs", "train-loss")
+            for kind in ("pdf", "png")
+        ),
+    ]
+    assert files["diagnose-coverage.png"] == (run / "diagnose/coverage.png").read_bytes()
+    assert all(files[name].startswith(b"%PDF") for name in files if name.endswith("pdf"))
+    widths = {
+        int.from_bytes(files[f"{stem}.png"][16:20]) for stem in ("train-loss", "diagnose-sbc")
+    }
+    assert widths == {round(90 / 25.4 * 600)}
+
+
+def test_figures_of_a_run_without_pictures_or_a_machine_without_cairosvg(
+    run, tmp_path, monkeypatch
+):
+    simulated(run)
+    with pytest.raises(RunError, match=r"holds no picture yet.*sbiwb run"):
+        figures(run, tmp_path)
+    trained(run)
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+    with pytest.raises(ConfigError, match=r'pip install "sbiwb\[figures\]"'):
+        figures(run, tmp_path)

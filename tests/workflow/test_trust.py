@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sbiwb.errors import DataError, GateFailed, SimulatorError
+from sbiwb.errors import DataError, GateFailed, RunError, SimulatorError
 from sbiwb.project.observation_choice import named_observations
 from sbiwb.project.simulations import ForwardSimulator
 from sbiwb.workflow.diagnose import diagnose
@@ -97,6 +97,19 @@ def test_a_truth_is_marked_and_one_of_another_form_is_told(run):
     assert "#D55E00".lower() not in picture.lower()
     with pytest.raises(DataError, match=r"mu has shape \(2,\), and there are 1 data sets"):
         infer(run, truth=run.folder / "wrong.csv")
+
+
+def test_draws_of_another_method_are_drawn_over_those_of_the_same_data(run):
+    [plain] = infer(run)
+    assert "#222222" not in (plain.folder / "pairs.svg").read_text()
+    [over] = infer(run, reference=plain.folder)
+    picture = (over.folder / "pairs.svg").read_text()
+    assert "#222222" in picture and "(black)" in picture
+    (run.folder / "empty").mkdir()
+    with pytest.raises(RunError, match=r"holds no draws.*sbiwb reference"):
+        infer(run, reference=run.folder / "empty")
+    with pytest.raises(RunError, match=r"has other data sets: seen, not other"):
+        infer(run, [0.0, 1.0, 0.0, 1.0], reference=plain.folder)
 
 
 def test_strange_data_fail_with_a_reason_and_the_gate_shuts(run):

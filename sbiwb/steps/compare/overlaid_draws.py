@@ -14,10 +14,10 @@ from sbiwb.contracts import Reporter
 from sbiwb.distances import c2st_many, mmd2
 from sbiwb.errors import DataError
 from sbiwb.files import put_json, put_text
+from sbiwb.project import named_draws
+from sbiwb.project.named_draws import NamedDraws
 from sbiwb.report.saving import put_picture
 from sbiwb.rundir import put_provenance
-from sbiwb.steps.compare import named_draws
-from sbiwb.steps.compare.named_draws import NamedDraws
 from sbiwb.stopping import raise_on_signal
 
 MAX_DRAWS = 10_000  # on each side; the published table of C2ST has 10,000

@@ -43,7 +43,10 @@ class ObservablePictures:
         """For a simulator and the network's inputs."""
         kinds: dict[str, str] = {}
         for name, section in inputs.items():
-            kinds |= dict.fromkeys(section.sources(name), section.as_ or "vector")
+            kind = section.as_ or "vector"
+            if kind == "grid" and section.axes == 1:
+                kind = "series"  # cells of a line are drawn as steps are
+            kinds |= dict.fromkeys(section.sources(name), kind)
         return cls(kinds, source.optional("show"), source.path)
 
     def predictive(self, observed: DataSet, simulated: Columns, title: str) -> Figure:

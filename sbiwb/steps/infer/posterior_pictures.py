@@ -38,6 +38,7 @@ class PosteriorPictures:
         predicted: Data simulated from the posteriors; None where there are none.
         shown: How many of many data sets get pictures of their own, the first ones.
         truths: Of each data set, (N, D), where they are known.
+        reference: Draws of another method (N, R, D), where there are any.
     """
 
     draws: PosteriorDraws
@@ -46,6 +47,7 @@ class PosteriorPictures:
     predicted: Simulations | None
     shown: int
     truths: np.ndarray | None = None
+    reference: np.ndarray | None = None
 
     def write(self, folder: Path) -> None:
         """Writes all pictures; those of earlier draws, perhaps of other data sets, go."""
@@ -87,6 +89,7 @@ class PosteriorPictures:
             levels=levels,
             bounds=draws.prior.support(),
             truth=None if self.truths is None else self.truths[i],
+            reference=None if self.reference is None else self.reference[i],
             title=f"{label}: posterior",
         )
 

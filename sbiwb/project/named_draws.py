@@ -134,6 +134,34 @@ def check_folders(paths: Sequence[Path]) -> None:
         )
 
 
+def draws_of(folder: Path, columns: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Draws (N, S, D) of these data sets' posteriors by whatever method wrote them.
+
+    Args:
+        folder: Written by `reference` or `sample`.
+        columns: Of theta, D.
+        labels: Of the N data sets.
+
+    Raises:
+        RunError: It holds none, or those of other parameters or data sets.
+        CorruptFile: They cannot be read.
+    """
+    todo = "Name a folder that `sbiwb reference` wrote for this observation."
+    if not holds_draws(folder):
+        raise RunError(f"holds no draws ({DRAWS})", where=folder, todo=todo)
+    named = read(folder, str(folder))
+    lacking = set(columns) - set(named.columns)
+    if lacking:
+        raise RunError(f"has no draws of {listed(lacking)}", where=folder, todo=todo)
+    if list(named.labels) != list(labels):
+        raise RunError(
+            f"has other data sets: {listed(set(named.labels))}, not {listed(set(labels))}",
+            where=folder,
+            todo=todo,
+        )
+    return named.theta[..., [named.columns.index(column) for column in columns]]
+
+
 def method_of(folder: Path) -> str:
     """METHOD of a folder reference/METHOD/OBSERVATION; empty for any other folder."""
     parts = folder.resolve().parts
