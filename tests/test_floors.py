@@ -33,6 +33,7 @@ GROUND = {
     "extras",
     "intervals",
     "pareto",
+    "ridge",
     "processes",
     "chunks",
     "pictures",

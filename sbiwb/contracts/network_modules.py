@@ -101,6 +101,19 @@ class InferenceModule(nn.Module):
         return self.log_prob(z, features) if self.likelihood else -self.loss(z, features)
 
     @property
+    def begins(self) -> bool:
+        """Whether `begin` has anything to do."""
+        return False
+
+    def begin(self, z: Tensor, features: Tensor) -> None:
+        """Sets what pairs tell without steps, before the first one.
+
+        Args:
+            z: (N, D).
+            features: Of untrained summary networks, (N, H).
+        """
+
+    @property
     def tempered(self) -> bool:
         """Whether the scale of its noise is fitted to validation pairs."""
         return False
@@ -151,6 +164,14 @@ class TrainableModule(nn.Module):
     def random(self) -> bool:
         """Whether a step in training draws random numbers."""
         return False
+
+    @property
+    def begins(self) -> bool:
+        """Whether `begin` has anything to do."""
+        return False
+
+    def begin(self, z: Tensor, inputs: NetworkInputs) -> None:
+        """Sets what pairs, z (N, D), tell without steps, before the first one."""
 
     @property
     def tempered(self) -> bool:

@@ -16,6 +16,8 @@ from sbiwb.contracts.network_modules import (
 )
 from sbiwb.networks.summary._mmd import mmd_to_normal
 
+ROWS_AT_ONCE = 1_000  # whose features are computed before the first step
+
 
 class Estimator(TrainableModule):
     """One network; its `forward` is what training maximises, to be compiled and distributed.
@@ -72,6 +74,22 @@ class Estimator(TrainableModule):
     @property
     def tempered(self) -> bool:
         return self.inference.tempered
+
+    @property
+    def begins(self) -> bool:
+        return self.inference.begins
+
+    @torch.no_grad()
+    def begin(self, z: Tensor, inputs: NetworkInputs) -> None:
+        features = []
+        for start in range(0, len(z), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            part = {
+                name: (values[rows], None if mask is None else mask[rows])
+                for name, (values, mask) in inputs.items()
+            }
+            features.append(self.summarise(part))
+        self.inference.begin(z, torch.cat(features))
 
     def summarise(self, inputs: NetworkInputs) -> Tensor:
         """Features (B, H) of all inputs."""

@@ -114,6 +114,14 @@ class Mixed(InferenceModule):
     def likelihood(self) -> bool:
         return self.flow is None or self.flow.likelihood
 
+    @property
+    def begins(self) -> bool:
+        return self.flow is not None and self.flow.begins
+
+    def begin(self, z: Tensor, features: Tensor) -> None:
+        if self.flow is not None:
+            self.flow.begin(z[:, self.rest], self._log_mass(z, features)[1])
+
     def loss(self, z: Tensor, features: Tensor) -> Tensor:
         """Minus the log-mass, plus the loss of the other columns, (B,)."""
         log_mass, given = self._log_mass(z, features)

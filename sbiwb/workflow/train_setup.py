@@ -17,6 +17,7 @@ from sbiwb.project.settings import Settings, sampling_threads, settle
 from sbiwb.project.splits import TrainingShards, load_split
 from sbiwb.records import Pairs
 from sbiwb.steps.fit.assemble import (
+    FIRST_LOOK,
     Assembly,
     TrainingSession,
     learned_adapter,
@@ -65,6 +66,8 @@ def open_trainer(
     pairs = pair_count(config.train, config.simulate.train, settings.regime)
     assembly = setup.assembly(adapter, settings, pairs, ranks, check)
     validation = assembly.tensors(load_split(project, "validation"))
+    if not saved:
+        assembly.begin(shards.held or load_split(project, "train", most=FIRST_LOOK))
     trainer = assembly.trainer(setup.source(shards, assembly), validation)
     return TrainingSession(trainer, adapter, settings)
 
@@ -100,6 +103,7 @@ def short_trainer(project: Project, training: Pairs, held_out: Pairs) -> Trainer
     adapter = fit_adapter(project.config.model, project.prior, training)
     settings = settle(project.config, None, _shapes(adapter), 0, None, None)
     assembly = _Setup(project).assembly(adapter, replace(settings, regime="memory"), len(training))
+    assembly.begin(training)
     source = assembly.from_memory(assembly.tensors(training))
     return assembly.trainer(source, assembly.tensors(held_out))
 

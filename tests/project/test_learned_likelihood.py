@@ -94,11 +94,11 @@ def of_counts(y: np.ndarray, mu: float, sigma: float) -> np.ndarray:
 CASES: dict[str, tuple[object, Callable[..., np.ndarray], float]] = {
     # function: (structure, exact density of each member, nats a member it may miss)
     "members": ({"y": "iid"}, normal, 0.03),
-    "points": ({"y": {"as": "iid", "columns": 2}}, of_points, 0.05),
+    "points": ({"y": {"as": "iid", "columns": 2}}, of_points, 0.08),
     "listed": ({"y": "independent"}, of_list, 0.3),
     "steps": ({"y": "markov"}, of_steps, 0.03),
-    "walk": ({"y": "autoregressive"}, of_walk, 0.08),
-    "counts": ({"y": "independent"}, of_counts, 0.25),
+    "walk": ({"y": "autoregressive"}, of_walk, 0.05),
+    "counts": ({"y": "independent"}, of_counts, 0.15),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sbiwb.steps.judge.ridge import ridge_prediction
+from sbiwb.steps.judge.first_guess import ridge_prediction
 
 
 def problem(n: int, seed: int, noise: float = 0.5):

@@ -128,7 +128,8 @@ class Config(InferencePart):
         False,
         exclude_if=lambda chosen: not chosen,  # runs of before there was a choice stay theirs
         description=(
-            "Whether a location and a log-scale that are linear in the features come first."
+            "Whether a linear regression on the features with correlated errors comes first; "
+            "training starts at the ridge regression of the training pairs."
         ),
     )
     temperature: Literal["one", "fitted"] = Field(
@@ -169,7 +170,9 @@ class Config(InferencePart):
             transforms.append(self._transform(order, context))
             order = order.flip(0)
         flow = NSF(transforms, tempered=self.temperature == "fitted")
-        return LinearFirst(flow, features, context) if self.linear else flow
+        if not self.linear:
+            return flow
+        return LinearFirst(flow, features, context, mixes=passes > 1)
 
     def _transform(self, order: Tensor, context: int) -> MaskedTransform:
         """One transform whose columns are computed in this order (D,), the identity as yet."""

@@ -99,6 +99,13 @@ class Bayesian(TrainableModule):
     def likelihood(self) -> bool:
         return self.base.likelihood
 
+    @property
+    def begins(self) -> bool:
+        return self.base.begins
+
+    def begin(self, z: Tensor, inputs: NetworkInputs) -> None:
+        self.base.begin(z, inputs)
+
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """In training under one draw of the weights, else under a mixture of a few of them."""
         if not self.training:

@@ -75,6 +75,14 @@ class Ensemble(TrainableModule):
     def tempered(self) -> bool:
         return self._each()[0].tempered
 
+    @property
+    def begins(self) -> bool:
+        return self._each()[0].begins
+
+    def begin(self, z: Tensor, inputs: NetworkInputs) -> None:
+        for member in self._each():
+            member.begin(z, inputs)
+
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """In training each member's objective on rows of its own, (M, B); else that of the mixture
         on rows (B,).

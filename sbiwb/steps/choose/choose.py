@@ -21,7 +21,7 @@ from sbiwb.steps.choose.variables import SeenVariables
 from sbiwb.training.train_options import TrainOptions
 
 Plain = dict[str, Any]
-SHOWN = ("kind", "transforms", "hidden", "temperature", "members")
+SHOWN = ("kind", "transforms", "hidden", "linear", "temperature", "members")
 MAX_PAIRS = 20_000  # that the inputs are chosen from
 DECAY = "train.weight_decay"
 DECAY_EVERY = 50  # steps between validations of its trial

@@ -31,6 +31,8 @@ from sbiwb.training.spool import DecodedShardCache
 from sbiwb.training.stream import StreamedPairs
 from sbiwb.training.train_options import TrainOptions
 
+FIRST_LOOK = 20_000  # training pairs that a network starts from
+
 
 @dataclass(frozen=True)
 class TrainingSession:
@@ -87,6 +89,14 @@ class Assembly:
             density=density,
             precision=self.settings.context,
         )
+
+    def begin(self, pairs: Pairs) -> None:
+        """Sets what training pairs tell the networks without steps."""
+        if self.module.begins:
+            most = min(len(pairs), FIRST_LOOK)
+            rows = np.linspace(0, len(pairs) - 1, most).astype(int)
+            tensors = self.tensors(pairs.take(rows))
+            self.module.begin(tensors.z, tensors.inputs)
 
     def tensors(self, pairs: Pairs, device: str | None = None) -> TensorPairs:
         """Pairs as the network reads them, on a device, by default that of training."""

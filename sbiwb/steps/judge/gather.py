@@ -26,10 +26,10 @@ from sbiwb.seeds import generator
 from sbiwb.steps.judge import measure
 from sbiwb.steps.judge.draw_blocks import draw_test_posteriors
 from sbiwb.steps.judge.evidence_draws import log_evidences
+from sbiwb.steps.judge.first_guess import ridge_prediction
 from sbiwb.steps.judge.judged_run import JudgedRun
 from sbiwb.steps.judge.measure import CalibrationPairs, JoinedObservations
 from sbiwb.steps.judge.quantities import quantities_of
-from sbiwb.steps.judge.ridge import ridge_prediction
 
 REPLICATED_PAIRS = 200  # test pairs that are simulated again
 REPLICATES = 50  # simulations from the posterior of each
