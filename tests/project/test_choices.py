@@ -10,7 +10,7 @@ from sbiwb.errors import ConfigError
 from sbiwb.records import Pairs, Ragged
 from sbiwb.steps.choose import neighbours
 from sbiwb.steps.choose.chains import chain_of
-from sbiwb.steps.choose.choose import Chooser
+from sbiwb.steps.choose.choose import LINEAR, Chooser
 from sbiwb.steps.choose.halving import Tournament
 from sbiwb.steps.choose.sizes import Task
 
@@ -118,7 +118,8 @@ def test_lists_in_order_are_joined_and_may_be_read_as_a_series():
     x = {"hare": autoregression(phi, 30), "lynx": autoregression(phi, 30)}
     pairs = Pairs({"mu": np.zeros(N)}, {}, x)
     chooser = Chooser(config(), pairs, parameters=1, try_out=lambda model, train: [0.0] * 50)
-    assert chooser.trials() == {"hare_lynx": ["mlp", "lstnet", "transformer"]}
+    tried = {"hare_lynx": ["mlp", "lstnet", "transformer"], LINEAR: ["true", "false"]}
+    assert chooser.trials() == tried
     quick = Chooser(config(effort="quick"), pairs, parameters=1)
     assert quick.trials() == {}
 
@@ -134,7 +135,8 @@ def test_a_trial_takes_the_network_that_does_best_and_says_so():
     pairs = Pairs({"mu": np.zeros(N)}, {}, x)
     choices = Chooser(config(), pairs, parameters=1, try_out=try_out).choose()
     assert choices.model["inputs"]["y"]["as"] == "series"
-    assert len(choices.trials) == 5  # three, then two
+    of_networks = [trial for trial in choices.trials if trial.input == "y"]
+    assert len(of_networks) == 5  # three, then two
     assert choices.trials[0].loss < -2 < choices.trials[2].loss
 
 
@@ -155,11 +157,11 @@ def test_of_few_pairs_the_weight_decay_that_does_best_is_taken(best):
     chooser = Chooser(config(pairs=1000), pairs, 1, try_out=decay_trial(best, steps))
     choices = chooser.choose()
     assert choices.train["weight_decay"] == best
-    assert {one.input for one in choices.trials} == {"train.weight_decay"}
+    assert {one.input for one in choices.trials} == {LINEAR, "train.weight_decay"}
     why = {choice.key: choice.why for choice in choices.choices}
     assert why["train.weight_decay"] == "best in a trial"
     members, train = choices.model["uncertainty"]["members"], choices.train
-    assert sum(steps) <= members * train["patience"] * train["validate_every"] / 4
+    assert sum(steps) <= members * train["patience"] * train["validate_every"] * (1 / 4 + 1 / 5)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +176,24 @@ def test_of_few_pairs_the_weight_decay_that_does_best_is_taken(best):
 )
 def test_weight_decay_is_not_tried_where_it_is_known_or_written(options):
     pairs = Pairs({"mu": np.zeros(N)}, {}, {"x": RNG.standard_normal((N, 3))})
-    chooser = Chooser(config(**options), pairs, 1, try_out=lambda model, train: 1 / 0)
-    assert chooser.trials() == {} and chooser.choose().trials == ()
+    chooser = Chooser(config(**options), pairs, 1, try_out=lambda model, train: [0.0] * 50)
+    assert "train.weight_decay" not in chooser.trials()
+    assert "train.weight_decay" not in {trial.input for trial in chooser.choose().trials}
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_regression_comes_first_where_the_pairs_say_so(better):
+    def try_out(model, train):
+        return RNG.standard_normal(200) - 0.5 * (getattr(model.inference, "linear") == better)
+
+    pairs = Pairs({"mu": np.zeros(N)}, {}, {"x": RNG.standard_normal((N, 3))})
+    chooser = Chooser(config(), pairs, 1, try_out=try_out)
+    assert chooser.trials()[LINEAR] == ["true", "false"]
+    assert ("linear: true" in keys(chooser.choose())["model.inference"]) == better
+    few = Chooser(config(pairs=100), pairs, 1, try_out=lambda model, train: 1 / 0)
+    assert "linear: true" in keys(few.choose())["model.inference"]
+    quick = Chooser(config(effort="quick"), pairs, 1, try_out=lambda model, train: 1 / 0)
+    assert LINEAR not in quick.trials()
 
 
 def test_weight_decay_falls_with_the_number_of_pairs():

@@ -112,7 +112,7 @@ def test_a_trial_is_made_once_and_kept(tmp_path, monkeypatch):
     simulate(tiny.open(), Recorder())
     complete = train_choices.complete(tiny.open(), Recorder())
     kept = read_choices(complete.run)
-    names = {"identity", "mlp", "lstnet", "transformer"}
+    names = {"identity", "mlp", "lstnet", "transformer", "true", "false"}
     assert {one.candidate for one in kept.trials} == names
     losses = {one.candidate: one.loss for one in kept.trials}
     assert np.isfinite(list(losses.values())).all() and len(kept.trials) >= 5

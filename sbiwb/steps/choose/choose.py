@@ -23,7 +23,7 @@ from sbiwb.training.train_options import TrainOptions
 Plain = dict[str, Any]
 SHOWN = ("kind", "transforms", "hidden", "linear", "temperature", "members")
 MAX_PAIRS = 20_000  # that the inputs are chosen from
-DECAY = "train.weight_decay"
+DECAY, LINEAR = "train.weight_decay", "model.inference.linear"
 DECAY_EVERY = 50  # steps between validations of its trial
 MIN_TRIAL_PAIRS = 2_000  # fewer tell too little of a network
 FLOWS = ("nsf", "ncsf")  # whose training and ensemble are known to do well
@@ -31,6 +31,25 @@ ATTENTIVE = ("transformer", "set_transformer")
 
 TryOut = Callable[[Model, TrainOptions], Sequence[float]]
 """Trains one network; -log q of each pair held out."""
+
+
+WAYS = {"true": True, "false": False}  # the likelier first
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What trials found; None: the likeliest.
+
+    Args:
+        linear: Whether a regression comes ahead of the flow.
+        decay: The weight decay.
+    """
+
+    linear: bool | None = None
+    decay: float | None = None
+
+
+NOTHING = _Found()
 
 
 @dataclass(frozen=True)
@@ -63,9 +82,10 @@ class Chooser:
         for draft in self._drafts:
             if self.try_out is not None and self.is_tried(draft):
                 options[draft.name] = self._tried(draft, options, trials)
-        decay = self._tried_decay(options, trials)
-        model, train = self._sections(options, decay)
-        choices = [*self._of_inputs(options), *self._of_others(model, train, decay)]
+        found = _Found(self._tried_linear(options, trials))
+        found = replace(found, decay=self._tried_decay(options, found, trials))
+        model, train = self._sections(options, found)
+        choices = [*self._of_inputs(options), *self._of_others(model, train, found)]
         return Choices(asked, model, train, tuple(choices), tuple(trials))
 
     @cached_property
@@ -93,10 +113,36 @@ class Chooser:
         trials = {
             draft.name: [option.candidate.name for option in draft.options] for draft in tried
         }
-        decays = self._decays({draft.name: draft.options[0] for draft in self._drafts})
+        options = {draft.name: draft.options[0] for draft in self._drafts}
+        if self._tries_linear(options):
+            trials[LINEAR] = list(WAYS)
+        decays = self._decays(options)
         if decays:
             trials[DECAY] = [f"{decay:g}" for decay in decays]
         return trials
+
+    def _tries_linear(self, options: dict[str, Option]) -> bool:
+        """Whether a regression ahead of the flow is tried."""
+        inference = self.config.model.inference
+        is_given = "linear" in inference.model_fields_set
+        if is_given or inference.kind != "nsf" or self.config.effort == "quick":
+            return False
+        return self._task(options).may_be_linear
+
+    def _tried_linear(self, options: dict[str, Option], trials: list[TrialResult]) -> bool | None:
+        """Whether a regression comes ahead of the flow, by what does better; None: untried."""
+        if self.try_out is None or not self._tries_linear(options):
+            return None
+
+        def losses(name: str, steps: int) -> Sequence[float]:
+            sections = self._sections(options, _Found(WAYS[name]))
+            return self._losses(*sections, steps=steps, validate_every=DECAY_EVERY)
+
+        steps = self._task(options).linear_trial_steps
+        tournament = Tournament(LINEAR, list(WAYS), losses, steps, needed_errors=0)
+        linear = WAYS[tournament.play()]
+        trials.extend(tournament.results)
+        return linear
 
     def _decays(self, options: dict[str, Option]) -> tuple[float, ...]:
         """Weight decays that are tried."""
@@ -106,14 +152,16 @@ class Chooser:
             return ()
         return self._task(options).decays()
 
-    def _tried_decay(self, options: dict[str, Option], trials: list[TrialResult]) -> float | None:
+    def _tried_decay(
+        self, options: dict[str, Option], found: _Found, trials: list[TrialResult]
+    ) -> float | None:
         """The weight decay that does best; None where none is tried."""
         ways = {f"{decay:g}": decay for decay in self._decays(options)}
         if self.try_out is None or not ways:
             return None
 
         def losses(name: str, steps: int) -> Sequence[float]:
-            sections = self._sections(options, ways[name])
+            sections = self._sections(options, replace(found, decay=ways[name]))
             return self._losses(*sections, steps=steps, validate_every=DECAY_EVERY)
 
         steps = self._task(options).decay_trial_steps
@@ -153,9 +201,7 @@ class Chooser:
         networks = model["uncertainty"].get("members", 1)
         return round(sizes.EFFORTS[self.config.effort].trial_share * networks * steps)
 
-    def _sections(
-        self, options: dict[str, Option], decay: float | None = None
-    ) -> tuple[Plain, Plain]:
+    def _sections(self, options: dict[str, Option], found: _Found = NOTHING) -> tuple[Plain, Plain]:
         """Complete sections `model` and `train`; what the YAML says stands."""
         model, train = self._given()
         model["inputs"] = {name: option.section for name, option in options.items()}
@@ -163,9 +209,10 @@ class Chooser:
         if self.config.model.inference.kind in FLOWS:
             task = self._task(options)
             kind = self.config.model.inference.kind
-            model["inference"] = {**task.inference(kind), **model.get("inference", {})}
+            chosen = task.inference(kind, linear=found.linear)
+            model["inference"] = {**chosen, **model.get("inference", {})}
             model.setdefault("uncertainty", task.uncertainty())
-            train = {**task.train(decay), **train}
+            train = {**task.train(found.decay), **train}
         complete = Model.model_validate(model).model_dump(mode="json", by_alias=True)
         return complete, TrainOptions.model_validate(train).model_dump(mode="json")
 
@@ -192,7 +239,7 @@ class Chooser:
         if constants:
             yield _choice("model.drop", constants, "constant in all simulations")
 
-    def _of_others(self, model: Plain, train: Plain, decay: float | None) -> Iterator[ChosenKey]:
+    def _of_others(self, model: Plain, train: Plain, found: _Found) -> Iterator[ChosenKey]:
         """The keys of the density network and of training that were chosen."""
         if self.config.model.inference.kind not in FLOWS:
             return
@@ -203,7 +250,7 @@ class Chooser:
                 yield _choice(f"model.{key}", _shortened(model[key]), pairs)
         for key in sizes.TRAIN_KEYS:
             why = pairs
-            if f"train.{key}" == DECAY and decay is not None:
+            if f"train.{key}" == DECAY and found.decay is not None:
                 why = "best in a trial"
             if key not in given_train:
                 yield _choice(f"train.{key}", train[key], why)

@@ -19,7 +19,7 @@ from sbiwb.project.choices import TrialResult
 FACTOR = 3  # steps of a round, in those of the round before
 MIN_STEPS = 200
 MAX_STEPS = 1_500  # of the first round
-NEEDED_ERRORS = 2.0  # standard errors by which another must beat the likeliest
+NEEDED_ERRORS = 2.0
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Tournament:
         candidates: Names, the likeliest first.
         losses: Trains a candidate for so many steps; -log q of each pair held out, (N,).
         steps: That all trials together may take.
+        needed_errors: Standard errors by which another must beat the likeliest.
         results: What was tried, in order.
     """
 
@@ -38,11 +39,12 @@ class Tournament:
     candidates: Sequence[str]
     losses: Callable[[str, int], Sequence[float]]
     steps: int
+    needed_errors: float = NEEDED_ERRORS
     results: list[TrialResult] = field(default_factory=list)
 
     def play(self) -> str:
-        """The winner: the best of the last round, or the likeliest where it is not beaten by two
-        standard errors."""
+        """The winner: the best of the last round, or the likeliest where it is not beaten by that
+        many standard errors."""
         left, steps, number = list(self.candidates), self.first_steps, 1
         while True:
             measured = {name: np.asarray(self.losses(name, steps), float) for name in left}
@@ -78,7 +80,7 @@ class Tournament:
         if likeliest not in ranked:
             return ranked[0]
         behind, error = _compared(measured[likeliest], measured[ranked[0]])
-        if behind > NEEDED_ERRORS * error:
+        if behind > self.needed_errors * error:
             return ranked[0]
         return likeliest
 

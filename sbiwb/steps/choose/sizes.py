@@ -85,8 +85,18 @@ class Task:
             return math.ceil(self._allowed.members / 2.5)
         return self._allowed.members
 
-    def inference(self, kind: str) -> Plain:
-        """The keys of a flow of this kind, `nsf` or `ncsf`."""
+    @property
+    def may_be_linear(self) -> bool:
+        """Whether a linear regression ahead of the flow is worth a trial."""
+        return self._is_vector and MIN_DECAY_PAIRS <= self.pairs < VERY_MANY
+
+    def inference(self, kind: str, *, linear: bool | None = None) -> Plain:
+        """The keys of a flow of this kind, `nsf` or `ncsf`.
+
+        Args:
+            kind: Of the flow.
+            linear: Whether a linear regression comes first; None: where it is likely to help.
+        """
         width = max(MIN_WIDTH, min(MAX_WIDTH, 4 * self.parameters))
         plain: Plain = {
             "kind": kind,
@@ -95,7 +105,7 @@ class Task:
         }
         if kind == "nsf":
             plain["temperature"] = "fitted"
-            if self._is_vector:
+            if self._is_vector if linear is None else linear:
                 plain["linear"] = True
         return plain
 
@@ -170,8 +180,17 @@ class Task:
     @property
     def decay_trial_steps(self) -> int:
         """Steps that a trial of decays may take: a quarter of the least that training takes."""
-        least = min(self.steps, self._allowed.patience * self._validate_every)
-        return self.networks * least // 4
+        return self.networks * self._least_steps // 4
+
+    @property
+    def linear_trial_steps(self) -> int:
+        """Steps that a trial of a regression ahead of the flow may take, likewise."""
+        return self.networks * self._least_steps // 5
+
+    @property
+    def _least_steps(self) -> int:
+        """That training takes however soon it ends."""
+        return min(self.steps, self._allowed.patience * self._validate_every)
 
     @property
     def _validate_every(self) -> int:
