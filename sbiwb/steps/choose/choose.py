@@ -139,7 +139,7 @@ class Chooser:
             return self._losses(*sections, steps=steps, validate_every=DECAY_EVERY)
 
         steps = self._task(options).linear_trial_steps
-        tournament = Tournament(LINEAR, list(WAYS), losses, steps, needed_errors=0)
+        tournament = Tournament(LINEAR, list(WAYS), losses, steps, needed_errors=1)
         linear = WAYS[tournament.play()]
         trials.extend(tournament.results)
         return linear

@@ -31,7 +31,7 @@ class Tournament:
         candidates: Names, the likeliest first.
         losses: Trains a candidate for so many steps; -log q of each pair held out, (N,).
         steps: That all trials together may take.
-        needed_errors: Standard errors by which another must beat the likeliest.
+        needed_errors: Standard errors by which the less likely of the last two must win.
         results: What was tried, in order.
     """
 
@@ -43,7 +43,7 @@ class Tournament:
     results: list[TrialResult] = field(default_factory=list)
 
     def play(self) -> str:
-        """The winner: the best of the last round, or the likeliest where it is not beaten by that
+        """The winner: of the last two the one that was listed first, unless it is beaten by that
         many standard errors."""
         left, steps, number = list(self.candidates), self.first_steps, 1
         while True:
@@ -76,13 +76,11 @@ class Tournament:
             self.results.append(TrialResult(self.input, name, number, steps, loss, behind, error))
 
     def _preferred(self, ranked: Sequence[str], measured: dict[str, np.ndarray]) -> str:
-        likeliest = self.candidates[0]
-        if likeliest not in ranked:
-            return ranked[0]
-        behind, error = _compared(measured[likeliest], measured[ranked[0]])
+        likelier = min(ranked, key=self.candidates.index)
+        behind, error = _compared(measured[likelier], measured[ranked[0]])
         if behind > self.needed_errors * error:
             return ranked[0]
-        return likeliest
+        return likelier
 
 
 def _mean(losses: np.ndarray) -> float:

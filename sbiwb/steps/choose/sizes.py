@@ -171,7 +171,9 @@ class Task:
         """Weight decays worth a trial, the likeliest first; none where one is known to do.
 
         Of few pairs the best is ten times another problem's, and as much as a nat better: where the
-        posterior is about that of a linear regression, from which training starts, it is large.
+        posterior is about that of a linear regression, from which training starts, it is large. A
+        single network of a part of the pairs, as in a trial, wants more than an ensemble of all, so
+        more has to win clearly.
         """
         if not self._is_vector or not MIN_DECAY_PAIRS <= self.pairs <= MAX_DECAY_PAIRS:
             return ()
