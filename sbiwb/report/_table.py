@@ -14,6 +14,7 @@ from sbiwb.report._html import Attribute, tag, text
 DASH, MINUS = "–", "−"
 FIXED = (1e-5, 1e9)  # sizes between which a number is written without an exponent
 MAX_DECIMALS = 6
+MANY = 10  # columns from which a table is printed small
 
 
 def is_finite(value: object) -> bool:
@@ -100,10 +101,12 @@ def table(
         class_: Of the table.
         sort: Whether a click on a heading sorts it.
     """
-    classes = class_.split()
+    classes, headings = class_.split(), list(head)
     if sort:
         classes.append("sortable")
-    parts = [tag("thead", _head(head)), tag("tbody", *map(_row, rows))]
+    if len(headings) > MANY:
+        classes.append("many")
+    parts = [tag("thead", _head(headings)), tag("tbody", *map(_row, rows))]
     whole = tag("table", *parts, class_=" ".join(classes) or None)
     return tag("div", whole, class_="scroll", role="region", aria_label=label, tabindex=0)
 

@@ -262,30 +262,33 @@ class TrustJudge:
 def _unlike(value: Value | None) -> TrustPart | None:
     if value is None or value.value is None:
         return None
-    found = f"the data are unlike the simulations ({value.reason})"
-    return TrustPart(SPACES[value.name.partition("_")[0]], value.value, found, UNLIKE)
+    name, fault = SPACES[value.name.partition("_")[0]], "the data are unlike the simulations"
+    return TrustPart(name, value.value, value.reason, UNLIKE, fault=fault)
 
 
 def _parted(j: float, p: float, usual: float) -> TrustPart:
     found = f"the networks part by {j:.2g} nats, usually by less than {usual:.2g}"
-    return TrustPart("networks", p, found, MORE, j, SMALL_DISAGREEMENT)
+    return TrustPart("networks", p, found, MORE, j, SMALL_DISAGREEMENT, "the networks disagree")
 
 
 def _inconsistent(result: Consistency) -> TrustPart:
     found = (
-        f"posterior and likelihood contradict each other by {result.spread:.2g} nats, usually by "
-        f"less than {result.usual:.2g}"
+        f"the log evidence varies by {result.spread:.2g} nats over the draws, usually by less than "
+        f"{result.usual:.2g}"
     )
-    return TrustPart("self-consistency", result.p, found, REFINE, result.spread, SMALL_SPREAD)
+    fault = "posterior and likelihood contradict each other"
+    return TrustPart(
+        "self-consistency", result.p, found, REFINE, result.spread, SMALL_SPREAD, fault
+    )
 
 
 def _not_uniform(result: PosteriorSBC) -> TrustPart:
     found = (
-        f"at data like these the network is wrong: the ranks of {result.column} among "
-        f"{result.replicates} data sets simulated from this posterior are off by "
-        f"{result.effect:.2f}"
+        f"the ranks of {result.column} among {result.replicates} data sets simulated from this "
+        f"posterior are off by {result.effect:.2f}"
     )
-    return TrustPart("posterior SBC", result.p, found, WIDER, result.effect, SMALL_POSITION)
+    fault = "at data like these the network is wrong"
+    return TrustPart("posterior SBC", result.p, found, WIDER, result.effect, SMALL_POSITION, fault)
 
 
 def _told_apart(value: Value, tolerance: float) -> TrustPart | None:

@@ -184,7 +184,7 @@ def test_weight_decay_is_not_tried_where_it_is_known_or_written(options):
 @pytest.mark.parametrize("better", [True, False])
 def test_a_regression_comes_first_where_the_pairs_say_so(better):
     def try_out(model, train):
-        return RNG.standard_normal(200) - 0.5 * (getattr(model.inference, "linear") == better)
+        return RNG.standard_normal(200) - 0.5 * (model.inference.linear == better)
 
     pairs = Pairs({"mu": np.zeros(N)}, {}, {"x": RNG.standard_normal((N, 3))})
     chooser = Chooser(config(), pairs, 1, try_out=try_out)

@@ -39,10 +39,11 @@ class TrustPart:
     Args:
         name: Short.
         p: Chance of a number as large where posterior and data are as at test pairs.
-        found: What was measured, in half a sentence.
+        found: What was measured, in half a sentence that accuses of nothing.
         remedy: What to do where it accuses.
         effect: How large the fault is, in units of its own; None where that is not known.
         tolerance: The largest that warns only.
+        fault: What is wrong where it accuses; empty where `found` says so.
     """
 
     name: str
@@ -51,6 +52,12 @@ class TrustPart:
     remedy: str
     effect: float | None = None
     tolerance: float = 0.0
+    fault: str = ""
+
+    @property
+    def accusation(self) -> str:
+        found = f"{self.fault}: {self.found}" if self.fault else self.found
+        return f"{found} (p = {self.p:.2g})"
 
     @property
     def is_small(self) -> bool:
@@ -136,7 +143,7 @@ def _trust(asked: Asked, accused: bool) -> Trust:
         guilty.sort(key=lambda part: (part.is_small, part.p))
         first = guilty[0]
         verdict: TrustVerdict = "warn" if first.is_small else "fail"
-        reason = "; ".join(f"{part.found} (p = {part.p:.2g})" for part in guilty)
+        reason = "; ".join(part.accusation for part in guilty)
         return Trust(asked.data_set, verdict, reason, first.remedy, asked.p, parts)
     if asked.cautions:
         reason, remedy = asked.cautions[0]
