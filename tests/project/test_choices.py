@@ -194,6 +194,10 @@ def test_a_regression_comes_first_where_the_pairs_say_so(better):
     assert "linear: true" in keys(few.choose())["model.inference"]
     quick = Chooser(config(effort="quick"), pairs, 1, try_out=lambda model, train: 1 / 0)
     assert LINEAR not in quick.trials()
+    written = {"inference": {"kind": "nsf", "transforms": 2}}
+    as_written = Chooser(config(model=written), pairs, 1, try_out=try_out)
+    assert LINEAR not in as_written.trials()
+    assert not as_written.choose().model["inference"].get("linear", False)
 
 
 def test_weight_decay_falls_with_the_number_of_pairs():

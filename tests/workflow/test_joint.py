@@ -82,7 +82,7 @@ def test_draws_repaired_by_the_learned_likelihood_are_the_posterior(joint):
 def test_chains_by_the_learned_likelihood_are_the_posterior(joint):
     project = joint.open()
     method = method_of("metropolis", ["warmup=500"])
-    result = reference(project, project.observations[0], method, Recorder(), draws=1_000, seed=0)
+    result = reference(project, project.observations[0], method, Recorder(), draws=4_000, seed=0)
     row = next(row for row in result.rows if row.name == "mu")
     assert result.folder.parent.name == "metropolis-learned" and not result.warnings
     assert abs(row.mean - MEAN) < 0.08 and row.sd == pytest.approx(SD, rel=0.12)

@@ -123,11 +123,16 @@ class Chooser:
 
     def _tries_linear(self, options: dict[str, Option]) -> bool:
         """Whether a regression ahead of the flow is tried."""
-        inference = self.config.model.inference
-        is_given = "linear" in inference.model_fields_set
-        if is_given or inference.kind != "nsf" or self.config.effort == "quick":
+        is_nsf = self.config.model.inference.kind == "nsf"
+        if self._flow_is_written or not is_nsf or self.config.effort == "quick":
             return False
         return self._task(options).may_be_linear
+
+    @property
+    def _flow_is_written(self) -> bool:
+        """Whether the YAML says more of the flow than its kind: then it is the one that is meant,
+        without a regression unless it says so."""
+        return bool(self.config.model.inference.model_fields_set - {"kind"})
 
     def _tried_linear(self, options: dict[str, Option], trials: list[TrialResult]) -> bool | None:
         """Whether a regression comes ahead of the flow, by what does better; None: untried."""
@@ -209,7 +214,8 @@ class Chooser:
         if self.config.model.inference.kind in FLOWS:
             task = self._task(options)
             kind = self.config.model.inference.kind
-            chosen = task.inference(kind, linear=found.linear)
+            linear = False if self._flow_is_written else found.linear
+            chosen = task.inference(kind, linear=linear)
             model["inference"] = {**chosen, **model.get("inference", {})}
             model.setdefault("uncertainty", task.uncertainty())
             train = {**task.train(found.decay), **train}
