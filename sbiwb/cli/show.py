@@ -192,15 +192,25 @@ def _consistency(results: Sequence[Consistency]) -> None:
 
 
 def _trust(results: Sequence[Trust], suspects: Sequence[Trust]) -> None:
-    """How far each data set's posterior can be trusted: those that do not pass, the worst first."""
-    if len(results) > 1:
-        passing = len(results) - len(suspects)
-        out.print(f"trust: {passing} of {counted(len(results), 'data set')} pass")
-    for result in suspects[:MAX_SENTENCES] if len(results) > 1 else results:
-        name = f"{escape(result.data_set)}: " if len(results) > 1 else ""
-        remedy = f" → {escape(result.remedy)}" if result.remedy else ""
-        reason = escape(result.reason)
-        out.print(f"trust: {name}{coloured(result.verdict)}, {reason}{remedy}")
+    """How far each data set's posterior can be trusted: those that do not pass, the worst first,
+    and those of which the same is said together."""
+    if len(results) == 1:
+        out.print(f"trust: {_trusted(results[0])}")
+        return
+    passing = len(results) - len(suspects)
+    out.print(f"trust: {passing} of {counted(len(results), 'data set')} pass")
+    alike: dict[str, list[str]] = {}
+    for result in suspects:
+        alike.setdefault(_trusted(result), []).append(result.data_set)
+    for sentence, (first, *others) in list(alike.items())[:MAX_SENTENCES]:
+        name = f"{first} and {len(others)} more" if others else first
+        out.print(f"trust: {escape(name)}: {sentence}")
+
+
+def _trusted(result: Trust) -> str:
+    """Verdict, reason and remedy."""
+    remedy = f" → {escape(result.remedy)}" if result.remedy else ""
+    return f"{coloured(result.verdict)}, {escape(result.reason)}{remedy}"
 
 
 def referenced(result: Referenced) -> None:
