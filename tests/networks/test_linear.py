@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sbiwb.networks.inference import nsf
-from sbiwb.networks.inference._linear import LinearFirst
+from sbiwb.networks.inference._linear import LinearFirst, _inner
 from sbiwb.ridge import ridge
 
 torch.manual_seed(0)
@@ -56,6 +56,19 @@ def test_draws_and_densities_are_of_one_map():
     np.testing.assert_allclose(
         squared.detach(), noise.square().sum(-1).flatten(), rtol=2e-3, atol=2e-3
     )
+
+
+def test_the_regression_keeps_its_digits_where_networks_compute_in_bfloat16():
+    started = network()
+    started.begin(*pairs(1))
+    z, features = pairs(2, 200)
+    exact, _ = _inner([started], z, features)
+    with torch.autocast("cpu", torch.bfloat16):
+        inner, _ = _inner([started], z, features.bfloat16().float())
+    rounded, _ = _inner([started], z, features.bfloat16().float())
+    assert inner.dtype == torch.float32
+    np.testing.assert_array_equal(inner.detach(), rounded.detach())
+    assert float((inner - exact).detach().abs().max()) > 0  # only what the features have lost
 
 
 def test_several_side_by_side_are_each_alone():

@@ -134,7 +134,17 @@ class LinearFirst(InferenceModule):
 
 
 def _inner(networks: Sequence[LinearFirst], z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """z' and s of M networks, (M, B, D) each; of one network (B, D)."""
+    """z' and s of M networks, (M, B, D) each; of one network (B, D).
+
+    In float32 also where networks compute in bfloat16, which keeps three digits of z'.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        return _inner_in_full(networks, z, features.to(z.dtype))
+
+
+def _inner_in_full(
+    networks: Sequence[LinearFirst], z: Tensor, features: Tensor
+) -> tuple[Tensor, Tensor]:
     maps = [network._map() for network in networks]
     weight, bias = (torch.stack(parts) for parts in zip(*maps, strict=True))
     alone = z.dim() == 2
