@@ -138,23 +138,17 @@ def _inner(networks: Sequence[LinearFirst], z: Tensor, features: Tensor) -> tupl
 
     In float32 also where networks compute in bfloat16, which keeps three digits of z'.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        return _inner_in_full(networks, z, features.to(z.dtype))
-
-
-def _inner_in_full(
-    networks: Sequence[LinearFirst], z: Tensor, features: Tensor
-) -> tuple[Tensor, Tensor]:
-    maps = [network._map() for network in networks]
-    weight, bias = (torch.stack(parts) for parts in zip(*maps, strict=True))
     alone = z.dim() == 2
     if alone:
         z, features = z[None], features[None]
-    shift, log_scale = _split(torch.baddbmm(bias[:, None], features, weight))
-    inner = (z - shift) * (-log_scale).exp()
-    if networks[0].mixes:
-        lower = torch.stack([network._lower() for network in networks])
-        inner = torch.bmm(inner, lower.transpose(1, 2))
+    with torch.autocast(z.device.type, enabled=False):
+        maps = [network._map() for network in networks]
+        weight, bias = (torch.stack(parts) for parts in zip(*maps, strict=True))
+        shift, log_scale = _split(torch.baddbmm(bias[:, None], features.to(z.dtype), weight))
+        inner = (z - shift) * (-log_scale).exp()
+        if networks[0].mixes:
+            lower = torch.stack([network._lower() for network in networks])
+            inner = torch.bmm(inner, lower.transpose(1, 2))
     if alone:
         return inner[0], log_scale[0]
     return inner, log_scale

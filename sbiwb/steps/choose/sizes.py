@@ -97,6 +97,8 @@ class Task:
             kind: Of the flow.
             linear: Whether a linear regression comes first; None: where it is likely to help.
         """
+        if linear is None:
+            linear = self._is_vector
         width = max(MIN_WIDTH, min(MAX_WIDTH, 4 * self.parameters))
         plain: Plain = {
             "kind": kind,
@@ -105,7 +107,7 @@ class Task:
         }
         if kind == "nsf":
             plain["temperature"] = "fitted"
-            if self._is_vector if linear is None else linear:
+            if linear:
                 plain["linear"] = True
         return plain
 
