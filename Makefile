@@ -45,6 +45,7 @@ calibration: install  ## Proof of the verdicts: false alarms and power of every 
 	$(BIN)/python -m tests.calibration.peers --out .bench/peers.md
 	$(BIN)/python -m tests.calibration.consistency --out .bench/consistency.md
 	$(BIN)/python -m tests.calibration.trust --out .bench/trust.md
+	$(BIN)/python -m tests.calibration.local --out .bench/local.md
 	$(BIN)/python -m tests.calibration.campaign --out .bench/rates.md $(ARGS)
 
 bench: install  ## Speed against sbi, BayesFlow and LAMPE, in environments of their own; ARGS="--quick", ARGS="--only step,draws"

@@ -12,8 +12,10 @@
 
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define WIDE 5 /* of 32 registers */
+#define BROAD 4
 #else
-#define WIDE 2
+#define WIDE 3 /* of 16 */
+#define BROAD 2
 #endif
 #define HIGH 4
 #define MOST_BATCH 200
@@ -62,8 +64,8 @@ static void product(Product p) {
     for (int64_t row = 0; row < p.rows; row += HIGH) switch (wide) {
         case 1: tile(&p, row, v * LANES, 1); break;
         case 2: tile(&p, row, v * LANES, 2); break;
-#if WIDE == 5
         case 3: tile(&p, row, v * LANES, 3); break;
+#if WIDE > 3
         case 4: tile(&p, row, v * LANES, 4); break;
         case 5: tile(&p, row, v * LANES, 5); break;
 #endif
@@ -71,7 +73,7 @@ static void product(Product p) {
   }
 }
 
-/* The sums of each of HIGH x HIGH vectors. */
+/* The sums of each of HIGH x BROAD vectors. */
 #if LANES == 16
 INLINE V fold8(V a, V b) {
   return SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
@@ -89,16 +91,25 @@ INLINE V fold1(V a, V b) {
   return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
          SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
-INLINE void sums(V s[HIGH][HIGH], float *to) {
+INLINE void sums(V s[HIGH][BROAD], float *to) {
   V four[HIGH];
   for (int r = 0; r < HIGH; r++) four[r] = fold4(fold8(s[r][0], s[r][1]), fold8(s[r][2], s[r][3]));
   store(to, fold1(fold2(four[0], four[1]), fold2(four[2], four[3])));
 }
+#elif LANES == 8
+INLINE V fold4(V a, V b) { return SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15); }
+INLINE V fold2(V a, V b) { return SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15); }
+INLINE V fold1(V a, V b) { return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+INLINE void sums(V s[HIGH][BROAD], float *to) {
+  V two[HIGH];
+  for (int r = 0; r < HIGH; r++) two[r] = fold4(s[r][0], s[r][1]);
+  store(to, fold1(fold2(two[0], two[1]), fold2(two[2], two[3])));
+}
 #else
-INLINE void sums(V s[HIGH][HIGH], float *to) {
-  for (int k = 0; k < HIGH * HIGH; k++) {
+INLINE void sums(V s[HIGH][BROAD], float *to) {
+  for (int k = 0; k < HIGH * BROAD; k++) {
     to[k] = 0;
-    for (int l = 0; l < LANES; l++) to[k] += s[k / HIGH][k % HIGH][l];
+    for (int l = 0; l < LANES; l++) to[k] += s[k / BROAD][k % BROAD][l];
   }
 }
 #endif
@@ -106,17 +117,17 @@ INLINE void sums(V s[HIGH][HIGH], float *to) {
 /* to[r, c] = sum over the batch of delta[r] in[c]; rows and columns are multiples of HIGH. */
 static void gradient(float *to, const float *delta, const float *in, int64_t rows, int64_t columns, int64_t vectors) {
   for (int64_t row = 0; row < rows; row += HIGH)
-    for (int64_t column = 0; column < columns; column += HIGH) {
-      V s[HIGH][HIGH];
-      float each[HIGH * HIGH];
+    for (int64_t column = 0; column < columns; column += BROAD) {
+      V s[HIGH][BROAD];
+      float each[HIGH * BROAD];
       for (int r = 0; r < HIGH; r++)
-        for (int c = 0; c < HIGH; c++) s[r][c] = splat(0);
+        for (int c = 0; c < BROAD; c++) s[r][c] = splat(0);
       const float *left = delta + row * STEP, *right = in + column * STEP;
       for (int64_t v = 0; v < vectors; v++, left += LANES, right += LANES)
         for (int r = 0; r < HIGH; r++)
-          for (int c = 0; c < HIGH; c++) s[r][c] += load(left + r * STEP) * load(right + c * STEP);
+          for (int c = 0; c < BROAD; c++) s[r][c] += load(left + r * STEP) * load(right + c * STEP);
       sums(s, each);
-      for (int r = 0; r < HIGH; r++) memcpy(to + (row + r) * columns + column, each + r * HIGH, HIGH * sizeof(float));
+      for (int r = 0; r < HIGH; r++) memcpy(to + (row + r) * columns + column, each + r * BROAD, BROAD * sizeof(float));
     }
 }
 

@@ -8,9 +8,9 @@ posterior, and a wrong one; and how often conformal intervals hold the truth, as
 The problem is theta ~ N(0, I), x = theta + noise with correlation 0.8 in two dimensions, whose
 posterior is known. A posterior that is wrong everywhere, or in the region x_1 > 1 alone, stands for
 a network. A verdict speaks of one observation: test pairs are exact but for usual errors of
-networks, the observation and the data sets that its posterior predicts have the fault. L-C2ST is
-not among the parts here: its rates stand with the checks of `diagnose`, its null is exact, and a
-repetition would cost a quarter of a minute. Exits with 1 where a target is missed.
+networks, the observation and the data sets that its posterior predicts have the fault. L-C2ST,
+whose classifiers take a quarter of a minute, joins them in `local`. Exits with 1 where a target is
+missed.
 """
 
 from __future__ import annotations
@@ -185,13 +185,21 @@ def _by_stratum(held: np.ndarray, stratum: np.ndarray) -> np.ndarray:
 def accusing(wrong: Wrong, repetition: int) -> Iterator[str]:
     """The parts that accuse one observation, and `whole` where the verdict is not a pass."""
     rng = generator(ROOT_SEED, "trust", 1, place(wrong.name), repetition)
-    x = data_sets(rng.standard_normal((1, D)), rng)
-    p = {
+    yield from accusations(p_of_parts(data_sets(rng.standard_normal((1, D)), rng), wrong, rng))
+
+
+def p_of_parts(x: np.ndarray, wrong: Wrong, rng: np.random.Generator) -> dict[str, float]:
+    """The p-value of each part at an observation (1, D)."""
+    return {
         "data": _p_of_data(x, rng),
         "networks": _p_of_networks(x, wrong, rng),
         "self-consistency": _p_of_consistency(x, wrong, rng),
         "posterior SBC": _p_of_posterior_sbc(x, wrong, rng),
     }
+
+
+def accusations(p: dict[str, float]) -> Iterator[str]:
+    """The parts that accuse, and `whole` where the verdict is not a pass."""
     yield from (name for name, value in p.items() if value <= 0.05)
     parts = tuple(TrustPart(name, value, name, "") for name, value in p.items())
     if trust([Asked("x", parts)])[0].verdict != "pass":
