@@ -1,11 +1,13 @@
 # Everything a developer or a new user runs. Each target sets up what it needs.
 PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.installed
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+VENV    := .venv
+LOWEST  := .lowest
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.installed
+INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP     := $(BIN)/python $(INSTALL)
 
-.PHONY: help install demo test check cluster faults slow calibration bench schema simulators clean
+.PHONY: help install demo test check lowest cluster faults slow calibration bench schema simulators clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made
@@ -31,6 +33,13 @@ check: install  ## Formatting, lint, types, the floors of the architecture, and 
 
 test: check  ## Every contract and one case of each fault, in minutes
 	$(BIN)/pytest -m "not slow and not cluster" -n 4 --dist worksteal
+
+lowest:  ## The fast tests in an environment of the lowest versions that pyproject.toml allows
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) -m tests.lowest > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python $(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	$(LOWEST)/bin/python $(INSTALL) -c $(LOWEST)/constraints.txt -e '.[dev]'
+	$(LOWEST)/bin/pytest -m "not slow and not cluster" -n 4 --dist worksteal
 
 cluster: install  ## The tests on a real SLURM, started on this machine; needs slurmctld, slurmd, slurm-client, munge
 	$(BIN)/pytest -m cluster
@@ -61,5 +70,5 @@ simulators/build/%: simulators/%.c
 	$(CC) -O2 -o $@ $< -lm
 
 clean:  ## Remove caches and the environment; runs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = 2  # columns between two columns
+EDGE = 2  # columns that rich before 15 counts for the padding of the edges, though it leaves it out
 MIN_NAME = 12  # columns that a name keeps, however little room there is
 
 
@@ -32,6 +33,7 @@ def fitted_tables(
             that is too long is folded, never cut.
         header_style: Of the headings.
     """
+    width -= EDGE
     columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
     widths = [max(map(_width, column)) for column in columns]
     numbers = range(names, len(columns))

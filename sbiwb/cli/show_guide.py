@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sbiwb.cli.console import out
-from sbiwb.cli.fitted_tables import GAP, column_blocks
+from sbiwb.cli.fitted_tables import EDGE, GAP, column_blocks
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -46,12 +46,13 @@ class WholeWordTable(TableElement):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = self._columns()
+        width = options.max_width - EDGE
         widths = [_longest_word(column) for column in columns]
-        room = options.max_width - widths[0] - GAP
+        room = width - widths[0] - GAP
         for number, block in enumerate(column_blocks(widths, range(1, len(columns)), room)):
             if number:
                 yield ""
-            yield _table([columns[0], *(columns[place] for place in block)], options.max_width)
+            yield _table([columns[0], *(columns[place] for place in block)], width)
 
     def _columns(self) -> list[list[Text]]:
         """The cells of each column, its heading first."""

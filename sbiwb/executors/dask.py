@@ -182,6 +182,8 @@ def _settings() -> AbstractContextManager[object]:
     return dask.config.set(
         {
             "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+            # one task a worker: those that wait on one that dies would be blamed with its own
+            "distributed.scheduler.worker-saturation": 1.0,
             "distributed.comm.timeouts.connect": f"{CONNECT_S:g}s",
             "distributed.comm.timeouts.tcp": f"{LOST_S:g}s",
         }

@@ -118,7 +118,7 @@ def mass_nearer(posteriors: Posteriors, references: np.ndarray) -> np.ndarray:
     truth, mean = (
         _squared(posteriors, end, references) for end in (posteriors.theta, posteriors.mean)
     )
-    return chndtr(truth, references.shape[1], mean)
+    return np.minimum(chndtr(truth, references.shape[1], mean), 1)  # rounding goes above
 
 
 def _squared(posteriors: Posteriors, ends: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -176,7 +176,7 @@ def test_every_number_of_a_command_has_a_bound_or_is_looked_up():
 @pytest.mark.parametrize("verb", ["sample", "predict", "reference"])
 def test_too_many_draws_are_refused_with_the_bound(sbiwb, verb):
     result = sbiwb(verb, "some.yaml", "--draws", "1000000000000000000")
-    assert result.exit_code == 2 and "less than or equal to 1000000" in result.stderr
+    assert result.exit_code == 2 and re.search(r"\b1000000\b", result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -253,5 +253,5 @@ def test_benchmark_draws_against_scikit_learn():
                 )
             )
     ours, other = c2st_many(pairs), [theirs.c2st(*pair) for pair in pairs]
-    assert_same(ours, other)
     np.testing.assert_allclose(ours, other, atol=0.02)  # rounding acts as another seed: sd 0.007
+    assert abs(np.subtract(ours, other).mean()) < 3 * 0.007 / np.sqrt(len(pairs))

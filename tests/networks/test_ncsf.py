@@ -103,8 +103,8 @@ def test_learns_a_von_mises_centred_at_the_seam(concentration):
     )
     noise = torch.distributions.VonMises(0.0, concentration)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)
-    for _ in range(300):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
+    for _ in range(600):
         z = math.pi * (2 * torch.rand(256, 1) - 1)
         x = z + noise.sample((256, 1))
         loss = -net.log_prob(z, torch.cat([x.cos(), x.sin()], 1)).mean()

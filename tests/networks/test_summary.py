@@ -75,6 +75,7 @@ CASES = [  # (kind, options, shape)
     ("conv2d", {"filters": [8, 8]}, PLANE),
     ("conv2d", {"filters": [8, 8, 16], "blocks": 2, "pooling": ALL_POOLINGS}, ROW),
     ("conv2d", {"filters": [8], "kernel": 1, "pooling": "mean", "head_depth": 0}, CELL),
+    ("conv2d", {"filters": [8, 16], "pooling": ["mean", "attention"], "pooled": "every"}, PLANE),
 ]
 MASKED = [case for case in CASES if case[2].varies]
 SETS = [case for case in CASES if case[2].kind == "set" and case[0] != "mlp"]

@@ -112,6 +112,18 @@ def test_grid_networks_learn_a_direction(kind):
     )
 
 
+@pytest.mark.parametrize("pooled", ["every", "last"])
+def test_a_grid_network_learns_how_strong_a_field_is(pooled):
+    def draw():
+        strength = torch.rand(ROWS, 1)
+        values = (2 * strength).exp()[..., None, None] * torch.randn(ROWS, 6, 4, 1)
+        return values, None, strength - 0.5
+
+    options = {"filters": [8, 8], "pooling": "mean", "pooled": pooled}
+    left = loss_left(build("conv2d", options, InputShape("grid", 1, grid=(6, 4))), draw)
+    assert left < 0.1  # 24 cells leave 12 / (2 * 24 * 2**2) = 0.062
+
+
 def test_a_grid_of_one_axis_is_learnt_by_conv1d():
     def draw():
         values, _, target = stripes((6, 4))()

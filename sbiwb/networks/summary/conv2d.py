@@ -6,7 +6,8 @@ coarser grids.
 Each stage after the first begins with a convolution of stride 2, which halves both axes and leaves
 an axis of 1 as it is. Norms are over the channels of a cell alone: neither rows of the batch nor
 cells see one another through them. A pooling over all cells ends it, so that a network takes grids
-of any size.
+of any size: of the last stage, normed, or of every stage, rectified, which keeps how strong a field
+is on each scale.
 
 References:
     He et al. (2016), Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027
@@ -14,8 +15,8 @@ References:
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Annotated
+from itertools import chain, pairwise
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -52,26 +53,56 @@ class ResidualConvolution(nn.Module):
         return values + self.layers(values)
 
 
+class Pools(nn.ModuleList):
+    """What poolings over the cells of (B, C, A, A') give, joined, (B, K)."""
+
+    def forward(self, cells: Tensor) -> Tensor:
+        members = cells.flatten(2).transpose(1, 2)
+        return torch.cat([pool(members, None) for pool in self], dim=-1)
+
+
 class Conv2d(SummaryModule):
-    """values (B, A, A', C) to (B, H).
+    """values (B, A, A', C) to (B, H), by the cells of the last stage.
 
     Args:
         cells: Convolutions, from (B, C, A, A') to (B, C', ., .).
-        pools: Poolings over cells, whose results are joined.
+        pools: Poolings over cells.
         head: From them to the features.
         features: H.
     """
 
-    def __init__(
-        self, cells: nn.Module, pools: list[nn.Module], head: nn.Module, *, features: int
-    ) -> None:
+    def __init__(self, cells: nn.Module, pools: Pools, head: nn.Module, *, features: int) -> None:
         super().__init__()
-        self.cells, self.pools, self.head = cells, nn.ModuleList(pools), head
+        self.cells, self.pools, self.head = cells, pools, head
         self.features = features
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        cells = self.cells(values.movedim(-1, 1)).flatten(2).transpose(1, 2)
-        return self.head(torch.cat([pool(cells, None) for pool in self.pools], dim=-1))
+        return self.head(self.pools(self.cells(values.movedim(-1, 1))))
+
+
+class Scales(SummaryModule):
+    """values (B, A, A', C) to (B, H), by the cells of every stage.
+
+    Args:
+        stages: Convolutions, each from the cells of the one before.
+        pools: Of each stage the poolings over its cells.
+        head: From all of them to the features.
+        features: H.
+    """
+
+    def __init__(
+        self, stages: list[nn.Module], pools: list[Pools], head: nn.Module, *, features: int
+    ) -> None:
+        super().__init__()
+        self.stages, self.pools, self.head = nn.ModuleList(stages), nn.ModuleList(pools), head
+        self.features = features
+
+    def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        cells, pooled = values.movedim(-1, 1), []
+        for stage, pool in zip(self.stages, self.pools, strict=True):
+            cells = stage(cells)
+            pooled.append(pool(torch.relu(cells)))
+        return self.head(torch.cat(pooled, dim=-1))
 
 
 class Config(Learned):
@@ -97,22 +128,38 @@ class Config(Learned):
         1, ge=0, le=32, description="Hidden layers after the pooling, as wide as the last stage."
     )
     activation: Activation = Field("relu", description="Function after each hidden layer.")
+    pooled: Literal["last", "every"] = Field(
+        "last",
+        exclude_if=lambda chosen: chosen == "last",  # runs of before there was a choice stay theirs
+        description=(
+            "Whether the cells of the last stage are pooled, or those of every one, which tells "
+            "how strong a field is on each scale."
+        ),
+    )
 
-    def build(self, shape: InputShape, features: int) -> Conv2d:
+    def build(self, shape: InputShape, features: int) -> Conv2d | Scales:
         _layers.require(shape, ["grid"], "conv2d")
         _layers.require_axes(shape, 2, "conv2d")
-        width = self.filters[-1]
-        pools = _layers.poolings(self.pooling, width)
-        widths, pooled = [width] * self.head_depth, len(pools) * width
-        head = _layers.mlp(pooled, widths, features, activation=self.activation)
-        return Conv2d(self._cells(shape.channels), pools, head, features=features)
+        read = self.filters if self.pooled == "every" else self.filters[-1:]
+        pools = [Pools(_layers.poolings(self.pooling, width)) for width in read]
+        found = sum(len(of_stage) * width for of_stage, width in zip(pools, read, strict=True))
+        widths = [self.filters[-1]] * self.head_depth
+        head = _layers.mlp(found, widths, features, activation=self.activation)
+        stages = self._stages(shape.channels)
+        if self.pooled == "every":
+            return Scales(
+                [nn.Sequential(*stage) for stage in stages], pools, head, features=features
+            )
+        cells = nn.Sequential(*chain(*stages), ChannelNorm(self.filters[-1]))
+        return Conv2d(cells, pools[0], head, features=features)
 
-    def _cells(self, channels: int) -> nn.Sequential:
-        layers: list[nn.Module] = []
-        stride = 1
+    def _stages(self, channels: int) -> list[list[nn.Module]]:
+        stages: list[list[nn.Module]] = []
         for before, after in pairwise([channels, *self.filters]):
-            layers.append(convolution(before, after, self.kernel, stride=stride))
-            for _ in range(self.blocks):
-                layers.append(ResidualConvolution(after, self.kernel, self.activation))
-            stride = 2
-        return nn.Sequential(*layers, ChannelNorm(self.filters[-1]))
+            halving = convolution(before, after, self.kernel, stride=2 if stages else 1)
+            blocks = [self._block(after) for _ in range(self.blocks)]
+            stages.append([halving, *blocks])
+        return stages
+
+    def _block(self, width: int) -> nn.Module:
+        return ResidualConvolution(width, self.kernel, self.activation)
