@@ -114,16 +114,16 @@ class InferenceModule(nn.Module):
         """
 
     @property
-    def tempered(self) -> bool:
-        """Whether the scale of its noise is fitted to validation pairs."""
-        return False
+    def temperatures(self) -> int:
+        """Scales of its noise that are fitted to validation pairs: 0, 1 for all columns, or D."""
+        return 0
 
     def noise(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared length of the noise of z, (B,), and the log-determinant, (B,); if `tempered`."""
+        """Squares of the noise of z, (D, B), and the log-determinant, (B,); if `temperatures`."""
         raise NotImplementedError
 
     def temper(self, log_temperature: Tensor) -> None:
-        """Sets the logarithm of the scale of its noise; only where `tempered`."""
+        """Sets the logarithm of the scale of its noise, () or (D,); only where `temperatures`."""
         raise NotImplementedError
 
 
@@ -174,9 +174,9 @@ class TrainableModule(nn.Module):
         """Sets what pairs, z (N, D), tell without steps, before the first one."""
 
     @property
-    def tempered(self) -> bool:
-        """Whether the scale of the noise is fitted to the validation pairs."""
-        return False
+    def temperatures(self) -> int:
+        """Scales of the noise that are fitted to validation pairs: 0, 1 for all columns, or D."""
+        return 0
 
     def forward(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
         """What training maximises, and P penalties that it adds to the loss.
@@ -203,12 +203,14 @@ class TrainableModule(nn.Module):
         raise NotImplementedError
 
     def noise(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """Squared length of the noise of z in every member, (M, B), and the log-determinants.
+        """Squares of the noise of z in every member, (M, D, B), and the log-determinants, (M, B).
 
-        Only asked where `tempered`.
+        Only asked where there are `temperatures`.
         """
         raise NotImplementedError
 
     def temper(self, log_temperature: Tensor) -> None:
-        """Sets the logarithm of the scale of all members' noise; only where `tempered`."""
+        """Sets the logarithm of the scale of all members' noise, () or (D,); only where there are
+        `temperatures`.
+        """
         raise NotImplementedError

@@ -72,8 +72,8 @@ class Estimator(TrainableModule):
         return not self.likelihood
 
     @property
-    def tempered(self) -> bool:
-        return self.inference.tempered
+    def temperatures(self) -> int:
+        return self.inference.temperatures
 
     @property
     def begins(self) -> bool:
@@ -113,7 +113,7 @@ class Estimator(TrainableModule):
         return self.inference.transport(noise, features)
 
     def noise(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """Squared length of the noise of z (B, D), (1, B), and the log-determinant, (1, B)."""
+        """Squares of the noise of z (B, D), (1, D, B), and the log-determinant, (1, B)."""
         squared, log_det = self.inference.noise(z, self.summarise(inputs))
         return squared[None], log_det[None]
 

@@ -4,7 +4,8 @@ shares of an ensemble.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from sbiwb.contracts.network_modules import TrainableModule
 from sbiwb.training.ranks import Ranks
 from sbiwb.training.sources import TensorPairs
-from sbiwb.training.temperature import LOG_TEMPERATURES, fitted, log_densities
+from sbiwb.training.temperature import LOG_TEMPERATURES, Noise, fitted, log_densities
 
 CHUNK_MEMBERS = 8192  # of all data sets in one chunk
 MIN_CHUNK = 64  # data sets
@@ -46,29 +47,45 @@ class Validation:
         buffers = zip(self.averaged.buffers(), self.running.buffers(), strict=True)
         for averaged, running in buffers:
             averaged.copy_(running)
-        share = self.pairs[self.ranks.rank :: self.ranks.world]
-        sums = [self._log_densities(part).double().sum(-1) for part in self._chunks(share)]
-        total = torch.zeros(self._temperatures, dtype=torch.float64, device=self.pairs.z.device)
-        if sums:
-            total = torch.stack(sums).sum(0)
-        self.ranks.all_reduce_sum(total)
-        losses = -total / len(self.pairs)
-        if not self.averaged.tempered:
-            return float(losses)
+        chunks = self._chunks(self.pairs[self.ranks.rank :: self.ranks.world])
+        if self.averaged.temperatures:
+            return self._tempered(chunks)
+        sums = [self.averaged(part.z, part.inputs)[0].double().sum() for part in chunks]
+        return float(self._mean_loss(sums, ()))
+
+    def _tempered(self, chunks: Iterable[TensorPairs]) -> float:
+        """The loss at the temperature that does best, which the averaged weights then have."""
+        columns, shares = self.pairs.z.shape[1], self.averaged.mixture()
+        parts = [self.averaged.noise(part.z, part.inputs) for part in chunks]
+        sums = [
+            log_densities(squares.sum(1), log_det, columns, shares).sum(-1)
+            for squares, log_det in parts
+        ]
+        losses = self._mean_loss(sums, (len(LOG_TEMPERATURES),))
         log_temperature, loss = fitted(losses.cpu().numpy(), len(self.pairs))
-        self.averaged.temper(torch.tensor(log_temperature))
+        if self.averaged.temperatures == 1:
+            self.averaged.temper(torch.tensor(log_temperature))
+            return loss
+        if math.isnan(loss):
+            return loss
+        noise = self._noise(parts, shares)
+        log_scales, loss = noise.scale_columns(log_temperature)
+        self.averaged.temper(log_scales)
         return loss
 
-    @property
-    def _temperatures(self) -> tuple[int, ...]:
-        return (len(LOG_TEMPERATURES),) if self.averaged.tempered else ()
+    def _noise(self, parts: Sequence[tuple[Tensor, Tensor]], shares: Sequence[float]) -> Noise:
+        members, columns = len(shares), self.pairs.z.shape[1]
+        none = (self.pairs.z.new_zeros(members, columns, 0), self.pairs.z.new_zeros(members, 0))
+        squares, log_det = (torch.cat(found, dim=-1) for found in zip(none, *parts, strict=True))
+        return Noise(squares, log_det, shares, len(self.pairs), self.ranks.all_reduce_sum)
 
-    def _log_densities(self, pairs: TensorPairs) -> Tensor:
-        """Log-densities (N,) of the pairs; (K, N) at each temperature where there are any."""
-        if not self.averaged.tempered:
-            return self.averaged(pairs.z, pairs.inputs)[0]
-        squared, log_det = self.averaged.noise(pairs.z, pairs.inputs)
-        return log_densities(squared, log_det, pairs.z.shape[1], self.averaged.mixture())
+    def _mean_loss(self, sums: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """Minus the mean over all pairs, of every process's sums of log-densities."""
+        total = torch.zeros(shape, dtype=torch.float64, device=self.pairs.z.device)
+        if sums:
+            total = torch.stack(list(sums)).sum(0)
+        self.ranks.all_reduce_sum(total)
+        return -total / len(self.pairs)
 
     @torch.no_grad()
     def losses(self, weights: dict[str, Tensor]) -> Tensor:

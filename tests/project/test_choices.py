@@ -220,6 +220,7 @@ def test_pictures_and_constants_and_categories():
     choices = chosen(x, context, context=categories)
     image, group = choices.model["inputs"]["image"], choices.model["inputs"]["group"]
     assert (image["as"], image["axes"], image["summary"]["kind"]) == ("grid", 2, "conv2d")
+    assert choices.model["inference"]["temperature"] == "columns"  # vectors have one for all
     assert group["transforms"][0]["kind"] == "one_hot"
     assert choices.model["drop"] == ["always"]
     assert keys(choices)["model.drop"] == "[always]"

@@ -35,8 +35,9 @@ def estimator(member: int = 0, kind: str = "fitted") -> Estimator:
     return Estimator(summaries, flow(member, kind))
 
 
-def ensemble():
-    return uncertainty.family.parse({"kind": "ensemble", "members": 3}).build(estimator, 100)
+def ensemble(kind: str = "fitted"):
+    members = uncertainty.family.parse({"kind": "ensemble", "members": 3})
+    return members.build(lambda member: estimator(member, kind), 100)
 
 
 def noise_losses(sd: float, n: int) -> np.ndarray:
@@ -71,16 +72,17 @@ def test_a_loss_that_is_not_finite_fits_nothing():
 
 
 @pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize("log_temperature", [0.3, -0.2])
+@pytest.mark.parametrize("log_temperature", [0.3, -0.2, [0.3, 0.0, -0.2]])
 def test_density_and_gradients_are_those_of_wider_noise(native, log_temperature, monkeypatch):
     monkeypatch.setitem(compiled_flow._state, "on", native)
-    net, temperature = flow(), torch.tensor(log_temperature)
+    temperature = torch.tensor(log_temperature)
+    net = flow(kind="columns" if temperature.ndim else "fitted")
     net.temper(temperature)
     z, x = torch.randn(40, D, requires_grad=True), torch.randn(40, 2, requires_grad=True)
     found = net.log_prob(z, x)
-    squared, log_det = net.noise(z, x)
-    normal = torch.distributions.Normal(0, temperature.exp())
-    expected = log_det + normal.log_prob((squared / D).sqrt()) * D  # the length alone matters
+    squares, log_det = net.noise(z, x)
+    normal = torch.distributions.Normal(0, temperature.exp().expand(D)[:, None])
+    expected = log_det + normal.log_prob(squares.sqrt()).sum(0)
     assert torch.allclose(found, expected, atol=1e-4)
     wanted = [z, x, *net.parameters()]
     ours = torch.autograd.grad(found.sum(), wanted)
@@ -89,31 +91,38 @@ def test_density_and_gradients_are_those_of_wider_noise(native, log_temperature,
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
-def test_draws_have_the_wider_noise():
-    net = flow()
-    net.temper(torch.tensor(0.3))
+@pytest.mark.parametrize("log_temperature", [0.3, [0.3, 0.0, -0.2]])
+def test_draws_have_the_wider_noise(log_temperature):
+    temperature = torch.tensor(log_temperature)
+    net = flow(kind="columns" if temperature.ndim else "fitted")
+    net.temper(temperature)
     x = torch.randn(1, 2)
     with torch.no_grad():
         z = net.transport(torch.randn(1, 50_000, D), x)[0]
-        squared, _ = net.noise(z, x.expand(len(z), -1))
-    assert float(squared.mean()) / D == pytest.approx(math.exp(0.6), rel=0.02)
+        squares, _ = net.noise(z, x.expand(len(z), -1))
+    assert squares.mean(1).tolist() == pytest.approx(
+        (2 * temperature).exp().expand(D).tolist(), rel=0.03
+    )
 
 
-def test_members_side_by_side_have_their_temperature():
-    nets, z, x = [flow(0), flow(1)], torch.randn(2, 8, D), torch.randn(2, 8, 2)
+@pytest.mark.parametrize("log_temperature", [0.2, [0.2, 0.0, -0.1]])
+def test_members_side_by_side_have_their_temperature(log_temperature):
+    temperature = torch.tensor(log_temperature)
+    nets = [flow(seed, "columns" if temperature.ndim else "fitted") for seed in (0, 1)]
+    z, x = torch.randn(2, 8, D), torch.randn(2, 8, 2)
     for net in nets:
-        net.temper(torch.tensor(0.2))
+        net.temper(temperature)
     together = type(nets[0]).side_by_side(nets, z, x)
     alone = [net.log_prob(z[m], x[m]) for m, net in enumerate(nets)]
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)
 
 
-def narrow_pairs(module, n: int) -> TensorPairs:
-    """Pairs of which the module knows all but that their noise is 1.3 times as wide."""
+def narrow_pairs(module, n: int, sd=(1.3, 1.3, 1.3)) -> TensorPairs:
+    """Pairs of which the module knows all but that their noise is so many times as wide."""
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(n, 2, generator=generator)
     shares = torch.randint(len(module.components()), (n,), generator=generator)
-    noise = 1.3 * torch.randn(n, 1, D, generator=generator)
+    noise = torch.tensor(sd) * torch.randn(n, 1, D, generator=generator)
     z = torch.zeros(n, D)
     with torch.no_grad():
         for m, member in enumerate(module.components()):
@@ -136,6 +145,30 @@ def test_validation_finds_the_temperature_of_a_mixture(make):
     assert loss == pytest.approx(float(tempered), abs=2e-3)
     assert loss < float(untempered) - 0.05
     assert Validation(averaged, module, pairs, ALONE).loss() == loss  # it begins anew each time
+
+
+@pytest.mark.parametrize("make", [estimator, ensemble])
+def test_validation_finds_the_temperature_of_each_column(make):
+    module, averaged, sd = make(kind="columns"), make(kind="columns"), (1.2, 1.0, 0.85)
+    pairs = narrow_pairs(module, 8000, sd)
+    validation = Validation(averaged, module, pairs, ALONE)
+    loss = validation.loss()
+    for member in averaged.components():
+        assert member.inference.log_temperature.exp().tolist() == pytest.approx(sd, abs=0.02)
+    with torch.no_grad():
+        assert loss == pytest.approx(-float(averaged(pairs.z, pairs.inputs)[0].mean()), abs=1e-5)
+    assert validation.loss() == loss  # it begins anew each time
+    shared = Validation(make(), make(), pairs, ALONE).loss()
+    assert loss < shared - 0.01
+
+
+def test_columns_of_few_pairs_have_the_temperature_of_all():
+    def spread(n: int) -> float:
+        module, averaged = estimator(kind="columns"), estimator(kind="columns")
+        Validation(averaged, module, narrow_pairs(module, n, (1.4, 1.1, 0.8)), ALONE).loss()
+        return float(averaged.inference.log_temperature.std())
+
+    assert spread(10) < spread(4000) / 3
 
 
 def test_a_flow_without_one_keeps_its_state_and_its_numbers():

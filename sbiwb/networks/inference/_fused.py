@@ -19,8 +19,11 @@ def log_normal(noise: Tensor) -> Tensor:
 
 
 def log_noise(noise: Tensor, log_scale: Tensor) -> Tensor:
-    """The log-density (B,) at noise (D, B) of normals with standard deviation exp(log_scale)."""
-    return log_normal(noise * (-log_scale).exp()) - len(noise) * log_scale
+    """The log-density (B,) at noise (D, B) of normals with standard deviation exp(log_scale), one
+    for all columns () or one for each (D,).
+    """
+    log_scales = log_scale.expand(len(noise))
+    return log_normal(noise * (-log_scales).exp()[:, None]) - log_scales.sum()
 
 
 class _FusedContext(NodeContext):
@@ -45,7 +48,8 @@ class Fused(torch.autograd.Function):
         flow = compiled_flow.CompiledFlow(kernels, plans, layers)
         keep = any(ctx.needs_input_grad)
         noise, log_det, kept = flow.forward(z.t(), features.t(), keep=keep)
-        ctx.kernels, ctx.plans, ctx.precision = kernels, plans, (-2 * log_scale).exp()
+        ctx.kernels, ctx.plans = kernels, plans
+        ctx.precision = (-2 * log_scale).exp().expand(len(noise))[:, None]
         ctx.save_for_backward(noise, features, kept, *layers)
         return log_det + log_noise(noise, log_scale)
 

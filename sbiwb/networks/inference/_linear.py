@@ -54,8 +54,8 @@ class LinearFirst(InferenceModule):
             self.register_buffer("start_mix", torch.zeros(size, size))
 
     @property
-    def tempered(self) -> bool:
-        return self.flow.tempered
+    def temperatures(self) -> int:
+        return self.flow.temperatures
 
     def temper(self, log_temperature: Tensor) -> None:
         self.flow.temper(log_temperature)

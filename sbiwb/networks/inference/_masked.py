@@ -39,7 +39,7 @@ def log_prob(
         transforms: From z to noise.
         z: Where.
         features: Given what.
-        log_scale: Logarithm of the noise's standard deviation, ().
+        log_scale: Logarithm of the noise's standard deviation, () or of each column (D,).
     """
     native = _native_flow(transforms, z, features)
     if native:
@@ -74,12 +74,12 @@ def side_by_side(
         flows: M of them.
         z: (M, B, D), to each its own.
         features: (M, B, H).
-        log_scales: Of each, the logarithm of its noise's standard deviation, ().
+        log_scales: Of each, the logarithm of its noise's standard deviation, () or (D,).
     """
     rows = list(zip(flows, z, features, log_scales, strict=True))
     native = [_native_flow(flow, own_z, own) for flow, own_z, own, _ in rows]
     ready = [flow for flow in native if flow is not None]
-    if len(ready) < len(flows) or any(scale.item() for scale in log_scales):
+    if len(ready) < len(flows) or any(scale.any() for scale in log_scales):
         return torch.stack([log_prob(*row) for row in rows])
     layers = [layer for flow in ready for layer in flow.layers]
     return FusedTogether.apply(z, features, ready, *layers)

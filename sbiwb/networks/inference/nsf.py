@@ -45,28 +45,28 @@ class NSF(InferenceModule):
 
     Args:
         transforms: From z to noise.
-        tempered: Whether the temperature is fitted; else it is 1.
+        temperatures: How many are fitted: 1 for all columns, D, or 0, so that it is 1.
     """
 
     log_temperature: Tensor
 
-    def __init__(self, transforms: list[MaskedTransform], *, tempered: bool = False) -> None:
+    def __init__(self, transforms: list[MaskedTransform], *, temperatures: int = 0) -> None:
         super().__init__()
         self.transforms = nn.ModuleList(transforms)
-        self.register_buffer("log_temperature", torch.zeros(()), persistent=tempered)
-        self._is_tempered = tempered
+        log_temperature = torch.zeros(temperatures if temperatures > 1 else ())
+        self.register_buffer("log_temperature", log_temperature, persistent=temperatures > 0)
+        self._temperatures = temperatures
 
     @property
-    def tempered(self) -> bool:
-        return self._is_tempered
+    def temperatures(self) -> int:
+        return self._temperatures
 
     def temper(self, log_temperature: Tensor) -> None:
         self.log_temperature.copy_(log_temperature)
 
     def noise(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared length of the noise of z, (B,), and the log-determinant, (B,)."""
         noise, log_det = _masked.noise(self._transforms(), z, features)
-        return noise.square().sum(0), log_det
+        return noise.square(), log_det
 
     def log_prob(self, z: Tensor, features: Tensor) -> Tensor:
         """log q(z | features), (B,)."""
@@ -86,7 +86,7 @@ class NSF(InferenceModule):
 
     def transport(self, noise: Tensor, features: Tensor) -> Tensor:
         """z (N, S, D) of standard normal noise (N, S, D), given features (N, H)."""
-        if self.tempered:
+        if self.temperatures:
             noise = noise * self.log_temperature.exp()
         return _masked.transport(self._transforms(), noise, features)
 
@@ -132,12 +132,13 @@ class Config(InferencePart):
             "training starts at the ridge regression of the training pairs."
         ),
     )
-    temperature: Literal["one", "fitted"] = Field(
+    temperature: Literal["one", "fitted", "columns"] = Field(
         "one",
         exclude_if=lambda chosen: chosen == "one",  # runs of before there was a choice stay theirs
         description=(
             "Scale of the noise: 1, or fitted to the validation pairs, which mends posteriors that "
-            "are everywhere too narrow or too wide."
+            "are everywhere too narrow or too wide; or fitted for each column, where some are "
+            "too narrow and others too wide."
         ),
     )
 
@@ -169,7 +170,8 @@ class Config(InferencePart):
         for _ in range(self.transforms):
             transforms.append(self._transform(order, context))
             order = order.flip(0)
-        flow = NSF(transforms, tempered=self.temperature == "fitted")
+        temperatures = {"one": 0, "fitted": 1, "columns": features}[self.temperature]
+        flow = NSF(transforms, temperatures=temperatures)
         if not self.linear:
             return flow
         return LinearFirst(flow, features, context, mixes=passes > 1)

@@ -72,8 +72,8 @@ class Ensemble(TrainableModule):
         return self._each()[0].random
 
     @property
-    def tempered(self) -> bool:
-        return self._each()[0].tempered
+    def temperatures(self) -> int:
+        return self._each()[0].temperatures
 
     @property
     def begins(self) -> bool:
@@ -106,8 +106,8 @@ class Ensemble(TrainableModule):
         return torch.stack([member.log_prob(z, member.summarise(inputs)) for member in members])
 
     def noise(self, z: Tensor, inputs: NetworkInputs) -> tuple[Tensor, Tensor]:
-        """Squared length of the noise of the same z (B, D) in every member, and log-determinants,
-        (M, B) each.
+        """Squares of the noise of the same z (B, D) in every member, (M, D, B), and
+        log-determinants, (M, B).
         """
         pairs = [member.noise(z, inputs) for member in self._each()]
         squared, log_det = zip(*pairs, strict=True)

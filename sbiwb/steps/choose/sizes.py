@@ -106,7 +106,7 @@ class Task:
             "hidden": [width, width],
         }
         if kind == "nsf":
-            plain["temperature"] = "fitted"
+            plain["temperature"] = "fitted" if self._is_vector else "columns"
             if linear:
                 plain["linear"] = True
         return plain
