@@ -27,7 +27,7 @@ import typer
 from sbiwb.diagnostics import lc2st
 from sbiwb.evidence import LC2STData
 from sbiwb.seeds import generator, place
-from tests.calibration.tables import LEAST_POWER, MOST_FALSE, head, line
+from tests.calibration.tables import LEAST_POWER, MOST_FALSE, head, line, report
 from tests.calibration.trust import (
     COVERED,
     EACH,
@@ -124,14 +124,7 @@ def main(
         for wrong, share in pool.imap_unordered(accused, tasks):
             found[wrong].append(share)
     shares = {wrong: np.stack(each) for wrong, each in found.items()}
-    text = "\n".join(tables(shares))
-    print(text)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n")
-    failures = list(missed(shares))
-    print(*failures, sep="\n")
-    raise typer.Exit(bool(failures))
+    report(tables(shares), missed(shares), out)
 
 
 if __name__ == "__main__":

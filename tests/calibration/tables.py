@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import typer
 
 from tests.calibration.posteriors import CORRELATION, EXACT, PRIOR, STRATUM
 from tests.calibration.rates import (
@@ -203,3 +206,15 @@ def disagreements(real: Rates, drawn: Rates) -> Iterator[str]:
     for column, gap in gaps(real, drawn).items():
         if gap > SURE:
             yield f"{column} rejects {spread(real, column)} % by draws, {spread(drawn, column)} % by ranks"
+
+
+def report(lines: Iterable[str], missed: Iterable[str], out: Path | None) -> None:
+    """Prints tables, keeps them in a file, and ends with 1 where targets were missed."""
+    text = "\n".join(lines)
+    print(text)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n")
+    failures = list(missed)
+    print(*failures, sep="\n")
+    raise typer.Exit(bool(failures))

@@ -36,7 +36,7 @@ from sbiwb.steps.trust.conformal import Calibrated, Shown
 from sbiwb.steps.trust.disagreement import divergences
 from sbiwb.steps.trust.posterior_sbc import judged, positions
 from sbiwb.steps.trust.verdict import Asked, TrustPart, trust
-from tests.calibration.tables import LEAST_POWER, MOST_FALSE, head, line
+from tests.calibration.tables import LEAST_POWER, MOST_FALSE, head, line, report
 
 ROOT_SEED = 20261130
 D, RHO = 2, 0.8
@@ -344,14 +344,7 @@ def main(
     out: Annotated[Path | None, typer.Option()] = None,
 ) -> None:
     accused, covered = run(repetitions, processes)
-    text = "\n".join(tables(accused, covered, repetitions))
-    print(text)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n")
-    failures = list(missed(accused, covered, repetitions))
-    print(*failures, sep="\n")
-    raise typer.Exit(bool(failures))
+    report(tables(accused, covered, repetitions), missed(accused, covered, repetitions), out)
 
 
 if __name__ == "__main__":

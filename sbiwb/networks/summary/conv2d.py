@@ -6,8 +6,7 @@ coarser grids.
 Each stage after the first begins with a convolution of stride 2, which halves both axes and leaves
 an axis of 1 as it is. Norms are over the channels of a cell alone: neither rows of the batch nor
 cells see one another through them. A pooling over all cells ends it, so that a network takes grids
-of any size: of the last stage, normed, or of every stage, rectified, which keeps how strong a field
-is on each scale.
+of any size: of the last stage, normed, or of every stage, rectified, so that each scale is seen.
 
 References:
     He et al. (2016), Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027
@@ -132,8 +131,8 @@ class Config(Learned):
         "last",
         exclude_if=lambda chosen: chosen == "last",  # runs of before there was a choice stay theirs
         description=(
-            "Whether the cells of the last stage are pooled, or those of every one, which tells "
-            "how strong a field is on each scale."
+            "Whether the cells of the last stage are pooled, or those of every one, so that each "
+            "scale is seen."
         ),
     )
 
